@@ -1,0 +1,87 @@
+"""Making untrusted and large things fit to be shown: the one `safe()`, sizes, counts, shapes, numbers."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+
+HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Unicode categories a terminal may act on or not show: control, format (bidi marks), surrogate, private, separators."""
+
+
+def safe(text: str, limit: int = 4096) -> str:
+    """Make any string harmless to a terminal: what can't be seen becomes a visible escape, the rest stays.
+
+    Control, format, surrogate and private characters turn into ``\\x1b``, ``\\u202e``; a second combining mark in a row
+    too (stacked marks leave their line). Longer than `limit` characters ends in an ellipsis.
+    """
+    if len(text) <= limit and text.isascii() and text.isprintable() and "\\" not in text:
+        return text
+    out: list[str] = []
+    after_mark = False
+    for char in text[:limit]:
+        category = unicodedata.category(char)
+        mark = category in ("Mn", "Me")
+        if char == "\\":
+            out.append("\\\\")
+        elif category in HIDDEN_CATEGORIES or (mark and after_mark):
+            code = ord(char)
+            width = (2, "x") if code < 0x100 else (4, "u") if code < 0x10000 else (8, "U")
+            out.append(f"\\{width[1]}{code:0{width[0]}x}")
+        else:
+            out.append(char)
+        after_mark = mark
+    return "".join(out) + ("…" if len(text) > limit else "")
+
+
+def middle(text: str, width: int) -> str:
+    """Shorten to `width` characters by taking out the middle: both ends of a tensor name matter."""
+    if len(text) <= width:
+        return text
+    if width <= 1:
+        return "…"[:width]
+    tail = (width - 1 + 1) // 2
+    head = width - 1 - tail
+    return text[:head] + "…" + text[len(text) - tail :]
+
+
+def human_bytes(count: float) -> str:
+    """`3.4 kB`, powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(count) < 999.5 or unit == "TB":
+            return f"{count:.0f} {unit}" if unit == "B" or abs(count) >= 99.95 else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError("unreachable")
+
+
+def human_count(count: int) -> str:
+    """`58,423`."""
+    return f"{count:,}"
+
+
+def shape_text(shape: Sequence[int | None] | None) -> str:
+    """`3×3×1×32`, `scalar`, `?×28×28`."""
+    if shape is None:
+        return "?"
+    return "×".join("?" if d is None else str(d) for d in shape) or "scalar"
+
+
+def number_text(value: float | int | None, digits: int = 4) -> str:
+    """A number in few columns: `0.0013`, `−1.21`, `4.2e−08`, `nan`, `–` for none. A true minus sign."""
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        text = str(value) if abs(value) < 10**9 else f"{value:.{digits - 1}e}"
+    elif math.isnan(value):
+        return "nan"
+    elif math.isinf(value):
+        text = "inf" if value > 0 else "-inf"
+    elif value == 0:
+        text = "0"
+    elif 1e-4 <= abs(value) < 10 ** (digits + 1):
+        text = f"{value:.{digits}g}"
+    else:
+        mantissa, exponent = f"{value:.{max(digits - 3, 1)}e}".split("e")
+        text = f"{mantissa}e{int(exponent)}"
+    return text.replace("-", "−")

@@ -1,0 +1,111 @@
+"""Every error a user can meet: a title (what), a detail (where, expected, found) and a hint (what to do next)."""
+
+from __future__ import annotations
+
+
+class CkptuiError(Exception):
+    """The one family. `str()` gives one plain line; the three parts go to JSON and dialogs."""
+
+    title = "Something went wrong"
+
+    def __init__(self, detail: str, hint: str = "", *, title: str | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.hint = hint
+        if title is not None:
+            self.title = title
+
+    def __str__(self) -> str:
+        line = f"{self.title}: {self.detail}" if self.detail else self.title
+        return f"{line}. {self.hint}" if self.hint else line
+
+    def to_json(self) -> dict[str, str]:
+        """The error document of `--json`."""
+        return {"schema": "ckptui/error/1", "title": self.title, "detail": self.detail, "hint": self.hint}
+
+
+class UsageError(CkptuiError):
+    """The call itself can't be carried out as given."""
+
+    title = "Can't do that"
+
+
+class NoSuchPath(CkptuiError):
+    """The path does not exist, or is no regular file or folder."""
+
+    title = "No such file or folder"
+
+
+class NotASave(CkptuiError):
+    """There is something at the path, but nothing that looks like a save."""
+
+    title = "Nothing that looks like a save"
+
+
+class NoSuchTensor(CkptuiError):
+    """The save holds no tensor of that name."""
+
+    title = "No such tensor"
+
+
+class Damaged(CkptuiError):
+    """Bytes that contradict their format; `code` is the finding that says which way.
+
+    `evidence` holds the facts (expected, found, offset, bytes missing) for the finding made of it.
+    """
+
+    title = "Damaged"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        code: str = "entry-invalid",
+        evidence: dict[str, object] | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(detail, hint)
+        self.code = code
+        self.evidence = evidence or {}
+
+
+class ChangedWhileReading(CkptuiError):
+    """The file was replaced, truncated or written to between two reads."""
+
+    title = "Changed while reading"
+
+
+class ReaderFailed(CkptuiError):
+    """A reader child could not finish: see the subclasses."""
+
+    title = "Reader failed"
+
+
+class ReaderCrashed(ReaderFailed):
+    """The child died (a signal or an exit code) while it parsed the file."""
+
+    title = "Reader crashed"
+
+
+class ReaderHung(ReaderFailed):
+    """The child made no progress for its time limit and was killed."""
+
+    title = "Reader hung"
+
+
+class WorkerFailed(CkptuiError):
+    """The prediction worker died, hung, or answered with something that is no answer."""
+
+    title = "Prediction worker failed"
+
+
+class ModelDoesNotLoad(CkptuiError):
+    """Every loader refused the model; the detail carries what each said."""
+
+    title = "The model does not load"
+
+
+class Cancelled(CkptuiError):
+    """The user took the request back."""
+
+    title = "Cancelled"
