@@ -69,6 +69,22 @@ class Damaged(CkptuiError):
         self.evidence = evidence or {}
 
 
+class Unreadable(Damaged):
+    """The system refuses the bytes: an I/O error, no permission, a name it can't take."""
+
+    title = "Can't be read"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        evidence: dict[str, object] | None = None,
+        hint: str = "",
+        code: str = "unreadable",
+    ) -> None:
+        super().__init__(detail, code=code, evidence=evidence, hint=hint)
+
+
 class ChangedWhileReading(CkptuiError):
     """The file was replaced, truncated or written to between two reads."""
 
