@@ -1,7 +1,7 @@
-"""Make the sample saves: a small CNN trained on scikit-learn's digits, in every format, then spoilt copies of it.
+"""Make the sample saves: a small CNN trained on scikit-learn's digits, in every format, then spoilt copies.
 
-Needs tensorflow, scikit-learn and pillow: `python sample_models/make_samples.py`. It replaces what lies beside
-it and writes SHA256SUMS. Everything is seeded; TensorFlow's own bytes still differ from version to version.
+Needs tensorflow, scikit-learn and pillow: `python sample_models/make_samples.py`. It replaces what lies
+beside it and writes SHA256SUMS. All is seeded; TensorFlow's own bytes still differ from version to version.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Data = tuple[np.ndarray, np.ndarray]
 
 
 def digits() -> tuple[Data, Data, np.ndarray]:
-    """Training set and held-out set ([n, 16, 16, 1] float32 in 0..1, labels), and the held-out pixels as uint8."""
+    """Training and held-out set ([n, 16, 16, 1] float32 in 0..1, labels), the held-out pixels as uint8."""
     bunch = load_digits()
     order = np.random.default_rng(SEED).permutation(len(bunch.target))
     pixels = np.rint(bunch.images[order] * 255 / 16).astype(np.uint8)
@@ -242,7 +242,7 @@ def kill_filters(model: Any) -> None:
 
 
 def two_saves(folder: Path, model: Any) -> bytes:
-    """ckpt-1 and ckpt-2 of a small model in `folder`, a noisy step between; returns the bytes of ckpt-2's shard."""
+    """Save ckpt-1 and ckpt-2 in `folder`, a noisy step between; the bytes of ckpt-2's shard."""
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(folder), max_to_keep=5)
     manager.save()
     for weight in model.trainable_variables:
