@@ -36,7 +36,8 @@ def config_path() -> Path:
     """Where the settings file is looked for."""
     import platformdirs
 
-    return Path(os.environ.get("CKPTUI_CONFIG") or Path(platformdirs.user_config_dir("ckptui")) / "config.toml")
+    named = os.environ.get("CKPTUI_CONFIG")
+    return Path(named) if named else Path(platformdirs.user_config_dir("ckptui")) / "config.toml"
 
 
 def state_folder() -> Path:
@@ -76,7 +77,7 @@ def _apply(settings: Settings, values: dict[str, Any], path: Path) -> Settings:
     for key, value in values.items():
         kind = known.get(key)
         if kind is None:
-            raise UsageError(f"{path}: unknown setting {key!r}", f"Known settings: {', '.join(sorted(known))}")
+            raise UsageError(f"{path}: unknown setting {key!r}", f"Known: {', '.join(sorted(known))}")
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if kind is bool and isinstance(value, bool):
             settings = replace(settings, **{key: value})

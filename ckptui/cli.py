@@ -1,0 +1,255 @@
+"""Arguments, exit codes and printing; imports the screen or the session only inside each command.
+
+Exit code: 0 done, nothing at or above --fail-on found; 1 such a finding, or a difference; 2 could not be done;
+130 interrupted. `--json` prints exactly one document on stdout; narration goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ckptui import __version__
+from ckptui.core.model import SEVERITY_RANK
+from ckptui.errors import Cancelled, CkptuiError, UsageError
+
+if TYPE_CHECKING:
+    from ckptui.output import Answer
+
+COMMANDS = ("ls", "show", "stats", "check", "export", "diff", "filters", "predict")
+FAIL_ON = ("error", "warning", "info", "never")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Carry out one call and return its exit code; never raises, never shows a traceback."""
+    wants_json = "--json" in argv
+    try:
+        return _dispatch(list(argv))
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        return _fail(UsageError(error.format_message(), "See `ckptui --help`"), wants_json)
+    except CkptuiError as error:
+        return 130 if isinstance(error, Cancelled) else _fail(error, wants_json)
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone; say nothing, and keep the interpreter's last flush from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except MemoryError:
+        return _fail(CkptuiError("not enough memory", title="Out of memory"), wants_json)
+    except OSError as error:
+        return _fail(CkptuiError(f"{error.strerror or error}: {error.filename or ''}", title="Failed"), wants_json)
+
+
+def _dispatch(argv: list[str]) -> int:
+    if not argv or (argv[0] not in COMMANDS and argv[0] not in ("--help", "-h", "--version")):
+        result = workbench.main(argv, prog_name="ckptui", standalone_mode=False)
+    else:
+        result = group.main(argv, prog_name="ckptui", standalone_mode=False)
+    sys.stdout.flush()
+    return int(result or 0)
+
+
+def _fail(error: CkptuiError, wants_json: bool) -> int:
+    from ckptui.core.text import safe
+
+    print(f"ckptui: {safe(str(error)).replace(chr(92) * 2, chr(92))}", file=sys.stderr)
+    if wants_json:
+        print(json.dumps(error.to_json()))
+        sys.stdout.flush()
+    return 2
+
+
+def _finish(answer: Answer, as_json: bool, fail_on: str) -> int:
+    for note in answer.notes:
+        print(f"ckptui: {note}", file=sys.stderr)
+    if as_json:
+        json.dump(answer.document, sys.stdout, allow_nan=False)
+        sys.stdout.write("\n")
+    else:
+        for line in answer.text():
+            print(line.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8"))
+    sys.stdout.flush()
+    if answer.differs:
+        return 1
+    if fail_on == "never":
+        return 0
+    return int(any(SEVERITY_RANK[f.severity] >= SEVERITY_RANK[fail_on] for f in answer.findings))
+
+
+def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        print(f"ckptui {__version__}")
+        context.exit()
+
+
+_version_option = click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+_fail_on = click.option(
+    "--fail-on",
+    type=click.Choice(FAIL_ON),
+    default="error",
+    show_default=True,
+    help="Exit 1 from this severity on.",
+)
+_match = click.option("--match", metavar="RE", help="Only tensors whose name matches this regular expression.")
+_artifact = click.argument("artifact")
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
+@click.command(
+    context_settings=_HELP, epilog=f"Commands for scripts: {', '.join(COMMANDS)}; `ckptui COMMAND --help`."
+)
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--ascii", "ascii_only", is_flag=True, help="Plain signs, for terminals without UTF-8.")
+@_version_option
+def workbench(paths: tuple[str, ...], ascii_only: bool) -> int:
+    """Open the workbench on PATH (default: the current folder)."""
+    places = list(paths) or ["."]
+    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "") in ("", "dumb"):
+        print(
+            "ckptui: no terminal here, so this is the listing; `ckptui ls` is the command for it",
+            file=sys.stderr,
+        )
+        from ckptui import commands
+
+        return _finish(commands.list_saves(places), False, "error")
+    from ckptui.session import Session
+    from ckptui.ui.app import run_workbench
+
+    for place in places:
+        if not os.path.lexists(place):
+            with Session() as session:
+                session.resolve(place)
+    with Session(attended=True) as session:
+        return run_workbench(places, session, ascii=ascii_only or session.settings.ascii)
+
+
+@click.group(context_settings=_HELP)
+@_version_option
+def group() -> None:
+    """Forensics on TensorFlow checkpoints, SavedModels and Keras files.
+
+    `ckptui PATH` opens the workbench; the commands below print, for scripts and pipes.
+    """
+
+
+@group.command()
+@click.argument("paths", nargs=-1, required=True)
+@_json
+@_fail_on
+def ls(paths: tuple[str, ...], as_json: bool, fail_on: str) -> int:
+    """List the saves found below PATHS with a quick check of each."""
+    from ckptui import commands
+
+    return _finish(commands.list_saves(paths), as_json, fail_on)
+
+
+@group.command()
+@_artifact
+@click.argument("tensor", required=False)
+@_json
+@_fail_on
+def show(artifact: str, tensor: str | None, as_json: bool, fail_on: str) -> int:
+    """Show what ARTIFACT holds, or all about one TENSOR."""
+    from ckptui import commands
+
+    return _finish(commands.show(artifact, tensor), as_json, fail_on)
+
+
+@group.command()
+@_artifact
+@_match
+@_json
+@_fail_on
+def stats(artifact: str, match: str | None, as_json: bool, fail_on: str) -> int:
+    """Print the numbers of every tensor, from one pass over the values."""
+    from ckptui import commands
+
+    return _finish(commands.stats(artifact, match), as_json, fail_on)
+
+
+@group.command()
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--quick", is_flag=True, help="Read no tensor bytes.")
+@_json
+@_fail_on
+def check(paths: tuple[str, ...], quick: bool, as_json: bool, fail_on: str) -> int:
+    """Look for damage: every stored checksum and every non-finite value of every save below PATHS."""
+    from ckptui import commands
+
+    return _finish(commands.check(paths, quick=quick), as_json, fail_on)
+
+
+@group.command()
+@_artifact
+@_match
+@click.option(
+    "-o", "--output", required=True, metavar="FILE", help="A .npz, .safetensors or (one tensor) .npy file."
+)
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@_json
+@_fail_on
+def export(artifact: str, match: str | None, output: str, force: bool, as_json: bool, fail_on: str) -> int:
+    """Write the readable tensors of ARTIFACT to FILE."""
+    from ckptui import commands
+
+    return _finish(commands.export(artifact, match, output, force=force), as_json, fail_on)
+
+
+@group.command()
+@click.argument("a")
+@click.argument("b")
+@_match
+@_json
+@_fail_on
+def diff(a: str, b: str, match: str | None, as_json: bool, fail_on: str) -> int:
+    """Hold candidate B against baseline A, tensor by tensor; exit 1 if they differ."""
+    from ckptui import commands
+
+    return _finish(commands.diff(a, b, match), as_json, fail_on)
+
+
+@group.command()
+@_artifact
+@click.argument("tensor", required=False)
+@_json
+@_fail_on
+def filters(artifact: str, tensor: str | None, as_json: bool, fail_on: str) -> int:
+    """Look at kernels filter by filter: untouched, symmetric, zero, constant, duplicate."""
+    from ckptui import commands
+
+    return _finish(commands.filters(artifact, tensor), as_json, fail_on)
+
+
+@group.command()
+@click.argument("model")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option(
+    "--preprocess",
+    type=click.Choice(["auto", "0..1", "-1..1", "0..255", "caffe", "torch"]),
+    default="auto",
+    show_default=True,
+    help="What the pixels are turned into.",
+)
+@click.option("--labels", metavar="FILE", help="One label a line; default: labels.txt beside the model.")
+@click.option("--architecture", metavar="ARTIFACT", help="A .keras or .h5 whose architecture the weights go into.")
+@click.option("--signature", metavar="NAME", help="Signature of a SavedModel.")
+@click.option("--tf-python", metavar="PYTHON", help="Python of the environment whose TensorFlow predicts.")
+@_json
+@_fail_on
+def predict(model: str, images: tuple[str, ...], as_json: bool, fail_on: str, **options: Any) -> int:
+    """Run IMAGEs through MODEL as is, flipped, repeated, reloaded and in a fresh process."""
+    from ckptui import commands
+
+    given = {name: value for name, value in options.items() if value is not None}
+    return _finish(commands.predict(model, images, given), as_json, fail_on)

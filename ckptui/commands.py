@@ -1,0 +1,354 @@
+"""What each command does with the session; the printing and the exit code are the command line's."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ckptui import output
+from ckptui.core.model import (
+    Artifact,
+    DiffReport,
+    Finding,
+    Found,
+    Layer,
+    Listing,
+    PredictReport,
+    Progress,
+    Run,
+    RunFolder,
+    Stats,
+    TensorScan,
+    worst_status,
+)
+from ckptui.core.text import human_bytes, safe
+from ckptui.errors import CkptuiError, UsageError
+from ckptui.output import Answer
+from ckptui.session import Session, checked_listing, require_save
+
+
+class Narrator:
+    """Progress on stderr, only when that is a terminal, erased when done."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+        self._shown = False
+
+    def tell(self, text: str) -> None:
+        """Replace the line shown by this one."""
+        if self._live:
+            sys.stderr.write(f"\r\x1b[K{safe(text, 200)[:78]}")
+            sys.stderr.flush()
+            self._shown = True
+
+    def progress(self, what: str, progress: Progress) -> None:
+        """`check ckpt-5  61 %  3.1 GB/s  4 s`."""
+        percent = 100 * progress.done_bytes / progress.total_bytes if progress.total_bytes else 100
+        left = progress.seconds_left
+        tail = f"  {left:.0f} s left" if left is not None and left >= 1 else ""
+        self.tell(f"{what}  {percent:.0f} %  {human_bytes(progress.rate)}/s{tail}")
+
+    def close(self) -> None:
+        """Erase the line."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def _each_save(session: Session, paths: Sequence[str]) -> Iterator[Found | Finding]:
+    """The saves below `paths`, and findings that belong to no single save."""
+    found: list[Found] = []
+    for item in _find(session, paths):
+        if isinstance(item, Found):
+            found.append(item)
+            yield item
+        elif isinstance(item, RunFolder):
+            yield from item.findings
+        else:
+            yield item
+    require_save(found, paths)
+
+
+def _find(session: Session, paths: Sequence[str]) -> Iterator[Found | RunFolder | Finding]:
+    """Walk folders; take anything else as the save it belongs to, as every other command does."""
+    for path in paths:
+        if os.path.isdir(path):
+            yield from session.find([path])
+        else:
+            yield session.resolve(path)
+
+
+def _open(session: Session, found: Found) -> tuple[Artifact, Listing | None, list[Finding]]:
+    """Open one save of many; a save that can't be opened at all becomes an artifact with the reason."""
+    try:
+        listing = session.open(found.path, found=found)
+        return listing.artifact, listing, list(listing.findings)
+    except CkptuiError as error:
+        findings = [*found.findings, _unopened(found, error)]
+        artifact = Artifact(
+            path=found.path,
+            kind=found.kind,
+            label=found.label,
+            step=found.step,
+            bytes=_size(found.path),
+            shards=0,
+            tensors=0,
+            parameters=0,
+            modified=found.modified,
+            status=worst_status(findings),
+        )
+        return artifact, None, findings
+
+
+def _unopened(found: Found, error: CkptuiError) -> Finding:
+    code = getattr(error, "code", None) or "reader-crashed"
+    return Finding(
+        code=code,
+        severity="error",
+        title=error.title,
+        artifact=found.path,
+        detail=error.detail,
+        evidence=getattr(error, "evidence", {}),
+        advice=error.hint,
+    )
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def list_saves(paths: Sequence[str]) -> Answer:
+    """`ckptui ls`."""
+    artifacts: list[Artifact] = []
+    findings: list[Finding] = []
+    with Session() as session:
+        for item in _each_save(session, paths):
+            if isinstance(item, Finding):
+                findings.append(item)
+                continue
+            artifact, _, told = _open(session, item)
+            artifacts.append(artifact)
+            findings += told
+    return Answer(output.ls_document(artifacts, findings), lambda: output.ls_text(artifacts, findings), findings)
+
+
+def show(path: str, name: str | None) -> Answer:
+    """`ckptui show`."""
+    with Session() as session:
+        listing = session.open(path)
+        if name is None:
+            document = output.show_document(listing, list(listing.tensors))
+            return Answer(document, lambda: output.show_text(listing), listing.findings)
+        tensor = session.tensor(listing, name)
+        findings = [f for f in listing.findings if f.tensor in (None, name)]
+        stats: Stats | None = None
+        for item in session.scan(listing, [name]):
+            if isinstance(item, TensorScan):
+                stats = item.stats
+                findings += item.findings
+        histogram = None
+        if stats is not None and stats.finite and stats.min is not None:
+            histogram = session.histogram(listing, name)
+    extra = {
+        "stats": stats.to_json() if stats else None,
+        "histogram": histogram.to_json() if histogram else None,
+    }
+    document = output.show_document(listing, [tensor], extra, findings)
+    text = [*output.tensor_text(tensor, stats, histogram), *output.findings_text(findings)]
+    return Answer(document, lambda: text, findings)
+
+
+def _scan(session: Session, listing: Listing, names: Sequence[str] | None, *, stats: bool) -> list[TensorScan]:
+    narrator = Narrator()
+    scans: list[TensorScan] = []
+    try:
+        for item in session.scan(listing, names, stats=stats):
+            if isinstance(item, Progress):
+                narrator.progress(listing.artifact.label, item)
+            else:
+                scans.append(item)
+    finally:
+        narrator.close()
+    return scans
+
+
+def _regular(match: str | None) -> str | None:
+    if match is not None:
+        try:
+            re.compile(match)
+        except re.error as error:
+            raise UsageError(f"--match {match!r}: {error}", "It takes a Python regular expression") from error
+    return match
+
+
+def stats(path: str, match: str | None) -> Answer:
+    """`ckptui stats`."""
+    _regular(match)
+    with Session() as session:
+        listing = session.open(path)
+        names = set(session.select(listing, match))
+        scans = {s.name: s for s in _scan(session, listing, None if match is None else sorted(names), stats=True)}
+    rows = [(t, scans[t.name].stats if t.name in scans else None) for t in listing.tensors if t.name in names]
+    findings = [*listing.findings, *(f for s in scans.values() for f in s.findings)]
+    checked = checked_listing(listing, findings)
+    return Answer(
+        output.stats_document(checked.artifact, rows, checked.findings),
+        lambda: output.stats_text(rows, checked.findings),
+        checked.findings,
+    )
+
+
+def check(paths: Sequence[str], *, quick: bool) -> Answer:
+    """`ckptui check`: one pass over every save."""
+    started = time.monotonic()
+    artifacts: list[Artifact] = []
+    findings: list[Finding] = []
+    checked: dict[str, str] = {}
+    totals = {"tensors_checked": 0, "tensors_unreadable": 0, "bytes_read": 0}
+    with Session() as session:
+        for item in _each_save(session, paths):
+            if isinstance(item, Finding):
+                findings.append(item)
+                continue
+            artifact, listing, told = _open(session, item)
+            checked[artifact.path] = "directory and entries; no tensor bytes" if listing else "could not be opened"
+            if listing is not None and not quick:
+                listing = _full_check(session, listing, totals, checked)
+                artifact, told = listing.artifact, list(listing.findings)
+            artifacts.append(artifact)
+            findings += told
+    severities = [f.severity for f in findings]
+    summary = {
+        **{name: severities.count(name) for name in ("error", "warning", "info")},
+        "artifacts": len(artifacts),
+        **totals,
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    return Answer(
+        output.check_document(artifacts, findings, summary),
+        lambda: output.check_text(artifacts, findings, summary, checked),
+        findings,
+    )
+
+
+def _full_check(session: Session, listing: Listing, totals: dict[str, int], checked: dict[str, str]) -> Listing:
+    scans = _scan(session, listing, None, stats=False)
+    findings = [f for s in scans for f in s.findings]
+    findings += session.verify(listing)
+    totals["tensors_checked"] += sum(s.checksum != "unread" for s in scans)
+    totals["tensors_unreadable"] += sum(s.checksum == "unread" for s in scans)
+    totals["bytes_read"] += sum(s.bytes for s in scans)
+    proved = sum(s.checksum == "ok" for s in scans)
+    bare = sum(s.checksum == "none" for s in scans)
+    words = [f"{proved} checksums"] if proved else []
+    if listing.artifact.kind == "keras-archive":
+        words.append("checksums of the archive's members")
+    elif bare:
+        words.append(f"{bare} tensors without checksum: flipped bits can't be seen")
+    words.append("non-finite values")
+    checked[listing.artifact.path] = ", ".join(words)
+    return checked_listing(listing, findings)
+
+
+def export(path: str, match: str | None, target: str, *, force: bool) -> Answer:
+    """`ckptui export`: what reads and passes its checksum."""
+    from ckptui.export import write_tensors
+
+    _regular(match)
+    with Session() as session:
+        listing = session.open(path)
+        names = session.select(listing, match)
+        if not names:
+            raise UsageError(f"no tensor of {path} matches {match!r}", "`ckptui show` lists the names")
+        scans = _scan(session, listing, None if match is None else names, stats=False)
+        bad = {s.name for s in scans if s.checksum in ("mismatch", "unread")}
+        findings = [*listing.findings, *(f for s in scans for f in s.findings)]
+        readable = [t for t in listing.tensors if t.name in set(names) and t.name not in bad]
+        if not readable:
+            raise UsageError(f"no tensor of {path} can be read", "`ckptui check` says why")
+        written = write_tensors(session, listing, readable, target, force=force)
+    notes = [f"left out {len(bad)} tensors that do not read or fail their checksum"] if bad else []
+    notes += [f"left out {safe(name)}: {reason}" for name, reason in written.left_out]
+    document = {
+        "schema": "ckptui/export/1",
+        "artifact": listing.artifact.to_json(),
+        "file": target,
+        "tensors": written.tensors,
+        "bytes": written.bytes,
+        "left_out": [*sorted(bad), *(name for name, _ in written.left_out)],
+        "findings": output.findings_json(findings),
+    }
+    text = [f"{written.tensors} tensors, {human_bytes(written.bytes)} -> {safe(target)}"]
+    return Answer(document, lambda: [*text, *output.findings_text(findings)], findings, notes=notes)
+
+
+def diff(a: str, b: str, match: str | None) -> Answer:
+    """`ckptui diff`."""
+    _regular(match)
+    narrator = Narrator()
+    report: DiffReport | None = None
+    with Session() as session:
+        first, second = session.open(a), session.open(b)
+        try:
+            for item in session.diff(first, second, pattern=match):
+                if isinstance(item, Progress):
+                    narrator.progress("diff", item)
+                elif isinstance(item, DiffReport):
+                    report = item
+        finally:
+            narrator.close()
+    assert report is not None
+    done = replace(report, findings=(*first.findings, *second.findings, *report.findings))
+    differs = any(p.status != "identical" for p in done.pairs)
+    return Answer(output.diff_document(done), lambda: output.diff_text(done), done.findings, differs=differs)
+
+
+def filters(path: str, tensor: str | None) -> Answer:
+    """`ckptui filters`."""
+    layers: list[Layer] = []
+    with Session() as session:
+        listing = session.open(path)
+        if tensor is not None:
+            session.tensor(listing, tensor)
+        findings = list(listing.findings)
+        for item in session.layers(listing, None if tensor is None else [tensor]):
+            if isinstance(item, Finding):
+                findings.append(item)
+            else:
+                layers.append(item)
+    if tensor is not None and not layers:
+        raise UsageError(f"{tensor} has no filters", "Kernels and embeddings have; `ckptui show` tells the roles")
+    checked = checked_listing(listing, findings)
+    return Answer(
+        output.filters_document(checked.artifact, layers, checked.findings),
+        lambda: output.filters_text(layers, checked.findings),
+        checked.findings,
+    )
+
+
+def predict(model: str, images: Iterable[str], options: dict[str, Any]) -> Answer:
+    """`ckptui predict`."""
+    narrator = Narrator()
+    report: PredictReport | None = None
+    with Session() as session:
+        try:
+            for item in session.predict(model, list(images), **options):
+                if isinstance(item, str):
+                    narrator.tell(item)
+                elif isinstance(item, Run):
+                    narrator.tell(f"{item.name} done")
+                elif isinstance(item, PredictReport):
+                    report = item
+        finally:
+            narrator.close()
+    assert report is not None
+    done = report
+    return Answer(output.predict_document(done), lambda: output.predict_text(done), done.findings)

@@ -1,0 +1,367 @@
+"""What the commands print: the JSON documents of the contract, and the same as tables for people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckptui.core.model import (
+    Artifact,
+    DiffReport,
+    Finding,
+    Histogram,
+    Layer,
+    Listing,
+    PredictReport,
+    Stats,
+    Tensor,
+    jsonable,
+)
+from ckptui.core.report import counts_text, finding_lines, table, worst_first
+from ckptui.core.text import human_bytes, human_count, middle, number_text, safe, shape_text
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a command came to: both faces of it, and what the exit code rests on."""
+
+    document: dict[str, Any]
+    text: Callable[[], Iterable[str]]
+    findings: Sequence[Finding] = ()
+    differs: bool = False
+    """`diff` found a difference."""
+    notes: list[str] = field(default_factory=list)
+    """Lines for stderr."""
+
+
+STATUS_WORDS = {"ok": "ok", "warning": "warning", "error": "ERROR", "unchecked": "–"}
+
+
+def findings_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """All findings as JSON, worst first."""
+    return [f.to_json() for f in worst_first(findings)]
+
+
+def findings_text(findings: Sequence[Finding], *, quiet_info: bool = False) -> list[str]:
+    """Findings for people, worst first; nothing when there are none."""
+    lines: list[str] = []
+    for finding in worst_first(findings):
+        if not (quiet_info and finding.severity == "info"):
+            lines += finding_lines(finding)
+    return lines
+
+
+def ls_document(artifacts: Sequence[Artifact], findings: Sequence[Finding]) -> dict[str, Any]:
+    """`ckptui/ls/1`."""
+    return {
+        "schema": "ckptui/ls/1",
+        "artifacts": [a.to_json() for a in artifacts],
+        "findings": findings_json(findings),
+    }
+
+
+def ls_text(artifacts: Sequence[Artifact], findings: Sequence[Finding]) -> list[str]:
+    """One line a save, then what is wrong."""
+    rows = [
+        [
+            safe(a.path),
+            a.kind,
+            "" if a.step is None else str(a.step),
+            human_bytes(a.bytes),
+            human_count(a.tensors),
+            human_count(a.parameters),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(a.modified)) if a.modified else "",
+            STATUS_WORDS[a.status],
+        ]
+        for a in artifacts
+    ]
+    headers = ["path", "kind", "step", "size", "tensors", "parameters", "modified", "quick check"]
+    lines = table(headers, rows, right=(2, 3, 4, 5))
+    told = findings_text(findings)
+    return [*lines, *([""] if told else []), *told]
+
+
+def artifact_lines(artifact: Artifact) -> list[str]:
+    """The head of every page about one save."""
+    writer = "  ".join(f"{safe(str(k))} {safe(str(v), 200)}" for k, v in artifact.writer.items() if v)
+    facts = [artifact.kind]
+    if artifact.step is not None:
+        facts.append(f"step {artifact.step}")
+    facts.append(human_bytes(artifact.bytes))
+    if artifact.shards:
+        facts.append(f"{artifact.shards} shard{'s' if artifact.shards != 1 else ''}")
+    facts.append(f"{human_count(artifact.tensors)} tensors")
+    facts.append(f"{human_count(artifact.parameters)} parameters")
+    return [safe(artifact.path), "  ".join(facts), *([f"written by  {writer}"] if writer else [])]
+
+
+def show_document(
+    listing: Listing,
+    tensors: Sequence[Tensor],
+    extra: Mapping[str, Any] | None = None,
+    findings: Sequence[Finding] | None = None,
+) -> dict[str, Any]:
+    """`ckptui/show/1`; `extra` carries stats and histogram of a single tensor."""
+    return {
+        "schema": "ckptui/show/1",
+        "artifact": listing.artifact.to_json(),
+        "tensors": [t.to_json() for t in tensors],
+        "signatures": [s.to_json() for s in listing.signatures],
+        "architecture": [row.to_json() for row in listing.architecture],
+        **(extra or {}),
+        "findings": findings_json(listing.findings if findings is None else findings),
+    }
+
+
+def tensor_rows(tensors: Iterable[Tensor]) -> list[str]:
+    """Name, dtype, shape, size, role and the variable's own name."""
+    rows = [
+        [
+            safe(t.name),
+            safe(t.dtype),
+            shape_text(t.shape),
+            human_bytes(t.bytes),
+            t.role,
+            safe(t.object_path if t.object_path != t.name else "")
+            + (f"  ({safe(t.problem)})" if t.problem else ""),
+        ]
+        for t in tensors
+    ]
+    return table(["name", "dtype", "shape", "size", "role", "variable"], rows, right=(2, 3))
+
+
+def show_text(listing: Listing) -> list[str]:
+    """Everything a save says about itself."""
+    lines = [*artifact_lines(listing.artifact), "", *tensor_rows(listing.tensors)]
+    for signature in listing.signatures:
+        lines += [
+            "",
+            f"signature {safe(signature.name)}  [{safe(', '.join(signature.tags))}]  {safe(signature.method)}",
+        ]
+        for word, endpoints in (("in ", signature.inputs), ("out", signature.outputs)):
+            lines += [
+                f"  {word}  {safe(e.name)}  {e.dtype}  {shape_text(e.shape)}  {safe(e.tensor)}" for e in endpoints
+            ]
+    if listing.architecture:
+        rows = [
+            [
+                "  " * row.depth + safe(row.name),
+                safe(row.class_name),
+                shape_text(row.output_shape) if row.output_shape is not None else "",
+                human_count(row.parameters),
+                ", ".join(safe(middle(w, 40)) for w in row.weights),
+            ]
+            for row in listing.architecture
+        ]
+        lines += ["", *table(["layer", "class", "output shape", "parameters", "weights"], rows, right=(3,))]
+    told = findings_text(listing.findings)
+    return [*lines, *([""] if told else []), *told]
+
+
+def tensor_text(tensor: Tensor, stats: Stats | None, histogram: Histogram | None) -> list[str]:
+    """All about one tensor."""
+    where = tensor.storage.segment
+    lines = [
+        safe(tensor.name),
+        f"  {tensor.dtype}  {shape_text(tensor.shape)}  {human_bytes(tensor.bytes)}  {tensor.role}",
+    ]
+    if tensor.object_path and tensor.object_path != tensor.name:
+        lines.append(f"  variable   {safe(tensor.object_path)}")
+    if tensor.layer:
+        lines.append(f"  layer      {safe(tensor.layer)}")
+    if where:
+        lines.append(f"  bytes      {where.offset} to {where.offset + where.bytes} of {safe(where.file)}")
+    crc = tensor.storage.crc32c
+    lines.append("  crc32c     " + ("none in this format" if crc is None else f"{crc:08x}"))
+    if tensor.problem:
+        lines.append(f"  problem    {safe(tensor.problem)}")
+    if stats is not None:
+        lines += [f"  {name:<10} {number_text(value, 7)}" for name, value in _stat_items(stats)]
+    if histogram is not None and sum(histogram.counts):
+        lines.append(f"  histogram  {bars(histogram.counts)}")
+        lines.append(f"             {number_text(histogram.low)} to {number_text(histogram.high)}")
+    return lines
+
+
+def bars(counts: Sequence[int]) -> str:
+    """A histogram in one line of block characters."""
+    top = max(counts, default=0)
+    blocks = " ▁▂▃▄▅▆▇█"
+    return "".join(blocks[0 if not c else max(1, round(c / top * 8))] for c in counts)
+
+
+def _stat_items(stats: Stats) -> list[tuple[str, float | int | None]]:
+    return [(name, getattr(stats, name)) for name in Stats.__dataclass_fields__]
+
+
+def stats_document(
+    artifact: Artifact, rows: Sequence[tuple[Tensor, Stats | None]], findings: Sequence[Finding]
+) -> dict[str, Any]:
+    """`ckptui/stats/1`; the stats of a tensor that can't be read are null."""
+    tensors = [{**t.to_json(), "stats": s.to_json() if s else None} for t, s in rows]
+    return {
+        "schema": "ckptui/stats/1",
+        "artifact": artifact.to_json(),
+        "tensors": tensors,
+        "findings": findings_json(findings),
+    }
+
+
+def stats_text(rows: Sequence[tuple[Tensor, Stats | None]], findings: Sequence[Finding]) -> list[str]:
+    """The numbers of every tensor."""
+    cells = [
+        [
+            safe(t.name),
+            shape_text(t.shape),
+            *(number_text(getattr(s, name)) if s else "–" for name in ("mean", "std", "min", "max", "l2")),
+            *(("" if not value else str(value)) for value in ((s.zeros, s.nan) if s else (None, None))),
+        ]
+        for t, s in rows
+    ]
+    headers = ["name", "shape", "mean", "std", "min", "max", "l2", "zeros", "nan"]
+    told = findings_text(findings)
+    return [*table(headers, cells, right=range(1, 9)), *([""] if told else []), *told]
+
+
+def check_document(
+    artifacts: Sequence[Artifact], findings: Sequence[Finding], summary: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`ckptui/check/1`."""
+    return {
+        "schema": "ckptui/check/1",
+        "artifacts": [a.to_json() for a in artifacts],
+        "summary": jsonable(dict(summary)),
+        "findings": findings_json(findings),
+    }
+
+
+def check_text(
+    artifacts: Sequence[Artifact],
+    findings: Sequence[Finding],
+    summary: Mapping[str, Any],
+    checked: Mapping[str, str],
+) -> list[str]:
+    """The verdict of each save with what was checked, then the findings. Never "healthy" without saying how far."""
+    rows = [[STATUS_WORDS[a.status], safe(a.path), checked.get(a.path, "")] for a in artifacts]
+    told = findings_text(findings)
+    seconds = summary["seconds"]
+    speed = f"{human_bytes(summary['bytes_read'] / seconds)}/s" if seconds else ""
+    total = counts_text(findings) or "nothing found"
+    return [
+        *table(["status", "save", "what was checked"], rows),
+        "",
+        *told,
+        *([""] if told else []),
+        f"{len(artifacts)} saves, {human_count(summary['tensors_checked'])} tensors, "
+        f"{human_bytes(summary['bytes_read'])} read in {seconds:.1f} s ({speed}): {total}",
+    ]
+
+
+def diff_document(report: DiffReport) -> dict[str, Any]:
+    """`ckptui/diff/1`."""
+    return {
+        "schema": "ckptui/diff/1",
+        "a": report.a.to_json(),
+        "b": report.b.to_json(),
+        "pairs": [p.to_json() for p in report.pairs],
+        "summary": report.summary,
+        "relation": jsonable(dict(report.relation)),
+        "findings": findings_json(report.findings),
+    }
+
+
+def diff_text(report: DiffReport) -> list[str]:
+    """Changed pairs by relative change, lone ones, and a count of the identical."""
+    summary = report.summary
+    pairs = sorted(report.pairs, key=lambda p: -(p.relative_l2 if p.relative_l2 is not None else -1.0))
+    rows = [
+        [
+            safe(p.a or p.b or ""),
+            p.status,
+            number_text(p.relative_l2),
+            number_text(p.max_abs),
+            number_text(p.cosine),
+            f"{p.changed} of {p.count}" if p.changed is not None else safe(p.detail),
+        ]
+        for p in pairs
+        if p.status != "identical"
+    ]
+    lines = [f"A  {safe(report.a.path)}", f"B  {safe(report.b.path)}", ""]
+    if rows:
+        lines += [
+            *table(["name", "status", "rel. L2", "max abs", "cosine", "changed"], rows, right=(2, 3, 4)),
+            "",
+        ]
+    lines.append(", ".join(f"{count} {name}" for name, count in summary.items() if count) or "nothing to compare")
+    relation = report.relation
+    lines.append(f"relation: {relation['verdict']} ({relation['certainty']})")
+    told = findings_text(report.findings)
+    return [*lines, *([""] if told else []), *told]
+
+
+def filters_document(artifact: Artifact, layers: Sequence[Layer], findings: Sequence[Finding]) -> dict[str, Any]:
+    """`ckptui/filters/1`."""
+    return {
+        "schema": "ckptui/filters/1",
+        "artifact": artifact.to_json(),
+        "layers": [layer.to_json() for layer in layers],
+        "findings": findings_json(findings),
+    }
+
+
+def filters_text(layers: Sequence[Layer], findings: Sequence[Finding]) -> list[str]:
+    """One line a kernel: what its filters look like, beside what chance gives."""
+    rows = []
+    for layer in layers:
+        flags = [f"{count} {name}" for name, count in layer.counts.items() if count and "symmetric" not in name]
+        symmetric = layer.counts.get("symmetric", 0)
+        chance = layer.expected_symmetric
+        symmetry = "" if chance is None else f"{symmetric} of {layer.filters}, chance {chance:.2g}"
+        size = "×".join(map(str, layer.kernel)) or "dense"
+        verdict = layer.initializer.get("verdict", "")
+        rows.append([safe(layer.tensor), size, str(layer.filters), str(verdict), symmetry, ", ".join(flags)])
+    headers = ["kernel", "size", "filters", "initializer", "symmetric", "flags"]
+    told = findings_text(findings)
+    return [*table(headers, rows, right=(2,)), *([""] if told else []), *told]
+
+
+def predict_document(report: PredictReport) -> dict[str, Any]:
+    """`ckptui/predict/1`."""
+    return {
+        "schema": "ckptui/predict/1",
+        "model": jsonable(dict(report.model)),
+        "images": [image.to_json() for image in report.images],
+        "findings": findings_json(report.findings),
+    }
+
+
+def predict_text(report: PredictReport) -> list[str]:
+    """One table an image: every run, its answer, its difference to the original."""
+    model = report.model
+    lines = [
+        f"model  {safe(str(model.get('path', '')))}  {safe(str(model.get('loader', '')))}"
+        f"  TensorFlow {safe(str(model.get('tensorflow', '')))}"
+    ]
+    for image in report.images:
+        shape = shape_text(image.shape)
+        low, high = number_text(image.low), number_text(image.high)
+        lines += ["", f"image  {safe(image.path)}  {safe(image.preprocess)}  {shape}  {low} to {high}", ""]
+        rows = []
+        for run in image.runs:
+            best = run.top[0] if run.top else None
+            answer = f"{safe(best[1])} {number_text(best[2])}" if best else "–"
+            change = (
+                "bit-identical"
+                if run.identical
+                else ""
+                if run.max_abs_diff is None
+                else number_text(run.max_abs_diff)
+            )
+            word = "another answer" if run.top1_changed else ""
+            rows.append([run.name, answer, change, safe(run.error) or word, f"{run.seconds:.2f} s"])
+        lines += table(["run", "answer", "difference", "", "time"], rows, right=(4,))
+        lines += ["", safe(image.verdict)]
+    told = findings_text(report.findings)
+    return [*lines, *([""] if told else []), *told]

@@ -1,0 +1,358 @@
+"""The use cases: what screens and commands ask for. Blocking and thread-safe; decides, draws nothing.
+
+Bounded pure-Python reading (discovery, checkpoint index, state file) happens here; everything that parses HDF5 or a
+graph or passes over tensor bytes runs in reader children, predictions in the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ckptui.config import Settings, load_settings
+from ckptui.core.model import (
+    DiffReport,
+    Finding,
+    Found,
+    Histogram,
+    Kind,
+    Layer,
+    Listing,
+    Pair,
+    Predicted,
+    PredictReport,
+    Progress,
+    Run,
+    RunFolder,
+    Tensor,
+    TensorScan,
+    worst_status,
+)
+from ckptui.errors import NoSuchTensor, NotASave
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ckptui.engine.pool import Pool
+    from ckptui.predict.predictor import Predictor
+
+IN_PROCESS: frozenset[str] = frozenset({"tf-checkpoint", "tf-checkpoint-v1"})
+"""Kinds whose listing is bounded pure Python, read without a child."""
+
+
+class Session:
+    """Everything one run of ckptui knows and has running."""
+
+    def __init__(self, *, attended: bool = False, settings: Settings | None = None) -> None:
+        self.settings = settings or load_settings()
+        self.attended = attended
+        """A screen is attached: children run at nice 10 and give way."""
+        self._lock = threading.RLock()
+        self._pool: Pool | None = None
+        self._predictor: Predictor | None = None
+        self._listings: dict[str, tuple[tuple[Any, ...], Listing]] = {}
+        self._runs: dict[str, RunFolder] = {}
+
+    @property
+    def pool(self) -> Pool:
+        """The reader children, started when first needed."""
+        with self._lock:
+            if self._pool is None:
+                from ckptui.engine.pool import Pool
+
+                self._pool = Pool(size=self.settings.processes or None, nice=10 if self.attended else 0)
+            return self._pool
+
+    def close(self) -> None:
+        """End every child; the session can't be used afterwards."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+            predictor, self._predictor = self._predictor, None
+        if pool is not None:
+            pool.close()
+        if predictor is not None:
+            predictor.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------ finding and opening
+
+    def find(
+        self, paths: Sequence[str], cancel: threading.Event | None = None
+    ) -> Iterator[Found | RunFolder | Finding]:
+        """Walk `paths` for saves, runs and notices, in the order they are met.
+
+        Raises:
+            NoSuchPath, NotASave: a path does not exist, or is a device, socket or FIFO.
+        """
+        from ckptui.readers.discover import discover
+
+        for item in discover(paths):
+            if cancel is not None and cancel.is_set():
+                return
+            if isinstance(item, RunFolder):
+                self._runs[item.path] = item
+            yield item
+
+    def resolve(self, argument: str) -> Found:
+        """The one save a user means by a path: prefix, `.index`, shard, folder or file.
+
+        Raises:
+            NoSuchPath, NotASave: nothing is there, or nothing that looks like a save.
+        """
+        from ckptui.readers.discover import resolve
+
+        return resolve(argument)
+
+    def open(self, path: str, kind: Kind | None = None, found: Found | None = None) -> Listing:
+        """The listing of a save with the findings of its quick checks; cached while its files stay as they are.
+
+        Raises:
+            CkptuiError: there is no save, or its reader failed as a whole.
+        """
+        if found is None and kind is None:
+            found = self.resolve(path)
+        if found is not None:
+            path, kind = found.path, found.kind
+        assert kind is not None
+        identity = _identity(path)
+        with self._lock:
+            cached = self._listings.get(path)
+        if cached is not None and cached[0] == identity:
+            return cached[1]
+        from ckptui.triage.quick import quick
+
+        listing = self._read_listing(path, kind)
+        extra = [f for f in (found.findings if found else ()) if not _told(f, listing.findings)]
+        checked = quick(replace(listing, findings=(*extra, *listing.findings)))
+        with self._lock:
+            self._listings[path] = (identity, checked)
+        return checked
+
+    def _read_listing(self, path: str, kind: Kind) -> Listing:
+        if kind in IN_PROCESS:
+            from ckptui.readers.registry import open_reader
+
+            reader = open_reader(path, kind)
+            try:
+                return reader.listing()
+            finally:
+                reader.close()
+        from ckptui.engine.requests import open_listing
+
+        return open_listing(self.pool, path, kind)
+
+    def tensor(self, listing: Listing, name: str) -> Tensor:
+        """The tensor of that name; raises NoSuchTensor with the nearest names."""
+        lookup = getattr(listing.tensors, "find", None)
+        found: Tensor | None = (
+            lookup(name) if lookup is not None else next((t for t in listing.tensors if t.name == name), None)
+        )
+        if found is None:
+            import difflib
+
+            near = difflib.get_close_matches(name, [t.name for t in listing.tensors], 3, 0.4)
+            hint = f"Did you mean {' or '.join(near)}?" if near else "`ckptui show` lists the names"
+            raise NoSuchTensor(f"{name} in {listing.artifact.path}", hint)
+        return found
+
+    def select(self, listing: Listing, match: str | None) -> list[str]:
+        """Names of the tensors whose name matches the regular expression anywhere; all without one."""
+        names = [t.name for t in listing.tensors]
+        if match is None:
+            return names
+        expression = re.compile(match)
+        return [name for name in names if expression.search(name)]
+
+    # ------------------------------------------------------------------ values
+
+    def scan(
+        self,
+        listing: Listing,
+        names: Sequence[str] | None = None,
+        *,
+        stats: bool = True,
+        cancel: threading.Event | None = None,
+        first: Sequence[str] = (),
+    ) -> Iterator[TensorScan | Progress]:
+        """One pass over the bytes: checksums, non-finite values and, if wanted, all statistics.
+
+        `names` None means all; `first` are wanted before the rest (visible rows).
+        """
+        from ckptui.engine.schedule import run_scan
+
+        wanted = None if names is None else set(names)
+        tensors = [t for t in listing.tensors if wanted is None or t.name in wanted]
+        artifact = listing.artifact
+        yield from run_scan(
+            self.pool,
+            artifact.path,
+            artifact.kind,
+            tensors,
+            stats=stats,
+            check=True,
+            first=first,
+            cancel=cancel,
+        )
+
+    def verify(self, listing: Listing) -> list[Finding]:
+        """Checksums that stand over a whole file and not over one tensor (members of a .keras archive)."""
+        from ckptui.engine.requests import verify
+
+        if listing.artifact.kind != "keras-archive":
+            return []
+        return verify(self.pool, listing.artifact.path, listing.artifact.kind)
+
+    def array(self, listing: Listing, name: str, limit: int = 50_000_000) -> np.ndarray[Any, Any]:
+        """The values of one tensor, at most `limit` bytes of them. Raises UsageError for larger ones."""
+        from ckptui.engine.requests import array
+
+        self.tensor(listing, name)
+        return array(self.pool, listing.artifact.path, listing.artifact.kind, name, limit)
+
+    def histogram(self, listing: Listing, name: str, bins: int = 64) -> Histogram:
+        """Counts of the finite values of one tensor in equal bins."""
+        from ckptui.engine.requests import histogram
+
+        return histogram(self.pool, listing.artifact.path, listing.artifact.kind, name, bins)
+
+    def layers(
+        self, listing: Listing, names: Sequence[str] | None = None, cancel: threading.Event | None = None
+    ) -> Iterator[Layer | Finding]:
+        """Filters of every kernel and embedding (or of those named), and what is worth a user's attention."""
+        from ckptui.engine.requests import layers
+
+        roles = ("kernel", "embedding")
+        wanted = None if names is None else set(names)
+        chosen = [t for t in listing.tensors if (t.role in roles if wanted is None else t.name in wanted)]
+        yield from layers(self.pool, listing.artifact, chosen, cancel)
+
+    def diff(
+        self, a: Listing, b: Listing, *, pattern: str | None = None, cancel: threading.Event | None = None
+    ) -> Iterator[Pair | Progress | DiffReport]:
+        """Hold candidate `b` against baseline `a`, tensor by tensor; the report comes last."""
+        from ckptui.engine.compare_saves import compare_saves
+
+        yield from compare_saves(self.pool, a, b, pattern=pattern, cancel=cancel)
+
+    # ------------------------------------------------------------------ prediction
+
+    def predict(
+        self, model: str, images: Sequence[str], *, cancel: threading.Event | None = None, **options: Any
+    ) -> Iterator[str | Run | Predicted | PredictReport]:
+        """Run images through a model in the worker; see `predict.predictor.Predictor.predict` for the options."""
+        from ckptui.predict.borrow import borrowed_architecture
+
+        found = self.resolve(model)
+        listing = self.open(found.path, found=found)
+        if found.kind in ("tf-checkpoint", "keras-weights") and not options.get("architecture"):
+            options["architecture"] = self.sibling_model(found.path)
+        weights = borrowed_architecture(self, listing, options.get("architecture"))
+        with self._lock:
+            if self._predictor is None:
+                from ckptui.predict.predictor import Predictor
+
+                self._predictor = Predictor()
+            predictor = self._predictor
+        yield from predictor.predict(listing, images, weights=weights, cancel=cancel, **options)
+
+    # ------------------------------------------------------------------ neighbours
+
+    def previous_save(self, path: str) -> str | None:
+        """The save before this one in its run; None for the first or a lone one."""
+        from ckptui.readers.discover import discover
+
+        runs = list(self._runs.values())
+        if not any(path in run.saves for run in runs):
+            folder = str(Path(path).parent)
+            runs = [item for item in discover([folder]) if isinstance(item, RunFolder)]
+        for run in runs:
+            if path in run.saves:
+                place = run.saves.index(path)
+                return run.saves[place - 1] if place else None
+        return None
+
+    def sibling_model(self, path: str) -> str | None:
+        """The nearest save with an architecture (.keras, .h5) beside or above `path`."""
+        from ckptui.readers.discover import discover
+
+        folder = Path(path).resolve().parent
+        for place in (folder, folder.parent):
+            found = [
+                item.path
+                for item in discover([str(place)])
+                if isinstance(item, Found)
+                and item.kind in ("keras-archive", "keras-h5")
+                and not item.findings
+                and Path(item.path).resolve().parent == place
+            ]
+            if found:
+                return sorted(found, key=lambda p: (not p.endswith(".keras"), p))[0]
+        return None
+
+    def sibling_images(self, path: str) -> list[str]:
+        """Images beside the save, in an `images` folder beside it, or the same one folder up; sorted by name."""
+        folder = Path(path).resolve().parent
+        for place in (folder, folder / "images", folder.parent, folder.parent / "images"):
+            try:
+                names = sorted(entry.path for entry in os.scandir(place) if entry.is_file())
+            except OSError:
+                continue
+            images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+            if images:
+                return images
+        return []
+
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
+
+
+def _told(finding: Finding, others: Sequence[Finding]) -> bool:
+    """Does the reader say the same already, with more detail?"""
+    return any(other.code == finding.code for other in others)
+
+
+def _identity(path: str) -> tuple[Any, ...]:
+    """What changes when a save's directory changes: device, inode, size, time of its main files."""
+    facts: list[Any] = []
+    for name in (
+        path,
+        f"{path}.index",
+        f"{path}/.index",
+        f"{path}/saved_model.pb",
+        f"{path}/variables/variables.index",
+    ):
+        try:
+            info = os.stat(name)
+        except OSError:
+            facts.append(None)
+        else:
+            facts.append((info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns))
+    return tuple(facts)
+
+
+def checked_listing(listing: Listing, findings: Sequence[Finding]) -> Listing:
+    """The listing after a full check: its own and these findings, each once, and the status they give."""
+    merged = list(listing.findings)
+    seen = {(f.code, f.tensor) for f in merged}
+    merged += [f for f in findings if (f.code, f.tensor) not in seen]
+    status = worst_status(merged, "ok")
+    return replace(listing, findings=tuple(merged), artifact=replace(listing.artifact, status=status))
+
+
+def require_save(found: Sequence[Found], paths: Sequence[str]) -> None:
+    """Raises NotASave when a walk met no save at all."""
+    if not found:
+        raise NotASave(
+            ", ".join(paths),
+            "A save is a checkpoint (.index and .data files), a SavedModel folder, or a .keras or .h5 file",
+        )
