@@ -44,6 +44,8 @@ def run(argv: Sequence[str]) -> int:
         return 0
     except MemoryError:
         return _fail(CkptuiError("not enough memory", title="Out of memory"), wants_json)
+    except RecursionError:
+        return _fail(CkptuiError("the input is nested too deeply", title="Failed"), wants_json)
     except OSError as error:
         return _fail(CkptuiError(f"{error.strerror or error}: {error.filename or ''}", title="Failed"), wants_json)
 
