@@ -1,0 +1,199 @@
+"""First and last bytes of formats a training box holds, and what they say. No file is opened here.
+
+HDF5: the signature may stand at 0, 512, 1024 and every doubling (HDF5 File Format Specification, II.A).
+SSTable: the LevelDB table footer. ZIP: APPNOTE.TXT 4.3. Others by the magic numbers of their own specifications.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
+ZIP_LOCAL = b"PK\x03\x04"
+ZIP_CENTRAL = b"PK\x01\x02"
+ZIP_END = b"PK\x05\x06"
+RIEGELI_MAGIC = bytes.fromhex("83af70d10d884a3f")
+PYTORCH_PICKLE = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
+DIRECTORY_CAP = 16 << 20
+"""Most bytes of a zip's central directory that are looked at."""
+
+Reader = Callable[[int, int], bytes]
+"""pread: (offset, count) to at most `count` bytes."""
+
+MANGLED_HDF5: tuple[tuple[bytes, str], ...] = (
+    (b"\x89HDF\r\r\n\x1a\r\n", "an HDF5 file with its line ends turned into CRLF (a text-mode copy)"),
+    (b"\x89HDF\n\x1a\n", "an HDF5 file with its CRLFs turned into LF (a text-mode copy)"),
+    (b"\x09HDF\r\n\x1a\n", "an HDF5 file whose eighth bits were stripped"),
+    (b"\xc2\x89HDF", "an HDF5 file re-encoded as UTF-8 text"),
+    (b"\xef\xbf\xbdHDF", "an HDF5 file re-encoded as UTF-8 text"),
+)
+"""What text-mode and text-encoding copies turn the HDF5 signature into: it was designed to show them."""
+
+_WRAPPED: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x1f\x8b", "gzip archive"),
+    (0, b"BZh", "bzip2 archive"),
+    (0, b"\x28\xb5\x2f\xfd", "zstd archive"),
+    (0, b"\xfd7zXZ\x00", "xz archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", "7-zip archive"),
+    (257, b"ustar", "tar archive"),
+    (0, b"\x93NUMPY", "NumPy array file"),
+    (0, b"GIF8", "GIF image"),
+    (0, b"\x89PNG", "PNG image"),
+    (0, b"\xff\xd8\xff", "JPEG image"),
+    (0, b"%PDF", "PDF document"),
+    (0, b"\x7fELF", "ELF program"),
+    (0, b"SQLite format 3\x00", "SQLite database"),
+)
+
+_PAGE = re.compile(rb"\s*(?:<!doctype|<html|<\?xml|<head|\{\s*\"(?:message|error)\")", re.IGNORECASE)
+_ONNX_PRODUCERS = re.compile(
+    rb"\x08[\x01-\x1e]\x12[\x02-\x40](?:pytorch|tf2onnx|keras2onnx|skl2onnx|onnx|CNTK|winmltools|paddle|backend-test)"
+)
+
+
+def wrapped(head: bytes) -> str:
+    """The name of an archive, image or other plain format these first bytes belong to; empty where none."""
+    for offset, magic, name in _WRAPPED:
+        if head.startswith(magic, offset):
+            return name
+    return ""
+
+
+def is_page(head: bytes) -> bool:
+    """Whether a web page, an XML or a JSON error answer stands where a file should."""
+    return _PAGE.match(head) is not None
+
+
+def lfs_pointer(head: bytes) -> dict[str, str | int] | None:
+    """The `sha256` and `size` of the real file when `head` is a git-lfs pointer; None when it is none."""
+    if not head.startswith(LFS_POINTER):
+        return None
+    found: dict[str, str | int] = {}
+    oid = re.search(rb"^oid sha256:([0-9a-f]{64})", head, re.MULTILINE)
+    size = re.search(rb"^size ([0-9]{1,18})", head, re.MULTILINE)
+    if oid:
+        found["sha256"] = oid[1].decode()
+    if size:
+        found["size"] = int(size[1])
+    return found
+
+
+def framework(head: bytes, size: int, name: str) -> str:
+    """The name of another framework's model format; empty where `head` is none of them."""
+    if head[4:8] == b"TFL3":
+        return "TensorFlow Lite model"
+    if head.startswith(b"GGUF"):
+        return "GGUF model"
+    if head.startswith(PYTORCH_PICKLE):
+        return "PyTorch checkpoint (pickle)"
+    if is_safetensors(head, size):
+        return "safetensors file"
+    if _ONNX_PRODUCERS.match(head) or (name.endswith(".onnx") and head[:1] == b"\x08"):
+        return "ONNX model"
+    if name == "model.json" and (b'"weightsManifest"' in head or b'"modelTopology"' in head):
+        return "TensorFlow.js model"
+    if name.endswith(".pb") and is_graph(head):
+        return "TensorFlow GraphDef (frozen graph)"
+    return ""
+
+
+def is_safetensors(head: bytes, size: int) -> bool:
+    """Whether this is a safetensors header: a u64 length (at most 100 MB) and a JSON object of that length."""
+    length = int.from_bytes(head[:8], "little")
+    return 2 <= length <= min(100_000_000, size - 8) and head[8:9] == b"{"
+
+
+def is_graph(head: bytes) -> bool:
+    """Whether a serialized GraphDef starts here: a first node with a name and an op."""
+    if head[:1] != b"\x0a":
+        return False
+    position = 1
+    while position < min(len(head), 6) and head[position] >= 0x80:
+        position += 1
+    name, position = _short_text(head, position + 1, 0x0A)
+    op, _ = _short_text(head, position, 0x12)
+    return bool(name and op and op[:1].isalpha())
+
+
+def _short_text(head: bytes, position: int, tag: int) -> tuple[str, int]:
+    if position + 2 > len(head) or head[position] != tag or head[position + 1] >= 0x80:
+        return "", position
+    end = position + 2 + head[position + 1]
+    piece = head[position + 2 : end]
+    if end > len(head) or not piece.isascii() or not piece.decode("ascii").isprintable():
+        return "", end
+    return piece.decode("ascii"), end
+
+
+def table_first_key(head: bytes) -> bytes | None:
+    """The value of the empty key that opens a TensorBundle table, its first bytes; None where another key opens it.
+
+    Reads an uncompressed block as it stands and, of a snappy block, the literal every stream begins with.
+    """
+    if head[:1] != b"\x00":
+        head = _first_literal(head)
+    if len(head) < 4 or head[0] or head[1]:
+        return None
+    position = 2
+    while position < min(len(head), 7) and head[position] >= 0x80:
+        position += 1
+    return head[position + 1 : position + 5] or None
+
+
+def _first_literal(head: bytes) -> bytes:
+    position = 0
+    while position < min(len(head), 5) and head[position] >= 0x80:
+        position += 1
+    tag = position + 1
+    if tag >= len(head) or head[tag] & 3:
+        return b""
+    length, extra = (head[tag] >> 2) + 1, 0
+    if length > 60:
+        extra = length - 60
+        length = int.from_bytes(head[tag + 1 : tag + 1 + extra], "little") + 1
+    return head[tag + 1 + extra : tag + 1 + extra + length]
+
+
+def zip_names(pread: Reader, size: int) -> list[str] | None:
+    """Member names from a zip's central directory; None where its end or directory is not there."""
+    window = min(size, 22 + 0xFFFF)
+    tail = pread(size - window, window)
+    end = tail.rfind(ZIP_END)
+    if end < 0 or end + 22 > len(tail):
+        return None
+    length = int.from_bytes(tail[end + 12 : end + 16], "little")
+    # Junk before the archive shifts every stored offset, so the directory is found from its end, not its offset.
+    start = size - window + end - length
+    if length == 0xFFFFFFFF or start < 0:
+        start, length = _zip64_directory(pread, tail, end)
+    directory = pread(start, min(length, DIRECTORY_CAP)) if start >= 0 else b""
+    names, position = [], 0
+    while directory.startswith(ZIP_CENTRAL, position) and position + 46 <= len(directory):
+        sizes = [
+            int.from_bytes(directory[position + at : position + at + 2], "little") for at in (28, 30, 32)
+        ]
+        names.append(directory[position + 46 : position + 46 + sizes[0]].decode("utf-8", "backslashreplace"))
+        position += 46 + sum(sizes)
+    return names if names or not length else None
+
+
+def _zip64_directory(pread: Reader, tail: bytes, end: int) -> tuple[int, int]:
+    locator = tail.rfind(b"PK\x06\x07", 0, end)
+    if locator < 0:
+        return -1, 0
+    record = pread(int.from_bytes(tail[locator + 8 : locator + 16], "little"), 56)
+    if not record.startswith(b"PK\x06\x06") or len(record) < 56:
+        return -1, 0
+    return int.from_bytes(record[48:56], "little"), int.from_bytes(record[40:48], "little")
+
+
+def first_zip_member(head: bytes) -> str:
+    """Name of the member whose local header opens the file; empty where none does."""
+    if not head.startswith(ZIP_LOCAL) or len(head) < 30:
+        return ""
+    length = int.from_bytes(head[26:28], "little")
+    return head[30 : 30 + length].decode("utf-8", "backslashreplace")
