@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -50,7 +49,7 @@ def _block(items: list[tuple[bytes, bytes]], restart_every: int) -> bytes:
         if number % restart_every == 0:
             restarts.append(len(out))
         else:
-            shared = len(os.path.commonprefix([last, key]))
+            shared = next((i for i, (a, b) in enumerate(zip(last, key, strict=False)) if a != b), len(last))
         out += _varint(shared) + _varint(len(key) - shared) + _varint(len(value)) + key[shared:] + value
         last = key
     out += b"".join(struct.pack("<I", r) for r in restarts or [0]) + struct.pack("<I", max(len(restarts), 1))
