@@ -92,9 +92,19 @@ class ChangedWhileReading(CkptuiError):
 
 
 class ReaderFailed(CkptuiError):
-    """A reader child could not finish: see the subclasses."""
+    """A reader child could not finish: see the subclasses.
+
+    `item` is what it worked on (a tensor's name) as far as it had said; `stderr` the end of what it wrote there.
+    """
 
     title = "Reader failed"
+
+    def __init__(
+        self, detail: str, hint: str = "", *, title: str | None = None, item: str = "", stderr: str = ""
+    ) -> None:
+        super().__init__(detail, hint, title=title)
+        self.item = item
+        self.stderr = stderr
 
 
 class ReaderCrashed(ReaderFailed):
