@@ -1,0 +1,139 @@
+"""A real terminal (tmux), driven by keys alone: open, filter, inspect, diff, predict, quit."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.places import ROOT, SAMPLES, needs_samples
+
+pytestmark = [
+    needs_samples,
+    pytest.mark.terminal,
+    pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed"),
+]
+
+
+class Screen:
+    """One tmux session of a given size."""
+
+    def __init__(self, columns: int, rows: int, *arguments: str) -> None:
+        self.server = f"ckptui-test-{os.getpid()}-{time.monotonic_ns()}"
+        command = " ".join([sys.executable, "-m", "ckptui", *arguments])
+        self._tmux(
+            "new-session",
+            "-d",
+            "-x",
+            str(columns),
+            "-y",
+            str(rows),
+            f"cd {ROOT} && {command}; echo ended with $?; cat",
+        )
+
+    def _tmux(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["tmux", "-L", self.server, "-f", "/dev/null", *arguments],
+            capture_output=True, text=True, check=True, timeout=20,
+        )  # fmt: skip
+        return done.stdout
+
+    def text(self) -> str:
+        return self._tmux("capture-pane", "-p")
+
+    def keys(self, *keys: str) -> None:
+        self._tmux("send-keys", *keys)
+
+    def until(self, *words: str, seconds: float = 30) -> str:
+        """The screen once all words are on it."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            shown = self.text()
+            if all(word in shown for word in words):
+                return shown
+            time.sleep(0.1)
+        raise AssertionError(f"{words} never appeared together; the screen:\n{self.text()}")
+
+    def close(self) -> None:
+        subprocess.run(["tmux", "-L", self.server, "kill-server"], capture_output=True, check=False)
+
+
+@pytest.fixture
+def wide() -> Iterator[Screen]:
+    screen = Screen(120, 40, str(SAMPLES))
+    yield screen
+    screen.close()
+
+
+@pytest.fixture
+def narrow() -> Iterator[Screen]:
+    screen = Screen(80, 24, str(SAMPLES / "digits"))
+    yield screen
+    screen.close()
+
+
+def test_open_filter_inspect_and_quit(wide: Screen) -> None:
+    wide.until("Saves", "Tensors", "quit")
+    wide.keys("/")
+    wide.keys("kernel", "Enter")
+    wide.until("kernel", "shape")
+    wide.keys("f")
+    wide.until("filters")
+    wide.keys("q")
+    wide.until("ended with 0")
+
+
+def test_eighty_columns_lose_nothing(narrow: Screen) -> None:
+    narrow.until("ckpt-5", "pane", "help", "quit")
+    for _ in range(3):
+        narrow.keys("Tab")
+        shown = narrow.until("quit")
+        assert all(len(line) <= 80 for line in shown.splitlines())
+    narrow.keys("?")
+    narrow.until("diff", "mark")
+    narrow.keys("Escape")
+    narrow.keys("q")
+    narrow.until("ended with 0")
+
+
+def test_diff_with_the_previous_save(narrow: Screen) -> None:
+    narrow.until("ckpt-5")
+    narrow.keys("d")
+    narrow.until("ckpt-4", "ckpt-5", "changed")
+    narrow.keys("Escape")
+    narrow.until("quit")
+
+
+@pytest.mark.tensorflow
+def test_predict_at_once_with_the_image_beside(wide: Screen) -> None:
+    wide.until("Saves", "digits.keras")
+    wide.keys("p")
+    wide.until("Predict", "image")
+    wide.keys("Enter")
+    wide.until("fresh", "flip", seconds=120)
+    wide.until("bit-identical", seconds=120)
+    wide.keys("q")
+
+
+def test_a_lost_connection_leaves_no_process_behind() -> None:
+    screen = Screen(100, 30, str(SAMPLES))
+    screen.until("Saves")
+    time.sleep(1)
+    children = subprocess.run(
+        ["pgrep", "-f", "ckptui.engine.child"], capture_output=True, text=True, check=False
+    ).stdout
+    screen.close()
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        left = subprocess.run(
+            ["pgrep", "-f", "ckptui.engine.child"], capture_output=True, text=True, check=False
+        ).stdout
+        if not set(children.split()) & set(left.split()):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"still running: {left}")
