@@ -1,0 +1,339 @@
+"""One folder: which saves lie in it, which leftovers, and which of its subfolders belong to a save.
+
+File names group what belongs together (a prefix's index and shards); the content decides what it is. Layouts:
+TensorBundle and SavedModel as TensorFlow writes them, temporary names as its BundleWriter gives them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ckptui.core.model import Finding, Found, Kind
+from ckptui.core.names import natural_key, step_of
+from ckptui.readers.notices import notice, sniffed, v1_notice
+from ckptui.readers.sniff import SAVED_MODEL_FILES, Sniff, file_type, promise, sniff
+
+SHARD = re.compile(r"(.*)\.data-([0-9]{5,10})-of-([0-9]{5,10})", re.DOTALL)
+SHARD_V1 = re.compile(r"(.+)-([0-9]{5,10})-of-([0-9]{5,10})", re.DOTALL)
+TEMPSTATE = re.compile(r"(.*?)(\.index|\.data-[0-9]+-of-[0-9]+)?\.tempstate[0-9]+", re.DOTALL)
+TEMP_PART = re.compile(r"part-[0-9]+-of-[0-9]+(\..+)?")
+TEMP_SUFFIX = "_temp"
+STATE_FILE = "checkpoint"
+SAVED_MODEL_TRACES = ("keras_metadata.pb", "fingerprint.pb")
+SAVED_MODEL_FOLDERS = ("variables", "assets", "assets.extra", "debug")
+ORBAX_FILES = frozenset({"_CHECKPOINT_METADATA", "_METADATA", "checkpoint_metadata", "orbax.checkpoint"})
+ORBAX_TEMPORARY = ".orbax-checkpoint-tmp"
+RUNNING = 120
+"""Seconds since its last change in which a half-written save may just be in progress."""
+
+
+@dataclass(slots=True)
+class Folder:
+    """What a folder holds, by name; links to folders are left out."""
+
+    path: str
+    files: dict[str, os.DirEntry[str]] = field(default_factory=dict)
+    folders: dict[str, os.DirEntry[str]] = field(default_factory=dict)
+    special: dict[str, os.DirEntry[str]] = field(default_factory=dict)
+    """FIFOs, devices, sockets and links to nothing."""
+
+    def join(self, name: str) -> str:
+        """Path of something in this folder, without a leading `./` for the current one."""
+        return name if self.path == "." and name else os.path.join(self.path, name)
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a look at one folder found."""
+
+    saves: list[Found] = field(default_factory=list)
+    notices: list[Finding] = field(default_factory=list)
+    inner: set[str] = field(default_factory=set)
+    """Names of subfolders that belong to a save and are not walked."""
+    complete: set[str] = field(default_factory=set)
+    """Paths of saves with nothing missing as far as names tell."""
+
+
+def read_folder(path: str) -> Folder:
+    """List a folder; raises OSError where that is refused."""
+    folder = Folder(path)
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folder.folders[entry.name] = entry
+            elif entry.is_file():
+                folder.files[entry.name] = entry
+            elif not (entry.is_symlink() and entry.is_dir()):
+                folder.special[entry.name] = entry
+    return folder
+
+
+def is_saved_model(folder: Folder) -> bool:
+    """Whether this is a SavedModel, or what is left of one: its graph, or traces that only an export leaves."""
+    if any(name in folder.files for name in (*SAVED_MODEL_FILES, *SAVED_MODEL_TRACES)):
+        return True
+    if "variables" not in folder.folders:
+        return False
+    try:
+        names = os.listdir(folder.join("variables"))
+    except OSError:
+        return False
+    return any(name == "variables.index" or name.startswith("variables.data-") for name in names)
+
+
+def is_orbax(folder: Folder) -> bool:
+    """Whether this is an Orbax checkpoint folder, finished or not."""
+    return ORBAX_TEMPORARY in os.path.basename(folder.path) or not ORBAX_FILES.isdisjoint(folder.files)
+
+
+def look(folder: Folder) -> Contents:
+    """Find the saves and leftovers in one folder. Reads the first bytes of its files, nothing of its subfolders."""
+    contents = Contents()
+    taken = {STATE_FILE} if STATE_FILE in folder.files else set()
+    if is_saved_model(folder):
+        found = saved_model(folder)
+        contents.saves.append(found)
+        contents.inner.update(name for name in SAVED_MODEL_FOLDERS if name in folder.folders)
+        taken.update((*SAVED_MODEL_FILES, *SAVED_MODEL_TRACES))
+        if not found.findings:
+            contents.complete.add(found.path)
+    _leftovers(folder, contents, taken)
+    _bundles(folder, contents, taken)
+    _others(folder, contents, taken)
+    contents.saves.sort(key=lambda found: natural_key(found.label))
+    return contents
+
+
+def saved_model(folder: Folder) -> Found:
+    """The SavedModel a folder is, with what its file names and first bytes already say."""
+    whole = os.path.abspath(folder.path)
+    label = os.path.basename(whole)
+    graph = next((name for name in SAVED_MODEL_FILES if name in folder.files), None)
+    modified = _modified_path(folder.path)
+    if graph is None:
+        findings: tuple[Finding, ...] = (graph_missing(folder.path),)
+    else:
+        seen = sniff(folder.join(graph))
+        modified = seen.modified
+        findings = sniffed(folder.path, seen)
+    return Found(
+        path=folder.path,
+        kind="saved-model",
+        label=label,
+        folder=os.path.dirname(folder.path) or (os.path.dirname(whole) if folder.path == "." else "."),
+        step=step_of(label) if label.isdigit() else None,
+        modified=modified,
+        findings=findings,
+    )
+
+
+def graph_missing(path: str) -> Finding:
+    """An export without a graph: interrupted, or not copied whole."""
+    return notice(
+        "graph-missing",
+        path,
+        "variables or metadata of an export are here, saved_model.pb is not: the export was interrupted, or the "
+        "copy left it out",
+    )
+
+
+def bundle(folder: Folder, prefix: str, names: Iterable[str], findings: tuple[Finding, ...] = ()) -> Found:
+    """The checkpoint of a prefix whose files are `names`; the empty prefix has the folder's path and a slash."""
+    label = prefix or os.path.basename(os.path.abspath(folder.path)) + "/"
+    return Found(
+        path=folder.join(prefix),
+        kind="tf-checkpoint",
+        label=label,
+        folder=folder.path,
+        step=step_of(label),
+        modified=max((_modified(folder.files[name]) for name in names if name in folder.files), default=0.0),
+        findings=findings,
+    )
+
+
+def index_missing(folder: Folder, prefix: str, shards: list[str]) -> Finding:
+    """Shards without an index, and where a copy of that index may still be."""
+    rescue: list[str] = []
+    if prefix + TEMP_SUFFIX in folder.folders:
+        inside = folder.join(prefix + TEMP_SUFFIX)
+        rescue += [os.path.join(inside, name) for name in _names(inside) if name.endswith(".index")]
+    detail = f"{prefix}.index is not beside {shards[0]}" if shards else f"{prefix}.index is not there"
+    if rescue:
+        detail += f"; {os.path.basename(rescue[0])} of the interrupted save may still describe it"
+    return notice("index-missing", folder.join(prefix), detail, {"shards": shards, "rescue": rescue})
+
+
+def shards_by_prefix(names: Iterable[str]) -> dict[str, list[str]]:
+    """The data shards among `names`, by the prefix they belong to."""
+    shards: dict[str, list[str]] = {}
+    for name in names:
+        found = SHARD.fullmatch(name)
+        if found:
+            shards.setdefault(found[1], []).append(name)
+    return shards
+
+
+def all_shards(names: Iterable[str]) -> bool:
+    """Whether some `-of-N` group of shard names has all its N members."""
+    groups: dict[str, set[str]] = {}
+    for name in names:
+        found = SHARD.fullmatch(name)
+        if found:
+            groups.setdefault(found[3], set()).add(found[2])
+    return any(len(there) == int(total) for total, there in groups.items())
+
+
+def one_file(folder_path: str, path: str, seen: Sniff) -> Found | None:
+    """The save a single sniffed file is; None where it is none."""
+    if seen.kind is None or seen.kind == "saved-model":
+        return None
+    name = os.path.basename(path)
+    findings = (v1_notice(path),) if seen.kind == "tf-checkpoint-v1" else sniffed(path, seen)
+    return Found(path, seen.kind, name, folder_path, step_of(name), modified=seen.modified, findings=findings)
+
+
+def v1_shards(folder: Folder, base: str, total: str) -> Found:
+    """A V1 checkpoint in several files, under the pattern TensorFlow's own tools name it by."""
+    name = f"{base}-?????-of-{total}"
+    pattern = re.compile(rf"{re.escape(base)}-[0-9]{{5,10}}-of-{total}")
+    times = [_modified(entry) for found, entry in folder.files.items() if pattern.fullmatch(found)]
+    path = folder.join(name)
+    return Found(
+        path,
+        "tf-checkpoint-v1",
+        name,
+        folder.path,
+        step_of(base),
+        modified=max(times, default=0.0),
+        findings=(v1_notice(path),),
+    )
+
+
+def _leftovers(folder: Folder, contents: Contents, taken: set[str]) -> None:
+    """Temporary files and folders of saves that did not end, or have not ended yet."""
+    by_prefix: dict[str, list[str]] = {}
+    for name in folder.files:
+        found = TEMPSTATE.fullmatch(name)
+        if found:
+            by_prefix.setdefault(found[1], []).append(name)
+            taken.add(name)
+    for prefix, names in sorted(by_prefix.items()):
+        newest = max(_modified(folder.files[name]) for name in names)
+        evidence = {"files": sorted(names), "index": [n for n in sorted(names) if ".index.tempstate" in n]}
+        contents.notices.append(_interrupted(folder.join(prefix), sorted(names)[0], evidence, newest))
+    for name, entry in sorted(folder.folders.items()):
+        if not name.endswith(TEMP_SUFFIX):
+            continue
+        parts = [part for part in _names(entry.path) if TEMP_PART.fullmatch(part)]
+        if parts:
+            contents.inner.add(name)
+            newest = _modified_path(entry.path)
+            evidence = {"files": parts[:100], "index": [p for p in parts if p.endswith(".index")][:100]}
+            path = folder.join(name)
+            contents.notices.append(_interrupted(path, f"{name}/{parts[0]}", evidence, newest))
+
+
+def _interrupted(path: str, example: str, evidence: dict[str, list[str]], newest: float) -> Finding:
+    if 0 <= time.time() - newest < RUNNING:
+        detail = f"{example} changed {time.time() - newest:.0f} s ago: a save may be running right now"
+        return notice(
+            "interrupted-save", path, detail, evidence, title="A save is running or was interrupted"
+        )
+    detail = f"{example} is what a save leaves when it is killed"
+    if evidence["index"]:
+        detail += f"; {evidence['index'][0]} may still describe its data"
+    return notice("interrupted-save", path, detail, evidence)
+
+
+def _bundles(folder: Folder, contents: Contents, taken: set[str]) -> None:
+    shards = shards_by_prefix(folder.files.keys() - taken)
+    for names in shards.values():
+        taken.update(names)
+    for name in [name for name in folder.files if name.endswith(".index") and name not in taken]:
+        seen = sniff(folder.join(name))
+        if seen.kind != "tf-checkpoint":
+            continue
+        taken.add(name)
+        prefix = name[: -len(".index")]
+        beside = shards.pop(prefix, [])
+        save = bundle(folder, prefix, [name, *beside], sniffed(folder.join(prefix), seen))
+        contents.saves.append(save)
+        if not save.findings and all_shards(beside):
+            contents.complete.add(save.path)
+    for prefix, names in shards.items():
+        missing = index_missing(folder, prefix, sorted(names))
+        contents.saves.append(bundle(folder, prefix, names, (missing,)))
+
+
+def _others(folder: Folder, contents: Contents, taken: set[str]) -> None:
+    v1: set[tuple[str, str]] = set()
+    for name in sorted(folder.files.keys() - taken):
+        path = folder.join(name)
+        seen = sniff(path)
+        sharded = SHARD_V1.fullmatch(name) if seen.kind == "tf-checkpoint-v1" else None
+        if sharded:
+            v1.add((sharded[1], sharded[3]))
+        elif seen.kind == "tf-checkpoint":
+            contents.notices.append(_misnamed_index(path))
+        elif seen.kind is not None:
+            found = one_file(folder.path, path, seen)
+            contents.saves += [found] if found else []
+            if found and not seen.code:
+                contents.complete.add(path)
+        elif seen.code is not None:
+            contents.notices += sniffed(path, seen)
+    for base, total in v1:
+        save = v1_shards(folder, base, total)
+        contents.saves.append(save)
+        contents.complete.add(save.path)
+    for name, entry in sorted(folder.special.items()):
+        kind = promise(name)
+        if kind is not None and kind != "saved-model":
+            contents.saves.append(_special(folder, entry, kind))
+
+
+def _misnamed_index(path: str) -> Finding:
+    return notice(
+        "unsupported-format",
+        path,
+        "its content is a checkpoint index, its name does not end in .index",
+        title="A checkpoint index under another name",
+        advice="Rename it to PREFIX.index beside its data shards.",
+    )
+
+
+def _special(folder: Folder, entry: os.DirEntry[str], kind: Kind) -> Found:
+    try:
+        what = file_type(os.stat(entry.path).st_mode)
+    except OSError:
+        what = "link to nothing"
+    path = folder.join(entry.name)
+    found = notice("not-a-model", path, f"found instead: {what}", {"looks_like": what})
+    if kind == "tf-checkpoint":
+        path = path[: -len(".index")]
+    return Found(path, kind, entry.name, folder.path, findings=(found,))
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return sorted(os.listdir(path))
+    except OSError:
+        return []
+
+
+def _modified(entry: os.DirEntry[str]) -> float:
+    try:
+        return entry.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _modified_path(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
