@@ -1,0 +1,310 @@
+"""Is a kernel still what its initializer made? A verdict with the chance rate it rests on.
+
+Exact tests first (`grid.py`: the grid of uniforms, the angles of normals, orthogonality); the shape of a
+distribution alone says at most `possible`, for it passes layers that were trained for thousands of steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckptui.core.chance import binomial_tail, kolmogorov_tail
+from ckptui.core.families import TRUNCATED_STD, Family, families_of
+from ckptui.core.grid import ENOUGH, PAIR_TOLERANCE, UniformGrid, is_coarse, nudge, pair_distances
+from ckptui.core.layout import KernelLayout, layout_of
+from ckptui.core.membership import Members, find_members
+
+SAMPLE = 65_536
+"""Values a distribution is judged by, at most."""
+RUNS = 16
+"""Places a tensor's neighbouring pairs are taken from."""
+CONFIRMED = 1e-9
+"""Chance of the evidence up to which an exact test counts as confirmed."""
+BEYOND_CHANCE = 1e-6
+"""Chance up to which an exact test counts at all."""
+FEWEST_VALUES = 20
+"""Values other than zero a tensor needs for a verdict."""
+FRESH_PAIRS = {"normal": 0.997, "truncated": 0.897}
+"""Share of neighbours on the grid of angles when nothing moved; rejections part some truncated pairs."""
+TRUNCATED_REACH = 2.0 / 0.87962566103423978
+"""Largest magnitude of a normal cut off at two, over its standard deviation."""
+SCATTERED = 0.1
+"""Share of values on a grid for no reason of chance from which a tensor counts as partly untouched."""
+
+Word = Literal["at-initializer", "partly", "trained", "undecided"]
+Sure = Literal["confirmed", "likely", "possible"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What can be said about a tensor and its initializer."""
+
+    verdict: Word
+    match: str | None = None
+    """Keras' name of the initializer the values agree with."""
+    certainty: Sure = "possible"
+    on_grid: float | None = None
+    """Share of values (for normals: of neighbouring pairs) on the grid of draws; None without a test."""
+    p_value: float | None = None
+    """Chance of so many; None without a test."""
+    test: str = "none"
+    """`grid`, `pairs`, `orthogonal`, `value` or `shape`; `none`: nothing could be tested."""
+    chance: float | None = None
+    """Share on the grid that moved values of this tensor have."""
+    filters: NDArray[np.bool_] | None = field(default=None, compare=False)
+    """Per filter: untouched. None where filters can't be told apart."""
+    rows: tuple[int, ...] = ()
+    """Input channels (rows of a dense kernel) that are untouched in a kernel that was trained."""
+
+    def to_json(self) -> dict[str, Any]:
+        """`Layer.initializer`; lists of rows are bounded."""
+        return {
+            "verdict": self.verdict,
+            "match": self.match,
+            "certainty": self.certainty,
+            "on_grid": self.on_grid,
+            "p_value": self.p_value,
+            "test": self.test,
+            "chance": self.chance,
+            "rows": len(self.rows),
+        }
+
+
+def verdict(
+    array: NDArray[Any],
+    role: str = "kernel",
+    config: Mapping[str, Any] | None = None,
+    *,
+    layout: KernelLayout | None = None,
+    corroborated: bool = False,
+) -> Verdict:
+    """Judge a tensor by its own values; `config` is {"class_name", "config"} of its initializer where known.
+
+    `corroborated`: the layer's bias or optimizer slots are exactly zero, which lifts a distribution of the
+    right shape from `undecided` to `at-initializer`, possible. No error for odd configs, dtypes or values.
+    """
+    if array.size == 0 or array.dtype.kind in "OSUbiuc":
+        return Verdict("undecided")
+    families, known = families_of(array.shape, role, config)
+    flat = array.reshape(-1)
+    if bool((flat[:SAMPLE] == flat[0]).all()) and bool((flat == flat[0]).all()):
+        return _constant(float(flat[0]), role, families[0] if known else None)
+    if role not in ("kernel", "embedding"):
+        return Verdict("trained", certainty="likely", test="value")
+    layout = layout or layout_of(array, role)
+    sample = flat[:: math.ceil(flat.size / SAMPLE)]
+    if array.dtype not in (np.float32, np.float64) or is_coarse(sample[:4096]):
+        return _structured(array, families) or _by_shape(array, sample, families, known, corroborated)
+    uniforms = [f for f in families if f.law == "uniform"]
+    grids = [(f, UniformGrid(f.low, f.high, fused)) for f in uniforms for fused in (False, True)]
+    members = find_members(array, sample, layout, [g for _, g in grids]) if grids else None
+    family, grid = grids[members.best] if members is not None else (families[0], None)
+    found = _from_members(members, family, len(grids)) if members is not None else None
+    found = found or _by_pairs(flat, families) or _structured(array, families)
+    if found is not None:
+        return found
+    if members is None or grid is None:
+        return Verdict("trained", None, "likely", test="pairs") if _testable(sample) else Verdict("undecided")
+    return _finer(array, sample, grid, family) or _scattered(members, family, len(grids), known)
+
+
+def _testable(sample: NDArray[Any]) -> bool:
+    return bool(np.count_nonzero(sample) >= FEWEST_VALUES and sample.dtype == np.float32)
+
+
+def _scattered(members: Members, family: Family, tried: int, known: bool) -> Verdict:
+    """Neither the tensor nor a nameable part is on the grid: chance, or single values that never moved."""
+    p_value = min(1.0, members.p_value * tried)
+    plain = Verdict("undecided", None, "possible", members.share, p_value, "grid", members.chance)
+    if members.distinct < FEWEST_VALUES:
+        return plain
+    if members.lift > SCATTERED and p_value < BEYOND_CHANCE:
+        word: Word = "partly" if members.lift < 0.4 else "undecided"
+        return replace(plain, verdict=word, match=family.match, certainty="likely", filters=members.filters)
+    return replace(plain, verdict="trained", certainty="confirmed" if known else "likely", filters=members.filters)
+
+
+def _finer(array: NDArray[Any], sample: NDArray[Any], grid: UniformGrid, family: Family) -> Verdict | None:
+    """The grid of a generator that draws one bit more, as PyTorch's does: another framework, same limits."""
+    finer = replace(grid, extra_bits=1)
+    if not (finer.contains(sample[:4096]).all() and finer.contains(array).all()):
+        return None
+    rate = finer.chance(sample)
+    p_value = rate ** float(np.count_nonzero(sample))
+    return (
+        Verdict("at-initializer", family.match, "possible", 1.0, p_value, "grid", rate)
+        if p_value < CONFIRMED
+        else None
+    )
+
+
+def _constant(value: float, role: str, told: Family | None) -> Verdict:
+    name = {0.0: "zeros", 1.0: "ones"}.get(value, "constant" if math.isfinite(value) else None)
+    if told is not None and told.law == "constant" and np.float32(told.low) == np.float32(value):
+        word: Word = "at-initializer" if role in ("kernel", "embedding") else "undecided"
+        return Verdict(word, told.match, "likely", test="value")
+    return Verdict("undecided", name, test="value")
+
+
+def _from_members(members: Members, family: Family, tried: int) -> Verdict | None:
+    """The verdict where the whole tensor or some filters or rows are on the grid."""
+    p_value = min(1.0, members.p_value * tried)
+    if members.whole:
+        enough = members.distinct >= FEWEST_VALUES and p_value < CONFIRMED
+        word: Word = "at-initializer" if enough else "undecided"
+        sure: Sure = "confirmed" if enough else "possible"
+        return Verdict(word, family.match, sure, 1.0, p_value, "grid", members.chance, members.filters)
+    if not members.filters.any() and not members.rows:
+        return None
+    tail = min(1.0, members.named_chance * tried)
+    return Verdict(
+        "partly",
+        family.match,
+        "confirmed",
+        members.share,
+        tail,
+        "grid",
+        members.chance,
+        members.filters,
+        members.rows,
+    )
+
+
+def _runs(flat: NDArray[Any]) -> NDArray[Any]:
+    """At most SAMPLE values in runs of neighbours that start at multiples of four, as the draws do."""
+    if flat.size <= SAMPLE:
+        return flat
+    length = SAMPLE // RUNS
+    starts = np.linspace(0, flat.size - length, RUNS).astype(np.int64) // 4 * 4
+    return np.concatenate([flat[s : s + length] for s in starts])
+
+
+def _by_pairs(flat: NDArray[Any], families: list[Family]) -> Verdict | None:
+    """The angle of neighbours: where the values are normals as drawn, or a part of them is."""
+    normals = [f for f in families if f.law in ("normal", "truncated")]
+    if not normals or flat.dtype != np.float32:
+        return None
+    runs = _runs(flat)
+    if normals[0].low:
+        runs = runs - np.float32(normals[0].low)
+    shares = []
+    for offset in (0, 1):
+        for cosine_first in (False, True):
+            near = pair_distances(runs, offset, cosine_first) < PAIR_TOLERANCE
+            shares.append((float(near.mean()) if near.size else 0.0, near.size, offset, cosine_first))
+    share, pairs, offset, cosine_first = max(shares)
+    if 2 * pairs < FEWEST_VALUES:
+        return None
+    moved = [nudge(runs, seed) for seed in range(max(1, min(32, ENOUGH // runs.size)))]
+    rate = float(np.mean([(pair_distances(m, offset, cosine_first) < PAIR_TOLERANCE).mean() for m in moved]))
+    p_value = min(1.0, binomial_tail(round(share * pairs), pairs, rate) * len(shares))
+    root = float(np.sqrt(np.mean(np.square(runs, dtype=np.float64))))
+    reach = TRUNCATED_REACH * (1.0 + 2.5 / math.sqrt(runs.size))
+    truncated = float(np.abs(runs).max()) <= reach * root
+    fresh = FRESH_PAIRS["truncated" if truncated else "normal"]
+    least = fresh - 0.005 - 4.0 * math.sqrt(fresh * (1.0 - fresh) / pairs)
+    match = _normal_name(normals, root, truncated, pairs)
+    if share >= least:
+        word: Word = "at-initializer" if p_value < BEYOND_CHANCE else "undecided"
+        sure: Sure = "confirmed" if p_value < CONFIRMED else "likely" if p_value < BEYOND_CHANCE else "possible"
+        return Verdict(word, match, sure, share, p_value, "pairs", rate)
+    if p_value < BEYOND_CHANCE and share - rate > SCATTERED * (1.0 - rate):
+        return Verdict("partly", match, "likely", share, p_value, "pairs", rate)
+    return None
+
+
+def _normal_name(normals: list[Family], root: float, truncated: bool, pairs: int) -> str:
+    """The family whose standard deviation the values have, within five standard errors."""
+    law = "truncated" if truncated else "normal"
+    if len(normals) == 1:
+        return normals[0].match or law
+    misses = {
+        abs(root / (f.high * (TRUNCATED_STD if truncated else 1.0)) - 1.0): f.match
+        for f in reversed(normals)
+        if f.law == law
+    }
+    nearest = min(misses)
+    return (
+        misses[nearest] or law
+        if nearest < 2.5 / math.sqrt(pairs)
+        else f"{law}_normal".replace("normal_", "random_")
+    )
+
+
+def _structured(array: NDArray[Any], families: list[Family]) -> Verdict | None:
+    """Identity and orthogonal matrices, which no gradient step leaves as they are."""
+    laws = {f.law: f for f in families}
+    rows = math.prod(array.shape[:-1])
+    matrix = array.reshape(rows, array.shape[-1]) if array.ndim > 1 else array.reshape(-1, 1)
+    least = min(matrix.shape)
+    if "identity" in laws and array.ndim == 2 and least > 1 and np.count_nonzero(matrix) == least:
+        diagonal = np.diagonal(matrix)
+        if bool((diagonal == diagonal[0]).all()):
+            return Verdict("at-initializer", "identity", "likely", test="value")
+    if "orthogonal" in laws and least >= 4 and array.dtype in (np.float32, np.float64) and _orthogonal(matrix):
+        return Verdict("at-initializer", "orthogonal", "likely", test="orthogonal")
+    return None
+
+
+def _orthogonal(matrix: NDArray[Any]) -> bool:
+    """Whether the shorter side's vectors are orthogonal and of one length, to 1e-5: a few, then all at once."""
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    few = tall[:, :: max(1, tall.shape[1] // 8)].astype(np.float64)
+    gram = few.T @ few
+    gain = float(gram[0, 0])
+    if not (math.isfinite(gain) and gain > 0):
+        return False
+    if not float(np.abs(gram - gain * np.eye(len(gram))).max()) < 1e-5 * gain:
+        return False
+    probe = np.random.default_rng(7).choice((-1.0, 1.0), tall.shape[1])
+    back = np.zeros(tall.shape[1])
+    step = max(1, (1 << 20) // tall.shape[1])
+    for start in range(0, tall.shape[0], step):
+        block = tall[start : start + step].astype(np.float64)
+        back += block.T @ (block @ probe)
+    return float(np.linalg.norm(back - gain * probe)) < 1e-5 * gain * math.sqrt(tall.shape[1])
+
+
+def _by_shape(
+    array: NDArray[Any], sample: NDArray[Any], families: list[Family], known: bool, corroborated: bool
+) -> Verdict:
+    """Half precision and quantised values: only the distribution is left, which proves nothing by itself."""
+    values = np.sort(sample[:: math.ceil(sample.size / 4096)].astype(np.float64))
+    if values.size < FEWEST_VALUES or not np.isfinite(values).all():
+        return Verdict("undecided")
+    for family in families:
+        if family.law not in ("uniform", "normal", "truncated"):
+            continue
+        tail = _fits(values, family)
+        if tail > 1e-3:
+            word: Word = "at-initializer" if corroborated else "undecided"
+            return Verdict(word, family.match, "possible", None, tail, "shape")
+    if known and families[0].law in ("uniform", "normal", "truncated"):
+        return Verdict("trained", None, "likely", None, None, "shape")
+    return Verdict("undecided")
+
+
+def _fits(values: NDArray[np.float64], family: Family) -> float:
+    """P(a Kolmogorov-Smirnov distance this large) of sorted values; 0.0 beyond the family's limits."""
+    largest = float(np.abs(values).max())
+    if family.law == "uniform":
+        if values[0] < family.low - largest * 2.0**-8 or values[-1] > family.high + largest * 2.0**-8:
+            return 0.0
+        expected = np.clip((values - family.low) / (family.high - family.low), 0.0, 1.0)
+    else:
+        z = (values - family.low) / (family.high * math.sqrt(2.0))
+        expected = np.array([0.5 * (1.0 + math.erf(v)) for v in z])
+        if family.law == "truncated":
+            if largest > abs(family.low) + 2.0 * family.high * (1.0 + 2.0**-8):
+                return 0.0
+            tail = 0.5 * math.erfc(math.sqrt(2.0))
+            expected = np.clip((expected - tail) / (1.0 - 2.0 * tail), 0.0, 1.0)
+    steps = np.arange(values.size + 1) / values.size
+    distance = max(float((steps[1:] - expected).max()), float((expected - steps[:-1]).max()))
+    return kolmogorov_tail(distance, values.size)
