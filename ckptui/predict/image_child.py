@@ -1,0 +1,146 @@
+"""Decodes and resizes images in a process of its own, limited, so that a bomb or a crash costs one image.
+
+Run as `python -m ckptui.predict.image_child`; it speaks the worker's frames and knows one operation, `decode`.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import stat
+import tempfile
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+
+from ckptui.predict.worker import cage, frames
+from ckptui.predict.worker.errors import Refused, brief
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
+MAX_PIXELS = 64_000_000
+MAX_FILE = 512 << 20
+MEMORY = 2 << 30
+"""Address space: 64 Mpx as RGBA and its resized copy fit well."""
+MAX_SIDE = 8192
+"""Largest side asked of a resize."""
+NPY_MAGIC = b"\x93NUMPY"
+
+
+def decode(path: str, size: tuple[int, int] | None, channels: int) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+    """The image at `path` as uint8 [height, width, channels], resized to `size` (width, height) with BILINEAR.
+
+    `channels` is 1 (mode L), 3 (RGB) or 0 (3 unless the file is grey). An `.npy` of floats comes back as it is,
+    with `raw` set. Raises Refused where there is no image, or one over the pixel cap.
+    """
+    with open_regular(path) as file:
+        if file.read(6) == NPY_MAGIC:
+            file.seek(0)
+            return from_npy(file, path, size, channels)
+        file.seek(0)
+        try:
+            with Image.open(file, formats=FORMATS) as image:
+                facts = {"format": image.format, "size": list(image.size), "mode": image.mode, "raw": False}
+                too_large(*image.size)
+                image.load()
+                return fitted(eight_bit(image), size, channels), facts
+        except Refused:
+            raise
+        except Exception as error:  # Pillow raises anything at all on damaged files; its words are the answer
+            hint = "Known formats: PNG, JPEG, GIF, BMP, WebP and .npy"
+            raise Refused("image", f"{path} can't be decoded: {brief(error)}", hint) from error
+
+
+def open_regular(path: str) -> IO[bytes]:
+    """The file at `path` for reading; Refused for anything but a regular file of a sensible size."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Refused("image", f"{path} can't be opened: {error.strerror}") from error
+    info = os.fstat(fd)
+    if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_FILE:
+        os.close(fd)
+        raise Refused("image", f"{path} is no regular file of at most {MAX_FILE >> 20} MiB")
+    return os.fdopen(fd, "rb")
+
+
+def too_large(width: int, height: int) -> None:
+    """Refuse more pixels than the cap, before any is decoded."""
+    if width * height > MAX_PIXELS:
+        raise Refused("image", f"{width} x {height} pixels are more than {MAX_PIXELS:,}", "Scale it down first")
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """16-bit grey scaled to 8 bits; Pillow's own conversion would cut everything above 255 to white."""
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    if values.size and values.max() > 255:
+        values = values / 257
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+
+def fitted(image: Image.Image, size: tuple[int, int] | None, channels: int) -> np.ndarray[Any, Any]:
+    """Converted to L or RGB, then resized with Pillow's BILINEAR."""
+    grey = channels == 1 or (channels == 0 and image.mode in ("1", "L", "LA"))
+    image = image.convert("L" if grey else "RGB")
+    if size is not None and size != image.size:
+        if max(size) > MAX_SIDE:
+            raise Refused("image", f"the model wants {size[0]} x {size[1]} pixels, more than {MAX_SIDE} a side")
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, dtype=np.uint8)
+    return pixels[..., None] if grey else pixels
+
+
+def from_npy(
+    file: IO[bytes], path: str, size: tuple[int, int] | None, channels: int
+) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+    """An array [h, w], [h, w, c] or [1, h, w, c]: uint8 is an image like any other, floats are the input itself."""
+    try:
+        version = np.lib.format.read_magic(file)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = reader(file)
+        if dtype.hasobject or dtype.kind not in "biuf" or len(shape) not in (2, 3, 4):
+            raise Refused("image", f"{path} holds {dtype} {list(shape)}: no image")
+        too_large(int(np.prod(shape[:-1], dtype=object)), 1)
+        file.seek(0)
+        array = np.load(file, allow_pickle=False)
+    except (ValueError, OSError, EOFError, TypeError) as error:
+        raise Refused("image", f"{path} is no readable .npy: {brief(error)}") from error
+    if array.ndim == 4:
+        array = array[0]
+    if array.ndim == 2:
+        array = array[..., None]
+    facts = {"format": "NPY", "size": [array.shape[1], array.shape[0]], "mode": str(array.dtype)}
+    if array.dtype != np.uint8 or array.shape[2] not in (1, 3):
+        return array.astype(np.float32), {**facts, "raw": True}
+    image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+    return fitted(image, size, channels), {**facts, "raw": False}
+
+
+def answer(doc: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+    """Carry out one request."""
+    try:
+        size = doc.get("size")
+        pixels, facts = decode(str(doc["path"]), tuple(size) if size else None, int(doc["channels"]))
+        return facts, [pixels]
+    except Refused as error:
+        return {"error": error.kind, "detail": error.detail, "hint": error.hint}, []
+    except MemoryError:
+        return {"error": "image", "detail": f"{doc.get('path')} needs too much memory to decode"}, []
+
+
+def main() -> None:
+    """Serve until the pipe ends."""
+    requests, replies = os.dup(0), os.dup(1)
+    os.dup2(2, 1)
+    cage.apply(tempfile.gettempdir())
+    cage.limit(resource.RLIMIT_AS, MEMORY)
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    while (frame := frames.read_frame(requests)) is not None:
+        reply, arrays = answer(frame[0])
+        frames.write_frame(replies, {**reply, "id": frame[0].get("id")}, arrays)
+
+
+if __name__ == "__main__":
+    main()

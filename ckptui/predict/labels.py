@@ -1,0 +1,59 @@
+"""Names for the outputs: `labels.txt`, one a line, beside the model or the image."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ckptui.core.text import safe
+from ckptui.errors import NoSuchPath, UsageError
+
+NAME = "labels.txt"
+MAX_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Names of the outputs, and whether someone named the file or it merely lies near."""
+
+    names: tuple[str, ...] = ()
+    asked: bool = False
+
+    def fitting(self, outputs: int) -> tuple[str, ...]:
+        """The names for that many outputs: a file that merely lies near must name each of them."""
+        return self.names if self.asked or len(self.names) == outputs else ()
+
+
+def labels_for(model: str, images: Sequence[str], asked: str | None) -> Labels:
+    """The labels asked for, else those found near. Raises as `read_labels`."""
+    found = asked or find_labels(model, images)
+    return Labels(read_labels(found), asked is not None) if found else Labels()
+
+
+def find_labels(model: str, images: Sequence[str]) -> str | None:
+    """The nearest `labels.txt`: in the model's folder (for a SavedModel in it too), the one above, the image's."""
+    start = Path(model).absolute()
+    places = [start, start.parent, start.parent.parent, *(Path(image).absolute().parent for image in images[:1])]
+    for place in places:
+        with contextlib.suppress(OSError):
+            if (place / NAME).is_file():
+                return str(place / NAME)
+    return None
+
+
+def read_labels(path: str) -> tuple[str, ...]:
+    """One label a line, made harmless. Raises NoSuchPath, UsageError (no text, too large)."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise NoSuchPath(f"{path}: {error.strerror}") from error
+    with os.fdopen(fd, "rb") as file:
+        if not Path(path).is_file():
+            raise NoSuchPath(f"{path} is no regular file")
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES or b"\0" in data:
+        raise UsageError(f"{path} holds no labels", "One label a line, as UTF-8 text")
+    return tuple(safe(line.strip(), 80) for line in data.decode("utf-8", "replace").splitlines())

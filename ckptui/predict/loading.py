@@ -1,0 +1,175 @@
+"""A model inside a worker: loaded when it is not there yet, filled from a checkpoint, called with batches."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ckptui.core.text import safe
+from ckptui.errors import ModelDoesNotLoad
+from ckptui.predict.borrow import Borrowed
+from ckptui.predict.client import Worker
+
+Array = np.ndarray[Any, Any]
+
+LOAD_SECONDS = 1800.0
+CALL_SECONDS = 600.0
+TOLD_MISSING = 20
+"""Names of unfilled weights that are kept for the report."""
+BIND_BYTES = 64 << 20
+"""Values sent in one message, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be loaded."""
+
+    path: str
+    kind: str
+    signature: str | None = None
+    architecture: str | None = None
+    """The save whose layers the weights go into, for saves that hold weights alone."""
+    weights: Borrowed | None = None
+    """Values to push in by name, for checkpoints."""
+    output: str | None = None
+    """Name of the output wanted; None: the first with numbers."""
+
+    def identity(self) -> tuple[Any, ...]:
+        """Changes when another model, or another state of its files, is meant."""
+        files = (*stamps(self.path), *(stamps(self.architecture) if self.architecture else ()))
+        return (self.path, self.kind, self.signature, self.architecture, files)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """How much of a checkpoint found its place in the architecture."""
+
+    bound: int
+    total: int
+    missing: tuple[str, ...]
+    """The first weights that got no value."""
+    refused: tuple[str, ...]
+    """The first values that found no weight, and why."""
+
+    @property
+    def words(self) -> str:
+        """`38 of 40 weights bound`."""
+        return f"{self.bound} of {self.total} weights bound"
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A model that a worker holds."""
+
+    worker: Worker
+    order: Order
+    facts: dict[str, Any] = field(default_factory=dict)
+    bound: Bound | None = None
+    _key: tuple[Any, ...] = ()
+
+    def ensure(self, cancel: threading.Event | None = None, *, again: bool = False) -> None:
+        """Load the model unless this worker still holds it as its files are now; `again` loads in any case.
+
+        Raises:
+            ModelDoesNotLoad: no loader takes it. WorkerFailed, Cancelled: as `Worker.ask`.
+        """
+        key = (self.worker.generation, self.worker.pid, self.order.identity())
+        if key == self._key and not again:
+            return
+        self._key = ()
+        order = self.order
+        args = {
+            "path": os.path.abspath(order.path),
+            "kind": order.kind,
+            "signature": order.signature,
+            "architecture": os.path.abspath(order.architecture) if order.architecture else None,
+            "token": order.path,
+        }
+        self.facts = self.worker.ask("load", args, cancel=cancel, limit=LOAD_SECONDS).doc
+        self.bound = self._fill(order.weights, cancel) if order.weights is not None else None
+        self._key = (self.worker.generation, self.worker.pid, self.order.identity())
+
+    def _fill(self, weights: Borrowed, cancel: threading.Event | None) -> Bound:
+        """Push the checkpoint's values in, some megabytes a message."""
+        refused: list[str] = []
+        names: list[str] = []
+        arrays: list[Array] = []
+
+        def send() -> None:
+            if names:
+                args = {"token": self.order.path, "names": names}
+                doc = self.worker.ask("bind", args, arrays, cancel=cancel, limit=CALL_SECONDS).doc
+                refused.extend(f"{safe(str(name))}: {safe(str(why))}" for name, why in doc["refused"])
+            names.clear()
+            arrays.clear()
+
+        for name, stored in weights.names:
+            names.append(name)
+            arrays.append(weights.fetch(stored))
+            if sum(array.nbytes for array in arrays) >= BIND_BYTES:
+                send()
+        send()
+        doc = self.worker.ask("bound", {"token": self.order.path}, cancel=cancel).doc
+        missing = tuple(safe(str(name)) for name in doc["missing"])
+        total = int(doc["total"])
+        bound = Bound(total - len(missing), total, missing[:TOLD_MISSING], tuple(refused[:TOLD_MISSING]))
+        if not bound.bound:
+            raise ModelDoesNotLoad(
+                f"none of the checkpoint's {len(weights.names)} weights fits {weights.architecture}",
+                "Name the architecture it was saved from with --architecture",
+            )
+        return bound
+
+    @property
+    def takes_training(self) -> bool:
+        """It is called as a Keras model, not by a signature."""
+        return bool(self.facts.get("training"))
+
+    def call(
+        self,
+        batch: Array,
+        calls: int = 1,
+        cancel: threading.Event | None = None,
+        *,
+        training: bool | None = None,
+    ) -> tuple[Sequence[Array], float]:
+        """Outputs of `calls` calls with one batch, and the seconds a call took on average.
+
+        `training` is passed on to Keras models; None leaves it unsaid.
+        Raises UsageError where the model refuses the batch; WorkerFailed, Cancelled as `Worker.ask`.
+        """
+        args = {"token": self.order.path, "calls": calls, "output": self.order.output, "training": training}
+        reply = self.worker.ask("predict", args, [batch], cancel=cancel, limit=CALL_SECONDS)
+        seconds = [float(value) for value in reply.doc["seconds"]]
+        self.facts["output"] = reply.doc.get("output")
+        return reply.arrays, sum(seconds) / max(len(seconds), 1)
+
+
+def stamps(path: str) -> tuple[tuple[Any, ...], ...]:
+    """Name, inode, size and time of every file of a save: the file, a SavedModel's folder, or PREFIX.*."""
+    found: list[tuple[Any, ...]] = []
+    if os.path.isfile(path):
+        places = [path]
+    elif os.path.isdir(path):
+        places = _entries(path, "") + _entries(os.path.join(path, "variables"), "")
+    else:
+        places = _entries(os.path.dirname(path) or ".", os.path.basename(path) + ".")
+    for place in places:
+        try:
+            info = os.stat(place)
+        except OSError:
+            continue
+        found.append((place, info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns))
+    return tuple(found)
+
+
+def _entries(folder: str, prefix: str) -> list[str]:
+    try:
+        return sorted(entry.path for entry in os.scandir(folder) if entry.name.startswith(prefix))
+    except OSError:
+        return []

@@ -1,0 +1,40 @@
+"""What client and child say to each other: frames (one module for both ends), and refusals as errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ckptui.core.text import safe
+from ckptui.errors import CkptuiError, ModelDoesNotLoad, UsageError, WorkerFailed
+from ckptui.predict.worker.frames import FrameBuffer, FrameError, encode
+
+__all__ = ["FrameBuffer", "FrameError", "Reply", "encode", "refusal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one request."""
+
+    doc: dict[str, Any]
+    arrays: Sequence[Any]
+    seconds: float
+    """From the first byte sent to the last byte received."""
+
+
+def refusal(doc: dict[str, Any]) -> CkptuiError | None:
+    """The error a reply carries, by its kind; None for an answer. Every text in it is made harmless."""
+    kind = doc.get("error")
+    if kind is None:
+        return None
+    detail, hint = safe(str(doc.get("detail", ""))), safe(str(doc.get("hint", "")))
+    if kind == "load":
+        return ModelDoesNotLoad(detail, hint or "Another TensorFlow may load it: --tf-python PATH")
+    if kind == "missing":
+        return WorkerFailed(detail, hint, title="TensorFlow is missing")
+    if kind == "image":
+        return UsageError(detail, hint, title="No image")
+    if kind == "input":
+        return UsageError(detail, hint, title="The model can't take this image")
+    return WorkerFailed(detail, hint)

@@ -1,0 +1,69 @@
+"""Start children from one thread that lives as long as the process.
+
+A child that asks to die with its parent (PR_SET_PDEATHSIG) dies with the *thread* that started it, prctl(2): a
+worker started from a pool thread of the screen would be killed when that thread ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+_lock = threading.Lock()
+_starter: threading.Thread | None = None
+_pid = 0
+FOLDER_PREFIX = "ckptui-worker-"
+
+
+def _serve() -> None:
+    while True:
+        _orders.get()()
+
+
+def spawn(command: Sequence[str], env: Mapping[str, str], folder: str) -> subprocess.Popen[bytes]:
+    """A child with three pipes, in `folder`, in its own process group. Raises OSError like Popen."""
+    global _starter, _pid
+    outcome: queue.SimpleQueue[subprocess.Popen[bytes] | OSError] = queue.SimpleQueue()
+
+    def order() -> None:
+        pipe = subprocess.PIPE
+        extra: dict[str, Any] = {"stdin": pipe, "stdout": pipe, "stderr": pipe, "start_new_session": True}
+        try:
+            outcome.put(subprocess.Popen(list(command), env=dict(env), cwd=folder, bufsize=0, **extra))
+        except OSError as error:
+            outcome.put(error)
+
+    with _lock:
+        if _starter is None or _pid != os.getpid():
+            _starter, _pid = threading.Thread(target=_serve, name="ckptui-starter", daemon=True), os.getpid()
+            _starter.start()
+    _orders.put(order)
+    result = outcome.get()
+    if isinstance(result, OSError):
+        raise result
+    return result
+
+
+def own_folder() -> str:
+    """A fresh temporary folder for one child; those of ckptui processes that no longer run are removed."""
+    place = Path(tempfile.gettempdir())
+    for old in place.glob(FOLDER_PREFIX + "*"):
+        owner = old.name[len(FOLDER_PREFIX) :].split("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            remove(str(old))
+    return tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")
+
+
+def remove(folder: str) -> None:
+    """Remove a child's folder with all in it, as far as that is allowed."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,133 @@
+"""What the worker can be asked: hello, load, bind, bound, predict, forget."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from typing import Any
+
+from . import frames
+from .errors import Refused, brief
+from .loaders import Model, load
+
+
+class Ops:
+    """The state between requests: one loaded model and the token it was loaded under."""
+
+    def __init__(self, cage: dict[str, Any]) -> None:
+        self._cage = cage
+        self._model: Model | None = None
+        self._token = ""
+        self._bound: set[str] = set()
+
+    def run(self, op: str, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
+        """Carry out `op`; Refused for one there is not."""
+        known = {
+            "hello": self.hello,
+            "load": self.load,
+            "bind": self.bind,
+            "bound": self.bound,
+            "predict": self.predict,
+            "forget": self.forget,
+        }
+        if op not in known:
+            raise Refused("request", "no operation is called " + repr(op)[:60])
+        return known[op](doc, arrays)
+
+    def hello(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
+        """Import tensorflow and say which versions there are."""
+        tensorflow = import_tensorflow()
+        import numpy
+
+        keras = getattr(tensorflow, "keras", None)
+        facts = {
+            "python": ".".join(str(part) for part in sys.version_info[:3]),
+            "tensorflow": str(tensorflow.__version__),
+            "keras": str(getattr(keras, "__version__", "") or ""),
+            "numpy": str(numpy.__version__),
+            "cage": self._cage,
+        }
+        return facts, ()
+
+    def load(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
+        """Load a model in place of the one before; what it takes, what it gives, who loaded it."""
+        self.forget(doc, arrays)
+        tensorflow = import_tensorflow()
+        begin = time.perf_counter()
+        model = load(tensorflow, str(doc["path"]), str(doc["kind"]), doc.get("signature"), doc.get("architecture"))
+        self._model, self._token = model, str(doc["token"])
+        return dict(model.describe(), seconds=time.perf_counter() - begin), ()
+
+    def bind(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
+        """Push values into weights by name: `{"bound": [...], "refused": [[name, why], ...]}`."""
+        model = self._loaded(doc)
+        bound: list[str] = []
+        refused: list[list[str]] = []
+        for place, name in enumerate(doc["names"]):
+            try:
+                bound.append(model.bind(name, arrays[place]))
+            except Refused as error:
+                refused.append([name, error.detail])
+        self._bound.update(bound)
+        return {"bound": bound, "refused": refused}, ()
+
+    def bound(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
+        """Which of the model's weights got no value since it was loaded."""
+        names = self._loaded(doc).weight_names()
+        return {"total": len(names), "missing": [name for name in names if name not in self._bound]}, ()
+
+    def predict(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
+        """Call the model `calls` times with one batch; one array a call, and how long each took."""
+        model = self._loaded(doc)
+        outputs, seconds = [], []
+        for _ in range(int(doc.get("calls", 1))):
+            begin = time.perf_counter()
+            try:
+                name, output = model.call(arrays[0], doc.get("output"), doc.get("training"))
+            except Refused:
+                raise
+            except Exception as error:  # whatever a model's code raises says that it refuses this input
+                raise Refused("input", "the model refuses the image: " + brief(error)) from error
+            seconds.append(time.perf_counter() - begin)
+            outputs.append(sendable(output))
+        return {"seconds": seconds, "output": name}, outputs
+
+    def forget(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
+        """Drop the loaded model."""
+        had, self._model, self._token, self._bound = self._model is not None, None, "", set()
+        if had:
+            gc.collect()
+        return {}, ()
+
+    def _loaded(self, doc: dict[str, Any]) -> Model:
+        if self._model is None or doc.get("token") != self._token:
+            raise Refused("request", "another model, or none, is loaded here")
+        return self._model
+
+
+def sendable(output: Any) -> Any:
+    """The output as the protocol can carry it: extended floats widened, the rest as it is."""
+    import numpy as np
+
+    array = np.asarray(output)
+    if array.dtype.name in frames.PLAIN and array.dtype.kind != "c":
+        return array
+    if array.dtype.kind in "OSU":
+        raise Refused("input", "the model answers with text, not with numbers")
+    return array.astype(np.float32)
+
+
+def import_tensorflow() -> Any:
+    """tensorflow, or Refused saying which Python lacks it."""
+    try:
+        import tensorflow
+    except ImportError as error:
+        raise Refused(
+            "missing",
+            "no usable TensorFlow in " + sys.executable + " (" + brief(error) + ")",
+            "Install it there (pip install 'ckptui[tf]'), or name a Python that has it with --tf-python",
+        ) from error
+    if not hasattr(tensorflow, "__version__"):
+        raise Refused("missing", "what " + sys.executable + " imports as tensorflow is not TensorFlow")
+    return tensorflow
