@@ -63,13 +63,23 @@ def read_folder(path: str) -> Folder:
     folder = Folder(path)
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                folder.folders[entry.name] = entry
-            elif entry.is_file():
-                folder.files[entry.name] = entry
-            elif not (entry.is_symlink() and entry.is_dir()):
-                folder.special[entry.name] = entry
+            table = _table_for(folder, entry)
+            if table is not None:
+                table[entry.name] = entry
     return folder
+
+
+def _table_for(folder: Folder, entry: os.DirEntry[str]) -> dict[str, os.DirEntry[str]] | None:
+    """Which of a folder's three tables an entry belongs to; None for links to folders."""
+    if entry.is_dir(follow_symlinks=False):
+        return folder.folders
+    try:
+        if entry.is_file():
+            return folder.files
+        return None if entry.is_symlink() and entry.is_dir() else folder.special
+    except OSError:
+        # A link that leads to itself can't be looked at; everything else in the folder can.
+        return folder.special
 
 
 def is_saved_model(folder: Folder) -> bool:

@@ -33,21 +33,21 @@ MANGLED_HDF5: tuple[tuple[bytes, str], ...] = (
 )
 """What text-mode and text-encoding copies turn the HDF5 signature into: it was designed to show them."""
 
-_WRAPPED: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"\x1f\x8b", "gzip archive"),
-    (0, b"BZh", "bzip2 archive"),
-    (0, b"\x28\xb5\x2f\xfd", "zstd archive"),
-    (0, b"\xfd7zXZ\x00", "xz archive"),
-    (0, b"7z\xbc\xaf\x27\x1c", "7-zip archive"),
-    (257, b"ustar", "tar archive"),
-    (0, b"\x93NUMPY", "NumPy array file"),
-    (0, b"GIF8", "GIF image"),
-    (0, b"\x89PNG", "PNG image"),
-    (0, b"\xff\xd8\xff", "JPEG image"),
-    (0, b"%PDF", "PDF document"),
-    (0, b"\x7fELF", "ELF program"),
-    (0, b"SQLite format 3\x00", "SQLite database"),
-)
+_WRAPPED: dict[bytes, str] = {
+    b"\x1f\x8b": "gzip archive",
+    b"BZh": "bzip2 archive",
+    b"\x28\xb5\x2f\xfd": "zstd archive",
+    b"\xfd7zXZ\x00": "xz archive",
+    b"7z\xbc\xaf\x27\x1c": "7-zip archive",
+    b"\x93NUMPY": "NumPy array file",
+    b"GIF8": "GIF image",
+    b"\x89PNG": "PNG image",
+    b"\xff\xd8\xff": "JPEG image",
+    b"%PDF": "PDF document",
+    b"\x7fELF": "ELF program",
+    b"SQLite format 3\x00": "SQLite database",
+}
+_FIRST_BYTES = tuple(_WRAPPED)
 
 _PAGE = re.compile(rb"\s*(?:<!doctype|<html|<\?xml|<head|\{\s*\"(?:message|error)\")", re.IGNORECASE)
 _ONNX_PRODUCERS = re.compile(
@@ -57,10 +57,9 @@ _ONNX_PRODUCERS = re.compile(
 
 def wrapped(head: bytes) -> str:
     """The name of an archive, image or other plain format these first bytes belong to; empty where none."""
-    for offset, magic, name in _WRAPPED:
-        if head.startswith(magic, offset):
-            return name
-    return ""
+    if head.startswith(_FIRST_BYTES):
+        return next(name for magic, name in _WRAPPED.items() if head.startswith(magic))
+    return "tar archive" if head.startswith(b"ustar", 257) else ""
 
 
 def is_page(head: bytes) -> bool:
