@@ -1,0 +1,141 @@
+"""The picture of a tensor under its words: what was found, the scale, and filters, heat map, bars or values."""
+
+from __future__ import annotations
+
+import numpy as np
+from rich.cells import cell_len
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from ckptui.core.text import number_text
+from ckptui.ui.fitting import fit_middle
+from ckptui.ui.widgets.cells import Drawing, drawing_of, shade
+from ckptui.ui.widgets.colours import diverging
+from ckptui.ui.widgets.filter_grid import FilterGrid
+from ckptui.ui.widgets.matrix_view import BarLine, MatrixView
+from ckptui.ui.widgets.subject import Line, Subject
+
+RAMP_COLUMNS = 15
+WIDE = 64
+"""From this width two lines of words share one."""
+
+
+class Gallery(Vertical):
+    """Draws one subject at a time."""
+
+    DEFAULT_CSS = """
+    Gallery {
+        height: 1fr;
+        & > Static { height: auto; }
+        & > #gallery-scale { margin-bottom: 1; }
+        & > #gallery-values { height: 1fr; min-height: 3; }
+        & > FilterGrid { height: 1fr; min-height: 5; }
+    }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.subject: Subject | None = None
+        self._summary: tuple[Line, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="gallery-summary", markup=False)
+        yield Static(id="gallery-scale", markup=False)
+        yield FilterGrid(id="gallery-filters")
+        yield MatrixView(id="gallery-matrix")
+        yield BarLine(id="gallery-bars")
+        with VerticalScroll(id="gallery-values"):
+            yield Static(id="gallery-text", markup=False)
+
+    def on_mount(self) -> None:
+        self.show(None)
+
+    @property
+    def grid(self) -> FilterGrid:
+        """The grid of filters, whether there are any or not."""
+        return self.query_one(FilterGrid)
+
+    def show(self, subject: Subject | None, summary: tuple[Line, ...] | None = None) -> None:
+        """Draw this subject; `summary` takes the place of its own."""
+        self.subject = subject
+        plan = subject.plan if subject else "nothing"
+        self.grid.display = plan == "filters"
+        matrix, bars = self.query_one(MatrixView), self.query_one(BarLine)
+        matrix.display, bars.display = plan == "matrix", plan == "bars"
+        text = subject.text if subject and plan in ("values", "nothing") else ""
+        self.query_one("#gallery-values").display = bool(text)
+        self.query_one("#gallery-text", Static).update(Content(text))
+        self.grid.show(subject.pictures if subject else None)
+        matrix.show(subject.matrix if subject else None)
+        bars.show(subject.vector if subject else None)
+        self.summarise(summary if summary is not None else subject.summary if subject else ())
+        self.call_after_refresh(self._show_scale)
+
+    def summarise(self, lines: tuple[Line, ...]) -> None:
+        """Say what was found, in words."""
+        self._summary = lines
+        words = self.query_one("#gallery-summary", Static)
+        words.display = bool(lines)
+        between = Content.styled("  ·  ", "$dim") if self.content_size.width >= WIDE else Content("\n")
+        words.update(between.join(Content.assemble(*line) for line in lines))
+
+    def on_filter_grid_changed(self, event: FilterGrid.Changed) -> None:
+        event.stop()
+        self._show_scale()
+
+    def on_resize(self) -> None:
+        self.summarise(self._summary)
+        self.call_after_refresh(self._show_scale)
+
+    def _show_scale(self) -> None:
+        """The scale with its two ends, and what the pixels are."""
+        scale = self.query_one("#gallery-scale", Static)
+        subject = self.subject
+        lines: list[Content] = []
+        if subject is not None and subject.pictures is not None:
+            lines = self._filter_words()
+        elif subject is not None and subject.matrix is not None:
+            limit, matrix = number_text(subject.matrix.limit, 2), self.query_one(MatrixView)
+            lines = self._scale_lines(f"−{limit} … {limit}", matrix.words(), matrix.reduced())
+        elif subject is not None and subject.vector is not None:
+            bars = self.query_one(BarLine)
+            lines = [self._dim(f"±{number_text(bars.limit, 2)} · {bars.words()}")]
+        scale.display = bool(lines)
+        scale.update(Content("\n").join(lines))
+
+    def _filter_words(self) -> list[Content]:
+        grid = self.grid
+        assert grid.pictures is not None
+        look, pictures = grid.look, grid.pictures
+        count, sight = pictures.count, grid.in_sight
+        shown = f"{sight} of {count}" if sight < count else f"all {count}"
+        words = pictures.view_words(look.view)
+        if look.order != pictures.orders[0] or len(pictures.orders) > 1:
+            words += f" · by {look.order}"
+        if grid.has_focus and grid.selected is not None:
+            words = pictures.describe(grid.selected)
+        return self._scale_lines(pictures.scale_words(look.view, look.per_filter), words, shown)
+
+    def _dim(self, text: str) -> Content:
+        return Content.styled(fit_middle(text, max(self.content_size.width, 1)), "$dim")
+
+    def _scale_lines(self, ends: str, words: str, shown: str) -> list[Content]:
+        """The colour scale, what its ends mean, what is drawn, and at the right how much is on screen."""
+        ramp = ramp_content(drawing_of(self.app))
+        width = self.content_size.width
+        room = width - ramp.cell_length - 2
+        lines = [self._dim(words)] if width < WIDE else []
+        if width >= WIDE:
+            ends += "  ·  " + fit_middle(words, max(room - cell_len(ends) - cell_len(shown) - 7, 4))
+        gap = max(room - cell_len(ends) - cell_len(shown), 2)
+        return [Content.assemble(ramp, "  ", (ends, "$dim"), " " * gap, (shown, "$foreground")), *lines]
+
+
+def ramp_content(drawing: Drawing) -> Content:
+    """The scale from below to above zero, in colours or in shades."""
+    levels = np.linspace(-1, 1, RAMP_COLUMNS, dtype=np.float32)
+    if drawing is Drawing.COLOUR:
+        return Content.assemble(*((" ", f"on #{pixel:06x}") for pixel in diverging(levels).tolist()))
+    return Content("".join(shade(float(level), drawing) for level in levels[::2]))
