@@ -22,8 +22,8 @@ from ckptui.core.membership import Members, find_members
 
 SAMPLE = 65_536
 """Values a distribution is judged by, at most."""
-RUNS = 16
-"""Places a tensor's neighbouring pairs are taken from."""
+RUNS, RUN_LENGTH = 16, 1024
+"""Places a tensor's neighbouring pairs are taken from, and values at each."""
 CONFIRMED = 1e-9
 """Chance of the evidence up to which an exact test counts as confirmed."""
 BEYOND_CHANCE = 1e-6
@@ -177,12 +177,11 @@ def _from_members(members: Members, family: Family, tried: int) -> Verdict | Non
 
 
 def _runs(flat: NDArray[Any]) -> NDArray[Any]:
-    """At most SAMPLE values in runs of neighbours that start at multiples of four, as the draws do."""
-    if flat.size <= SAMPLE:
+    """Some runs of neighbours that start at multiples of four, as the generator's groups do; all of a small tensor."""
+    if flat.size <= RUNS * RUN_LENGTH:
         return flat
-    length = SAMPLE // RUNS
-    starts = np.linspace(0, flat.size - length, RUNS).astype(np.int64) // 4 * 4
-    return np.concatenate([flat[s : s + length] for s in starts])
+    starts = np.linspace(0, flat.size - RUN_LENGTH, RUNS).astype(np.int64) // 4 * 4
+    return np.concatenate([flat[s : s + RUN_LENGTH] for s in starts])
 
 
 def _by_pairs(flat: NDArray[Any], families: list[Family]) -> Verdict | None:
@@ -243,9 +242,9 @@ def _structured(array: NDArray[Any], families: list[Family]) -> Verdict | None:
     rows = math.prod(array.shape[:-1])
     matrix = array.reshape(rows, array.shape[-1]) if array.ndim > 1 else array.reshape(-1, 1)
     least = min(matrix.shape)
-    if "identity" in laws and array.ndim == 2 and least > 1 and np.count_nonzero(matrix) == least:
+    if "identity" in laws and array.ndim == 2 and least > 1 and np.count_nonzero(matrix[0]) == 1:
         diagonal = np.diagonal(matrix)
-        if bool((diagonal == diagonal[0]).all()):
+        if np.count_nonzero(matrix) == least and bool((diagonal == diagonal[0]).all()):
             return Verdict("at-initializer", "identity", "likely", test="value")
     if "orthogonal" in laws and least >= 4 and array.dtype in (np.float32, np.float64) and _orthogonal(matrix):
         return Verdict("at-initializer", "orthogonal", "likely", test="orthogonal")

@@ -1,0 +1,136 @@
+"""Filters that repeat an earlier one: to the bit, or in direction, where chance does not explain it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ckptui.core.chance import beta_cdf
+from ckptui.core.layout import KernelLayout
+
+NEAR = 0.999
+"""Cosine above which two filters point the same way."""
+FEWEST_OF_FILTER = 9
+"""Values a filter needs before a near duplicate counts."""
+MOST_FILTERS = 8192
+"""Filters compared with each other; more (large vocabularies) are looked through for exact duplicates only."""
+PROJECTED = 64
+"""Dimensions long filters are projected to before they are compared."""
+BLOCK = 1024
+"""Filters compared with all at a time."""
+EXPECTED = 1e-3
+"""Pairs chance may give in the layer before near duplicates stop counting."""
+FREE_BITS = 20
+"""Bits of surprise two equal filters need after counting how many pairs there are."""
+
+
+def duplicates(
+    layout: KernelLayout, energy: NDArray[np.float64], candidates: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """For each filter the first filter it repeats, -1 for none.
+
+    `energy` is the sum of squares per filter; only `candidates` (finite, neither zero nor constant) are compared.
+    """
+    first = np.full(layout.filters, -1, np.int64)
+    if layout.values < 2 or int(candidates.sum()) < 2:
+        return first
+    if _surprising(layout, int(candidates.sum())):
+        _exact(layout, energy, candidates, first)
+    if layout.values >= FEWEST_OF_FILTER and layout.filters <= MOST_FILTERS:
+        _near(layout, energy, candidates, first)
+    return first
+
+
+def _surprising(layout: KernelLayout, filters: int) -> bool:
+    """Equal bits mean something only where so many equal bits are not to be expected among so many pairs."""
+    digits = {2: 8, 1: 3}.get(layout.matrix.dtype.itemsize, 20)
+    return layout.values * digits - 2 * math.log2(filters) >= FREE_BITS
+
+
+def _exact(
+    layout: KernelLayout, energy: NDArray[np.float64], candidates: NDArray[np.bool_], first: NDArray[np.int64]
+) -> None:
+    """Equal bits have equal sums of squares: only those are looked at."""
+    index = np.flatnonzero(candidates)
+    _, groups, sizes = np.unique(energy[index], return_inverse=True, return_counts=True)
+    seen: dict[bytes, int] = {}
+    for i in index[sizes[groups] > 1]:
+        bits = np.ascontiguousarray(layout.matrix[:, i]).tobytes()
+        earlier = seen.setdefault(bits, int(i))
+        if earlier != i:
+            first[i] = earlier
+
+
+def _near(
+    layout: KernelLayout, energy: NDArray[np.float64], candidates: NDArray[np.bool_], first: NDArray[np.int64]
+) -> None:
+    """Directions compared block by block; long filters by a random projection, then checked in full."""
+    index = np.flatnonzero(candidates & (first < 0))
+    if index.size < 2:
+        return
+    long = layout.values > 4 * PROJECTED
+    directions = _projected(layout, index) if long else _unit(layout.matrix[:, index])
+    found = np.full(layout.filters, -1, np.int64)
+    threshold = np.float32(0.98 if long else NEAR)
+    for start in range(0, index.size, BLOCK):
+        block = directions[:, start : start + BLOCK]
+        cosine = block.T @ directions[:, : start + block.shape[1]]
+        rows, columns = np.nonzero(cosine > threshold)
+        earlier = columns < rows + start
+        for row, column in zip(rows[earlier] + start, columns[earlier], strict=True):
+            one, other = int(index[row]), int(index[column])
+            if found[one] < 0 and (not long or _cosine(layout, energy, one, other) > NEAR):
+                found[one] = found[other] if found[other] >= 0 else other
+    different = found[index] < 0
+    if _expected_pairs(directions[:, different], index.size) <= EXPECTED:
+        first[index] = found[index]
+
+
+def _unit(columns: NDArray[Any]) -> NDArray[np.float32]:
+    wide = columns.astype(np.float32)
+    largest = np.abs(wide).max(axis=0)
+    wide /= np.where(largest > 0, largest, 1)
+    norm = np.sqrt(np.einsum("vf,vf->f", wide, wide))
+    return np.asarray(wide / np.where(norm > 0, norm, 1), dtype=np.float32)
+
+
+def _projected(layout: KernelLayout, index: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Random signs keep angles well enough to throw out every pair that is not nearly parallel."""
+    draw = np.random.default_rng(5)
+    signs = 2 * draw.integers(0, 2, (PROJECTED, layout.values), dtype=np.int8) - np.int8(1)
+    out = np.zeros((PROJECTED, layout.filters), np.float32)
+    step = max(1, (1 << 21) // layout.filters)
+    for start in range(0, layout.values, step):
+        rows = layout.matrix[start : start + step].astype(np.float32, copy=False)
+        out += signs[:, start : start + step].astype(np.float32) @ rows
+    return _unit(out[:, index])
+
+
+def _expected_pairs(directions: NDArray[np.float32], filters: int) -> float:
+    """Near pairs chance gives among filters that spread over as many dimensions as those that repeat no other do.
+
+    Trained depthwise kernels fill few of theirs: two alike are no surprise there. With hardly any filter left that
+    is not a repetition the dimensions are all there are.
+    """
+    some = directions[:, :: max(1, directions.shape[1] // 1024)]
+    count = some.shape[1]
+    dimensions = float(len(some))
+    if count >= 8:
+        gram = some.T @ some if count <= len(some) else some @ some.T
+        squared_cosine = (float(np.square(gram).sum()) - count) / (count * (count - 1.0))
+        dimensions = min(dimensions, 1.0 / max(squared_cosine, 1e-9))
+    if dimensions <= 1.0:
+        return math.inf
+    tail = 0.5 * beta_cdf(1.0 - NEAR * NEAR, (dimensions - 1.0) / 2.0, 0.5)
+    return tail * filters * (filters - 1) / 2.0
+
+
+def _cosine(layout: KernelLayout, energy: NDArray[np.float64], one: int, other: int) -> float:
+    norm = math.sqrt(float(energy[one]) * float(energy[other]))
+    if not (norm > 0 and math.isfinite(norm)):
+        return 0.0
+    a = layout.matrix[:, one].astype(np.float64)
+    return float(a @ layout.matrix[:, other].astype(np.float64)) / norm
