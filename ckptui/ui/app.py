@@ -1,0 +1,109 @@
+"""The Textual application: theme, signals, help and palette; everything else is in screens."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar
+
+from textual.app import App
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.filter import LineFilter, NoColor
+from textual.screen import Screen
+
+from ckptui.session import Session
+from ckptui.ui.commands import Command, available, bindings_for, key_text
+from ckptui.ui.screens.help import HelpScreen
+from ckptui.ui.screens.main import MainScreen
+from ckptui.ui.theme import DARK, PlainSigns, plain_here
+
+
+class Commands(Provider):
+    """The palette: what can be done now, from the declared commands."""
+
+    async def discover(self) -> Hits:
+        """Everything, before a letter is typed."""
+        for command, run in self._now():
+            yield DiscoveryHit(_title(command), run, help=command.help)
+
+    async def search(self, query: str) -> Hits:
+        """What matches the letters typed."""
+        matcher = self.matcher(query)
+        for command, run in self._now():
+            title = _title(command)
+            score = max(matcher.match(title), 0.7 * matcher.match(command.help))
+            if score > 0:
+                yield Hit(score, matcher.highlight(title), run, help=command.help)
+
+    def _now(self) -> list[tuple[Command, Callable[[], Awaitable[bool]]]]:
+        found: list[tuple[Command, Callable[[], Awaitable[bool]]]] = []
+        for command, node in available(self.screen):
+            if command.scope != "list" and command.id not in ("palette", "interrupt"):
+                found.append((command, partial(self.app.run_action, command.action, node)))
+        return found
+
+
+def _title(command: Command) -> str:
+    return f"{command.label}  ({key_text(command.keys[0])})"
+
+
+class Workbench(App[None]):
+    """Looks at saves below some paths, through a session."""
+
+    COMMAND_SCOPE = "app"
+    TITLE = "ckptui"
+    CSS_PATH = "ckptui.tcss"
+    BINDINGS = bindings_for("app")
+    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
+    ENABLE_COMMAND_PALETTE = True
+
+    def __init__(self, paths: Sequence[str], session: Session, ascii: bool = False) -> None:
+        super().__init__()
+        self.paths = tuple(paths)
+        self.session = session
+        self.ascii_only = ascii or plain_here()
+        """Draw with ASCII alone."""
+        self._signs = PlainSigns()
+        self._colourless = NoColor()
+        self.register_theme(DARK)
+        self.theme = DARK.name
+        self.set_class(self.no_color, "-no-colour")
+        self.set_class(self.ascii_only, "-ascii")
+
+    def get_default_screen(self) -> Screen[None]:
+        """The workbench itself."""
+        return MainScreen(self.paths)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's own, then no colours at all under NO_COLOR, then plain signs where they are needed."""
+        filters = list(super().get_line_filters())
+        if self.no_color:
+            filters.append(self._colourless)
+        if self.ascii_only:
+            filters.append(self._signs)
+        return filters
+
+    def on_mount(self) -> None:
+        """SIGHUP (a lost connection) and SIGTERM leave like `q`: the terminal restored, no child left."""
+        if not self.is_headless:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGHUP, signal.SIGTERM):
+                loop.add_signal_handler(number, self.exit)
+
+    def on_unmount(self) -> None:
+        """Children end before the interpreter waits for threads that wait for them."""
+        self.session.close()
+
+    def action_help(self) -> None:
+        """All keys."""
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen())
+
+
+def run_workbench(paths: Sequence[str], session: Session, ascii: bool = False) -> int:
+    """Open the workbench on `paths` and return the exit code once the user leaves."""
+    app = Workbench(paths, session, ascii)
+    app.run()
+    return app.return_code or 0

@@ -1,0 +1,69 @@
+"""Fitting text into terminal cells: safe first, then measured in cells, never cut at its end."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+
+from ckptui.core.text import middle, safe
+
+
+def shown(text: str, width: int) -> str:
+    """Untrusted text made harmless and shortened in its middle to at most `width` cells."""
+    return fit_middle(safe(text), width)
+
+
+def fit_middle(text: str, width: int) -> str:
+    """Shorten to `width` cells by taking out the middle; wide characters count two."""
+    if text.isascii():
+        return middle(text, width)
+    if cell_len(text) <= width:
+        return text
+    if width <= 1:
+        return "…"[:width]
+    tail_room = width // 2
+    head_room = width - 1 - tail_room
+    return _start(text, head_room) + "…" + _start(text[::-1], tail_room)[::-1]
+
+
+def _start(text: str, width: int) -> str:
+    used = 0
+    for place, char in enumerate(text):
+        used += cell_len(char)
+        if used > width:
+            return text[:place]
+    return text
+
+
+def left(text: str, width: int) -> str:
+    """Padded on the right to exactly `width` cells; too long loses its middle."""
+    text = fit_middle(text, width)
+    return text + " " * (width - cell_len(text))
+
+
+def right(text: str, width: int) -> str:
+    """Padded on the left to exactly `width` cells; too long loses its middle."""
+    text = fit_middle(text, width)
+    return " " * (width - cell_len(text)) + text
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Lines of at most `width` cells, broken at spaces where there are any."""
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split(" "):
+            while cell_len(word) > width > 0:
+                if line:
+                    lines.append(line)
+                    line = ""
+                piece = _start(word, width) or word[0]
+                lines.append(piece)
+                word = word[len(piece) :]
+            joined = f"{line} {word}" if line else word
+            if line and cell_len(joined) > width:
+                lines.append(line)
+                line = word
+            else:
+                line = joined
+        lines.append(line)
+    return lines

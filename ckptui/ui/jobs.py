@@ -1,0 +1,154 @@
+"""What runs in threads: each takes the session, computes, and posts messages; none knows a widget."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from textual.message import Message
+
+from ckptui.core.model import Finding, Found, Listing, Progress, RunFolder, TensorScan
+from ckptui.errors import Cancelled, CkptuiError, UsageError
+from ckptui.export import write_tensors
+from ckptui.session import Session
+from ckptui.ui import messages
+from ckptui.ui.tensor_rows import make_source
+
+Post = Callable[[Message], object]
+"""`post_message` of the screen; safe to call from threads."""
+
+POST_EVERY = 0.08
+"""Seconds between two messages of a job: often enough to look live, seldom enough to leave the keyboard alone."""
+
+
+def find_saves(session: Session, paths: Sequence[str], post: Post, cancel: threading.Event) -> None:
+    """Walk the paths; what was met goes out in batches, the first at once."""
+    batch: list[Found | RunFolder | Finding] = []
+    posted = 0.0
+    try:
+        for item in session.find(paths, cancel=cancel):
+            if cancel.is_set():
+                return
+            batch.append(item)
+            if time.monotonic() - posted >= POST_EVERY:
+                post(messages.SavesFound(batch, last=False))
+                batch, posted = [], time.monotonic()
+    finally:
+        if not cancel.is_set():
+            post(messages.SavesFound(batch, last=True))
+
+
+def open_save(session: Session, found: Found, post: Post, cancel: threading.Event) -> None:
+    """Read a save's directory and make it ready for the table."""
+    try:
+        listing = session.open(found.path, found=found)
+        if not cancel.is_set():
+            post(messages.Opened(found.path, listing, make_source(listing)))
+    except Cancelled:
+        return
+    except CkptuiError as error:
+        if not cancel.is_set():
+            post(messages.OpenFailed(found.path, error))
+
+
+def quick_check(session: Session, saves: Iterable[Found], post: Post, cancel: threading.Event) -> None:
+    """Badge saves that are not on show, one after the other."""
+    for found in saves:
+        if cancel.is_set():
+            return
+        try:
+            post(messages.QuickChecked(found.path, session.open(found.path, found=found).findings))
+        except Cancelled:
+            return
+        except CkptuiError as error:
+            post(messages.OpenFailed(found.path, error))
+
+
+def check_save(
+    session: Session, listing: Listing, post: Post, cancel: threading.Event, first: Sequence[str]
+) -> None:
+    """Read every byte: checksums and statistics, `first` before the rest, then the filters of the kernels."""
+    path = listing.artifact.path
+    try:
+        _scan(session, listing, post, cancel, first)
+        if not cancel.is_set():
+            findings = session.verify(listing)
+            post(messages.Scanned(path, findings=findings, step="filters"))
+            _layers(session, listing, post, cancel)
+    except Cancelled:
+        post(messages.ScanEnded(path, complete=False))
+    except CkptuiError as error:
+        post(messages.ScanEnded(path, complete=False, error=error))
+    else:
+        post(messages.ScanEnded(path, complete=not cancel.is_set()))
+
+
+def _scan(session: Session, listing: Listing, post: Post, cancel: threading.Event, first: Sequence[str]) -> None:
+    path = listing.artifact.path
+    scans: list[TensorScan] = []
+    progress: Progress | None = None
+    posted = time.monotonic()
+    for item in session.scan(listing, cancel=cancel, first=first):
+        if isinstance(item, Progress):
+            progress = item
+        else:
+            scans.append(item)
+        if time.monotonic() - posted >= POST_EVERY:
+            post(_scanned(path, scans, progress))
+            scans, posted = [], time.monotonic()
+    post(_scanned(path, scans, progress))
+
+
+def _scanned(path: str, scans: Sequence[TensorScan], progress: Progress | None) -> messages.Scanned:
+    findings = [finding for scan in scans for finding in scan.findings]
+    return messages.Scanned(path, scans=scans, findings=findings, progress=progress)
+
+
+def _layers(session: Session, listing: Listing, post: Post, cancel: threading.Event) -> None:
+    findings: list[Finding] = []
+    posted = time.monotonic()
+    for item in session.layers(listing, cancel=cancel):
+        if isinstance(item, Finding):
+            findings.append(item)
+        if findings and time.monotonic() - posted >= POST_EVERY:
+            post(messages.Scanned(listing.artifact.path, findings=findings, step="filters"))
+            findings, posted = [], time.monotonic()
+    if findings:
+        post(messages.Scanned(listing.artifact.path, findings=findings, step="filters"))
+
+
+def open_both(session: Session, a: Found, b: Found, post: Post) -> None:
+    """Open both sides of a diff.
+
+    Raises:
+        CkptuiError: one of them can't be opened.
+    """
+    post(messages.ReadyToDiff(session.open(a.path, found=a), session.open(b.path, found=b)))
+
+
+def find_images(session: Session, path: str, post: Post) -> None:
+    """Look for images beside a save."""
+    post(messages.ImagesFound(path, session.sibling_images(path)))
+
+
+def export_tensors(
+    session: Session,
+    listing: Listing,
+    names: Sequence[str] | None,
+    target: str,
+    post: Post,
+    cancel: threading.Event,
+) -> None:
+    """Write the tensors that read and pass their checksum; `names` None means all.
+
+    Raises:
+        UsageError: nothing reads, or the target can't be written so.
+    """
+    scans = [s for s in session.scan(listing, names, stats=False, cancel=cancel) if isinstance(s, TensorScan)]
+    good = {s.name for s in scans if s.checksum not in ("mismatch", "unread")}
+    tensors = [t for t in listing.tensors if t.name in good]
+    if not tensors:
+        raise UsageError("No tensor of these can be read", "The findings say why")
+    written = write_tensors(session, listing, tensors, target)
+    post(messages.Exported(target, written.tensors, len(scans) - len(good) + len(written.left_out)))

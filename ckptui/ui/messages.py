@@ -1,0 +1,109 @@
+"""What the jobs tell the screen: frozen facts, posted from threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.message import Message
+
+from ckptui.core.model import Finding, Found, Listing, Progress, RunFolder, TensorScan
+from ckptui.errors import CkptuiError
+from ckptui.ui.tensor_rows import TensorSource
+
+
+class SavesFound(Message):
+    """More of what lies below the paths."""
+
+    def __init__(self, items: Sequence[Found | RunFolder | Finding], *, last: bool) -> None:
+        super().__init__()
+        self.items = items
+        self.last = last
+
+
+class Opened(Message):
+    """A save's listing, with its quick checks, made ready for the table."""
+
+    def __init__(self, path: str, listing: Listing, source: TensorSource) -> None:
+        super().__init__()
+        self.path = path
+        self.listing = listing
+        self.source = source
+
+
+class OpenFailed(Message):
+    """A save can't be opened at all."""
+
+    def __init__(self, path: str, error: CkptuiError) -> None:
+        super().__init__()
+        self.path = path
+        self.error = error
+
+
+class QuickChecked(Message):
+    """The quick checks of a save that is not on show."""
+
+    def __init__(self, path: str, findings: Sequence[Finding]) -> None:
+        super().__init__()
+        self.path = path
+        self.findings = findings
+
+
+class Scanned(Message):
+    """What the check of a save has found since the last of these."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        scans: Sequence[TensorScan] = (),
+        findings: Sequence[Finding] = (),
+        progress: Progress | None = None,
+        step: str = "check",
+    ) -> None:
+        super().__init__()
+        self.path = path
+        self.scans = scans
+        self.findings = findings
+        self.progress = progress
+        self.step = step
+        """What is going on: `check`, then `filters`."""
+
+
+class ScanEnded(Message):
+    """The check of a save is over."""
+
+    def __init__(self, path: str, *, complete: bool, error: CkptuiError | None = None) -> None:
+        super().__init__()
+        self.path = path
+        self.complete = complete
+        """Every byte was read; False when it was stopped or failed."""
+        self.error = error
+
+
+class ReadyToDiff(Message):
+    """Both sides of a diff are open."""
+
+    def __init__(self, a: Listing, b: Listing) -> None:
+        super().__init__()
+        self.a = a
+        self.b = b
+
+
+class ImagesFound(Message):
+    """Images beside a save that is to predict."""
+
+    def __init__(self, path: str, images: Sequence[str]) -> None:
+        super().__init__()
+        self.path = path
+        self.images = images
+
+
+class Exported(Message):
+    """Tensors were written to a file."""
+
+    def __init__(self, target: str, count: int, left_out: int) -> None:
+        super().__init__()
+        self.target = target
+        self.count = count
+        self.left_out = left_out
+        """Tensors that do not read, fail their checksum, or that the format can't hold."""

@@ -1,0 +1,215 @@
+"""What the commands of the main screen do, and which of them can be done now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ckptui.core.text import safe
+from ckptui.ui import messages
+from ckptui.ui.access import session_of
+from ckptui.ui.screens.asking import ExportScreen, OpenScreen
+from ckptui.ui.screens.diff import DiffScreen
+from ckptui.ui.screens.feeding import Feeding
+from ckptui.ui.screens.telling import ErrorScreen, TextScreen
+from ckptui.ui.tensor_rows import SORT_WORDS
+from ckptui.ui.widgets.findings_panel import as_text
+
+NEEDS_SAVE = {"filter", "sort", "names", "show_tab", "mark", "predict", "check", "export"}
+"""Actions that make sense only with a save on show."""
+
+
+class Actions(Feeding):
+    """One method per command; none waits."""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer only what can be done."""
+        record = self.record
+        is_open = record is not None and record.listing is not None
+        if action in ("mark", "predict"):
+            return record is not None and record.phase != "failed"
+        if action in NEEDS_SAVE:
+            return is_open
+        if action == "diff":
+            return self._baseline() is not None
+        if action == "filters":
+            tensor = self.view.table.tensor if is_open and self.view.table.rows is not None else None
+            return tensor is not None and tensor.role in ("kernel", "embedding") and not tensor.problem
+        if action in ("next_flagged", "previous_flagged"):
+            return any(self._flagged(path) for path in self.ledger.saves)
+        if action in ("copy", "show_text"):
+            return bool(self._text_here())
+        return True
+
+    # ------------------------------------------------------------------ looking
+
+    def action_filter(self) -> None:
+        self.view.tab = "tensors"
+        self.show_region("view")
+        self.view.filter_bar.begin()
+
+    def show_region(self, region: str) -> None:
+        """Bring a pane to the front and give it the keys."""
+        raise NotImplementedError
+
+    def action_sort(self) -> None:
+        self.view.tab = "tensors"
+        self.view.table.next_sort()
+        self.notify(f"Sorted {SORT_WORDS[self.view.table.query_now.sort]}", timeout=2, markup=False)
+
+    def action_names(self) -> None:
+        table = self.view.table
+        table.ask(replace(table.query_now, stored_names=not table.query_now.stored_names))
+
+    def action_show_tab(self, tab: str) -> None:
+        self.view.tab = tab
+        self.show_region("view")
+
+    def action_filters(self) -> None:
+        self.pane.showing = "inspector"
+        self.show_region("pane")
+        self.pane.inspector.show_filters()
+
+    def action_next_flagged(self) -> None:
+        self._to_flagged(1)
+
+    def action_previous_flagged(self) -> None:
+        self._to_flagged(-1)
+
+    def _to_flagged(self, step: int) -> None:
+        """Within the save on show, then on to the next save with findings, round the tree."""
+        if self.view.showing_save and self.view.tab == "tensors" and self.view.table.next_flagged(step):
+            self.show_region("view")
+            return
+        order = self.tree.saves_in_order()[::step]
+        start = order.index(self.current) + 1 if self.current in order else 0
+        for path in [*order[start:], *order[:start]]:
+            if self._flagged(path):
+                self._landing = step
+                self.tree.moved_by_user = True
+                self.view.tab = "tensors"
+                self.tree.select(path)
+                self.open_save(path)
+                self.show_region("view")
+                return
+
+    def _flagged(self, path: str) -> bool:
+        return self.ledger.saves[path].badge.kind in ("error", "warning")
+
+    # ------------------------------------------------------------------ comparing
+
+    def action_mark(self) -> None:
+        self.ledger.mark = None if self.ledger.mark == self.current else self.current
+        self.show_mark()
+        self.refresh_bindings()
+
+    def show_mark(self) -> None:
+        """Show which save is A."""
+        raise NotImplementedError
+
+    def _baseline(self) -> str | None:
+        """A for the save under the cursor: the marked one, else the previous of its run."""
+        if self.current is None:
+            return None
+        mark = self.ledger.mark
+        return mark if mark is not None and mark != self.current else self.ledger.previous(self.current)
+
+    def action_diff(self) -> None:
+        baseline = self._baseline()
+        if baseline is not None and self.current is not None:
+            self.run_open_both(self.ledger.saves[baseline].found, self.ledger.saves[self.current].found)
+
+    def on_ready_to_diff(self, message: messages.ReadyToDiff) -> None:
+        """Both sides are open."""
+        self.app.push_screen(DiffScreen(session_of(self), message.a, message.b))
+
+    # ------------------------------------------------------------------ doing
+
+    def action_predict(self) -> None:
+        if self.current is not None:
+            self.run_find_images(self.current)
+
+    def on_images_found(self, message: messages.ImagesFound) -> None:
+        """The pane opens with the save under the cursor and the first image beside it."""
+        record = self.record
+        if record is None or record.listing is None or message.path != self.current:
+            return
+        self.pane.showing = "predict"
+        self.pane.predict.show_for(record.listing, message.images[0] if message.images else None)
+        self.show_region("pane")
+
+    def action_check(self) -> None:
+        record = self.record
+        if record is None:
+            return
+        if record.phase == "checking":
+            self.stop("check")
+            self.notify("The check was stopped", timeout=3, markup=False)
+        else:
+            self.check(record)
+
+    def action_export(self) -> None:
+        record = self.record
+        if record is None or record.listing is None:
+            return
+        tensor = self.view.table.tensor
+        rows = self.view.table.rows
+        filtered = [rows.source.names[i] for i in rows.order if i >= 0] if rows and rows.query.text else None
+        screen = ExportScreen(record.listing.artifact.label, tensor.name if tensor else None, filtered)
+        self.app.push_screen(screen, self._export)
+
+    def _export(self, choice: tuple[str, list[str] | None] | None) -> None:
+        record = self.record
+        if choice is not None and record is not None and record.listing is not None:
+            target, names = choice
+            self.run_export(record.listing, names, target, self.begin("export"))
+
+    def on_exported(self, message: messages.Exported) -> None:
+        """A file was written."""
+        left_out = f", {message.left_out} left out" if message.left_out else ""
+        self.notify(f"{message.count} tensors{left_out} → {safe(message.target)}", markup=False)
+
+    def action_open(self) -> None:
+        self.app.push_screen(OpenScreen(self.root), self._open)
+
+    def _open(self, path: str | None) -> None:
+        if path:
+            self.look([path])
+
+    def action_rescan(self) -> None:
+        self.look(self.paths)
+
+    # ------------------------------------------------------------------ copying
+
+    def _text_here(self) -> str:
+        """What `y` copies: the finding, the tensor's name, or the path under the cursor."""
+        area = self.focus_area
+        finding = self.view.findings.rows.finding
+        tensor = self.view.table.tensor
+        if area == "findings" and finding is not None:
+            return as_text(finding)
+        if area in ("tensors", "pane") and tensor is not None:
+            return tensor.name
+        row = self.tree.row
+        return row.key if row is not None else ""
+
+    @property
+    def focus_area(self) -> str:
+        """Which part of the screen has the keys: `saves`, `pane`, or the tab on show."""
+        raise NotImplementedError
+
+    def action_copy(self) -> None:
+        text = self._text_here()
+        if text:
+            self.app.copy_to_clipboard(text)
+            first = text.splitlines()[0] if text.splitlines() else text
+            words = f"Sent to the clipboard: {safe(first, 60)}\nY shows it, to select it with the mouse"
+            self.notify(words, timeout=4, markup=False)
+
+    def action_show_text(self) -> None:
+        text = self._text_here()
+        if text:
+            self.app.push_screen(TextScreen(text))
+
+    def failed(self, error: BaseException) -> None:
+        """A window with what, where and what to do."""
+        self.app.push_screen(ErrorScreen(error))

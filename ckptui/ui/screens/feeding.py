@@ -1,0 +1,303 @@
+"""From messages to what is shown: the ledger learns, the widgets draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from textual.content import Content
+
+from ckptui.core.model import Finding
+from ckptui.core.text import safe
+from ckptui.ui import messages
+from ckptui.ui.access import session_of
+from ckptui.ui.ledger import Ledger, SaveRecord
+from ckptui.ui.screens.working import Working
+from ckptui.ui.tree_rows import TreeRow, common_root
+from ckptui.ui.widgets.header import HeaderLine
+from ckptui.ui.widgets.save_tree import SaveTree
+from ckptui.ui.widgets.save_view import SaveView
+from ckptui.ui.widgets.side_pane import SidePane
+from ckptui.ui.widgets.tensor_table import TensorTable
+
+SETTLE = 0.12
+"""Seconds after the first save is met until the cursor goes to the newest, if the walk has not ended before."""
+OPEN_DELAY = 0.06
+"""Seconds the cursor stays on a save before it is opened: a key held down opens none on the way."""
+
+
+class Feeding(Working):
+    """Knows which save is on show and keeps every widget true to the ledger."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        super().__init__()
+        self.paths = tuple(paths)
+        self.root = common_root(paths)
+        self.ledger = Ledger()
+        self.current: str | None = None
+        """Path of the save on show."""
+        self._settled = False
+        self._walked = False
+        self._landing = 0
+        """Step of `n` or `N` that brought us to another save: land on its first or last flagged tensor."""
+
+    @property
+    def record(self) -> SaveRecord | None:
+        """The save on show."""
+        return self.ledger.saves.get(self.current) if self.current is not None else None
+
+    @property
+    def tree(self) -> SaveTree:
+        """The saves."""
+        return self.query_one(SaveTree)
+
+    @property
+    def view(self) -> SaveView:
+        """The save on show."""
+        return self.query_one(SaveView)
+
+    @property
+    def pane(self) -> SidePane:
+        """Inspector or prediction."""
+        return self.query_one(SidePane)
+
+    # ------------------------------------------------------------------ finding saves
+
+    def look(self, paths: Sequence[str]) -> None:
+        """Begin anew with these paths."""
+        for group in ("open", "quick", "check"):
+            self.stop(group)
+        self.paths, self.root = tuple(paths), common_root(paths)
+        mark, self.ledger = self.ledger.mark, Ledger()
+        self.ledger.mark = mark
+        self.current, self._settled, self._walked = None, False, False
+        self.tree.forget_toggles()
+        self.tree.show(self.ledger, self.root)
+        header = self.query_one(HeaderLine)
+        header.path, header.totals, header.job = self.root, (0, 0), ("looking", None)
+        self.run_find(self.paths, self.begin("find"))
+
+    def on_saves_found(self, message: messages.SavesFound) -> None:
+        """More rows in the tree; the cursor goes to the newest save unless the user has moved it."""
+        first = not self.ledger.saves
+        self.ledger.add(message.items)
+        if message.last:
+            self._walked = True
+            self.query_one(HeaderLine).job = None
+        self.root = common_root(self.paths, (r.found.folder for r in self.ledger.saves.values()))
+        self.tree.show(self.ledger, self.root)
+        self._count()
+        if message.last:
+            self._settle()
+        elif first and self.ledger.saves:
+            self.set_timer(SETTLE, lambda: None if self._settled else self._settle())
+
+    def _settle(self) -> None:
+        self._settled = True
+        if self.ledger.mark not in self.ledger.saves:
+            self.ledger.mark = None
+        newest = self.ledger.newest()
+        if newest is None and self._walked:
+            self._nothing_here()
+        elif newest is not None and not self.tree.moved_by_user:
+            self.tree.select(newest)
+            self._highlight(self.tree.row)
+
+    def _nothing_here(self) -> None:
+        words = Content.assemble(
+            ("No saves here\n\n", "bold"),
+            (safe(", ".join(self.paths)), "$dim"),
+            "\n\nA save is a checkpoint (.index and .data files), a SavedModel folder, or a .keras or .h5 file.\n",
+            ("o", "bold $primary"),
+            " opens another path.",
+        )
+        self.view.message(words)
+
+    # ------------------------------------------------------------------ the cursor in the tree
+
+    def on_save_tree_highlighted(self, message: SaveTree.Highlighted) -> None:
+        """Open what the cursor rests on."""
+        if self._settled:
+            row = message.row
+            self._open_timer = self.set_timer(OPEN_DELAY, lambda: self._rest_on(row))
+
+    def _rest_on(self, row: TreeRow | None) -> None:
+        if row is not None and self.tree.row is not None and row.key == self.tree.row.key:
+            self._highlight(row)
+
+    def _highlight(self, row: TreeRow | None) -> None:
+        if row is None:
+            return
+        if row.kind == "save":
+            self.open_save(row.key)
+            return
+        self._leave()
+        title = safe(row.label)
+        if row.kind == "notice" and row.finding is not None:
+            self.view.show_findings([row.finding], title)
+        else:
+            run = self.ledger.runs.get(row.key)
+            count = f"{row.count} save{'s' if row.count != 1 else ''}"
+            if run is not None and run.findings:
+                self.view.show_findings(run.findings, f"{title}  {count}")
+            else:
+                self.view.message(Content.assemble((title, "bold"), (f"\n\n{count}", "$dim")), title)
+        self.refresh_bindings()
+
+    def _leave(self) -> None:
+        """Stop what runs for the save on show."""
+        self.stop("open")
+        self.stop("check")
+        record = self.record
+        if record is not None:
+            if record.phase in ("opening", "checking"):
+                record.phase = "quick" if record.listing is not None else "unread"
+            if record.source is not None and record.source.huge:
+                record.source = record.listing = None
+        self.current = None
+        self.query_one(HeaderLine).job = None
+        self.pane.inspector.clear()
+        self.tree.badges_changed()
+
+    def open_save(self, path: str) -> None:
+        """Show a save; it is opened in a thread if it is not yet."""
+        if path == self.current:
+            self._land()
+            return
+        self._leave()
+        self.current = path
+        record = self.ledger.saves[path]
+        if record.listing is not None:
+            self._show(record)
+            return
+        record.phase, record.error = "opening", None
+        title = safe(record.found.label)
+        self.view.message(Content.styled("Opening …", "$dim"), title)
+        self.tree.badges_changed()
+        self.run_open(record.found, self.begin("open"))
+
+    def on_opened(self, message: messages.Opened) -> None:
+        """A listing is here."""
+        record = self.ledger.saves.get(message.path)
+        if record is None:
+            return
+        record.listing, record.source, record.phase = message.listing, message.source, "quick"
+        record.learn(message.listing.findings)
+        if message.path == self.current:
+            self._show(record)
+        self._count()
+        self._badge_others()
+
+    def on_open_failed(self, message: messages.OpenFailed) -> None:
+        """A save stays closed, and its row says why."""
+        record = self.ledger.saves.get(message.path)
+        if record is None:
+            return
+        record.phase, record.error = "failed", message.error
+        self._count()
+        self.tree.badges_changed()
+        if message.path == self.current:
+            title = safe(record.found.label)
+            self.view.failure(message.error, self.ledger.all_findings(message.path), title)
+            self._badge_others()
+
+    def _badge_others(self) -> None:
+        if self._walked and "quick" not in self._cancels:
+            waiting = [r.found for r in self.ledger.saves.values() if r.phase == "unread" and not r.findings]
+            self.run_quick(waiting, self.begin("quick"))
+
+    def on_quick_checked(self, message: messages.QuickChecked) -> None:
+        """A badge for a save that is not on show."""
+        record = self.ledger.saves.get(message.path)
+        if record is None:
+            return
+        record.learn(message.findings)
+        if record.phase == "unread":
+            record.phase = "quick"
+        self._count()
+        self.tree.badges_changed()
+
+    # ------------------------------------------------------------------ the save on show
+
+    def findings_of(self, record: SaveRecord) -> tuple[Finding, ...]:
+        """Its own and its run's."""
+        return self.ledger.all_findings(record.found.path)
+
+    def _show(self, record: SaveRecord) -> None:
+        self.view.show(record, self.findings_of(record))
+        self._land()
+        self.tree.badges_changed()
+        self.refresh_bindings()
+        assert record.listing is not None
+        limit = session_of(self).settings.auto_scan_bytes
+        if record.phase != "checked" and record.listing.artifact.bytes < limit:
+            self.check(record)
+
+    def _land(self) -> None:
+        step, self._landing = self._landing, 0
+        table = self.view.table
+        if step and not table.next_flagged(step, -1 if step > 0 else table.row_count()):
+            self.view.tab = "findings"
+
+    def check(self, record: SaveRecord) -> None:
+        """Read every byte of the save on show, the visible rows' tensors first."""
+        if record.listing is None:
+            return
+        record.phase = "checking"
+        self.query_one(HeaderLine).job = ("check", None)
+        self.tree.badges_changed()
+        self.run_check(record.listing, self.view.table.visible_names(), self.begin("check"))
+
+    def on_scanned(self, message: messages.Scanned) -> None:
+        """Statistics and findings of some tensors."""
+        record = self.ledger.saves.get(message.path)
+        if record is None:
+            return
+        record.scans.update((scan.name, scan) for scan in message.scans)
+        fresh = record.learn(message.findings)
+        if fresh:
+            self._count()
+            self.tree.badges_changed()
+        if record is not self.record:
+            return
+        if record.phase == "checking":
+            self.query_one(HeaderLine).job = (message.step, message.progress)
+        self.view.learn(record, self.findings_of(record), fresh=fresh)
+        tensor = self.view.table.tensor
+        if tensor is not None and any(scan.name == tensor.name for scan in message.scans):
+            self._inspect()
+
+    def on_scan_ended(self, message: messages.ScanEnded) -> None:
+        """The check is over; only a complete one earns a tick."""
+        record = self.ledger.saves.get(message.path)
+        if record is None:
+            return
+        if message.complete:
+            record.phase = "checked"
+        elif record is self.record:
+            record.phase = "quick"
+        if message.error is not None:
+            self.failed(message.error)
+        self.tree.badges_changed()
+        if record is self.record:
+            self.query_one(HeaderLine).job = None
+            self.view.learn(record, self.findings_of(record), fresh=False)
+        self.refresh_bindings()
+
+    def _count(self) -> None:
+        self.query_one(HeaderLine).totals = self.ledger.totals()
+
+    # ------------------------------------------------------------------ the tensor under the cursor
+
+    def on_tensor_table_highlighted(self, message: TensorTable.Highlighted) -> None:
+        """The inspector follows the cursor."""
+        self._inspect()
+        self.refresh_bindings()
+
+    def _inspect(self) -> None:
+        record, tensor = self.record, self.view.table.tensor
+        if record is None or record.listing is None or tensor is None:
+            self.pane.inspector.clear()
+        else:
+            listing = replace(record.listing, findings=record.findings)
+            self.pane.inspector.show_tensor(listing, tensor, record.scans.get(tensor.name))

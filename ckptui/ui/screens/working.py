@@ -1,0 +1,87 @@
+"""The screen's long jobs: one thread of a group at a time, each with the event that takes it back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from textual import work
+from textual.screen import Screen
+from textual.worker import Worker, WorkerState
+
+from ckptui.core.model import Found, Listing
+from ckptui.errors import Cancelled
+from ckptui.ui import jobs
+from ckptui.ui.access import session_of
+
+
+class Working(Screen[None]):
+    """Starts jobs and takes them back; what they find comes as messages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cancels: dict[str, threading.Event] = {}
+
+    def begin(self, group: str) -> threading.Event:
+        """Take back what runs in a group and return the event for what runs next."""
+        self.stop(group)
+        self._cancels[group] = threading.Event()
+        return self._cancels[group]
+
+    def stop(self, group: str) -> None:
+        """Take back what runs in a group."""
+        cancel = self._cancels.pop(group, None)
+        if cancel is not None:
+            cancel.set()
+
+    def on_unmount(self) -> None:
+        """Nothing goes on behind a closed screen."""
+        for group in list(self._cancels):
+            self.stop(group)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="find", description="looking for saves")
+    def run_find(self, paths: Sequence[str], cancel: threading.Event) -> None:
+        """Walk the paths."""
+        jobs.find_saves(session_of(self), paths, self.post_message, cancel)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="open", description="opening")
+    def run_open(self, found: Found, cancel: threading.Event) -> None:
+        """Open the save under the cursor."""
+        jobs.open_save(session_of(self), found, self.post_message, cancel)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="quick", description="quick checks")
+    def run_quick(self, saves: Sequence[Found], cancel: threading.Event) -> None:
+        """Badge the other saves."""
+        jobs.quick_check(session_of(self), saves, self.post_message, cancel)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="check", description="check")
+    def run_check(self, listing: Listing, first: Sequence[str], cancel: threading.Event) -> None:
+        """Read every byte of a save."""
+        jobs.check_save(session_of(self), listing, self.post_message, cancel, first)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="diff", description="opening both sides")
+    def run_open_both(self, a: Found, b: Found) -> None:
+        """Open both sides of a diff."""
+        jobs.open_both(session_of(self), a, b, self.post_message)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="images", description="looking for images")
+    def run_find_images(self, path: str) -> None:
+        """Look for images beside a save."""
+        jobs.find_images(session_of(self), path, self.post_message)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="export", description="export")
+    def run_export(
+        self, listing: Listing, names: Sequence[str] | None, target: str, cancel: threading.Event
+    ) -> None:
+        """Write tensors to a file."""
+        jobs.export_tensors(session_of(self), listing, names, target, self.post_message, cancel)
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """The one place that hears of jobs that failed."""
+        error = event.worker.error
+        if event.state is WorkerState.ERROR and error is not None and not isinstance(error, Cancelled):
+            self.failed(error)
+
+    def failed(self, error: BaseException) -> None:
+        """Tell what went wrong."""
+        raise NotImplementedError

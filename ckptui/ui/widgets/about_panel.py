@@ -1,0 +1,89 @@
+"""Facts about a save, and what was checked: a clean bill names what it rests on."""
+
+from __future__ import annotations
+
+import time
+
+from textual.content import Content
+from textual.widgets import Static
+
+from ckptui.core.model import Listing
+from ckptui.core.text import human_bytes, human_count, safe
+from ckptui.ui.ledger import SaveRecord
+
+NO_CHECKSUMS: dict[str, str] = {
+    "keras-h5": "HDF5 stores no checksum over plain data: damage inside the values can't be told from values",
+    "keras-weights": "HDF5 stores no checksum over plain data: damage inside the values can't be told from values",
+    "hdf5": "HDF5 stores no checksum over plain data: damage inside the values can't be told from values",
+}
+CHECKED: dict[str, str] = {
+    "tf-checkpoint": "a CRC-32C over every index block and every tensor",
+    "tf-checkpoint-v1": "a CRC-32C over every block",
+    "saved-model": "a CRC-32C over every index block and every tensor; none over saved_model.pb",
+    "keras-archive": "a CRC-32 over every member of the archive",
+    "meta-graph": "none",
+}
+
+
+class AboutPanel(Static):
+    """Two columns: what, and its value."""
+
+    def show(self, record: SaveRecord | None) -> None:
+        """Show the facts of a save."""
+        self.update(facts(record) if record is not None else Content())
+
+
+def facts(record: SaveRecord) -> Content:
+    """Path, kind, writer, sizes, times, and how far the save was checked."""
+    rows = [("path", safe(record.found.path)), ("kind", record.found.kind)]
+    if record.listing is not None:
+        rows += _listing_rows(record.listing)
+    rows += [("", ""), ("checked", _checked_words(record))]
+    kind = record.found.kind
+    rows.append(("checksums", NO_CHECKSUMS.get(kind) or CHECKED.get(kind, "")))
+    parts: list[tuple[str, str] | str] = []
+    for name, value in rows:
+        parts += [(f"{name:<12}", "$dim"), value, "\n"]
+    return Content.assemble(*parts)
+
+
+def _listing_rows(listing: Listing) -> list[tuple[str, str]]:
+    artifact = listing.artifact
+    rows = []
+    if artifact.step is not None:
+        rows.append(("step", human_count(artifact.step)))
+    writer = "  ".join(f"{safe(str(k))} {safe(str(v))}" for k, v in artifact.writer.items())
+    rows.append(("writer", writer or "does not say"))
+    rows.append(("size", f"{human_bytes(artifact.bytes)} ({human_count(artifact.bytes)} bytes)"))
+    if artifact.shards:
+        rows.append(("shards", human_count(artifact.shards)))
+    rows.append(("tensors", human_count(artifact.tensors)))
+    rows.append(("parameters", human_count(artifact.parameters)))
+    if artifact.modified:
+        rows.append(("modified", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(artifact.modified))))
+    return rows
+
+
+def _checked_words(record: SaveRecord) -> str:
+    if record.phase == "failed":
+        return "could not be opened"
+    if record.listing is None:
+        return "nothing yet"
+    read = sum(scan.checksum != "unread" for scan in record.scans.values())
+    agreed = sum(scan.checksum == "ok" for scan in record.scans.values())
+    if not record.scans:
+        return "the directory only: names, shapes, sizes; no tensor byte was read"
+    total = human_count(record.listing.artifact.tensors)
+    words = f"{human_count(read)} of {total} tensors read, {human_count(agreed)} agree with their checksum"
+    return words if record.phase == "checked" else f"{words}; not complete"
+
+
+def nothing_found(record: SaveRecord) -> str:
+    """The words of an empty findings tab: what was looked at, never more."""
+    if record.phase in ("unread", "opening"):
+        return "Looking …"
+    if record.phase != "checked":
+        return f"Nothing found so far. Checked: {_checked_words(record)}. c checks all of it."
+    return f"Nothing found. Checked: {_checked_words(record)}.\nChecksums: " + (
+        NO_CHECKSUMS.get(record.found.kind) or CHECKED.get(record.found.kind, "")
+    )

@@ -1,0 +1,69 @@
+"""The line in which the tensors' filter is typed; it works while one types."""
+
+from __future__ import annotations
+
+from textual import events
+from textual.app import ComposeResult
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Input, Static
+
+
+class FilterBar(Horizontal):
+    """Hidden while there is no filter and nobody types one."""
+
+    class Changed(Message):
+        """The text of the filter."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    class Done(Message):
+        """Enter or an arrow key: back to the table."""
+
+    def compose(self) -> ComposeResult:
+        yield Static(Content.styled("/", "bold $primary"), id="filter-sign")
+        yield Input(placeholder="part of a name, or a regular expression", compact=True, id="filter-input")
+        yield Static("", id="filter-count", markup=False)
+
+    @property
+    def input(self) -> Input:
+        """Where one types."""
+        return self.query_one("#filter-input", Input)
+
+    @property
+    def text(self) -> str:
+        """The filter as typed."""
+        return self.input.value
+
+    def begin(self) -> None:
+        """Show the line and take the keys."""
+        self.display = True
+        self.input.focus()
+
+    def clear(self) -> None:
+        """No filter, no line."""
+        self.display = False
+        with self.input.prevent(Input.Changed):
+            self.input.value = ""
+        self.tell("")
+
+    def tell(self, words: str) -> None:
+        """How many rows match, or what is wrong with the expression."""
+        self.query_one("#filter-count", Static).update(Content.styled(words, "$dim"))
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        event.stop()
+        self.post_message(self.Changed(event.value))
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self.post_message(self.Done())
+
+    def on_key(self, event: events.Key) -> None:
+        """Arrows leave the line for the rows below it."""
+        if event.key in ("down", "up"):
+            event.stop()
+            self.post_message(self.Done())

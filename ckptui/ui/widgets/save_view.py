@@ -1,0 +1,168 @@
+"""The middle of the screen: one save, in tabs; or why there is nothing to show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+from textual.widgets import ContentSwitcher, Static
+
+from ckptui.core.model import Artifact, Finding
+from ckptui.core.text import human_bytes, human_count, safe
+from ckptui.errors import CkptuiError
+from ckptui.ui.ledger import SaveRecord
+from ckptui.ui.tensor_rows import SORT_WORDS
+from ckptui.ui.widgets.about_panel import AboutPanel, nothing_found
+from ckptui.ui.widgets.architecture_panel import ArchitecturePanel
+from ckptui.ui.widgets.filter_bar import FilterBar
+from ckptui.ui.widgets.findings_panel import FindingsPanel
+from ckptui.ui.widgets.tab_line import Tab, TabLine
+from ckptui.ui.widgets.tensor_table import TensorTable
+
+TABS = ("tensors", "findings", "architecture", "about")
+
+
+class SaveView(Vertical):
+    """Shows a record of the ledger; asks nobody anything."""
+
+    tab: reactive[str] = reactive("tensors")
+
+    def compose(self) -> ComposeResult:
+        yield TabLine(id="view-tabs")
+        yield FilterBar(id="filter-bar")
+        with ContentSwitcher(initial="tensors", id="view-switch"):
+            yield TensorTable(id="tensors")
+            yield FindingsPanel(id="findings")
+            yield ArchitecturePanel(id="architecture")
+            with VerticalScroll(id="about"):
+                yield AboutPanel(id="about-text", markup=False)
+            with VerticalScroll(id="message"):
+                yield Static("", id="message-text", markup=False)
+
+    def on_mount(self) -> None:
+        self.filter_bar.display = False
+        self.message(Content.styled("Looking for saves …", "$dim"))
+
+    @property
+    def table(self) -> TensorTable:
+        """The tensors."""
+        return self.query_one(TensorTable)
+
+    @property
+    def findings(self) -> FindingsPanel:
+        """The findings."""
+        return self.query_one(FindingsPanel)
+
+    @property
+    def filter_bar(self) -> FilterBar:
+        """The line of the filter."""
+        return self.query_one(FilterBar)
+
+    @property
+    def focus_target(self) -> Widget:
+        """What takes the keys of the tab on show."""
+        current = self.query_one("#view-switch", ContentSwitcher).current
+        if current == "findings":
+            return self.findings.rows if self.findings.rows.display else self
+        return self.query_one(f"#{current}")
+
+    # ------------------------------------------------------------------ content
+
+    def show(self, record: SaveRecord, findings: Sequence[Finding]) -> None:
+        """Show a save that is open."""
+        assert record.listing is not None
+        self.filter_bar.clear()
+        self.border_title = Content(title_of(record.listing.artifact))
+        self.table.show(record.source, record.scans, record.flags)
+        self.query_one(ArchitecturePanel).show(record.listing)
+        self.learn(record, findings, fresh=False)
+        self._switch(self.tab)
+
+    def learn(self, record: SaveRecord, findings: Sequence[Finding], *, fresh: bool) -> None:
+        """The check knows more of the save on show; `fresh` when there are new findings."""
+        self.table.learn(record.flags if fresh else None)
+        self.findings.show(findings, nothing_found(record))
+        self.query_one(AboutPanel).show(record)
+        tensors = record.listing.artifact.tensors if record.listing else 0
+        self._tabs(tensors, findings)
+
+    def _tabs(self, tensors: int | None, findings: Sequence[Finding]) -> None:
+        severities = {finding.severity for finding in findings}
+        worst = next((s for s in ("error", "warning") if s in severities), "")
+        self.query_one(TabLine).tabs = (
+            Tab("tensors", "Tensors", tensors),
+            Tab("findings", "Findings", len(findings), worst),
+            Tab("architecture", "Architecture"),
+            Tab("about", "About"),
+        )
+
+    def message(self, words: Content, title: str = "") -> None:
+        """Show words instead of a save."""
+        self.filter_bar.clear()
+        self.border_title = Content(title)
+        self.table.show(None, {}, {})
+        self.query_one(TabLine).tabs = ()
+        self.query_one("#message-text", Static).update(words)
+        self.query_one("#view-switch", ContentSwitcher).current = "message"
+
+    def failure(self, error: CkptuiError, findings: Sequence[Finding], title: str) -> None:
+        """Why a save can't be opened."""
+        self.message(error_words(error), title)
+        if findings:
+            self.show_findings(findings, title)
+
+    def show_findings(self, findings: Sequence[Finding], title: str) -> None:
+        """Show what is known of something that is no readable save."""
+        self.message(Content(), title)
+        self.findings.show(findings, "Nothing to report.")
+        self.query_one("#view-switch", ContentSwitcher).current = "findings"
+
+    @property
+    def showing_save(self) -> bool:
+        """Is a save on show, not a message?"""
+        return bool(self.query_one(TabLine).tabs)
+
+    # ------------------------------------------------------------------ tabs and filter
+
+    def watch_tab(self, tab: str) -> None:
+        """Show another tab."""
+        if self.is_mounted and self.showing_save:
+            self._switch(tab)
+
+    def _switch(self, tab: str) -> None:
+        self.query_one("#view-switch", ContentSwitcher).current = tab
+        self.query_one(TabLine).active = tab
+        self.filter_bar.display = tab == "tensors" and bool(self.filter_bar.text)
+
+    def on_tensor_table_rows_changed(self) -> None:
+        """Say how many match, and in which order they stand."""
+        rows = self.table.rows
+        self.border_subtitle = ""
+        if rows is None:
+            return
+        if rows.query.text:
+            told = f"{human_count(len(rows))} of {human_count(len(rows.source))}"
+            self.filter_bar.tell(f"{told}  no expression: {rows.problem}" if rows.problem else told)
+        if rows.query.sort != "worst":
+            self.border_subtitle = Content(SORT_WORDS[rows.query.sort])
+
+
+def title_of(artifact: Artifact) -> str:
+    """`ckpt-5  step 5000  2.1 MB`."""
+    parts = [safe(artifact.label)]
+    if artifact.step is not None:
+        parts.append(f"step {artifact.step}")
+    parts.append(human_bytes(artifact.bytes))
+    return "  ".join(parts)
+
+
+def error_words(error: CkptuiError) -> Content:
+    """Title, detail and hint of an error."""
+    parts: list[Content | str | tuple[str, str]] = [(safe(error.title), "bold $error"), "\n\n", safe(error.detail)]
+    if error.hint:
+        parts += ["\n\n", ("→ ", "$primary"), safe(error.hint)]
+    return Content.assemble(*parts)

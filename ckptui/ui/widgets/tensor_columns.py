@@ -1,0 +1,91 @@
+"""Which columns of the tensor table fit, and what stands in their cells. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ckptui.core.model import Tensor, TensorScan
+from ckptui.core.text import human_bytes, number_text, safe, shape_text
+from ckptui.ui.fitting import left, right
+
+NAME_MIN, NAME_MAX, NUMBER = 8, 44, 9
+SHAPE_MAX = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wants:
+    """How wide the parts of a listing's rows are."""
+
+    name: int
+    shape: int
+    state: int
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column, its gap to the left included in no width."""
+
+    id: str
+    head: str
+    width: int
+    right: bool = True
+
+
+GAP = 2
+
+
+def choose_columns(width: int, wants: Wants) -> list[Column]:
+    """The columns that fit `width` whole, in the order shown; the name takes what is left.
+
+    A column goes before the name is shortened below what its rows want (at most `NAME_MAX`), and none is ever cut.
+    State goes last of all.
+    """
+    state = Column("state", "state", max(5, wants.state), right=False)
+    shape = Column("shape", "shape", max(5, min(wants.shape, SHAPE_MAX)))
+    optional = [
+        (state, NAME_MIN),
+        (shape, 16),
+        (Column("std", "std", NUMBER), min(wants.name, 28)),
+        (Column("mean", "mean", NUMBER), min(wants.name, 32)),
+        (Column("dtype", "dtype", 8, right=False), min(wants.name, NAME_MAX)),
+        (Column("min", "min", NUMBER), min(wants.name, NAME_MAX)),
+        (Column("max", "max", NUMBER), min(wants.name, NAME_MAX)),
+        (Column("size", "size", 8), min(wants.name, NAME_MAX)),
+    ]
+    chosen: set[str] = set()
+    room = width - 2
+    for column, name_wants in optional:
+        if room - column.width - GAP < name_wants:
+            if column.id in ("std", "mean", "min"):
+                break
+            continue
+        room -= column.width + GAP
+        chosen.add(column.id)
+    by_id = {column.id: column for column, _ in optional}
+    order = ("shape", "dtype", "size", "mean", "std", "min", "max", "state")
+    columns = [by_id[name] for name in order if name in chosen]
+    return [Column("name", "name", max(room, 1), right=False), *columns]
+
+
+def cell_text(column: str, tensor: Tensor, scan: TensorScan | None) -> str:
+    """What stands in a cell of an ordinary column."""
+    if column == "shape":
+        return shape_text(tensor.shape)
+    if column == "dtype":
+        return safe(tensor.dtype)
+    if column == "size":
+        return human_bytes(tensor.bytes)
+    stats = scan.stats if scan is not None else None
+    if scan is None:
+        return ""
+    if stats is None or scan.checksum == "unread":
+        return "–"
+    value = getattr(stats, column)
+    if column in ("mean", "std") and stats.nan:
+        return "nan"
+    return number_text(value, 3)
+
+
+def padded(text: str, column: Column) -> str:
+    """The text in exactly the column's width."""
+    return right(text, column.width) if column.right else left(text, column.width)
