@@ -130,13 +130,17 @@ COMMANDS: tuple[Command, ...] = (
         "Show that text alone, to select it with the mouse where the clipboard can't be reached", DOING,
     ),
     Command("filter-left", "gallery", "go('left')", ("left", "h"), "left", "Go to the filter on the left", MOVING),
-    Command("filter-right", "gallery", "go('right')", ("right", "l"), "right", "Go to the filter on the right", MOVING),
+    Command(
+        "filter-right", "gallery", "go('right')", ("right", "l"), "right", "Go to the filter on the right", MOVING
+    ),
     Command("filter-up", "gallery", "go('up')", ("up", "k"), "up", "Go to the filter above", MOVING),
     Command("filter-down", "gallery", "go('down')", ("down", "j"), "down", "Go to the filter below", MOVING),
     Command("filter-top", "gallery", "go('top')", ("g", "home"), "first", "Go to the first filter", MOVING),
     Command("filter-bottom", "gallery", "go('bottom')", ("G", "end"), "last", "Go to the last filter", MOVING),
     Command("filter-page-up", "gallery", "go('page-up')", ("pageup",), "page up", "Go one page up", MOVING),
-    Command("filter-page-down", "gallery", "go('page-down')", ("pagedown",), "page down", "Go one page down", MOVING),
+    Command(
+        "filter-page-down", "gallery", "go('page-down')", ("pagedown",), "page down", "Go one page down", MOVING
+    ),
     Command(
         "filter-next-flagged", "gallery", "flagged(1)", ("n",), "next flagged",
         "Go to the next framed filter; after the last, to the next flagged tensor", LOOKING, ("pane",), 10,
@@ -162,15 +166,19 @@ COMMANDS: tuple[Command, ...] = (
         "One colour scale for the layer, or one for every filter", LOOKING, ("pane",), 16,
     ),
     Command(
-        "filter-larger", "gallery", "look('zoom', 1)", ("plus", "equals_sign"), "larger", "Draw the filters larger", LOOKING
+        "filter-larger", "gallery", "look('zoom', 1)", ("plus", "equals_sign"), "larger",
+        "Draw the filters larger", LOOKING,
     ),
-    Command("filter-smaller", "gallery", "look('zoom', -1)", ("minus",), "smaller", "Draw the filters smaller", LOOKING),
+    Command(
+        "filter-smaller", "gallery", "look('zoom', -1)", ("minus",), "smaller", "Draw the filters smaller", LOOKING
+    ),
     Command(
         "log-counts", "inspector", "log_counts", ("x",), "log counts",
         "Draw the histogram's counts on a logarithmic or a linear axis", LOOKING, ("pane",), 55,
     ),
     Command(
-        "predict-run", "predict", "run", ("enter",), "run", "Predict this image with this model", DOING, ("pane",), 8
+        "predict-run", "predict", "run", ("enter",), "run", "Predict this image with this model", DOING,
+        ("pane",), 8,
     ),
     Command(
         "predict-stop", "predict", "stop", ("escape",), "stop", "Stop the prediction", DOING, ("pane",), 9
@@ -191,7 +199,9 @@ COMMANDS: tuple[Command, ...] = (
         "diff-identical", "diff", "identical", ("x",), "identical", "Unfold or fold the tensors that are identical",
         COMPARING, ("diff",), 40,
     ),
-    Command("diff-pane", "diff", "next_pane", ("tab",), "pane", "Go to the other pane", WORKBENCH, (), 900, pinned=True),
+    Command(
+        "diff-pane", "diff", "next_pane", ("tab",), "pane", "Go to the other pane", WORKBENCH, (), 900, pinned=True
+    ),
     Command("open", "main", "open", ("o",), "open path", "Open another file or folder", WORKBENCH, ("saves",), 100),
     Command("rescan", "main", "rescan", ("r",), "rescan", "Look for saves again", WORKBENCH, ("saves",), 110),
     Command(

@@ -1,4 +1,4 @@
-"""A session with made-up saves for the shell of the workbench: a healthy run, a sick save, broken and hostile ones."""
+"""A session with made-up saves for the shell of the workbench: a run, a sick save, broken ones."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ SCAN_FINDINGS = {
     "bn1/moving_variance": finding("statistics-at-initial", "warning", "Still at 1", SICK, "bn1/moving_variance"),
 }
 LAYER_FINDINGS = (
-    finding("untouched-filters", "warning", "5 of 32 filters are as the initializer left them", SICK, "conv1/kernel",
-            certainty="likely", evidence={"untouched": 5, "filters": 32, "which": [2, 9, 14, 17, 22]}),
+    finding("untouched-filters", "warning", "5 of 32 filters are as the initializer left them", SICK,
+            "conv1/kernel", certainty="likely", evidence={"untouched": 5, "filters": 32, "which": [2, 9, 14, 17, 22]}),
 )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ class FakeSession(PaneSession):
             raise self.open_errors[path]
         return self.listings[path]
 
-    def scan(
+    def scan(  # type: ignore[override]
         self,
         listing: Listing,
         names: Sequence[str] | None = None,

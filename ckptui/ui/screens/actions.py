@@ -80,14 +80,14 @@ class Actions(Feeding):
         if self.view.showing_save and self.view.tab == "tensors" and self.view.table.next_flagged(step):
             self.show_region("view")
             return
-        order = self.tree.saves_in_order()[::step]
+        order = self.save_tree.saves_in_order()[::step]
         start = order.index(self.current) + 1 if self.current in order else 0
         for path in [*order[start:], *order[:start]]:
             if self._flagged(path):
                 self._landing = step
-                self.tree.moved_by_user = True
+                self.save_tree.moved_by_user = True
                 self.view.tab = "tensors"
-                self.tree.select(path)
+                self.save_tree.select(path)
                 self.open_save(path)
                 self.show_region("view")
                 return
@@ -189,7 +189,7 @@ class Actions(Feeding):
             return as_text(finding)
         if area in ("tensors", "pane") and tensor is not None:
             return tensor.name
-        row = self.tree.row
+        row = self.save_tree.row
         return row.key if row is not None else ""
 
     @property

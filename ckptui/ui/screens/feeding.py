@@ -47,7 +47,7 @@ class Feeding(Working):
         return self.ledger.saves.get(self.current) if self.current is not None else None
 
     @property
-    def tree(self) -> SaveTree:
+    def save_tree(self) -> SaveTree:
         """The saves."""
         return self.query_one(SaveTree)
 
@@ -71,8 +71,8 @@ class Feeding(Working):
         mark, self.ledger = self.ledger.mark, Ledger()
         self.ledger.mark = mark
         self.current, self._settled, self._walked = None, False, False
-        self.tree.forget_toggles()
-        self.tree.show(self.ledger, self.root)
+        self.save_tree.forget_toggles()
+        self.save_tree.show(self.ledger, self.root)
         header = self.query_one(HeaderLine)
         header.path, header.totals, header.job = self.root, (0, 0), ("looking", None)
         self.run_find(self.paths, self.begin("find"))
@@ -85,7 +85,7 @@ class Feeding(Working):
             self._walked = True
             self.query_one(HeaderLine).job = None
         self.root = common_root(self.paths, (r.found.folder for r in self.ledger.saves.values()))
-        self.tree.show(self.ledger, self.root)
+        self.save_tree.show(self.ledger, self.root)
         self._count()
         if message.last:
             self._settle()
@@ -99,9 +99,9 @@ class Feeding(Working):
         newest = self.ledger.newest()
         if newest is None and self._walked:
             self._nothing_here()
-        elif newest is not None and not self.tree.moved_by_user:
-            self.tree.select(newest)
-            self._highlight(self.tree.row)
+        elif newest is not None and not self.save_tree.moved_by_user:
+            self.save_tree.select(newest)
+            self._highlight(self.save_tree.row)
 
     def _nothing_here(self) -> None:
         words = Content.assemble(
@@ -122,7 +122,7 @@ class Feeding(Working):
             self._open_timer = self.set_timer(OPEN_DELAY, lambda: self._rest_on(row))
 
     def _rest_on(self, row: TreeRow | None) -> None:
-        if row is not None and self.tree.row is not None and row.key == self.tree.row.key:
+        if row is not None and self.save_tree.row is not None and row.key == self.save_tree.row.key:
             self._highlight(row)
 
     def _highlight(self, row: TreeRow | None) -> None:
@@ -157,7 +157,7 @@ class Feeding(Working):
         self.current = None
         self.query_one(HeaderLine).job = None
         self.pane.inspector.clear()
-        self.tree.badges_changed()
+        self.save_tree.badges_changed()
 
     def open_save(self, path: str) -> None:
         """Show a save; it is opened in a thread if it is not yet."""
@@ -173,7 +173,7 @@ class Feeding(Working):
         record.phase, record.error = "opening", None
         title = safe(record.found.label)
         self.view.message(Content.styled("Opening …", "$dim"), title)
-        self.tree.badges_changed()
+        self.save_tree.badges_changed()
         self.run_open(record.found, self.begin("open"))
 
     def on_opened(self, message: messages.Opened) -> None:
@@ -195,7 +195,7 @@ class Feeding(Working):
             return
         record.phase, record.error = "failed", message.error
         self._count()
-        self.tree.badges_changed()
+        self.save_tree.badges_changed()
         if message.path == self.current:
             title = safe(record.found.label)
             self.view.failure(message.error, self.ledger.all_findings(message.path), title)
@@ -215,7 +215,7 @@ class Feeding(Working):
         if record.phase == "unread":
             record.phase = "quick"
         self._count()
-        self.tree.badges_changed()
+        self.save_tree.badges_changed()
 
     # ------------------------------------------------------------------ the save on show
 
@@ -226,7 +226,7 @@ class Feeding(Working):
     def _show(self, record: SaveRecord) -> None:
         self.view.show(record, self.findings_of(record))
         self._land()
-        self.tree.badges_changed()
+        self.save_tree.badges_changed()
         self.refresh_bindings()
         assert record.listing is not None
         limit = session_of(self).settings.auto_scan_bytes
@@ -245,7 +245,7 @@ class Feeding(Working):
             return
         record.phase = "checking"
         self.query_one(HeaderLine).job = ("check", None)
-        self.tree.badges_changed()
+        self.save_tree.badges_changed()
         self.run_check(record.listing, self.view.table.visible_names(), self.begin("check"))
 
     def on_scanned(self, message: messages.Scanned) -> None:
@@ -257,7 +257,7 @@ class Feeding(Working):
         fresh = record.learn(message.findings)
         if fresh:
             self._count()
-            self.tree.badges_changed()
+            self.save_tree.badges_changed()
         if record is not self.record:
             return
         if record.phase == "checking":
@@ -278,7 +278,7 @@ class Feeding(Working):
             record.phase = "quick"
         if message.error is not None:
             self.failed(message.error)
-        self.tree.badges_changed()
+        self.save_tree.badges_changed()
         if record is self.record:
             self.query_one(HeaderLine).job = None
             self.view.learn(record, self.findings_of(record), fresh=False)

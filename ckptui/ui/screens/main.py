@@ -91,7 +91,7 @@ class MainScreen(Actions):
 
     def _targets(self, region: str) -> list[Widget]:
         if region == "saves":
-            return [self.tree]
+            return [self.save_tree]
         if region == "view":
             return [self.view.focus_target]
         return self.pane.focus_targets or [self.pane]
@@ -149,7 +149,7 @@ class MainScreen(Actions):
 
     def on_save_tree_entered(self, message: SaveTree.Entered) -> None:
         """Enter on a save: on to its tensors."""
-        row = self.tree.row
+        row = self.save_tree.row
         if row is not None and row.kind == "save":
             self.open_save(row.key)
         self.show_region("view")
