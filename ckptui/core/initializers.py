@@ -177,7 +177,7 @@ def _from_members(members: Members, family: Family, tried: int) -> Verdict | Non
 
 
 def _runs(flat: NDArray[Any]) -> NDArray[Any]:
-    """Some runs of neighbours that start at multiples of four, as the generator's groups do; all of a small tensor."""
+    """Some runs of neighbours that start at multiples of four, as the draws do; all of a small tensor."""
     if flat.size <= RUNS * RUN_LENGTH:
         return flat
     starts = np.linspace(0, flat.size - RUN_LENGTH, RUNS).astype(np.int64) // 4 * 4
