@@ -1,0 +1,285 @@
+"""The vocabulary as JSON data and back, on the pipe between a reader child and its parent.
+
+A child may have been taken over by the file it reads: `unpack` makes only the classes listed here, and checks every
+field against its annotation. Tensors travel by columns, so 100,000 of them stay cheap, and are made when indexed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar, Union, overload
+
+from ckptui.core import model
+from ckptui.core.model import Segment, Slice, Storage, Tensor, jsonable
+from ckptui.errors import ReaderFailed
+
+CLASSES: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        model.Segment,
+        model.Slice,
+        model.Storage,
+        model.Tensor,
+        model.Artifact,
+        model.Finding,
+        model.Stats,
+        model.Endpoint,
+        model.Signature,
+        model.ArchitectureRow,
+        model.Listing,
+        model.Pair,
+        model.Filter,
+        model.Layer,
+        model.TensorScan,
+        model.Histogram,
+    )
+}
+"""Everything that may come out of a child."""
+
+T = TypeVar("T")
+
+
+def _refuse(what: str) -> ReaderFailed:
+    return ReaderFailed(f"it answered with {what}")
+
+
+# ---------------------------------------------------------------------- packing
+
+
+def pack(value: Any) -> Any:
+    """JSON data for a dataclass of the vocabulary, for sequences and mappings of them, and for plain values."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, model.Listing):
+        rest = (pack(getattr(value, f.name)) for f in dataclasses.fields(value)[2:])
+        return ["Listing", pack(value.artifact), pack_tensors(value.tensors), *rest]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [type(value).__name__, *(pack(getattr(value, f.name)) for f in dataclasses.fields(value))]
+    if isinstance(value, Mapping):
+        return jsonable(value)
+    if isinstance(value, (tuple, list)):
+        return [pack(item) for item in value]
+    return jsonable(value)
+
+
+_COLUMNS = ("name", "dtype", "shape", "bytes", "layer", "role", "object_path", "problem", "initializer")
+_STORAGE_COLUMNS = ("encoding", "crc32c", "big_endian", "slices", "npy_dtype")
+_SEGMENT_COLUMNS = ("file", "offset", "length")
+
+
+def _column(values: list[Any]) -> dict[str, Any]:
+    first = values[0] if values else None
+    if all(value == first and type(value) is type(first) for value in values):
+        return {"same": pack(first)}
+    return {"each": values if type(first) in (str, int) else [pack(value) for value in values]}
+
+
+def pack_tensors(tensors: Sequence[Tensor]) -> dict[str, Any]:
+    """Columns for many tensors; a column of equal values takes one."""
+    rows = list(tensors)
+    stores = [row.storage for row in rows]
+    segments = [store.segment for store in stores]
+    files = sorted({segment.file for segment in segments if segment is not None})
+    number = {file: n for n, file in enumerate(files)}
+    columns = {name: _column([getattr(row, name) for row in rows]) for name in _COLUMNS}
+    columns |= {name: _column([getattr(store, name) for store in stores]) for name in _STORAGE_COLUMNS}
+    columns["file"] = _column([-1 if s is None else number[s.file] for s in segments])
+    columns["offset"] = _column([0 if s is None else s.offset for s in segments])
+    columns["length"] = _column([0 if s is None else s.bytes for s in segments])
+    return {"count": len(rows), "files": files, "columns": columns}
+
+
+# ---------------------------------------------------------------------- unpacking
+
+
+@overload
+def unpack(doc: Any, kind: type[T]) -> T: ...
+@overload
+def unpack(doc: Any, kind: None = None) -> Any: ...
+def unpack(doc: Any, kind: type[Any] | None = None) -> Any:
+    """The dataclass that `pack` took, which must be a `kind` if one is given.
+
+    Raises:
+        ReaderFailed: the class is not in the list, a field is missing, or is not what its annotation says.
+    """
+    if not (isinstance(doc, list) and doc and isinstance(doc[0], str) and doc[0] in CLASSES):
+        raise _refuse(f"no known fact: {str(doc)[:80]}")
+    found = CLASSES[doc[0]]
+    if kind is not None and found is not kind:
+        raise _refuse(f"a {doc[0]} in place of a {kind.__name__}")
+    checks = _checks(doc[0])
+    if len(doc) - 1 != len(checks):
+        raise _refuse(f"a {doc[0]} of {len(doc) - 1} fields")
+    return found(*(check(value) for check, value in zip(checks, doc[1:], strict=True)))
+
+
+Check = Callable[[Any], Any]
+
+
+@functools.cache
+def _checks(name: str) -> tuple[Check, ...]:
+    kind = CLASSES[name]
+    hints = typing.get_type_hints(kind)
+    return tuple(_check_for(hints[field.name]) for field in dataclasses.fields(kind))
+
+
+def _check_for(hint: Any) -> Check:
+    """A function that returns a value as `hint` wants it, or raises ReaderFailed."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return lambda value: value
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return lambda value: unpack(value, hint)
+    if origin is Literal:
+        return functools.partial(_one_of, frozenset(arguments))
+    if origin in (Union, types.UnionType):
+        return _union(arguments)
+    if origin is tuple:
+        return _tuple(arguments)
+    if origin is not None and issubclass(origin, Mapping):
+        return functools.partial(_mapping, _check_for(arguments[1]))
+    if origin is not None and issubclass(origin, Sequence):
+        # the only sequence in the vocabulary: the tensors of a listing
+        return TensorColumns
+    if hint is float:
+        return functools.partial(_plain, (float, int))
+    if hint in (str, int, bool):
+        return functools.partial(_plain, (hint,))
+    raise TypeError(f"no check for {hint}")
+
+
+def _plain(kinds: tuple[type[Any], ...], value: Any) -> Any:
+    if type(value) not in kinds:
+        raise _refuse(f"{str(value)[:80]!r} in place of {kinds[0].__name__}")
+    return value
+
+
+def _one_of(known: frozenset[Any], value: Any) -> Any:
+    if not isinstance(value, str) or value not in known:
+        raise _refuse(f"the unknown word {str(value)[:80]!r}")
+    return value
+
+
+def _mapping(check: Check, value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise _refuse("something in place of a mapping")
+    return {key: check(item) for key, item in value.items()}
+
+
+def _union(arguments: tuple[Any, ...]) -> Check:
+    optional = type(None) in arguments
+    rest = [a for a in arguments if a is not type(None)]
+    inner = _check_for(rest[0]) if len(rest) == 1 else functools.partial(_plain, tuple(rest))
+
+    def check(value: Any) -> Any:
+        return None if value is None and optional else inner(value)
+
+    return check
+
+
+def _tuple(arguments: tuple[Any, ...]) -> Check:
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        inner = _check_for(arguments[0])
+
+        def check(value: Any) -> Any:
+            if not isinstance(value, list):
+                raise _refuse("something in place of a list")
+            return tuple([inner(item) for item in value])
+
+        return check
+    raise TypeError(f"no check for tuples of {arguments}")
+
+
+class TensorColumns(Sequence[Tensor]):
+    """The tensors of a listing as they came over the pipe; each is made when it is asked for."""
+
+    def __init__(self, doc: Any) -> None:
+        """Check what `pack_tensors` made. Raises ReaderFailed."""
+        wanted = {*_COLUMNS, *_STORAGE_COLUMNS, *_SEGMENT_COLUMNS}
+        if not isinstance(doc, dict) or doc.keys() != {"count", "files", "columns"}:
+            raise _refuse("something in place of tensors")
+        self._count: int = _plain((int,), doc["count"])
+        self._files: list[str] = [_plain((str,), file) for file in _plain((list,), doc["files"])]
+        columns = _plain((dict,), doc["columns"])
+        if columns.keys() != wanted or self._count < 0:
+            raise _refuse("other columns than those of tensors")
+        checks = _column_checks()
+        self._columns = {name: self._checked(columns[name], checks[name]) for name in wanted}
+        if any(not -1 <= n < len(self._files) for n in set(self._values("file"))):
+            raise _refuse("a file that is not listed")
+        self._places: dict[str, int] | None = None
+
+    def _checked(self, column: Any, check: Check) -> dict[str, Any]:
+        if not isinstance(column, dict) or len(column) != 1:
+            raise _refuse("something in place of a column")
+        if "same" in column:
+            return {"same": check(column["same"]) if self._count else None}
+        each = column.get("each")
+        if not isinstance(each, list) or len(each) != self._count:
+            raise _refuse("a column of another length")
+        return {"each": [check(value) for value in each]}
+
+    def _values(self, name: str) -> list[Any]:
+        column = self._columns[name]
+        each: list[Any] | None = column.get("each")
+        return [column["same"]] * self._count if each is None else each
+
+    @property
+    def names(self) -> list[str]:
+        """All names in order, without making a tensor."""
+        return list(self._values("name"))
+
+    def find(self, name: str) -> Tensor | None:
+        """The tensor of that name; None where there is none."""
+        if self._places is None:
+            self._places = {n: place for place, n in reversed(list(enumerate(self._values("name"))))}
+        place = self._places.get(name)
+        return None if place is None else self[place]
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Tensor]: ...
+    def __getitem__(self, place: int | slice) -> Tensor | Sequence[Tensor]:
+        if isinstance(place, slice):
+            return [self[n] for n in range(*place.indices(self._count))]
+        if not -self._count <= place < self._count:
+            raise IndexError(place)
+
+        def at(name: str) -> Any:
+            column = self._columns[name]
+            return column["same"] if "same" in column else column["each"][place]
+
+        file = at("file")
+        segment = None if file < 0 else Segment(self._files[file], at("offset"), at("length"))
+        storage = Storage(
+            at("encoding"), segment, at("crc32c"), at("big_endian"), at("slices"), at("npy_dtype")
+        )
+        return Tensor(
+            name=at("name"),
+            dtype=at("dtype"),
+            shape=at("shape"),
+            bytes=at("bytes"),
+            layer=at("layer"),
+            role=at("role"),
+            object_path=at("object_path"),
+            storage=storage,
+            problem=at("problem"),
+            initializer=at("initializer"),
+        )
+
+
+@functools.cache
+def _column_checks() -> dict[str, Check]:
+    tensor, storage = typing.get_type_hints(Tensor), typing.get_type_hints(Storage)
+    checks = {name: _check_for(tensor[name]) for name in _COLUMNS}
+    checks |= {name: _check_for(storage[name]) for name in _STORAGE_COLUMNS}
+    checks["slices"] = _check_for(tuple[Slice, ...])
+    return checks | dict.fromkeys(_SEGMENT_COLUMNS, functools.partial(_plain, (int,)))
