@@ -30,8 +30,9 @@ __all__ = [
     "relation",
 ]
 
-BLOCK = 1 << 14
-"""Elements widened at a time: the temporaries of a block stay in the cache."""
+BLOCK = 1 << 13
+"""Elements widened at a time: the temporaries stay in the cache, and BLAS starts no threads for so few."""
+_ONES = np.ones(BLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ class PairAccumulator:
         )
 
     def _add_numbers(self, a: NDArray[Any], b: NDArray[Any]) -> None:
+        changed = 0
         if self._same:
             differ = _bits(a) != _bits(b)
             changed = int(np.count_nonzero(differ.any(axis=1) if differ.ndim > 1 else differ))
@@ -119,26 +121,27 @@ class PairAccumulator:
         wide_b = wide_a if self._same and changed == 0 else _widen(b)
         if not self._same:
             self._changed += _differing(wide_a, wide_b)
-        finite = np.isfinite(wide_a) & np.isfinite(wide_b)
-        if not finite.all():
+        with np.errstate(over="ignore", invalid="ignore"):
+            totals = (_total(wide_a), _total(wide_b))
+        if not np.isfinite(totals[0] + totals[1]):
+            finite = np.isfinite(wide_a) & np.isfinite(wide_b)
             wide_a, wide_b, a, b = wide_a[finite], wide_b[finite], a[finite], b[finite]
+            totals = (_total(wide_a), _total(wide_b))
         self._finite += int(wide_a.size)
         if wide_a.size == 0:
             return
-        if wide_a is not wide_b:
-            distance = np.abs(_distance(a, b, wide_a, wide_b, self._same))
+        if not self._same or changed:
+            distance = _distance(a, b, wide_a, wide_b, self._same)
             self._largest = max(self._largest, float(distance.max()))
-            self._sums[0] += distance.sum()
-            self._sums[1] += distance @ distance
-        self._add_moments(wide_a, wide_b)
+            self._sums[0] += _total(distance)
+            self._sums[1] += _inner(distance, distance)
+        self._add_moments(wide_a, wide_b, *totals)
 
-    def _add_moments(self, a: NDArray[Any], b: NDArray[Any]) -> None:
+    def _add_moments(self, a: NDArray[Any], b: NDArray[Any], sum_a: Any, sum_b: Any) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
-            aa = np.vdot(a, a).real
-            self._sums[2:5] += (aa, aa, aa) if a is b else (aa, np.vdot(b, b).real, np.vdot(a, b).real)
-            mean_a = a.sum()
-            mean_b = mean_a if a is b else b.sum()
-            self._sums[5:9] += (mean_a.real, mean_a.imag, mean_b.real, mean_b.imag)
+            aa = _inner(a, a)
+            self._sums[2:5] += (aa, aa, aa) if a is b else (aa, _inner(b, b), _inner(a, b))
+            self._sums[5:9] += (sum_a.real, sum_a.imag, sum_b.real, sum_b.imag)
 
     def _centred(self, aa: float, bb: float, ab: float) -> float | None:
         n = self._finite
@@ -258,6 +261,16 @@ def _distance(
         apart = np.maximum(a, b).view(np.uint64) - np.minimum(a, b).view(np.uint64)
         return np.asarray(apart.astype(np.float64))
     return np.asarray(np.abs(wide_a - wide_b))
+
+
+def _inner(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Real part of <a, b>."""
+    return float(np.vdot(a, b).real)
+
+
+def _total(values: NDArray[Any]) -> Any:
+    """The sum of a block; of complex ones too."""
+    return np.dot(values, _ONES[: values.size])
 
 
 def _relative(squared: float, norm: float) -> float | None:

@@ -73,7 +73,7 @@ def relation(rows: Sequence[RelationRow]) -> dict[str, Any]:
 
     Judged by kernels and embeddings of 64 values and more: |z| < 4 everywhere is `independent` (or
     `different-architecture` where most kernels have no partner); beyond, a common ancestor is certain, and
-    counters with optimizer slots make it `same-run`, frozen or replaced layers `fine-tuned`, nothing more `related`.
+    counters with optimizer slots make it `same-run`, frozen or replaced layers `fine-tuned`, nothing `related`.
     """
     weights = [r.pair for r in rows if r.pair.role not in NOT_WEIGHTS]
     evidence = _gather(rows)
