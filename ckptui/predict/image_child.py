@@ -136,7 +136,7 @@ def main() -> None:
     os.dup2(2, 1)
     cage.apply(tempfile.gettempdir())
     cage.limit(resource.RLIMIT_AS, MEMORY)
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    Image.MAX_IMAGE_PIXELS = None  # decode() holds its own cap, before any pixel is decoded
     while (frame := frames.read_frame(requests)) is not None:
         reply, arrays = answer(frame[0])
         frames.write_frame(replies, {**reply, "id": frame[0].get("id")}, arrays)

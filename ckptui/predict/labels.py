@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,9 +51,10 @@ def read_labels(path: str) -> tuple[str, ...]:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise NoSuchPath(f"{path}: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NoSuchPath(f"{path} is no regular file")
     with os.fdopen(fd, "rb") as file:
-        if not Path(path).is_file():
-            raise NoSuchPath(f"{path} is no regular file")
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES or b"\0" in data:
         raise UsageError(f"{path} holds no labels", "One label a line, as UTF-8 text")

@@ -94,13 +94,15 @@ class Subject:
             return
         pixels = self._picture.pixels
         draw = np.random.default_rng(0)
+        noise: Array
+        negative: Array
         if self._picture.raw:
             low, high = float(np.min(pixels, initial=0)), float(np.max(pixels, initial=1))
-            noise = draw.uniform(low, high, pixels.shape).astype(np.float32)
+            noise = np.asarray(draw.uniform(low, high, pixels.shape), np.float32)
             negative = np.subtract(low + high, pixels).astype(np.float32)
         else:
-            noise = draw.integers(0, 256, pixels.shape, dtype=np.uint8)
-            negative = np.subtract(255, pixels)
+            noise = np.asarray(draw.integers(0, 256, pixels.shape, dtype=np.uint8))
+            negative = np.invert(pixels)
         probes = []
         for name, values in (("noise", noise), ("the negative", negative)):
             output = model.call(self._batch(self._scaled(values)), 1, cancel)[0][0]

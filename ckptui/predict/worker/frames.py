@@ -56,6 +56,8 @@ def dtype_of(name: str) -> Any:
 
 def encode(doc: dict[str, Any], arrays: Any = ()) -> list[Any]:
     """The pieces of a frame, ready to be written one after another; arrays are not copied when contiguous."""
+    if not len(arrays):
+        return _pieces(doc, [], [])
     import numpy as np
 
     plain = [np.asarray(a, order="C") for a in arrays]
@@ -64,11 +66,14 @@ def encode(doc: dict[str, Any], arrays: Any = ()) -> list[Any]:
         if array.dtype.name not in PLAIN and array.dtype.name not in EXTENDED:
             raise FrameError("an array of " + array.dtype.name + " can't be sent")
     described = [[a.dtype.name, list(a.shape)] for a in native]
+    return _pieces(doc, described, [a.reshape(-1).view(np.uint8).data for a in native if a.nbytes])
+
+
+def _pieces(doc: dict[str, Any], described: list[Any], bodies: list[Any]) -> list[Any]:
     text = json.dumps(dict(doc, arrays=described), allow_nan=False).encode("utf-8")
-    total = sum(a.nbytes for a in native)
+    total = sum(body.nbytes for body in bodies)
     if len(text) > MAX_JSON or total > MAX_ARRAYS:
         raise FrameError("a message of %d + %d bytes is too large" % (len(text), total))
-    bodies: list[Any] = [a.reshape(-1).view(np.uint8).data for a in native if a.nbytes]
     return [HEAD.pack(MAGIC, len(text), total), text, *bodies]
 
 
@@ -84,8 +89,6 @@ def head(raw: bytes) -> tuple[int, int]:
 
 def decode(text: Any, body: Any) -> tuple[dict[str, Any], list[Any]]:
     """The document and its arrays (views of `body`); raises FrameError where they contradict each other."""
-    import numpy as np
-
     try:
         doc = json.loads(bytes(text).decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -94,6 +97,8 @@ def decode(text: Any, body: Any) -> tuple[dict[str, Any], list[Any]]:
         raise FrameError("the message is no document")
     arrays, offset = [], 0
     for entry in doc.pop("arrays"):
+        import numpy as np
+
         name, shape = _described(entry)
         dtype = dtype_of(name)
         size = int(dtype.itemsize)
@@ -129,9 +134,9 @@ class FrameBuffer:
 
     def take(self) -> tuple[dict[str, Any], list[Any]] | None:
         """The next frame; None while it is not all there. Raises FrameError at anything else."""
+        if not MAGIC.startswith(bytes(self._bytes[: len(MAGIC)])):
+            raise FrameError("expected a frame, found " + repr(bytes(self._bytes[:60])))
         if len(self._bytes) < HEAD.size:
-            if not MAGIC.startswith(bytes(self._bytes[: len(MAGIC)])):
-                raise FrameError("expected a frame, found " + repr(bytes(self._bytes))[:80])
             return None
         text, arrays = head(bytes(self._bytes[: HEAD.size]))
         end = HEAD.size + text + arrays

@@ -1,0 +1,84 @@
+"""A stand-in for the worker that does, on request, everything a child can do wrong. Run as a script."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+
+from ckptui.predict.worker import frames
+
+
+def half(request: object) -> bytes:
+    """The first half of an answer."""
+    whole = b"".join(bytes(p) for p in frames.encode({"id": request}, [np.zeros(1000)]))
+    return whole[: len(whole) // 2]
+
+
+def die(op: str, doc: dict[str, object], replies: int) -> None:
+    """Ways of ending without an answer; returns for anything else."""
+    if op == "exit":
+        print("giving up for a reason", file=sys.stderr, flush=True)
+        os._exit(3)
+    if op == "signal":
+        os.kill(os.getpid(), int(str(doc["signal"])))
+        time.sleep(30)
+    if op == "half":
+        os.write(replies, half(doc["id"]))
+        os._exit(0)
+    if op == "close":
+        os.close(replies)
+        time.sleep(60)
+
+
+def misbehave(op: str, doc: dict[str, object], replies: int) -> None:
+    """Ways of not answering properly while alive; returns when a proper answer is still to follow."""
+    if op == "hang":
+        time.sleep(60)
+    if op == "beat-forever":
+        while True:
+            frames.write_frame(replies, {"id": doc["id"], "beat": True})
+            time.sleep(0.05)
+    if op == "noise":
+        os.write(replies, b"WARNING: something chatty on the protocol's own pipe\n")
+    if op == "garbage":
+        os.write(replies, os.urandom(64))
+    if op == "half-then-hang":
+        os.write(replies, half(doc["id"]))
+        time.sleep(60)
+    if op == "wrong-id":
+        frames.write_frame(replies, {"id": int(str(doc["id"])) - 1, "value": "of another request"})
+        time.sleep(60)
+    if op == "too-large":
+        os.write(replies, frames.HEAD.pack(frames.MAGIC, 1 << 31, 1 << 40))
+    if op == "flood":
+        for _ in range(2000):
+            os.write(2, b"x" * 4000 + b"\n")
+
+
+def main() -> None:
+    """Answer `echo`, `slow` and `refuse`; misbehave for anything else."""
+    replies, requests = os.dup(1), os.dup(0)
+    os.dup2(2, 1)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while (frame := frames.read_frame(requests)) is not None:
+        doc, arrays = frame
+        op = str(doc["op"])
+        die(op, doc, replies)
+        misbehave(op, doc, replies)
+        if op == "slow":
+            time.sleep(float(str(doc["seconds"])))
+        print("noise of a library, on file descriptor 1", flush=True)
+        if op == "refuse":
+            frames.write_frame(
+                replies, {"id": doc["id"], "error": doc["kind"], "detail": "no\x1b[31m", "hint": "h"}
+            )
+        else:
+            frames.write_frame(replies, {"id": doc["id"], "value": doc.get("value"), "pid": os.getpid()}, arrays)
+
+
+if __name__ == "__main__":
+    main()

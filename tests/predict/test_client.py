@@ -1,0 +1,218 @@
+"""The client against a child that does everything wrong: one typed outcome each, and the next request works."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ckptui.errors import Cancelled, CkptuiError, ModelDoesNotLoad, UsageError, WorkerFailed
+from ckptui.predict.client import Child, Worker
+from tests.places import ROOT
+
+FAKE = [sys.executable, "-m", "tests.predict.fake_worker"]
+
+
+@pytest.fixture
+def child() -> Iterator[Child]:
+    made = Child(FAKE, what="the fake worker", env={"PYTHONPATH": str(ROOT)}, silence=1.0)
+    yield made
+    made.close()
+
+
+def echo(child: Child, value: object = "hello") -> None:
+    assert child.ask("echo", {"value": value}).doc["value"] == value
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+FAILURES = [
+    ("exit", {}, r"ended with exit code 3 \(giving up for a reason\)"),
+    ("signal", {"signal": int(signal.SIGSEGV)}, "was killed by SIGSEGV"),
+    ("signal", {"signal": int(signal.SIGKILL)}, "was killed by SIGKILL"),
+    ("signal", {"signal": int(signal.SIGABRT)}, "was killed by SIGABRT"),
+    ("signal", {"signal": 40}, "was killed by signal 40"),
+    ("noise", {}, "gave no proper answer: expected a frame, found b.WARNING: something chatty"),
+    ("garbage", {}, "gave no proper answer"),
+    ("half", {}, "ended with exit code 0"),
+    ("half-then-hang", {}, "made no progress"),
+    ("hang", {}, "made no progress"),
+    ("wrong-id", {}, "it answered request 0 and was asked 1"),
+    ("too-large", {}, "too large"),
+]
+
+
+@pytest.mark.parametrize(("op", "args", "words"), FAILURES)
+def test_each_way_of_failing_is_told_and_the_next_request_works(
+    child: Child, op: str, args: dict[str, object], words: str
+) -> None:
+    with pytest.raises(WorkerFailed, match=words):
+        child.ask(op, args)
+    echo(child)
+
+
+def test_a_closed_pipe_without_death_is_told(child: Child) -> None:
+    with pytest.raises(WorkerFailed, match="closed its pipe"):
+        child.ask("close")
+    echo(child)
+
+
+def test_a_steady_heartbeat_keeps_a_long_request_alive_until_its_limit(child: Child) -> None:
+    begin = time.monotonic()
+    with pytest.raises(WorkerFailed, match="made no progress"):
+        child.ask("beat-forever", limit=1.5)
+    assert 1.4 < time.monotonic() - begin < 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("load", ModelDoesNotLoad),
+        ("missing", WorkerFailed),
+        ("image", UsageError),
+        ("input", UsageError),
+        ("request", WorkerFailed),
+        ("anything", WorkerFailed),
+    ],
+)
+def test_a_refusal_becomes_its_typed_error_with_harmless_words(
+    child: Child, kind: str, error: type[CkptuiError]
+) -> None:
+    with pytest.raises(error, match=r"no\\x1b\[31m") as caught:
+        child.ask("refuse", {"kind": kind})
+    assert type(caught.value) is error
+    assert "\x1b" not in str(caught.value)
+    before = child.generation
+    echo(child)
+    assert child.generation == before, "a refusal is an answer: the child lives on"
+
+
+def test_noise_on_stdout_and_a_flooded_stderr_disturb_nothing(child: Child) -> None:
+    child.ask("flood")
+    echo(child)
+    assert child.generation == 1
+
+
+def test_cancel_kills_at_once_and_a_late_answer_is_never_taken_for_anothers(child: Child) -> None:
+    cancel = threading.Event()
+    pid = child.ask("echo").doc["pid"]
+    threading.Timer(0.2, cancel.set).start()
+    begin = time.monotonic()
+    with pytest.raises(Cancelled):
+        child.ask("slow", {"seconds": 0.6, "value": "of the cancelled request"}, cancel=cancel)
+    assert time.monotonic() - begin < 0.5
+    assert gone(pid)
+    time.sleep(0.6)
+    echo(child, "of the next request")
+
+
+def test_a_request_cancelled_before_it_began_starts_nothing(child: Child) -> None:
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(Cancelled):
+        child.ask("echo", cancel=cancel)
+    assert child.pid is None
+
+
+def test_arrays_larger_than_any_pipe_go_there_and_back(child: Child) -> None:
+    sent = np.random.default_rng(0).random((1000, 500))
+    reply = child.ask("echo", {"value": 1}, [sent, np.zeros(0, np.int8)])
+    assert np.array_equal(reply.arrays[0], sent)
+    assert reply.arrays[1].shape == (0,)
+
+
+def test_a_child_that_dies_while_a_large_request_is_sent_is_told(child: Child) -> None:
+    with pytest.raises(WorkerFailed, match="exit code 3"):
+        child.ask("exit", {}, [np.zeros(3_000_000)])
+    echo(child)
+
+
+def test_a_child_killed_between_requests_is_started_again(child: Child) -> None:
+    pid = int(child.ask("echo").doc["pid"])
+    os.kill(pid, signal.SIGKILL)
+    while not gone(pid):
+        time.sleep(0.01)
+    echo(child)
+    assert child.generation == 2
+
+
+def test_requests_from_many_threads_each_get_their_own_answer(child: Child) -> None:
+    wrong: list[object] = []
+
+    def asker(start: int) -> None:
+        for value in range(start, start + 10):
+            if child.ask("echo", {"value": value}).doc["value"] != value:
+                wrong.append(value)
+
+    threads = [threading.Thread(target=asker, args=(100 * n,)) for n in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_the_child_outlives_the_thread_that_first_asked(child: Child) -> None:
+    thread = threading.Thread(target=echo, args=(child,))
+    thread.start()
+    thread.join()
+    time.sleep(0.1)
+    echo(child)
+    assert child.generation == 1
+
+
+def test_close_from_another_thread_ends_a_request_as_cancelled(child: Child) -> None:
+    threading.Timer(0.3, child.close).start()
+    with pytest.raises(Cancelled):
+        child.ask("slow", {"seconds": 30})
+    assert child.pid is None
+
+
+def test_a_python_that_is_not_there_is_one_plain_error() -> None:
+    worker = Worker("/nowhere/bin/python")
+    with pytest.raises(WorkerFailed, match="can't be started: /nowhere/bin/python: No such file"):
+        worker.hello()
+
+
+def test_a_python_that_is_no_python_is_one_plain_error() -> None:
+    worker = Worker("/bin/true")
+    with pytest.raises(WorkerFailed, match="ended with exit code 0"):
+        worker.hello()
+    worker.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_fifty_drills_in_random_order_leave_no_process_no_pipe_and_no_folder(seed: int) -> None:
+    draw = random.Random(seed)
+    quick = [failure for failure in FAILURES if "hang" not in failure[0] and failure[0] != "wrong-id"]
+    before = len(os.listdir("/proc/self/fd"))
+    child = Child(FAKE, what="the fake worker", env={"PYTHONPATH": str(ROOT)}, silence=5.0)
+    pids: set[int] = set()
+    for number in range(13):
+        if draw.random() < 0.4:
+            pids.add(int(child.ask("echo", {"value": number}).doc["pid"]))
+            continue
+        op, args, words = draw.choice(quick)
+        with pytest.raises(WorkerFailed, match=words):
+            child.ask(op, args)
+    folder = child._folder
+    child.close()
+    assert all(gone(pid) for pid in pids)
+    assert not os.path.exists(folder)
+    deadline = time.monotonic() + 2
+    while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(os.listdir("/proc/self/fd")) <= before

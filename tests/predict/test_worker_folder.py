@@ -1,0 +1,173 @@
+"""The worker's folder runs under any Python from 3.7 on, alone, and locks itself in."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckptui.errors import WorkerFailed
+from ckptui.predict.client import WORKER, Worker
+
+FILES = sorted(WORKER.glob("*.py"))
+ALLOWED = set(sys.stdlib_module_names) | {"numpy", "tensorflow", "tf_keras", "ml_dtypes", "__future__"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_every_module_is_python_3_7(path: Path) -> None:
+    tree = ast.parse(path.read_text(), feature_version=(3, 7))
+    names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    later = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)} & {"removeprefix", "removesuffix"}
+    assert not later, "methods of Python 3.9"
+    futures = [n for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+    assert futures or len(tree.body) == 1, "annotations would be evaluated"
+    assert "print" not in names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_no_module_needs_more_than_numpy_and_tensorflow(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        found = []
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found = [node.module or ""]
+        assert {name.split(".")[0] for name in found} <= ALLOWED
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
+def test_tensorflow_is_imported_only_inside_functions(path: Path) -> None:
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            text = ast.unparse(node)
+            assert "tensorflow" not in text
+            assert "keras" not in text.replace("keras_model", "")
+            assert "numpy" not in text
+
+
+def fake_tensorflow(folder: Path, source: str) -> Worker:
+    """A worker whose `import tensorflow` finds this source."""
+    (folder / "tensorflow").mkdir()
+    (folder / "tensorflow" / "__init__.py").write_text(source)
+    worker = Worker()
+    worker._env["PYTHONPATH"] = str(folder)
+    return worker
+
+
+NOISY = """
+import os, sys
+print("import noise")
+os.write(1, b"noise from C on file descriptor 1")
+print(sys.stdin.read())
+__version__ = "9.9.9"
+"""
+
+
+def test_whatever_tensorflow_prints_or_reads_while_imported_the_protocol_stays_clean(tmp_path: Path) -> None:
+    worker = fake_tensorflow(tmp_path, NOISY)
+    assert worker.hello()["tensorflow"] == "9.9.9"
+    assert any(b"noise from C" in line for line in worker._tail)
+    worker.close()
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("raise ImportError('libcudart.so is missing')", "no usable TensorFlow .*libcudart.so is missing"),
+        ("import nothing_of_that_name", "no usable TensorFlow .*nothing_of_that_name"),
+        ("", "is not TensorFlow"),
+        ("raise RuntimeError('boom')", "RuntimeError: boom"),
+        ("import os; os._exit(7)", "ended with exit code 7"),
+        ("import os; os.abort()", "was killed by SIGABRT"),
+    ],
+)
+def test_a_tensorflow_that_does_not_import_is_told(tmp_path: Path, source: str, words: str) -> None:
+    worker = fake_tensorflow(tmp_path, source)
+    with pytest.raises(WorkerFailed, match=words):
+        worker.hello()
+    worker.close()
+
+
+def test_no_module_of_the_worker_shadows_one_of_another(tmp_path: Path) -> None:
+    source = "import sys\n__version__ = repr([p for p in sys.path if 'predict/worker' in p])"
+    worker = fake_tensorflow(tmp_path, source)
+    assert worker.hello()["tensorflow"] == "[]"
+    worker.close()
+
+
+ESCAPES = """
+import json, os, socket, subprocess, sys, tempfile
+from ckptui.predict.worker import cage
+own, outside = sys.argv[1:]
+report = cage.apply(own)
+done = {}
+def attempt(name, action):
+    try:
+        action()
+        done[name] = True
+    except OSError as error:
+        done[name] = False
+def write(path):
+    with open(path, "w") as file:
+        file.write("x")
+attempt("own", lambda: write(own + "/file"))
+attempt("outside", lambda: write(outside + "/file"))
+attempt("overwrite", lambda: write(outside + "/there"))
+attempt("truncate", lambda: os.truncate(outside + "/there", 0))
+attempt("remove", lambda: os.unlink(outside + "/there"))
+attempt("rename", lambda: os.rename(outside + "/there", own + "/taken"))
+attempt("null", lambda: write("/dev/null"))
+attempt("read", lambda: open(outside + "/there").read())
+attempt("run", lambda: subprocess.run(["/bin/true"]))
+attempt("internet", lambda: socket.socket(socket.AF_INET))
+attempt("internet6", lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+attempt("large", lambda: os.truncate(own + "/file", 1 << 30))
+attempt("local", lambda: socket.socket(socket.AF_UNIX).close())
+print(json.dumps([report, done]))
+"""
+
+
+@pytest.fixture(scope="module")
+def escaped(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, bool]]:
+    own, outside = tmp_path_factory.mktemp("own"), tmp_path_factory.mktemp("outside")
+    (outside / "there").write_text("keep me")
+    command = [sys.executable, "-c", ESCAPES, str(own), str(outside)]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    report, done = json.loads(answer.stdout)
+    if report["landlock"]:
+        assert (outside / "there").read_text() == "keep me"
+    return report, done
+
+
+@pytest.mark.parametrize("action", ["own", "null", "read", "local"])
+def test_the_cage_leaves_reading_and_its_own_folder(
+    escaped: tuple[dict[str, Any], dict[str, bool]], action: str
+) -> None:
+    assert escaped[1][action]
+
+
+@pytest.mark.parametrize("action", ["outside", "overwrite", "truncate", "remove", "rename"])
+def test_the_cage_forbids_writing_elsewhere(escaped: tuple[dict[str, Any], dict[str, bool]], action: str) -> None:
+    if not escaped[0]["landlock"]:
+        pytest.skip("this kernel offers no Landlock")
+    if action == "truncate" and escaped[0]["landlock"] < 3:
+        pytest.skip("this kernel's Landlock can't forbid truncating")
+    assert not escaped[1][action]
+
+
+@pytest.mark.parametrize("action", ["run", "internet", "internet6"])
+def test_the_cage_forbids_programs_and_the_network(
+    escaped: tuple[dict[str, Any], dict[str, bool]], action: str
+) -> None:
+    if not escaped[0]["seccomp"]:
+        pytest.skip("this kernel offers no seccomp filter")
+    assert not escaped[1][action]
+
+
+def test_the_cage_forbids_large_files(escaped: tuple[dict[str, Any], dict[str, bool]]) -> None:
+    assert not escaped[1]["large"]
