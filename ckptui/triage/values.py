@@ -1,0 +1,242 @@
+"""Findings from numbers: of one tensor (its statistics, its filters) and of a save's tensors together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ckptui.core.dtypes import is_float
+from ckptui.core.model import Certainty, Filter, Finding, Layer, Severity, Stats, Tensor
+from ckptui.core.text import human_count, number_text
+from ckptui.triage.catalogue import make
+
+Row = tuple[Tensor, Stats | None]
+"""A tensor and what one pass over its values said, where there was one."""
+
+MOST_LISTED = 64
+"""Filter numbers put into the evidence of one finding."""
+FLAT_ROLES = ("kernel", "embedding")
+"""Roles in which zero or constant values mean a fault: biases and statistics start so."""
+UNREACHED_ROWS = 0.25
+"""Share of inputs whose weights never moved from which a dense or convolution kernel gets a finding."""
+
+
+def value_findings(
+    artifact_path: str,
+    tensor: Tensor,
+    stats: Stats | None,
+    layer: Layer | None = None,
+    siblings: Sequence[Row] | None = None,
+) -> list[Finding]:
+    """What one tensor's numbers speak for, worst first.
+
+    `layer`: its filters, where they were analysed. `siblings`: tensors of the same layer with their statistics; a
+    bias or slot that is exactly zero there makes a distribution fresh from the initializer `possible`.
+    """
+    found: list[Finding] = []
+    if stats is not None:
+        found += _from_stats(artifact_path, tensor, stats)
+    if layer is not None and not any(f.code in ("all-zero", "constant") for f in found):
+        found += _from_layer(artifact_path, tensor, layer, siblings or ())
+    return found
+
+
+def layer_findings(artifact_path: str, rows: Iterable[Row]) -> list[Finding]:
+    """What only several tensors say together: statistics never updated, an optimizer that never stepped."""
+    layers: dict[str, dict[str, Row]] = defaultdict(dict)
+    slots: list[Row] = []
+    for tensor, stats in rows:
+        if tensor.role in ("moving-mean", "moving-variance"):
+            layers[tensor.layer][tensor.role] = (tensor, stats)
+        elif tensor.role == "slot" and is_float(tensor.dtype):
+            slots.append((tensor, stats))
+    found = []
+    for name, pair in layers.items():
+        if len(pair) == 2:
+            found += _statistics_at_initial(artifact_path, name, pair["moving-mean"], pair["moving-variance"])
+    return found + _slots_at_zero(artifact_path, slots)
+
+
+def _from_stats(path: str, tensor: Tensor, stats: Stats) -> list[Finding]:
+    bad = {"nan": stats.nan or 0, "posinf": stats.posinf or 0, "neginf": stats.neginf or 0}
+    total = sum(bad.values())
+    if total:
+        parts = [
+            f"{human_count(n)} {word}" for word, n in zip(("NaN", "+inf", "-inf"), bad.values(), strict=True) if n
+        ]
+        detail = f"{', '.join(parts)} among {human_count(stats.count)} values"
+        return [make("non-finite", path, tensor.name, detail=detail, evidence={**bad, "count": stats.count})]
+    found = []
+    if tensor.role == "moving-variance" and stats.min is not None and stats.min < 0:
+        detail = f"smallest variance {number_text(stats.min)}; a variance is never below 0"
+        evidence = {"min": stats.min, "argmin": stats.argmin}
+        found.append(make("statistics-implausible", path, tensor.name, detail=detail, evidence=evidence))
+    if tensor.role in FLAT_ROLES and stats.count > 1 and is_float(tensor.dtype):
+        if stats.zeros == stats.count:
+            detail = f"all {human_count(stats.count)} values are 0"
+            found.append(make("all-zero", path, tensor.name, detail=detail, evidence={"count": stats.count}))
+        elif stats.min is not None and stats.min == stats.max:
+            detail = f"all {human_count(stats.count)} values are {number_text(stats.min)}"
+            evidence = {"value": stats.min, "count": stats.count}
+            found.append(make("constant", path, tensor.name, detail=detail, evidence=evidence))
+    return found
+
+
+def _from_layer(path: str, tensor: Tensor, layer: Layer, siblings: Sequence[Row]) -> list[Finding]:
+    """The initializer first; a layer that never moved needs no word on symmetry by chance."""
+    found = _initializer(path, tensor, layer, siblings)
+    counts, of = layer.counts, f"of {human_count(layer.filters)} {_noun(tensor, layer)}"
+    if layer.flagged_symmetric:
+        found.append(_symmetric(path, tensor, layer, of))
+    if counts.get("duplicate"):
+        repeated = [f for f in layer.detail if f.duplicate_of is not None]
+        detail = f"{human_count(counts['duplicate'])} {of} repeat an earlier one"
+        evidence = _listed(layer, "duplicate", repeated)
+        evidence["pairs"] = [[f.index, f.duplicate_of] for f in repeated[:MOST_LISTED]]
+        found.append(make("duplicate-filters", path, tensor.name, detail=detail, evidence=evidence))
+    dead = counts.get("dead", 0)
+    padding = tensor.role == "embedding" and dead == 1 and bool(layer.detail) and layer.detail[0].dead
+    if dead and not padding:
+        detail = f"{human_count(dead)} {of} have under a thousandth of the median norm"
+        if counts.get("zero"):
+            detail += f", {human_count(counts['zero'])} of them are all zero"
+        evidence = _listed(layer, "dead", [f for f in layer.detail if f.dead])
+        evidence["all_zero"] = counts.get("zero", 0)
+        found.append(make("dead-filters", path, tensor.name, detail=detail, evidence=evidence))
+    return found
+
+
+def _initializer(path: str, tensor: Tensor, layer: Layer, siblings: Sequence[Row]) -> list[Finding]:
+    said = layer.initializer
+    word, match = said.get("verdict"), said.get("match")
+    certainty: Certainty = said.get("certainty", "possible")
+    witness = _witness(tensor, siblings)
+    if word == "undecided" and said.get("test") == "shape" and match and witness:
+        word, certainty = "at-initializer", "possible"
+    evidence: dict[str, Any] = {
+        key: said.get(key) for key in ("match", "on_grid", "chance", "p_value", "test") if said.get(key) is not None
+    }
+    if witness:
+        evidence["also"] = witness
+    if word == "at-initializer":
+        detail = f"{_shown_by(said)}, as {match or 'an initializer'} leaves them"
+        if witness:
+            detail += f"; {witness}"
+        return [make("at-initializer", path, tensor.name, detail=detail, evidence=evidence, certainty=certainty)]
+    return _partly(path, tensor, layer, evidence, certainty) if word == "partly" else []
+
+
+def _partly(
+    path: str, tensor: Tensor, layer: Layer, evidence: Mapping[str, Any], certainty: Certainty
+) -> list[Finding]:
+    """Filters by number; else inputs no gradient came through; else single values."""
+    untouched = layer.counts.get("untouched", 0)
+    rows = int(layer.initializer.get("rows", 0))
+    told = {**evidence, "untouched": untouched, "of": layer.filters, "rows": rows}
+    severity: Severity | None = None
+    title = None
+    if untouched:
+        detail = (
+            f"{human_count(untouched)} of {human_count(layer.filters)} {_noun(tensor, layer)} are exactly as drawn"
+        )
+        told = {**told, **_listed(layer, "untouched", [f for f in layer.detail if f.untouched])}
+        if tensor.role == "embedding" and untouched < layer.filters / 2:
+            severity, title = "info", "Some embedding rows never came up in training"
+    elif rows:
+        if rows < UNREACHED_ROWS * layer.channels:
+            return []
+        severity, title = "info", "Weights of some inputs are untouched since the initializer"
+        detail = f"the weights of {human_count(rows)} of {human_count(layer.channels)} inputs are exactly as drawn"
+    else:
+        share, chance = float(evidence.get("on_grid", 0.0)), float(evidence.get("chance", 0.0))
+        detail = (
+            f"{share:.0%} of the values are as an initializer draws them, chance gives {chance:.0%}; "
+            "which filters can't be told"
+        )
+    return [
+        make(
+            "untouched-filters",
+            path,
+            tensor.name,
+            detail=detail,
+            evidence=told,
+            certainty=certainty,
+            severity=severity,
+            title=title,
+        )
+    ]
+
+
+def _symmetric(path: str, tensor: Tensor, layer: Layer, of: str) -> Finding:
+    count, expected = layer.counts.get("symmetric", 0), layer.expected_symmetric or 0.0
+    by_chance = f"{expected:.0f}" if expected >= 0.5 else "none"
+    detail = f"{human_count(count)} {of} mirror-symmetric; chance gives {by_chance}"
+    evidence = {
+        "symmetric": count,
+        "of": layer.filters,
+        "expected_symmetric": layer.expected_symmetric,
+        "p_value": layer.symmetry_p_value,
+        "pooled": {flip: dict(numbers) for flip, numbers in layer.symmetry.items()},
+    }
+    return make("symmetric-filters", path, tensor.name, detail=detail, evidence=evidence)
+
+
+def _shown_by(said: Mapping[str, Any]) -> str:
+    """The test that spoke, in words."""
+    return {
+        "grid": "every value lies exactly on the grid of random draws",
+        "pairs": f"{said.get('on_grid') or 0.0:.0%} of neighbouring values have the angle of normals drawn "
+        f"together, chance gives {said.get('chance') or 0.0:.0%}",
+        "orthogonal": "the matrix is orthogonal to rounding",
+        "value": "every value is the initial one",
+    }.get(str(said.get("test")), "the values are distributed")
+
+
+def _witness(tensor: Tensor, siblings: Sequence[Row]) -> str:
+    """What else in the layer never moved; empty for nothing."""
+    for other, stats in siblings:
+        if other.name == tensor.name or stats is None or not stats.count or stats.zeros != stats.count:
+            continue
+        if other.role in ("bias", "beta"):
+            return f"the layer's {other.role} is exactly 0 too"
+        if other.role == "slot":
+            return "its optimizer slots are exactly 0 too"
+    return ""
+
+
+def _noun(tensor: Tensor, layer: Layer) -> str:
+    return "filters" if layer.kernel else "rows" if tensor.role == "embedding" else "units"
+
+
+def _listed(layer: Layer, key: str, chosen: Sequence[Filter]) -> dict[str, Any]:
+    """{key: how many, "of": of how many, "filters": which}, the last cut to 64."""
+    return {
+        key: layer.counts.get(key, 0),
+        "of": layer.filters,
+        "filters": [f.index for f in chosen[:MOST_LISTED]],
+    }
+
+
+def _statistics_at_initial(path: str, name: str, mean: Row, variance: Row) -> list[Finding]:
+    (mean_tensor, mean_stats), (variance_tensor, variance_stats) = mean, variance
+    if mean_stats is None or variance_stats is None or not mean_stats.count:
+        return []
+    if mean_stats.zeros != mean_stats.count or (variance_stats.min, variance_stats.max) != (1, 1):
+        return []
+    if (variance_stats.nan, variance_stats.posinf, variance_stats.neginf) != (0, 0, 0):
+        return []
+    detail = f"all {human_count(mean_stats.count)} moving means are 0 and all moving variances 1"
+    evidence = {"layer": name, "count": mean_stats.count, "variance": variance_tensor.name}
+    return [make("statistics-at-initial", path, mean_tensor.name, detail=detail, evidence=evidence)]
+
+
+def _slots_at_zero(path: str, slots: Sequence[Row]) -> list[Finding]:
+    """Only where every slot was read and all are zero: frozen layers leave single ones so."""
+    read = [(tensor, stats) for tensor, stats in slots if stats is not None and stats.count]
+    if not read or len(read) < len([t for t, _ in slots if t.count]):
+        return []
+    if any(stats.zeros != stats.count for _, stats in read):
+        return []
+    detail = f"all {human_count(len(read))} optimizer slots are exactly 0"
+    return [make("slots-at-zero", path, None, detail=detail, evidence={"slots": len(read)})]
