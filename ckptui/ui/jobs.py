@@ -54,15 +54,22 @@ def open_save(session: Session, found: Found, post: Post, cancel: threading.Even
 
 def quick_check(session: Session, saves: Iterable[Found], post: Post, cancel: threading.Event) -> None:
     """Badge saves that are not on show, one after the other."""
+    results: dict[str, Sequence[Finding] | CkptuiError] = {}
+    posted = time.monotonic()
     for found in saves:
         if cancel.is_set():
             return
         try:
-            post(messages.QuickChecked(found.path, session.open(found.path, found=found).findings))
+            results[found.path] = session.open(found.path, found=found).findings
         except Cancelled:
             return
         except CkptuiError as error:
-            post(messages.OpenFailed(found.path, error))
+            results[found.path] = error
+        if time.monotonic() - posted >= POST_EVERY:
+            post(messages.QuickChecked(results))
+            results, posted = {}, time.monotonic()
+    if results and not cancel.is_set():
+        post(messages.QuickChecked(results))
 
 
 def check_save(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 from ckptui.core.model import Finding, Found, Listing, RunFolder, TensorScan
 from ckptui.errors import CkptuiError
-from ckptui.ui.tensor_rows import Flag, TensorSource, flags_of
+from ckptui.ui.tensor_rows import Flag, TensorSource, flag_of
 
 Phase = Literal["unread", "opening", "quick", "checking", "checked", "failed"]
 """`quick`: only the quick checks are done; `checked`: every byte was read."""
@@ -24,30 +25,43 @@ class Badge:
     count: int = 0
 
 
-@dataclass(slots=True)
 class SaveRecord:
     """One save: what discovery said, then its listing, then what the check says tensor by tensor."""
 
-    found: Found
-    phase: Phase = "unread"
-    findings: tuple[Finding, ...] = ()
-    """Every finding so far, each once."""
-    listing: Listing | None = None
-    source: TensorSource | None = None
-    scans: dict[str, TensorScan] = field(default_factory=dict)
-    error: CkptuiError | None = None
+    def __init__(self, found: Found) -> None:
+        self.found = found
+        self.phase: Phase = "unread"
+        self.findings: list[Finding] = []
+        """Every finding so far, each once."""
+        self.counts: Counter[str] = Counter()
+        """How many findings of each severity."""
+        self.flags: dict[str, Flag] = {}
+        """State words by tensor name."""
+        self.listing: Listing | None = None
+        self.source: TensorSource | None = None
+        self.scans: dict[str, TensorScan] = {}
+        self.error: CkptuiError | None = None
+        self._known: set[tuple[str, str | None]] = set()
+        self._of_tensor: dict[str, list[Finding]] = {}
+        self.learn(found.findings)
 
     def learn(self, findings: Iterable[Finding]) -> bool:
         """Add findings not told yet; True if there was one."""
-        known = {(f.code, f.tensor) for f in self.findings}
-        fresh = [f for f in findings if (f.code, f.tensor) not in known]
-        self.findings = (*self.findings, *fresh)
-        return bool(fresh)
-
-    @property
-    def flags(self) -> dict[str, Flag]:
-        """State words by tensor name."""
-        return flags_of(self.findings)
+        touched: set[str] = set()
+        before = len(self.findings)
+        for finding in findings:
+            key = (finding.code, finding.tensor)
+            if key in self._known:
+                continue
+            self._known.add(key)
+            self.findings.append(finding)
+            self.counts[finding.severity] += 1
+            if finding.tensor is not None:
+                self._of_tensor.setdefault(finding.tensor, []).append(finding)
+                touched.add(finding.tensor)
+        for name in touched:
+            self.flags[name] = flag_of(self._of_tensor[name])
+        return len(self.findings) > before
 
     @property
     def vouched(self) -> bool:
@@ -59,12 +73,11 @@ class SaveRecord:
     @property
     def badge(self) -> Badge:
         """Errors before warnings; the tick only after a full check in which every checksum agreed."""
-        errors = sum(f.severity == "error" for f in self.findings) or int(self.phase == "failed")
+        errors = self.counts["error"] or int(self.phase == "failed")
         if errors:
             return Badge("error", errors)
-        warnings = sum(f.severity == "warning" for f in self.findings)
-        if warnings:
-            return Badge("warning", warnings)
+        if self.counts["warning"]:
+            return Badge("warning", self.counts["warning"])
         if self.phase in ("opening", "checking"):
             return Badge("busy")
         if self.phase == "checked":
@@ -86,7 +99,7 @@ class Ledger:
         """Take in what discovery met."""
         for item in items:
             if isinstance(item, Found):
-                self.saves.setdefault(item.path, SaveRecord(item, findings=item.findings))
+                self.saves.setdefault(item.path, SaveRecord(item))
             elif isinstance(item, RunFolder):
                 self.runs[item.path] = item
             else:
@@ -121,11 +134,9 @@ class Ledger:
 
     def totals(self) -> tuple[int, int]:
         """Errors and warnings over everything met; a save that can't be opened is an error."""
-        groups: list[Sequence[Finding]] = [r.findings for r in self.saves.values()]
-        groups += [run.findings for run in self.runs.values()]
-        groups.append(self.notices)
-        errors = sum(f.severity == "error" for group in groups for f in group)
-        errors += sum(
-            r.phase == "failed" and not any(f.severity == "error" for f in r.findings) for r in self.saves.values()
-        )
-        return errors, sum(f.severity == "warning" for group in groups for f in group)
+        told = [f for run in self.runs.values() for f in run.findings] + self.notices
+        totals: Counter[str] = Counter(f.severity for f in told)
+        for record in self.saves.values():
+            totals.update(record.counts)
+            totals["error"] += record.phase == "failed" and not record.counts["error"]
+        return totals["error"], totals["warning"]

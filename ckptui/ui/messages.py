@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from textual.message import Message
 
@@ -40,12 +40,11 @@ class OpenFailed(Message):
 
 
 class QuickChecked(Message):
-    """The quick checks of a save that is not on show."""
+    """What the quick checks say of saves that are not on show, by path; an error where one can't be opened."""
 
-    def __init__(self, path: str, findings: Sequence[Finding]) -> None:
+    def __init__(self, results: Mapping[str, Sequence[Finding] | CkptuiError]) -> None:
         super().__init__()
-        self.path = path
-        self.findings = findings
+        self.results = results
 
 
 class Scanned(Message):

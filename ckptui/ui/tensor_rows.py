@@ -116,19 +116,12 @@ def _optimizer_word(paths: Iterable[str]) -> str:
     return ""
 
 
-def flags_of(findings: Iterable[Finding]) -> dict[str, Flag]:
-    """The state words by tensor name: the gravest finding's, and how many more there are."""
-    grouped: dict[str, list[Finding]] = {}
-    for finding in findings:
-        if finding.tensor is not None:
-            grouped.setdefault(finding.tensor, []).append(finding)
-    flags = {}
-    for name, group in grouped.items():
-        group.sort(key=lambda f: -SEVERITY_RANK[f.severity])
-        words = list(dict.fromkeys(state_word(f) for f in group))
-        more = f" +{len(words) - 1}" if len(words) > 1 else ""
-        flags[name] = Flag(group[0].severity, words[0] + more)
-    return flags
+def flag_of(findings: Sequence[Finding]) -> Flag:
+    """The state words of one tensor: the gravest finding's, and how many more there are."""
+    worst = sorted(findings, key=lambda f: -SEVERITY_RANK[f.severity])
+    words = list(dict.fromkeys(state_word(f) for f in worst))
+    more = f" +{len(words) - 1}" if len(words) > 1 else ""
+    return Flag(worst[0].severity, words[0] + more)
 
 
 @dataclass(frozen=True, slots=True)

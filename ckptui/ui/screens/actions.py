@@ -10,8 +10,7 @@ from ckptui.ui.access import session_of
 from ckptui.ui.screens.asking import ExportScreen, OpenScreen
 from ckptui.ui.screens.diff import DiffScreen
 from ckptui.ui.screens.feeding import Feeding
-from ckptui.ui.screens.telling import ErrorScreen, TextScreen
-from ckptui.ui.tensor_rows import SORT_WORDS
+from ckptui.ui.screens.telling import ErrorScreen, TextScreen, as_error
 from ckptui.ui.widgets.findings_panel import as_text
 
 NEEDS_SAVE = {"filter", "sort", "names", "show_tab", "mark", "predict", "check", "export"}
@@ -54,7 +53,6 @@ class Actions(Feeding):
     def action_sort(self) -> None:
         self.view.tab = "tensors"
         self.view.table.next_sort()
-        self.notify(f"Sorted {SORT_WORDS[self.view.table.query_now.sort]}", timeout=2, markup=False)
 
     def action_names(self) -> None:
         table = self.view.table
@@ -212,4 +210,7 @@ class Actions(Feeding):
 
     def failed(self, error: BaseException) -> None:
         """A window with what, where and what to do."""
-        self.app.push_screen(ErrorScreen(error))
+        if isinstance(self.app.screen, ErrorScreen):
+            self.notify(safe(str(as_error(error))), severity="error", markup=False)
+        else:
+            self.app.push_screen(ErrorScreen(error))

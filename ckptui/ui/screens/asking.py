@@ -15,6 +15,7 @@ from textual.widgets import Input, RadioButton, RadioSet, Static
 
 from ckptui.core.text import human_count, safe
 from ckptui.ui.fitting import shown
+from ckptui.ui.widgets.path_input import PathInput
 
 FORMATS = (".npz", ".safetensors", ".npy")
 
@@ -31,13 +32,17 @@ class OpenScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="window") as window:
             window.border_title = Content("Open")
-            window.border_subtitle = Content("Enter open  Esc close")
+            window.border_subtitle = Content("Enter open  Tab complete  Esc close")
             yield Static(Content.styled("A folder to look through, or a save", "$dim"), markup=False)
-            yield Input(os.path.join(self.start, ""), select_on_focus=False, compact=True, id="open-path")
+            yield PathInput(id="open-path")
+
+    def on_mount(self) -> None:
+        line = self.query_one(PathInput)
+        line.set_path(self.start)
+        line.focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        path = os.path.expanduser(event.value.strip())
-        self.dismiss(path or None)
+        self.dismiss(self.query_one(PathInput).path or None)
 
 
 class ExportScreen(ModalScreen[tuple[str, list[str] | None] | None]):
@@ -62,7 +67,7 @@ class ExportScreen(ModalScreen[tuple[str, list[str] | None] | None]):
                 for index, (words, _) in enumerate(self.choices):
                     yield RadioButton(Content(words), value=index == 0)
             yield Static(Content.styled(f"File, ending in {', '.join(FORMATS)}", "$dim"), markup=False)
-            yield Input(self._proposal(), select_on_focus=False, compact=True, id="export-path")
+            yield PathInput(id="export-path")
             yield Static("", id="export-problem", markup=False)
 
     def _proposal(self) -> str:
@@ -70,10 +75,12 @@ class ExportScreen(ModalScreen[tuple[str, list[str] | None] | None]):
         return os.path.join(os.getcwd(), f"{stem}.npz")
 
     def on_mount(self) -> None:
-        self.query_one(Input).focus()
+        line = self.query_one(PathInput)
+        line.set_path(self._proposal())
+        line.focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        target = os.path.expanduser(event.value.strip())
+        target = self.query_one(PathInput).path
         names = self.choices[max(self.query_one(RadioSet).pressed_index, 0)][1]
         problem = ""
         if not target.endswith(FORMATS):

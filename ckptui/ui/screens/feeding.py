@@ -9,6 +9,7 @@ from textual.content import Content
 
 from ckptui.core.model import Finding
 from ckptui.core.text import safe
+from ckptui.errors import CkptuiError
 from ckptui.ui import messages
 from ckptui.ui.access import session_of
 from ckptui.ui.ledger import Ledger, SaveRecord
@@ -170,7 +171,10 @@ class Feeding(Working):
         if record.listing is not None:
             self._show(record)
             return
-        record.phase, record.error = "opening", None
+        if record.error is not None:
+            self._show_failure(record)
+            return
+        record.phase = "opening"
         title = safe(record.found.label)
         self.view.message(Content.styled("Opening …", "$dim"), title)
         self.save_tree.badges_changed()
@@ -196,10 +200,14 @@ class Feeding(Working):
         record.phase, record.error = "failed", message.error
         self._count()
         self.save_tree.badges_changed()
-        if message.path == self.current:
-            title = safe(record.found.label)
-            self.view.failure(message.error, self.ledger.all_findings(message.path), title)
+        if record is self.record:
+            self._show_failure(record)
             self._badge_others()
+
+    def _show_failure(self, record: SaveRecord) -> None:
+        assert record.error is not None
+        self.view.failure(record.error, self.findings_of(record), safe(record.found.label))
+        self.refresh_bindings()
 
     def _badge_others(self) -> None:
         if self._walked and "quick" not in self._cancels:
@@ -207,13 +215,17 @@ class Feeding(Working):
             self.run_quick(waiting, self.begin("quick"))
 
     def on_quick_checked(self, message: messages.QuickChecked) -> None:
-        """A badge for a save that is not on show."""
-        record = self.ledger.saves.get(message.path)
-        if record is None:
-            return
-        record.learn(message.findings)
-        if record.phase == "unread":
-            record.phase = "quick"
+        """Badges for saves that are not on show."""
+        for path, result in message.results.items():
+            record = self.ledger.saves.get(path)
+            if record is None:
+                continue
+            if isinstance(result, CkptuiError):
+                record.phase, record.error = "failed", result
+                continue
+            record.learn(result)
+            if record.phase == "unread":
+                record.phase = "quick"
         self._count()
         self.save_tree.badges_changed()
 
@@ -277,7 +289,7 @@ class Feeding(Working):
         elif record is self.record:
             record.phase = "quick"
         if message.error is not None:
-            self.failed(message.error)
+            self.notify(safe(str(message.error)), severity="error", markup=False)
         self.save_tree.badges_changed()
         if record is self.record:
             self.query_one(HeaderLine).job = None
@@ -299,5 +311,5 @@ class Feeding(Working):
         if record is None or record.listing is None or tensor is None:
             self.pane.inspector.clear()
         else:
-            listing = replace(record.listing, findings=record.findings)
+            listing = replace(record.listing, findings=tuple(record.findings))
             self.pane.inspector.show_tensor(listing, tensor, record.scans.get(tensor.name))

@@ -10,13 +10,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Static
 
 from ckptui.core.report import SIGNS
 from ckptui.ui.commands import COMMANDS, Command, key_text
-from ckptui.ui.fitting import left
+from ckptui.ui.widgets.reflow import Reflow, two_columns
 
-KEYS_WIDTH = 15
+KEYS_WIDTH = 17
 PLACES: dict[str, str] = {
     "inspector": "In the inspector",
     "gallery": "In the filters",
@@ -48,24 +47,22 @@ class HelpScreen(ModalScreen[None]):
             window.border_title = Content("Keys")
             window.border_subtitle = Content("↑↓ scroll  Esc close")
             with VerticalScroll(can_focus=False):
-                yield Static(help_text(), markup=False)
+                yield Reflow(help_text)
 
     def action_scroll(self, lines: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
 
 
-def help_text() -> Content:
-    """Every command under its heading, then the signs."""
+def help_text(width: int) -> Content:
+    """Every command under its heading, then the signs, laid out for `width`."""
     parts: list[tuple[str, str] | str] = []
     for heading, commands in _by_heading():
         parts += [(heading, "bold $primary"), "\n"]
-        for command in commands:
-            keys = " ".join(key_text(key) for key in command.keys)
-            parts += [("  " + left(keys, KEYS_WIDTH), "bold"), command.help, "\n"]
-        parts.append("\n")
+        rows = [("  " + " ".join(key_text(key) for key in c.keys), c.help) for c in commands]
+        parts += [*two_columns(rows, KEYS_WIDTH, width, "bold"), "\n"]
     parts += [("Signs", "bold $primary"), "\n"]
     for sign, style, words in LEGEND:
-        parts += [("  " + left(sign, KEYS_WIDTH), style), words, "\n"]
+        parts += two_columns([("  " + sign, words)], KEYS_WIDTH, width, style)
     return Content.assemble(*parts)
 
 

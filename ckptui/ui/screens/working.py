@@ -79,7 +79,8 @@ class Working(Screen[None]):
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """The one place that hears of jobs that failed."""
         error = event.worker.error
-        if event.state is WorkerState.ERROR and error is not None and not isinstance(error, Cancelled):
+        own = event.state is WorkerState.ERROR and event.worker.node is self
+        if own and error is not None and not isinstance(error, Cancelled):
             self.failed(error)
 
     def failed(self, error: BaseException) -> None:

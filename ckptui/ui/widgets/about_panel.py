@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from textual.content import Content
-from textual.widgets import Static
 
 from ckptui.core.model import Listing
 from ckptui.core.text import human_bytes, human_count, safe
 from ckptui.ui.ledger import SaveRecord
+from ckptui.ui.widgets.reflow import Reflow, two_columns
 
 NO_CHECKSUMS: dict[str, str] = {
     "keras-h5": "HDF5 stores no checksum over plain data: damage inside the values can't be told from values",
@@ -25,15 +25,21 @@ CHECKED: dict[str, str] = {
 }
 
 
-class AboutPanel(Static):
+NAMES_WIDTH = 12
+
+
+class AboutPanel(Reflow):
     """Two columns: what, and its value."""
 
-    def show(self, record: SaveRecord | None) -> None:
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(lambda width: Content(), id=id)
+
+    def about(self, record: SaveRecord) -> None:
         """Show the facts of a save."""
-        self.update(facts(record) if record is not None else Content())
+        self.show(lambda width: facts(record, width))
 
 
-def facts(record: SaveRecord) -> Content:
+def facts(record: SaveRecord, width: int) -> Content:
     """Path, kind, writer, sizes, times, and how far the save was checked."""
     rows = [("path", safe(record.found.path)), ("kind", record.found.kind)]
     if record.listing is not None:
@@ -41,10 +47,7 @@ def facts(record: SaveRecord) -> Content:
     rows += [("", ""), ("checked", _checked_words(record))]
     kind = record.found.kind
     rows.append(("checksums", NO_CHECKSUMS.get(kind) or CHECKED.get(kind, "")))
-    parts: list[tuple[str, str] | str] = []
-    for name, value in rows:
-        parts += [(f"{name:<12}", "$dim"), value, "\n"]
-    return Content.assemble(*parts)
+    return Content.assemble(*two_columns(rows, NAMES_WIDTH, width, "$dim"))
 
 
 def _listing_rows(listing: Listing) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from textual.widgets import Input, Static
 
 
 class FilterBar(Horizontal):
-    """Hidden while there is no filter and nobody types one."""
+    """An empty line while there is no filter and nobody types one, so that nothing jumps when there is."""
 
     class Changed(Message):
         """The text of the filter."""
@@ -38,14 +38,22 @@ class FilterBar(Horizontal):
         """The filter as typed."""
         return self.input.value
 
+    def on_mount(self) -> None:
+        self.shown(False)
+
+    def shown(self, visible: bool) -> None:
+        """Show or hide what is in the line."""
+        for child in self.children:
+            child.display = visible
+
     def begin(self) -> None:
         """Show the line and take the keys."""
-        self.display = True
+        self.shown(True)
         self.input.focus()
 
     def clear(self) -> None:
-        """No filter, no line."""
-        self.display = False
+        """No filter, nothing in the line."""
+        self.shown(False)
         with self.input.prevent(Input.Changed):
             self.input.value = ""
         self.tell("")

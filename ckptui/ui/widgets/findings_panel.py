@@ -14,6 +14,7 @@ from ckptui.core.model import Finding, jsonable
 from ckptui.core.report import SIGNS, worst_first
 from ckptui.core.text import number_text, safe
 from ckptui.ui.fitting import left, shown
+from ckptui.ui.widgets.reflow import Reflow, two_columns
 from ckptui.ui.widgets.row_list import Piece, RowList
 
 EVIDENCE_LIMIT = 400
@@ -43,7 +44,7 @@ class FindingsList(RowList):
     def row_pieces(self, index: int, width: int) -> Sequence[Piece]:
         finding = self.findings[index]
         style = finding.severity if finding.severity != "info" else "dim"
-        code_width = min(max(len(f.code) for f in self.findings), 24, max(8, width // 2 - 6))
+        code_width = min(max(len(f.code) for f in self.findings), 24, max(8, width - 20))
         name_room = max(0, width - code_width - 6)
         return [
             self.cursor_cell(index),
@@ -60,7 +61,7 @@ class FindingsPanel(Vertical):
         yield Static("", id="findings-none", markup=False)
         yield FindingsList(id="findings-list")
         with VerticalScroll(id="finding-detail", can_focus=False):
-            yield Static("", id="finding-text", markup=False)
+            yield Reflow(lambda width: Content(), id="finding-text")
 
     @property
     def rows(self) -> FindingsList:
@@ -83,12 +84,13 @@ class FindingsPanel(Vertical):
 
     def _detail(self) -> None:
         finding = self.rows.finding
-        self.query_one("#finding-text", Static).update(detail(finding) if finding else Content())
+        text = self.query_one("#finding-text", Reflow)
+        text.show(lambda width: detail(finding, width) if finding else Content())
         self.query_one("#finding-detail", VerticalScroll).scroll_home(animate=False)
 
 
-def detail(finding: Finding) -> Content:
-    """Everything a finding says: title, detail, evidence, advice."""
+def detail(finding: Finding, width: int) -> Content:
+    """Everything a finding says, laid out for `width`: title, detail, evidence, advice."""
     style = f"bold ${finding.severity}" if finding.severity != "info" else "bold"
     sure = "" if finding.certainty == "confirmed" else f"  {finding.certainty}"
     parts: list[Content | str | tuple[str, str]] = [(safe(finding.title), style), (sure, "$dim"), "\n"]
@@ -100,9 +102,7 @@ def detail(finding: Finding) -> Content:
     rows = evidence_rows(finding.evidence)
     if rows:
         parts.append("\n")
-        width = min(max(len(name) for name, _ in rows), 24)
-        for name, value in rows:
-            parts += [(left(name, width) + "  ", "$dim"), value, "\n"]
+        parts += two_columns(rows, min(max(len(name) for name, _ in rows), 24) + 2, width, "$dim")
     if finding.advice:
         parts += ["\n", ("→ ", "$primary"), safe(finding.advice)]
     return Content.assemble(*parts)

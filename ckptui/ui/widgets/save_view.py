@@ -39,12 +39,11 @@ class SaveView(Vertical):
             yield FindingsPanel(id="findings")
             yield ArchitecturePanel(id="architecture")
             with VerticalScroll(id="about"):
-                yield AboutPanel(id="about-text", markup=False)
+                yield AboutPanel(id="about-text")
             with VerticalScroll(id="message"):
                 yield Static("", id="message-text", markup=False)
 
     def on_mount(self) -> None:
-        self.filter_bar.display = False
         self.message(Content.styled("Looking for saves …", "$dim"))
 
     @property
@@ -86,7 +85,7 @@ class SaveView(Vertical):
         """The check knows more of the save on show; `fresh` when there are new findings."""
         self.table.learn(record.flags if fresh else None)
         self.findings.show(findings, nothing_found(record))
-        self.query_one(AboutPanel).show(record)
+        self.query_one(AboutPanel).about(record)
         tensors = record.listing.artifact.tensors if record.listing else 0
         self._tabs(tensors, findings)
 
@@ -136,7 +135,7 @@ class SaveView(Vertical):
     def _switch(self, tab: str) -> None:
         self.query_one("#view-switch", ContentSwitcher).current = tab
         self.query_one(TabLine).active = tab
-        self.filter_bar.display = tab == "tensors" and bool(self.filter_bar.text)
+        self.filter_bar.shown(tab == "tensors" and bool(self.filter_bar.text))
 
     def on_tensor_table_rows_changed(self) -> None:
         """Say how many match, and in which order they stand."""

@@ -43,29 +43,32 @@ class TabLine(Widget):
             self.tab = tab
 
     def render(self) -> Content:
-        """All tabs, or the active one and as many as fit after it."""
-        return Content.assemble(*(part for tab in self._fitting() for part in self._entry(tab)))
+        """All tabs, closer together where that helps; failing that the active one and as many as fit."""
+        tabs, gap = self._fitting()
+        return Content(gap).join([self._entry(tab) for tab in tabs])
 
-    def _fitting(self) -> list[Tab]:
+    def _fitting(self) -> tuple[list[Tab], str]:
         tabs = list(self.tabs)
-        while len(tabs) > 1 and sum(len(t.text) + 3 for t in tabs) > self.size.width + 1:
-            drop = next((t for t in reversed(tabs) if t.id != self.active), tabs[-1])
-            tabs.remove(drop)
-        return tabs
+        while True:
+            text = sum(len(tab.text) + 2 for tab in tabs)
+            for gap in (2, 1, 0):
+                if text + gap * (len(tabs) - 1) <= self.size.width or len(tabs) <= 1:
+                    return tabs, " " * gap
+            tabs.remove(next((tab for tab in reversed(tabs) if tab.id != self.active), tabs[-1]))
 
-    def _entry(self, tab: Tab) -> list[Content | tuple[str, str]]:
-        on = tab.id == self.active
-        if on:
-            return [(f" {tab.text} ", "bold underline $primary"), (" ", "")]
+    def _entry(self, tab: Tab) -> Content:
+        if tab.id == self.active:
+            return Content.styled(f" {tab.text} ", "bold underline $primary")
         count = "" if tab.count is None else f" {tab.count:,}"
         style = f"${tab.severity}" if tab.severity else "$dim"
-        return [(f" {tab.label}", "$dim"), (f"{count} ", style), (" ", "")]
+        return Content.assemble((f" {tab.label}", "$dim"), (f"{count} ", style))
 
     def on_click(self, event: events.Click) -> None:
         """Find the tab under the pointer."""
+        tabs, gap = self._fitting()
         place = 0
-        for tab in self._fitting():
-            place += len(tab.text) + 3
+        for tab in tabs:
+            place += len(tab.text) + 2 + len(gap)
             if event.x < place:
                 self.post_message(self.Picked(tab.id))
                 return

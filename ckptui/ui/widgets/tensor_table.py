@@ -21,10 +21,12 @@ from ckptui.ui.tensor_rows import (
     build_rows,
 )
 from ckptui.ui.widgets.row_list import Piece, RowList
-from ckptui.ui.widgets.tensor_columns import NAME_MAX, Column, Wants, cell_text, choose_columns, padded
+from ckptui.ui.widgets.tensor_columns import GAP, NAME_MAX, Column, Wants, cell_text, choose_columns, padded
 
 SAMPLE = 500
 """Names that tell how wide the name column wants to be."""
+FOLD_COUNT = 6
+"""Cells for the number of a fold's members."""
 
 
 class TensorTable(RowList):
@@ -73,7 +75,9 @@ class TensorTable(RowList):
         if source is None:
             self._take(None, None)
             return
-        sample = range(min(SAMPLE, len(source)))
+        sample = [i for i in range(len(source)) if i not in source.fold_of][:SAMPLE] or [*range(len(source))][
+            :SAMPLE
+        ]
         names = max((len(source.shown_name(i, stored=False)) for i in sample), default=0)
         shapes = max((len(shape_text(source.tensor(i).shape)) for i in sample), default=0)
         self._wants = Wants(min(names, NAME_MAX), shapes, self._state_width())
@@ -199,9 +203,10 @@ class TensorTable(RowList):
         return self._fitted[2]
 
     def head_pieces(self, line: int, width: int) -> Sequence[Piece]:
-        columns = self.columns(width)
-        parts = [padded(column.head, column) for column in columns]
-        return [(" " + "  ".join(parts), "head")]
+        pieces: list[Piece] = [(" ", "")]
+        for column in self.columns(width):
+            pieces += [(padded(column.head, column), "head"), (" " * GAP, "")]
+        return pieces[:-1]
 
     def row_pieces(self, index: int, width: int) -> Sequence[Piece]:
         rows = self._rows
@@ -220,7 +225,7 @@ class TensorTable(RowList):
             if column.id == "name":
                 pieces.append(self._name_piece(index, place, column, flag))
                 continue
-            pieces.append(("  ", ""))
+            pieces.append((" " * GAP, ""))
             if column.id == "state":
                 words, style = (flag.words, flag.severity) if flag is not None else ("", "")
                 pieces.append((left(words, column.width), style if style != "info" else "dim"))
@@ -243,11 +248,11 @@ class TensorTable(RowList):
         fold = self._rows.fold_at(index)
         assert fold is not None
         sign = "▾" if fold.key in self.query_now.unfolded else "▸"
-        count = f"{human_count(len(fold.members))} {fold.unit}".rstrip()
+        count = f"{human_count(len(fold.members)):>{FOLD_COUNT}} {fold.unit}"
         size = ""
         if not self._rows.source.huge:
             size = human_bytes(sum(self._rows.source.tensor(i).bytes for i in fold.members))
-        text = f"{sign} {left(fold.label, 18)} {count}   {size}"
+        text = f"{sign} {left(fold.label, 16)} {count:<{FOLD_COUNT + 8}} {size}"
         return [self.cursor_cell(index), (left(text, width - 1), "strong" if index == self.cursor else "dim")]
 
     # ------------------------------------------------------------------ cursor, folds, order
