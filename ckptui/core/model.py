@@ -272,10 +272,17 @@ class Endpoint:
     dtype: str
     shape: tuple[int | None, ...] | None
     """None for unknown rank; None inside for an unknown dimension."""
+    encoding: Literal["dense", "sparse", "composite"] = "dense"
+    """`sparse`: COO, `tensor` holds the values; `composite`: ragged and others, `tensor` is the first component."""
+    components: tuple[str, ...] = ()
+    """Graph tensor names of all parts where the encoding is not dense."""
 
     def to_json(self) -> dict[str, Any]:
         shape = None if self.shape is None else list(self.shape)
-        return {"name": self.name, "tensor": self.tensor, "dtype": self.dtype, "shape": shape}
+        doc: dict[str, Any] = {"name": self.name, "tensor": self.tensor, "dtype": self.dtype, "shape": shape}
+        if self.encoding != "dense":
+            doc |= {"encoding": self.encoding, "components": list(self.components)}
+        return doc
 
 
 @dataclass(frozen=True, slots=True)
