@@ -1,4 +1,4 @@
-"""The numbers of one tensor from one pass: counts, extremes, mean, standard deviation, norm, histogram.
+"""The numbers of one tensor from one pass: counts, extremes, mean, standard deviation, norm.
 
 Sums accumulate in float64. Every block's mean and squared deviations are merged into the running ones (Chan,
 Golub, LeVeque 1979), so a large mean does not eat the deviation; a power of two keeps squares of extreme float64
@@ -9,21 +9,32 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from ckptui.core import dtypes
-from ckptui.core.model import Histogram, Stats
+from ckptui.core.histogram import BLOCK, HistogramAccumulator, histogram
+from ckptui.core.model import Stats
+
+__all__ = [
+    "BLOCK",
+    "HistogramAccumulator",
+    "StatsAccumulator",
+    "combine",
+    "histogram",
+    "nonfinite_in",
+    "stats_of",
+    "widened",
+]
 
 Array = np.ndarray[Any, Any]
 _Family = Literal["float", "half", "byte", "integer", "none"]
 
-BLOCK = 1 << 16
-"""Elements worked on at a time: a float64 copy of them stays in the second-level cache."""
-
 _FAR_LARGE = 2.0**500
 _FAR_SMALL = 2.0**-480
+_COUNTS = ("finite", "nan", "posinf", "neginf", "zeros")
 _SHIFT = 600
 """Binary exponent by which values beyond the two limits above are scaled before they are squared."""
 
@@ -325,51 +336,35 @@ def stats_of(array: Array, dtype_name: str) -> Stats:
     return accumulator.result()
 
 
-class HistogramAccumulator:
-    """Counts in equal bins between two extremes that a first pass found."""
+def combine(parts: Sequence[tuple[Stats, Callable[[int], int]]], count: int) -> Stats:
+    """Stats of a tensor of `count` elements from those of its tiles.
 
-    def __init__(self, low: float, high: float, bins: int) -> None:
-        """`low` and `high` are finite; all values go into the middle bin where they are equal."""
-        self._low, self._high, self._bins = float(low), float(high), bins
-        self._counts = np.zeros(bins, np.int64)
-        self._outside = 0
-
-    def add(self, chunk: Array) -> None:
-        """Count the elements of a 1-D array; those that are not finite count as outside."""
-        width = self._high / 2 - self._low / 2
-        for start in range(0, chunk.size, BLOCK):
-            wide = chunk[start : start + BLOCK].astype(np.float64)
-            finite = wide[np.isfinite(wide)]
-            self._outside += wide.size - finite.size
-            if width <= 0:
-                self._counts[self._bins // 2] += finite.size
-                continue
-            # halves, so that the span of float64 extremes does not overflow
-            place = ((finite / 2 - self._low / 2) / width * self._bins).astype(np.int64)
-            self._counts += np.bincount(np.clip(place, 0, self._bins - 1), minlength=self._bins)
-
-    def result(self) -> Histogram:
-        """The histogram so far."""
-        counts = tuple(int(n) for n in self._counts)
-        return Histogram(self._low, self._high, counts, self._outside)
-
-
-def histogram(array: Array, bins: int = 64) -> Histogram:
-    """Counts of the finite values of `array` in `bins` equal bins from its minimum to its maximum.
-
-    Without bins where there is nothing to count: strings, complex numbers, no finite value.
+    Each tile comes with a function that turns its own flat index into the whole tensor's.
     """
-    flat = array.reshape(-1)
-    if flat.dtype.kind in "cOSU":
-        return Histogram(0.0, 0.0, ())
-    low, high = math.inf, -math.inf
-    for start in range(0, flat.size, BLOCK):
-        block = flat[start : start + BLOCK].astype(np.float64)
-        finite = block[np.isfinite(block)]
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    if low > high:
-        return Histogram(0.0, 0.0, (), int(flat.size))
-    accumulator = HistogramAccumulator(low, high, bins)
-    accumulator.add(flat)
-    return accumulator.result()
+    known = [(stats, place) for stats, place in parts if stats.finite is not None]
+    if not known:
+        return Stats(count)
+    full = [stats for stats, _ in known if stats.finite]
+    sums = {name: sum(getattr(stats, name) for stats, _ in known) for name in _COUNTS}
+    if not full:
+        return Stats(count, **sums)
+    low = min(stats.min for stats in full if stats.min is not None)
+    high = max(stats.max for stats in full if stats.max is not None)
+    finite = sums["finite"]
+    shares = [(stats.finite or 0) / finite for stats in full]
+    means = [stats.mean or 0.0 for stats in full]
+    mean = math.fsum(share * one for share, one in zip(shares, means, strict=True))
+    roots = [math.sqrt(share) for share in shares]
+    within = [root * (stats.std or 0.0) for root, stats in zip(roots, full, strict=True)]
+    between = [root * (one - mean) for root, one in zip(roots, means, strict=True)]
+    return Stats(
+        count=count,
+        **sums,
+        min=low,
+        max=high,
+        argmin=min(place(stats.argmin or 0) for stats, place in known if stats.finite and stats.min == low),
+        argmax=min(place(stats.argmax or 0) for stats, place in known if stats.finite and stats.max == high),
+        mean=mean,
+        std=math.hypot(*within, *between),
+        l2=math.hypot(*(stats.l2 or 0.0 for stats in full)),
+    )

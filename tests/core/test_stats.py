@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from ckptui.core import dtypes
 from ckptui.core.model import Stats
-from ckptui.core.stats import BLOCK, StatsAccumulator, histogram, nonfinite_in, stats_of
+from ckptui.core.stats import BLOCK, StatsAccumulator, combine, histogram, nonfinite_in, stats_of
 
 Array = np.ndarray[Any, Any]
 
@@ -249,3 +249,36 @@ def test_a_histogram_of_extremes_constants_and_nothing() -> None:
     assert histogram(np.array([b"a"], object), 4).counts == ()
     assert sum(histogram(np.arange(10, dtype=np.int64), 5).counts) == 10
     assert sum(histogram(np.arange(10).astype(ml_dtypes.bfloat16), 5).counts) == 10
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_tiles_combine_to_the_stats_of_the_whole(dtype: str) -> None:
+    whole = np.random.default_rng(8).normal(3, 50, (7, 9)).astype(dtype)
+    whole[5, 2] = whole[1, 7] = whole.max()
+    cuts = [
+        (slice(0, 3), slice(0, 4)),
+        (slice(0, 3), slice(4, 9)),
+        (slice(3, 7), slice(0, 9)),
+        (slice(0, 0), slice(0, 9)),
+    ]
+    parts = []
+    for rows, columns in cuts:
+        tile = whole[rows, columns]
+
+        def place(
+            index: int, rows: slice = rows, columns: slice = columns, width: int = tile.shape[1]
+        ) -> int:
+            return int((index // width + rows.start) * 9 + index % width + columns.start)
+
+        parts.append((stats_of(tile, dtype), place))
+    assert_same(combine(parts, whole.size), expected(whole))
+
+
+def test_tiles_without_a_finite_value_and_without_numbers_combine() -> None:
+    nan = stats_of(np.full(3, np.nan, np.float32), "float32")
+    two = stats_of(np.array([2, np.inf], np.float32), "float32")
+    found = combine([(nan, lambda n: n), (two, lambda n: n + 3)], 5)
+    assert (found.nan, found.posinf, found.finite, found.min, found.argmin, found.std) == (3, 1, 1, 2, 3, 0)
+    assert combine([(nan, lambda n: n)], 3) == nan
+    assert combine([(Stats(3), lambda n: n)], 3) == Stats(3)
+    assert combine([], 3) == Stats(3)

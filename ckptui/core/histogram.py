@@ -1,0 +1,65 @@
+"""Counts of a tensor's finite values in equal bins."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ckptui.core.model import Histogram
+
+Array = np.ndarray[Any, Any]
+
+BLOCK = 1 << 16
+"""Elements worked on at a time: a float64 copy of them stays in the second-level cache."""
+
+
+class HistogramAccumulator:
+    """Counts in equal bins between two extremes that a first pass found."""
+
+    def __init__(self, low: float, high: float, bins: int) -> None:
+        """`low` and `high` are finite; all values go into the middle bin where they are equal."""
+        self._low, self._high, self._bins = float(low), float(high), bins
+        self._counts = np.zeros(bins, np.int64)
+        self._outside = 0
+
+    def add(self, chunk: Array) -> None:
+        """Count the elements of a 1-D array; those that are not finite count as outside."""
+        width = self._high / 2 - self._low / 2
+        for start in range(0, chunk.size, BLOCK):
+            wide = chunk[start : start + BLOCK].astype(np.float64)
+            finite = wide[np.isfinite(wide)]
+            self._outside += wide.size - finite.size
+            if width <= 0:
+                self._counts[self._bins // 2] += finite.size
+                continue
+            # halves, so that the span of float64 extremes does not overflow
+            place = ((finite / 2 - self._low / 2) / width * self._bins).astype(np.int64)
+            self._counts += np.bincount(np.clip(place, 0, self._bins - 1), minlength=self._bins)
+
+    def result(self) -> Histogram:
+        """The histogram so far."""
+        counts = tuple(int(n) for n in self._counts)
+        return Histogram(self._low, self._high, counts, self._outside)
+
+
+def histogram(array: Array, bins: int = 64) -> Histogram:
+    """Counts of the finite values of `array` in `bins` equal bins from its minimum to its maximum.
+
+    Without bins where there is nothing to count: strings, complex numbers, no finite value.
+    """
+    flat = array.reshape(-1)
+    if flat.dtype.kind in "cOSU":
+        return Histogram(0.0, 0.0, ())
+    low, high = math.inf, -math.inf
+    for start in range(0, flat.size, BLOCK):
+        block = flat[start : start + BLOCK].astype(np.float64)
+        finite = block[np.isfinite(block)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    if low > high:
+        return Histogram(0.0, 0.0, (), int(flat.size))
+    accumulator = HistogramAccumulator(low, high, bins)
+    accumulator.add(flat)
+    return accumulator.result()
