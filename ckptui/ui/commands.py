@@ -183,6 +183,8 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "predict-stop", "predict", "stop", ("escape",), "stop", "Stop the prediction", DOING, ("pane",), 9
     ),
+    Command("predict-down", "predict", "page(1)", ("pagedown",), "page down", "Scroll the answers down", MOVING),
+    Command("predict-up", "predict", "page(-1)", ("pageup",), "page up", "Scroll the answers up", MOVING),
     Command(
         "diff-close", "diff", "close", ("escape",), "back", "Leave the tensor's pictures, or the diff", MOVING,
         ("diff",), 5,

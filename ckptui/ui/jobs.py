@@ -13,7 +13,7 @@ from ckptui.errors import Cancelled, CkptuiError, UsageError
 from ckptui.export import write_tensors
 from ckptui.session import Session
 from ckptui.ui import messages
-from ckptui.ui.tensor_rows import make_source
+from ckptui.ui.tensor_rows import prepare
 
 Post = Callable[[Message], object]
 """`post_message` of the screen; safe to call from threads."""
@@ -44,7 +44,7 @@ def open_save(session: Session, found: Found, post: Post, cancel: threading.Even
     try:
         listing = session.open(found.path, found=found)
         if not cancel.is_set():
-            post(messages.Opened(found.path, listing, make_source(listing)))
+            post(messages.Opened(found.path, prepare(listing)))
     except Cancelled:
         return
     except CkptuiError as error:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from ckptui.core.model import Finding, Found, Listing, RunFolder, TensorScan
 from ckptui.errors import CkptuiError
-from ckptui.ui.tensor_rows import Flag, TensorSource, flag_of
+from ckptui.ui.tensor_rows import Flag, TensorRows, flag_of
 
 Phase = Literal["unread", "opening", "quick", "checking", "checked", "failed"]
 """`quick`: only the quick checks are done; `checked`: every byte was read."""
@@ -37,8 +37,8 @@ class SaveRecord:
         """How many findings of each severity."""
         self.flags: dict[str, Flag] = {}
         """State words by tensor name."""
-        self.listing: Listing | None = None
-        self.source: TensorSource | None = None
+        self.rows: TensorRows | None = None
+        """The tensors as first shown; None until the save is opened."""
         self.scans: dict[str, TensorScan] = {}
         self.error: CkptuiError | None = None
         self._known: set[tuple[str, str | None]] = set()
@@ -62,6 +62,11 @@ class SaveRecord:
         for name in touched:
             self.flags[name] = flag_of(self._of_tensor[name])
         return len(self.findings) > before
+
+    @property
+    def listing(self) -> Listing | None:
+        """What the save says about itself; None until it is opened."""
+        return self.rows.source.listing if self.rows is not None else None
 
     @property
     def vouched(self) -> bool:

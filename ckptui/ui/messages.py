@@ -8,7 +8,7 @@ from textual.message import Message
 
 from ckptui.core.model import Finding, Found, Listing, Progress, RunFolder, TensorScan
 from ckptui.errors import CkptuiError
-from ckptui.ui.tensor_rows import TensorSource
+from ckptui.ui.tensor_rows import TensorRows
 
 
 class SavesFound(Message):
@@ -23,11 +23,10 @@ class SavesFound(Message):
 class Opened(Message):
     """A save's listing, with its quick checks, made ready for the table."""
 
-    def __init__(self, path: str, listing: Listing, source: TensorSource) -> None:
+    def __init__(self, path: str, rows: TensorRows) -> None:
         super().__init__()
         self.path = path
-        self.listing = listing
-        self.source = source
+        self.rows = rows
 
 
 class OpenFailed(Message):

@@ -35,8 +35,11 @@ _FOLD_OF_ROLE = {
 _OPTIMIZERS = (
     "adamw", "adamax", "nadam", "adam", "rmsprop", "adagrad", "adadelta", "ftrl", "lamb", "lion", "momentum", "sgd",
 )  # fmt: skip
-_SLOT_NAME = re.compile(
-    r"\.OPTIMIZER_SLOT/|^_?optimizer(_weights)?/|/(Adam|Momentum|RMSProp|Adagrad|Adadelta|Ftrl)(_1)?$"
+_SLOT_STARTS = ("optimizer/", "_optimizer/", "optimizer_weights/")
+_SLOT_ENDS = tuple(
+    f"/{name}{number}"
+    for name in ("Adam", "Momentum", "RMSProp", "Adagrad", "Adadelta", "Ftrl")
+    for number in ("", "_1")
 )
 
 
@@ -100,11 +103,15 @@ def make_source(listing: Listing) -> TensorSource:
         lowered = [f"{t.name}\n{t.object_path}".lower() for t in tensors]
         paths: Iterable[str] = (f"{tensors[i].object_path} {names[i]}" for i in folds if folds[i] == "optimizer")
     else:
-        search = _SLOT_NAME.search
-        folds = {i: "optimizer" for i, name in enumerate(names) if search(name)}
+        folds = {i: "optimizer" for i, name in enumerate(names) if _is_slot(name)}
         lowered = [name.lower() for name in names]
         paths = (names[i] for i in list(folds)[:100])
     return TensorSource(listing, names, folds, _optimizer_word(paths), huge, lowered)
+
+
+def _is_slot(name: str) -> bool:
+    """By the name alone: what a listing too large to decode is folded by."""
+    return "/.OPTIMIZER_SLOT/" in name or name.startswith(_SLOT_STARTS) or name.endswith(_SLOT_ENDS)
 
 
 def _optimizer_word(paths: Iterable[str]) -> str:
@@ -114,6 +121,16 @@ def _optimizer_word(paths: Iterable[str]) -> str:
             if word in parts:
                 return word
     return ""
+
+
+def prepare(listing: Listing) -> TensorRows:
+    """The rows a listing is first shown with; for a thread, as it may take a while for 100,000 names."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in listing.findings:
+        if finding.tensor is not None:
+            groups.setdefault(finding.tensor, []).append(finding)
+    flags = {name: flag_of(group) for name, group in groups.items()}
+    return build_rows(make_source(listing), RowsQuery(), flags)
 
 
 def flag_of(findings: Sequence[Finding]) -> Flag:

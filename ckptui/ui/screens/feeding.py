@@ -153,8 +153,8 @@ class Feeding(Working):
         if record is not None:
             if record.phase in ("opening", "checking"):
                 record.phase = "quick" if record.listing is not None else "unread"
-            if record.source is not None and record.source.huge:
-                record.source = record.listing = None
+            if record.rows is not None and record.rows.source.huge:
+                record.rows = None
         self.current = None
         self.query_one(HeaderLine).job = None
         self.pane.inspector.clear()
@@ -185,8 +185,8 @@ class Feeding(Working):
         record = self.ledger.saves.get(message.path)
         if record is None:
             return
-        record.listing, record.source, record.phase = message.listing, message.source, "quick"
-        record.learn(message.listing.findings)
+        record.rows, record.phase = message.rows, "quick"
+        record.learn(message.rows.source.listing.findings)
         if message.path == self.current:
             self._show(record)
         self._count()

@@ -76,14 +76,14 @@ class SaveView(Vertical):
         assert record.listing is not None
         self.filter_bar.clear()
         self.border_title = Content(title_of(record.listing.artifact))
-        self.table.show(record.source, record.scans, record.flags)
+        self.table.show(record.rows, record.scans, record.flags)
         self.query_one(ArchitecturePanel).show(record.listing)
         self.learn(record, findings, fresh=False)
         self._switch(self.tab)
 
     def learn(self, record: SaveRecord, findings: Sequence[Finding], *, fresh: bool) -> None:
         """The check knows more of the save on show; `fresh` when there are new findings."""
-        self.table.learn(record.flags if fresh else None)
+        self.table.learn(fresh=fresh)
         self.findings.show(findings, nothing_found(record))
         self.query_one(AboutPanel).about(record)
         tensors = record.listing.artifact.tensors if record.listing else 0

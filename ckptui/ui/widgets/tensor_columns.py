@@ -8,8 +8,12 @@ from ckptui.core.model import Tensor, TensorScan
 from ckptui.core.text import human_bytes, number_text, safe, shape_text
 from ckptui.ui.fitting import left, right
 
-NAME_MIN, NAME_MAX, NUMBER = 8, 44, 9
+NAME_MIN, NAME_MAX = 8, 44
+SIGNED, UNSIGNED = 8, 7
+"""Cells of a number of three digits, with and without a sign: `−1.2e−12`, `0.00123`."""
 SHAPE_MAX = 20
+LARGE = 99_999
+"""Integers beyond this are shown as powers of ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,11 @@ def choose_columns(width: int, wants: Wants) -> list[Column]:
     optional = [
         (state, NAME_MIN),
         (shape, 16),
-        (Column("std", "std", NUMBER), min(wants.name, 28)),
-        (Column("mean", "mean", NUMBER), min(wants.name, 32)),
+        (Column("std", "std", UNSIGNED), min(wants.name, 28)),
+        (Column("mean", "mean", SIGNED), min(wants.name, 32)),
         (Column("dtype", "dtype", 8, right=False), min(wants.name, NAME_MAX)),
-        (Column("min", "min", NUMBER), min(wants.name, NAME_MAX)),
-        (Column("max", "max", NUMBER), min(wants.name, NAME_MAX)),
+        (Column("min", "min", SIGNED), min(wants.name, NAME_MAX)),
+        (Column("max", "max", SIGNED), min(wants.name, NAME_MAX)),
         (Column("size", "size", 8), min(wants.name, NAME_MAX)),
     ]
     chosen: set[str] = set()
@@ -83,6 +87,8 @@ def cell_text(column: str, tensor: Tensor, scan: TensorScan | None) -> str:
     value = getattr(stats, column)
     if column in ("mean", "std") and stats.nan:
         return "nan"
+    if isinstance(value, int) and abs(value) > LARGE:
+        value = float(value)
     return number_text(value, 3)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import ClassVar
 
 from textual import work
@@ -66,27 +67,26 @@ class TensorTable(RowList):
 
     # ------------------------------------------------------------------ content
 
-    def show(self, source: TensorSource | None, scans: Mapping[str, TensorScan], flags: Mapping[str, Flag]) -> None:
-        """Show a listing; `scans` is read at every drawing, so it may go on filling."""
-        self._source, self._scans, self._flags = source, scans, flags
+    def show(self, first: TensorRows | None, scans: Mapping[str, TensorScan], flags: Mapping[str, Flag]) -> None:
+        """Show a listing by its `first` rows; `scans` and `flags` are read at every drawing, as they fill."""
+        self._source, self._scans, self._flags = first.source if first is not None else None, scans, flags
         self.query_now = replace(self.query_now, text="", unfolded=frozenset())
         self.moved_by_user = False
-        self._rows = None
-        if source is None:
-            self._take(None, None)
+        self._take(first, None)
+        if first is None:
             return
-        sample = [i for i in range(len(source)) if i not in source.fold_of][:SAMPLE] or [*range(len(source))][
-            :SAMPLE
-        ]
+        source = first.source
+        places = range(len(source))
+        sample = [*islice((i for i in places if i not in source.fold_of), SAMPLE)] or places[:SAMPLE]
         names = max((len(source.shown_name(i, stored=False)) for i in sample), default=0)
         shapes = max((len(shape_text(source.tensor(i).shape)) for i in sample), default=0)
         self._wants = Wants(min(names, NAME_MAX), shapes, self._state_width())
-        self._take(build_rows(source, self.query_now, flags), None)
+        if self.query_now != first.query or (flags and not source.huge):
+            self._rebuild()
 
-    def learn(self, flags: Mapping[str, Flag] | None = None) -> None:
-        """Draw new statistics; with new `flags` also sort anew, the cursor staying with its tensor."""
-        if flags is not None and flags != self._flags:
-            self._flags = flags
+    def learn(self, *, fresh: bool) -> None:
+        """Draw new statistics; with `fresh` flags also sort anew, the cursor staying with its tensor."""
+        if fresh:
             self._wants = replace(self._wants, state=self._state_width())
             self._rebuild()
         else:
