@@ -113,7 +113,8 @@ def pair_distances(values: NDArray[np.float32], offset: int, cosine_first: bool)
     zero or a value that is not finite are left out.
     """
     flat = values.reshape(-1)[offset:]
-    pairs = flat[: flat.size // 2 * 2].reshape(-1, 2).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        pairs = flat[: flat.size // 2 * 2].reshape(-1, 2).astype(np.float64)
     pairs = pairs[np.isfinite(pairs).all(axis=1) & (pairs != 0).all(axis=1)]
     sines, cosines = (pairs[:, 1], pairs[:, 0]) if cosine_first else (pairs[:, 0], pairs[:, 1])
     angles = np.arctan2(sines, cosines)

@@ -28,8 +28,8 @@ FLAGGED = 1e-6
 """Chance up to which a layer is called symmetric."""
 FEW_PAIRS = 9
 """Mirrored pairs below which the null is simulated from the layer's own values."""
-SIMULATED_VALUES = 1 << 19
-"""Values drawn for the simulation, at most."""
+SIMULATED_VALUES = 1 << 18
+"""Values shuffled for the simulation, at most."""
 PRODUCTS = 1 << 20
 """Values multiplied at a time."""
 
@@ -152,16 +152,14 @@ def _union(threshold: float, layout: KernelLayout, flips: list[Flip]) -> float:
 
 
 def _simulated(layout: KernelLayout, flips: list[Flip]) -> float:
-    """Filters drawn at random from the layer's own values, each divided by the size of the filter it stood in."""
-    pool = layout.matrix[:, :: max(1, layout.filters * layout.values // SIMULATED_VALUES)].astype(np.float64)
-    pool = pool[:, np.isfinite(pool).all(axis=0)]
-    size = np.sqrt(np.mean(np.square(pool), axis=0))
-    pool = (pool[:, size > 0] / size[size > 0]).ravel()
-    if pool.size == 0:
+    """Every filter with its own values in random places, over and over: any law, any scale, no place special."""
+    whole = layout.matrix[:, :: max(1, layout.filters * layout.values // SIMULATED_VALUES)].astype(np.float64)
+    whole = whole[:, np.isfinite(whole).all(axis=0) & whole.any(axis=0)]
+    if whole.shape[1] == 0:
         return 1.0
-    draw = np.random.default_rng(11)
     filters = SIMULATED_VALUES // layout.values
-    made = pool[draw.integers(0, pool.size, layout.values * filters)].reshape(layout.values, filters)
+    made = whole[:, np.arange(filters) % whole.shape[1]]
+    made = np.random.default_rng(11).permuted(made, axis=0)
     r = correlations(made, layout.channels, flips)
     with np.errstate(invalid="ignore"):
         some = np.logical_or.reduce([r[f.name] >= SYMMETRIC for f in flips])
