@@ -128,6 +128,7 @@ class Child:
                 raise Cancelled("before it began")
             self.start()
             self._number += 1
+            self._tail.clear()
             begin = time.monotonic()
             try:
                 pieces = encode({"id": self._number, "op": op, **(args or {})}, arrays)
@@ -268,8 +269,10 @@ class Worker(Child):
         command: Sequence[str] | None = None,
     ) -> None:
         self.python = python or sys.executable
+        self.holds: object = None
+        """A token of what was loaded last, for whoever loads: theirs as long as nobody else's."""
         quiet = {
-            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
             "KERAS_BACKEND": "tensorflow",
             "HDF5_USE_FILE_LOCKING": "FALSE",
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -78,10 +78,9 @@ class Loaded:
         Raises:
             ModelDoesNotLoad: no loader takes it. WorkerFailed, Cancelled: as `Worker.ask`.
         """
-        key = (self.worker.generation, self.worker.pid, self.order.identity())
-        if key == self._key and not again:
+        if not again and self.worker.holds is self and self._key == self._current():
             return
-        self._key = ()
+        self.worker.holds = None
         order = self.order
         args = {
             "path": os.path.abspath(order.path),
@@ -92,7 +91,12 @@ class Loaded:
         }
         self.facts = self.worker.ask("load", args, cancel=cancel, limit=LOAD_SECONDS).doc
         self.bound = self._fill(order.weights, cancel) if order.weights is not None else None
-        self._key = (self.worker.generation, self.worker.pid, self.order.identity())
+        self._key = self._current()
+        self.worker.holds = self
+
+    def _current(self) -> tuple[Any, ...]:
+        """Changes with the process and with the model's files."""
+        return (self.worker.generation, self.worker.pid, self.order.identity())
 
     def _fill(self, weights: Borrowed, cancel: threading.Event | None) -> Bound:
         """Push the checkpoint's values in, some megabytes a message."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from ckptui.core.model import Finding, Listing, Predicted, PredictReport, Run
 from ckptui.core.text import safe
-from ckptui.errors import Cancelled, CkptuiError, ModelDoesNotLoad, UsageError
+from ckptui.errors import Cancelled, CkptuiError, ModelDoesNotLoad, UsageError, WorkerFailed
 from ckptui.predict import compare
 from ckptui.predict.borrow import Borrowed
 from ckptui.predict.client import Worker
@@ -117,9 +117,17 @@ class Predictor:
         worker = self._workers.get(place)
         if worker is None:
             worker = self._workers[place] = Worker(place[0], gpu=place[1], nice=self._nice)
-        if worker.pid is None:
+        warm = worker.pid is not None
+        if not warm:
             yield "starting TensorFlow"
-        versions = worker.hello(wish.cancel)
+        try:
+            versions = worker.hello(wish.cancel)
+        except WorkerFailed:
+            if not warm:
+                raise
+            # It died while nobody asked it anything: that is no failure of this prediction.
+            yield "starting TensorFlow again"
+            versions = worker.hello(wish.cancel)
         _warm_up(fresh, wish.cancel)
         model = self._loaded.get(place)
         if model is None or model.order.identity() != order.identity():

@@ -23,7 +23,7 @@ FAKE = [sys.executable, "-m", "tests.predict.fake_worker"]
 
 @pytest.fixture
 def child() -> Iterator[Child]:
-    made = Child(FAKE, what="the fake worker", env={"PYTHONPATH": str(ROOT)}, silence=1.0)
+    made = Child(FAKE, what="the fake worker", env={"PYTHONPATH": str(ROOT)})
     yield made
     made.close()
 
@@ -59,8 +59,12 @@ FAILURES = [
 def test_each_way_of_failing_is_told_and_the_next_request_works(
     child: Child, op: str, args: dict[str, object], words: str
 ) -> None:
+    if "hang" in op:
+        echo(child)
+        child.silence = 0.5
     with pytest.raises(WorkerFailed, match=words):
         child.ask(op, args)
+    child.silence = 30
     echo(child)
 
 
@@ -71,6 +75,8 @@ def test_a_closed_pipe_without_death_is_told(child: Child) -> None:
 
 
 def test_a_steady_heartbeat_keeps_a_long_request_alive_until_its_limit(child: Child) -> None:
+    echo(child)
+    child.silence = 0.5
     begin = time.monotonic()
     with pytest.raises(WorkerFailed, match="made no progress"):
         child.ask("beat-forever", limit=1.5)
@@ -199,7 +205,7 @@ def test_fifty_drills_in_random_order_leave_no_process_no_pipe_and_no_folder(see
     draw = random.Random(seed)
     quick = [failure for failure in FAILURES if "hang" not in failure[0] and failure[0] != "wrong-id"]
     before = len(os.listdir("/proc/self/fd"))
-    child = Child(FAKE, what="the fake worker", env={"PYTHONPATH": str(ROOT)}, silence=5.0)
+    child = Child(FAKE, what="the fake worker", env={"PYTHONPATH": str(ROOT)}, silence=30.0)
     pids: set[int] = set()
     for number in range(13):
         if draw.random() < 0.4:
