@@ -196,8 +196,9 @@ def batch() -> np.ndarray[Any, Any]:
     from PIL import Image
 
     with Image.open(TWO) as image:
-        pixels: np.ndarray[Any, Any] = np.asarray(image, np.float32)[None, :, :, None]
-    return np.divide(pixels, np.float32(255))
+        pixels = np.array(image, np.float32)
+    pixels /= np.float32(255)
+    return pixels[None, :, :, None]
 
 
 @pytest.mark.parametrize(
