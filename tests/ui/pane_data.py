@@ -20,6 +20,7 @@ from ckptui.core.model import (
     Layer,
     Listing,
     Pair,
+    PairStatus,
     Predicted,
     PredictReport,
     Progress,
@@ -31,7 +32,7 @@ from ckptui.core.model import (
     Tensor,
     TensorScan,
 )
-from ckptui.errors import CkptuiError
+from ckptui.errors import CkptuiError, NoSuchTensor
 from ckptui.ui.theme import DARK
 
 Array = npt.NDArray[Any]
@@ -213,6 +214,13 @@ class PaneSession:
     def _array(self, listing: Listing, name: str) -> Array:
         return self.values.get(listing.artifact.path, VALUES)[name][0]
 
+    def tensor(self, listing: Listing, name: str) -> Tensor:
+        """The tensor of that name."""
+        for tensor in listing.tensors:
+            if tensor.name == name:
+                return tensor
+        raise NoSuchTensor(name)
+
     def scan(
         self, listing: Listing, names: Sequence[str], **options: Any
     ) -> Iterator[TensorScan | Progress]:
@@ -269,8 +277,9 @@ class PaneSession:
 
 
 class PaneApp(App[None]):
-    """Holds panes for tests."""
+    """Holds panes for tests, with the stylesheet of the workbench."""
 
+    CSS_PATH = "../../ckptui/ui/ckptui.tcss"
     ENABLE_COMMAND_PALETTE = False
 
     def __init__(self, session: PaneSession | None = None) -> None:
@@ -279,3 +288,105 @@ class PaneApp(App[None]):
         self.ascii_only = False
         self.register_theme(DARK)
         self.theme = DARK.name
+
+
+def digit(size: int = 16) -> Array:
+    """A grey picture that differs from both of its flips."""
+    image = np.full((size, size, 3), 20, dtype=np.uint8)
+    image[2 : size // 2, size // 3 : size // 2 + 2] = 230
+    image[size // 2 : size - 2, 3 : size - 4] = 150
+    return image
+
+
+def run_of(name: str, best: int, score: float, apart: float | None, **changes: Any) -> Run:
+    """A run among ten digits."""
+    rest = (1 - score) / 9
+    output = tuple(score if i == best else rest for i in range(10))
+    order = sorted(range(10), key=lambda i: -output[i])[:5]
+    top = tuple((i, str(i), output[i]) for i in order)
+    changed = None if apart is None else best != 2
+    base = Run(name, top, output, apart, changed, 0.01, identical=None if apart is None else apart == 0)
+    return replace(base, **changes)
+
+
+RUNS: tuple[Run, ...] = (
+    run_of("original", 2, 0.94, None),
+    run_of("flip-left-right", 5, 0.71, 0.76),
+    run_of("flip-up-down", 5, 0.52, 0.63),
+    run_of("repeat", 2, 0.94, 0.0),
+    run_of("reload", 2, 0.94, 8e-7),
+    run_of("fresh-process", 2, 0.94, 0.0),
+)
+VERDICT = (
+    "Restores cleanly. The answer follows the image and is the same after reload and in a fresh process. "
+    "It changes under both flips; one image is no proof."
+)
+
+
+def prediction(runs: Sequence[Run] = RUNS, verdict: str = VERDICT, image: Array | None = None) -> list[Any]:
+    """What the worker tells about one image, from start to end."""
+    image = digit() if image is None else image
+    shown = Predicted(
+        path="/runs/digits/images/two.png",
+        preprocess="0..1",
+        shape=(1, 16, 16, 1),
+        low=0.0,
+        high=1.0,
+        runs=(),
+        preview=image.tobytes(),
+        preview_size=(image.shape[1], image.shape[0]),
+    )
+    model = {"path": "/runs/digits/digits.keras", "loader": "keras 3.15", "tensorflow": "2.21.0"}
+    whole = replace(shown, runs=tuple(runs), verdict=verdict)
+    return ["starting TensorFlow", shown, *runs, whole, PredictReport(model, (whole,))]
+
+
+def pair_of(name: str, status: PairStatus, change: float | None = None, **changes: Any) -> Pair:
+    """A row of a diff."""
+    count = 288
+    base = Pair(
+        a=None if status == "only-b" else name,
+        b=None if status == "only-a" else name,
+        role="kernel",
+        status=status,
+        matched_by=None if status.startswith("only") else "name",
+        max_abs=change,
+        mean_abs=None if change is None else change / 3,
+        rms=None if change is None else change / 2,
+        relative_l2=change,
+        cosine=None if change is None else 1 - change / 10,
+        changed=0 if status == "identical" else count,
+        count=count,
+    )
+    return replace(base, **changes)
+
+
+PAIRS: tuple[Pair, ...] = (
+    pair_of("conv1/kernel", "changed", 0.124),
+    pair_of("conv1/bias", "changed", 0.9),
+    pair_of("conv2/kernel", "changed", 0.0213),
+    pair_of("dense/kernel", "identical", 0.0),
+    pair_of("rgb/kernel", "identical", 0.0),
+    pair_of("head/kernel", "shape-changed", detail="64×10 → 64×100"),
+    pair_of("old/bias", "only-a"),
+    pair_of("new/bias", "only-b"),
+    pair_of("lost/kernel", "unreadable", detail="the shard of B ends before it"),
+)
+
+
+def diff_sides(session: PaneSession) -> tuple[Listing, Listing]:
+    """Two saves of a run; in the second every weight moved a little, filter 3 of conv1 not at all."""
+    a, b = listing_of("ckpt-2", 2000), listing_of("ckpt-5", 5000)
+    moved: dict[str, tuple[Array, Role]] = {}
+    for seed, (name, (values, role)) in enumerate(VALUES.items()):
+        numeric = values.dtype == np.float32
+        moved[name] = (values + kernel(seed + 50, values.shape, 0.05) if numeric else values, role)
+    moved["conv1/kernel"][0][..., 3] = VALUES["conv1/kernel"][0][..., 3]
+    session.values[b.artifact.path] = moved
+    session.pairs = list(PAIRS)
+    session.relation = {
+        "verdict": "same-run",
+        "certainty": "likely",
+        "evidence": {"reason": "kernels and optimizer slots share a past, and the counters went on"},
+    }
+    return a, b

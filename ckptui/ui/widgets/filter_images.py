@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from ckptui.core.layout import KernelLayout
 from ckptui.core.model import Filter, Layer
 from ckptui.core.text import number_text
 from ckptui.ui.widgets.colours import Levels, Pixels, diverging, normalised, signed_rgb
@@ -80,19 +81,14 @@ class FilterPictures(Protocol):
         """One line about one filter."""
 
 
-def filters_of(array: Array, layer: Layer | None) -> Array:
-    """Arrange a kernel as (height, width, input channels, filters) of float32; depth slices lie side by side.
-
-    A kernel whose filters are all pairs of its two last axes (`kernel[..., i, m]`) is depthwise: one channel each.
-    """
-    values = np.asarray(array.real if np.iscomplexobj(array) else array).astype(np.float32)
-    spatial = values.shape[:-2]
-    if layer is not None and layer.filters == values.shape[-2] * values.shape[-1] != values.shape[-1]:
-        values = values.reshape(*spatial, 1, -1)
-    if len(spatial) == 1:
+def filters_of(layout: KernelLayout) -> Array:
+    """A kernel as (height, width, input channels, filters) of float32; depth slices lie side by side."""
+    matrix = layout.matrix.real if np.iscomplexobj(layout.matrix) else layout.matrix
+    values = np.asarray(matrix).astype(np.float32).reshape(*layout.kernel, layout.channels, layout.filters)
+    if len(layout.kernel) == 1:
         return values[np.newaxis]
-    if len(spatial) == 3:
-        depth, height, width = spatial
+    if len(layout.kernel) == 3:
+        depth, height, width = layout.kernel
         return np.moveaxis(values, 0, 1).reshape(height, depth * width, *values.shape[-2:])
     return values
 
@@ -165,12 +161,12 @@ def mirror_scores(found: Filter) -> list[float]:
 class FilterSet:
     """The filters of one kernel, every view computed when it is first asked for."""
 
-    def __init__(self, array: Array, layer: Layer | None) -> None:
-        """Take a kernel of rank 3 to 5, (..., input channels, filters), and its analysis where there is one."""
-        self.weights = filters_of(array, layer)
+    def __init__(self, layout: KernelLayout, layer: Layer | None) -> None:
+        """Take a kernel with places ([k], [h, w] or [d, h, w]), and its analysis where there is one."""
+        self.weights = filters_of(layout)
         self.layer = layer
         self.details = {f.index: f for f in layer.detail} if layer else {}
-        self.depth = array.shape[0] if array.ndim == 5 else 1
+        self.depth = layout.kernel[0] if len(layout.kernel) == 3 else 1
         height, width, self.channels, self.count = self.weights.shape
         self.size = (height, width + self.depth - 1)
         self.rgb = self.channels == 3
@@ -279,12 +275,12 @@ class FilterSet:
 class TripleSet:
     """The same kernel of two saves: A, B and B − A side by side, the difference on its own scale."""
 
-    def __init__(self, first: Array, second: Array, layer: Layer | None) -> None:
-        """Take two kernels of one shape; `layer` tells only how the filters lie."""
-        self.a, self.b = FilterSet(first, layer), FilterSet(second, layer)
+    def __init__(self, first: KernelLayout, second: KernelLayout) -> None:
+        """Take two kernels of one shape."""
+        self.a, self.b = FilterSet(first, None), FilterSet(second, None)
         with np.errstate(invalid="ignore", over="ignore"):
-            change = np.asarray(second).astype(np.float32) - np.asarray(first).astype(np.float32)
-        self.change = FilterSet(change, layer)
+            change = second.matrix.astype(np.float32) - first.matrix.astype(np.float32)
+        self.change = FilterSet(replace(first, matrix=change), None)
         self.count = self.a.count
         height, width = self.a.size
         self.size = (height, 3 * width + 2)
@@ -322,7 +318,7 @@ class TripleSet:
 
     def view_words(self, view: int) -> str:
         """What the view shows."""
-        return f"A, B, B − A · {self.a.view_words(view)}"
+        return "A, B, B − A" if self.a.channels == 1 else f"A, B, B − A · {self.a.view_words(view)}"
 
     def scale_words(self, view: int, per_filter: bool) -> str:
         """The ends of both scales."""

@@ -7,6 +7,7 @@ from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.widget import Widget
 from textual.widgets import Static
 
 from ckptui.core.text import number_text
@@ -57,15 +58,21 @@ class Gallery(Vertical):
         """The grid of filters, whether there are any or not."""
         return self.query_one(FilterGrid)
 
+    @property
+    def focus_target(self) -> Widget:
+        """What takes keys of what is shown."""
+        return self.grid if self.grid.display else self.query_one("#gallery-values")
+
     def show(self, subject: Subject | None, summary: tuple[Line, ...] | None = None) -> None:
         """Draw this subject; `summary` takes the place of its own."""
         self.subject = subject
         plan = subject.plan if subject else "nothing"
-        self.grid.display = plan == "filters"
+        self.grid.display = self.grid.can_focus = plan == "filters"
         matrix, bars = self.query_one(MatrixView), self.query_one(BarLine)
         matrix.display, bars.display = plan == "matrix", plan == "bars"
         text = subject.text if subject and plan in ("values", "nothing") else ""
-        self.query_one("#gallery-values").display = bool(text)
+        values = self.query_one("#gallery-values")
+        values.display = values.can_focus = bool(text)
         self.query_one("#gallery-text", Static).update(Content(text))
         self.grid.show(subject.pictures if subject else None)
         matrix.show(subject.matrix if subject else None)
@@ -124,11 +131,13 @@ class Gallery(Vertical):
     def _scale_lines(self, ends: str, words: str, shown: str) -> list[Content]:
         """The colour scale, what its ends mean, what is drawn, and at the right how much is on screen."""
         ramp = ramp_content(drawing_of(self.app))
-        width = self.content_size.width
-        room = width - ramp.cell_length - 2
-        lines = [self._dim(words)] if width < WIDE else []
-        if width >= WIDE:
-            ends += "  ·  " + fit_middle(words, max(room - cell_len(ends) - cell_len(shown) - 7, 4))
+        room = self.content_size.width - ramp.cell_length - 2
+        together = f"{ends}  ·  {words}"
+        lines = []
+        if cell_len(together) + cell_len(shown) + 2 <= room:
+            ends = together
+        else:
+            lines.append(self._dim(words))
         gap = max(room - cell_len(ends) - cell_len(shown), 2)
         return [Content.assemble(ramp, "  ", (ends, "$dim"), " " * gap, (shown, "$foreground")), *lines]
 

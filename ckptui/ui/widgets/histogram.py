@@ -122,7 +122,7 @@ class OverlaidHistograms(Widget):
     OverlaidHistograms {
         height: 8;
         & > .overlaid--a { color: $mark; }
-        & > .overlaid--b { color: $warning; }
+        & > .overlaid--b { color: $secondary; }
         & > .overlaid--both { color: $dim; }
         & > .overlaid--axis { color: $dim; }
     }

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from textual import events, work
 from textual.app import ComposeResult
-from textual.containers import Container, Vertical
+from textual.containers import Container, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.reactive import reactive
 from textual.timer import Timer
-from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
@@ -41,7 +40,7 @@ TOLD_BY_GALLERY = frozenset(
 SEVERITY_STYLES = {"error": "$error", "warning": "$warning", "info": "$dim"}
 
 
-class Inspector(Widget):
+class Inspector(VerticalScroll, can_focus=True):
     """Shows one tensor; the bytes are read in a thread, and only when the cursor rests."""
 
     COMMAND_SCOPE = "inspector"
@@ -136,10 +135,11 @@ class Inspector(Widget):
             return
         self._stop()
         self._shown = self._Shown(listing, tensor, scan)
+        self.only_filters = self.only_filters and tensor.role in ("kernel", "embedding")
         self.set_class(False, "-empty")
         view = self.query_one(HistogramView)
         view.histogram, view.display = None, _has_distribution(tensor)
-        self.gallery.show(None)
+        self._blank()
         self._show_words()
         self._timer = self.set_timer(SETTLED, self._look)
 
@@ -150,12 +150,12 @@ class Inspector(Widget):
         self.set_class(True, "-empty")
         self.query_one("#inspector-title", Static).update(Content.styled("No tensor selected", "$dim"))
         self.query_one("#inspector-headline", Static).update("")
-        self.gallery.show(None)
+        self._blank()
 
     def show_filters(self) -> None:
         """Give the gallery the whole pane and the focus; again, the facts come back."""
-        self.only_filters = not self.only_filters
-        if self.only_filters:
+        self.only_filters = not (self.only_filters and self.has_focus_within)
+        if self.only_filters and self.gallery.grid.display:
             self.call_after_refresh(self.gallery.grid.focus)
 
     def action_log_counts(self) -> None:
@@ -195,6 +195,22 @@ class Inspector(Widget):
         words = self.query_one("#inspector-findings", Static)
         words.display = bool(lines)
         words.update(Content("\n").join(lines))
+
+    def _show_subject(self, subject: Subject) -> None:
+        """The picture; the keys go to it where it takes some, else to the pane as a whole."""
+        had_focus = self.has_focus
+        self.gallery.show(subject)
+        self.can_focus = subject.plan in ("matrix", "bars")
+        if had_focus and not self.can_focus:
+            self.gallery.focus_target.focus()
+
+    def _blank(self) -> None:
+        """No picture yet: the keys stay with the pane."""
+        had_focus = self.has_focus_within
+        self.can_focus = True
+        if had_focus:
+            self.focus()
+        self.gallery.show(None)
 
     # ------------------------------------------------------------------ looking at the bytes
 
@@ -262,16 +278,16 @@ class Inspector(Widget):
         if event.histogram is not None:
             self.query_one(HistogramView).histogram = event.histogram
         if event.subject is not None:
-            self.gallery.show(event.subject)
+            self._show_subject(event.subject)
         if event.error is not None:
-            self.gallery.show(Subject("nothing", text=safe(str(event.error))))
+            self._show_subject(Subject("nothing", text=safe(str(event.error))))
         self._show_words()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """An error no one expected is shown, not swallowed."""
         if event.state is WorkerState.ERROR and event.worker.node is self:
             text = f"{type(event.worker.error).__name__}: {event.worker.error}"
-            self.gallery.show(Subject("nothing", text=safe(text)))
+            self._show_subject(Subject("nothing", text=safe(text)))
 
     def on_unmount(self) -> None:
         self._stop()

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ckptui.core.layout import KernelLayout, layout_of
 from ckptui.core.model import Layer, Tensor
 from ckptui.core.text import human_count, number_text, safe
 from ckptui.ui.widgets.cells import strongest
@@ -25,7 +26,7 @@ FEW = 16
 MATRIX_SIDE = 512
 """Larger heat maps are reduced once, in the thread, so that drawing stays quick."""
 LARGEST_KERNEL = 64
-"""A rank-4 tensor with a longer spatial side is no convolution kernel."""
+"""A tensor with a longer side is no convolution kernel."""
 TEXT_VALUES = 100
 TEXT_LENGTH = 200
 
@@ -57,38 +58,37 @@ class Subject:
     """The values themselves, or why there is nothing to see; harmless to a terminal."""
 
 
-def plan_of(tensor: Tensor, layer: Layer | None) -> Plan:
-    """How a tensor is drawn, by shape, role and what the analysis took it for."""
-    shape = tensor.shape
-    if tensor.dtype in ("string", "variant", "resource") or tensor.count <= FEW:
-        return "values" if tensor.count else "nothing"
-    if len(shape) == 1:
-        return "bars"
-    if layer is not None:
-        return "filters" if layer.kernel and max(layer.kernel) > 1 else "matrix"
-    if len(shape) in (4, 5) and 1 < max(shape[:-2]) <= LARGEST_KERNEL:
-        return "filters"
-    return "matrix"
+def kernel_layout(tensor: Tensor, array: Array) -> KernelLayout | None:
+    """The layout of a tensor that holds filters with places; None for anything else.
+
+    Slots of a kernel have its shape: they are drawn like it where their rank leaves no doubt.
+    """
+    if tensor.role != "kernel" and array.ndim < 4:
+        return None
+    layout = layout_of(array, "kernel", tensor.name, tensor.layer, tensor.object_path)
+    if layout is None or not layout.kernel or not 1 < max(layout.kernel) <= LARGEST_KERNEL:
+        return None
+    return layout
 
 
 def subject_of(tensor: Tensor, array: Array, layer: Layer | None) -> Subject:
     """Make a tensor's values ready to be drawn."""
-    plan = plan_of(tensor, layer)
     summary = summary_of(layer) if layer is not None else ()
-    if plan == "nothing" or not array.size:
+    if not array.size:
         return Subject("nothing", text="no values")
-    if plan == "values":
+    if tensor.dtype in ("string", "variant", "resource") or array.size <= FEW:
         return Subject("values", summary, text=values_text(array))
     if np.iscomplexobj(array):
         array = array.real
-    if plan == "bars":
+    if array.ndim == 1:
         return Subject("bars", summary, vector=np.asarray(array).astype(np.float32))
-    if plan == "filters":
-        return Subject("filters", summary, pictures=FilterSet(array, layer))
-    return Subject("matrix", summary, matrix=matrix_of(tensor, array, layer))
+    layout = kernel_layout(tensor, array)
+    if layout is not None:
+        return Subject("filters", summary, pictures=FilterSet(layout, layer))
+    return Subject("matrix", summary, matrix=matrix_of(tensor, array))
 
 
-def matrix_of(tensor: Tensor, array: Array, layer: Layer | None) -> Matrix:
+def matrix_of(tensor: Tensor, array: Array) -> Matrix:
     """Lay a tensor out as rows and columns; leading axes of size 1 fall away, further ones run down together."""
     shape = tuple(s for s in array.shape[:-2] if s != 1) + array.shape[-2:]
     flat = np.asarray(array).reshape(-1, array.shape[-1]).astype(np.float32)

@@ -1,0 +1,238 @@
+"""The rows of a diff: which are shown, in which order, and the words and numbers of one pair. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from rich.cells import cell_len
+
+from ckptui.core.model import Artifact, Pair, PairStatus, Stats, Tensor
+from ckptui.core.text import human_count, number_text, safe, shape_text
+from ckptui.ui.fitting import fit_middle, left, right
+
+Order = Literal["change", "largest", "cosine", "name"]
+ORDERS: tuple[Order, ...] = ("change", "largest", "cosine", "name")
+ORDER_WORDS: dict[Order, str] = {
+    "change": "by relative change",
+    "largest": "by largest change",
+    "cosine": "by cosine",
+    "name": "by name",
+}
+STATUSES: tuple[PairStatus, ...] = (
+    "unreadable",
+    "shape-changed",
+    "dtype-changed",
+    "changed",
+    "only-a",
+    "only-b",
+    "identical",
+)
+"""In the order in which a diff shows them."""
+STATUS_WORDS: dict[PairStatus, str] = {
+    "unreadable": "unreadable",
+    "shape-changed": "other shape",
+    "dtype-changed": "other dtype",
+    "changed": "changed",
+    "only-a": "only in A",
+    "only-b": "only in B",
+    "identical": "identical",
+}
+STATUS_STYLES: dict[PairStatus, str] = {
+    "unreadable": "error",
+    "shape-changed": "warning",
+    "dtype-changed": "warning",
+    "changed": "",
+    "only-a": "mark",
+    "only-b": "odd",
+    "identical": "dim",
+}
+"""Names of row styles."""
+VERDICTS: dict[str, str] = {
+    "identical": "Identical weights",
+    "same-run": "The same run",
+    "fine-tuned": "B is fine-tuned from A",
+    "related": "Related",
+    "independent": "Independent trainings",
+    "different-architecture": "Different architectures",
+}
+FOLD = -1
+"""Stands in the order for the row that folds the identical pairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiffRows:
+    """Pairs in the order shown; made in a thread, handed to the table as a whole."""
+
+    pairs: Sequence[Pair]
+    order: tuple[int, ...] = ()
+    """Places in `pairs`, and `FOLD`."""
+    by: Order = "change"
+    status: PairStatus | None = None
+    """Only pairs of this status."""
+    unfolded: bool = False
+    """Identical pairs are shown one by one."""
+    counts: Mapping[PairStatus, int] | None = None
+    largest: float = 0.0
+    """The largest finite relative change, for the bars; 1 at most."""
+
+    @property
+    def present(self) -> tuple[PairStatus, ...]:
+        """Statuses that exist."""
+        return tuple(s for s in STATUSES if self.counts is not None and self.counts.get(s))
+
+
+def pair_name(pair: Pair) -> str:
+    """The name of the candidate's tensor, or of the lone one."""
+    return pair.b if pair.b is not None else pair.a or ""
+
+
+def arrange(rows: DiffRows) -> DiffRows:
+    """Sort and filter: what can't be compared first, then by the order asked for, identical ones last."""
+    pairs = rows.pairs
+    ranks = np.array([STATUSES.index(pair.status) for pair in pairs], dtype=np.int8)
+    counts = {status: int((ranks == i).sum()) for i, status in enumerate(STATUSES)}
+    changes = np.array([_number(pair.relative_l2) for pair in pairs])
+    finite = changes[np.isfinite(changes)]
+    order = [int(i) for i in _sorted(pairs, ranks, changes, rows.by)]
+    if rows.status is not None:
+        order = [i for i in order if pairs[i].status == rows.status]
+    elif not rows.unfolded and counts["identical"]:
+        order = [*(i for i in order if pairs[i].status != "identical"), FOLD]
+    elif counts["identical"]:
+        first = next(place for place, i in enumerate(order) if pairs[i].status == "identical")
+        order.insert(first, FOLD)
+    largest = min(float(finite.max(initial=0.0)), 1.0)
+    return replace(rows, order=tuple(order), counts=counts, largest=largest)
+
+
+def _number(value: float | None) -> float:
+    """NaN is as far off as can be; no number at all is no change."""
+    if value is None:
+        return 0.0
+    return float("inf") if value != value else value
+
+
+def _sorted(pairs: Sequence[Pair], ranks: Any, changes: Any, by: Order) -> Sequence[int]:
+    identical = ranks == STATUSES.index("identical")
+    if by == "name":
+        names = [pair_name(pair) for pair in pairs]
+        return sorted(range(len(pairs)), key=lambda i: (bool(identical[i]), names[i]))
+    if by == "largest":
+        keys = -np.array([_number(pair.max_abs) for pair in pairs])
+    elif by == "cosine":
+        keys = np.array([2.0 if pair.cosine is None else pair.cosine for pair in pairs])
+    else:
+        keys = -changes
+    found: list[int] = np.lexsort((keys, ranks)).tolist()
+    return found
+
+
+def share(change: float | None, largest: float) -> float:
+    """How long the bar of a relative change is: the square root, so that small changes stay visible."""
+    if change is None or largest <= 0:
+        return 0.0
+    if change != change:
+        return 1.0
+    return float(min(change / largest, 1.0) ** 0.5)
+
+
+def change_text(value: float | None) -> str:
+    """A relative change in few columns: per cent where it is large enough to read so."""
+    if value is None:
+        return "–"
+    if value != value or value in (float("inf"),):
+        return number_text(value)
+    if value == 0:
+        return "0"
+    if 0.0001 <= value < 10:
+        return f"{value:.2%}"
+    return number_text(value, 2)
+
+
+# ------------------------------------------------------------------ the two saves in words
+
+
+def save_words(artifact: Artifact) -> str:
+    """`ckpt-2  step 2000`."""
+    step = f"  step {human_count(artifact.step)}" if artifact.step is not None else ""
+    return f"{safe(artifact.label)}{step}"
+
+
+def relation_words(relation: Mapping[str, Any]) -> tuple[str, str]:
+    """What the two saves are to each other with how sure that is, and why."""
+    verdict = str(relation.get("verdict", ""))
+    certainty = str(relation.get("certainty", ""))
+    words = VERDICTS.get(verdict, safe(verdict))
+    sure = "" if certainty in ("", "confirmed") else f" ({safe(certainty)})"
+    evidence = relation.get("evidence")
+    reason = str(evidence.get("reason", "")) if isinstance(evidence, Mapping) else ""
+    return f"{words}{sure}" if words else "", safe(reason)
+
+
+def summary_pieces(counts: Mapping[PairStatus, int]) -> list[tuple[str, str]]:
+    """`14 changed`, `2 only in A`, ...: words and row styles."""
+    return [
+        (f"{human_count(counts[s])} {STATUS_WORDS[s]}", STATUS_STYLES[s]) for s in STATUSES if counts.get(s)
+    ]
+
+
+# ------------------------------------------------------------------ one pair in numbers
+
+
+def pair_title(pair: Pair) -> str:
+    """Both names where they differ."""
+    if pair.a is not None and pair.b is not None and pair.a != pair.b:
+        return f"{safe(pair.a)} → {safe(pair.b)}"
+    return safe(pair_name(pair))
+
+
+def pair_subtitle(pair: Pair, a: Tensor | None, b: Tensor | None) -> str:
+    """Shapes, types, and how the two were matched."""
+    kinds = [f"{shape_text(t.shape)} {safe(t.dtype)}" for t in (a, b) if t is not None]
+    both = kinds[0] if len(set(kinds)) == 1 else " → ".join(kinds)
+    matched = f" · matched by {pair.matched_by.replace('-', ' ')}" if pair.matched_by else ""
+    return f"{both}{matched}"
+
+
+def number_lines(a: Stats | None, b: Stats | None, width: int) -> list[str]:
+    """The numbers of both tensors side by side, under A and B."""
+    column = min(max((width - 10) // 2, 8), 14)
+    lines = [" " * 10 + right("A", column) + right("B", column)]
+    for name in ("mean", "std", "min", "max", "zeros", "nan"):
+        values = [getattr(stats, name) if stats is not None else None for stats in (a, b)]
+        if name in ("nan", "zeros") and not any(values):
+            continue
+        label = "NaN" if name == "nan" else name
+        lines.append(left(label, 10) + "".join(right(number_text(v), column) for v in values))
+    return lines
+
+
+def side_by_side(first: Sequence[str], second: Sequence[str], width: int) -> list[str]:
+    """Two blocks of lines beside each other where they fit, else one under the other with a blank line between."""
+    widest = max((cell_len(line) for line in first), default=0)
+    if widest + 4 + max((cell_len(line) for line in second), default=0) > width:
+        return [*first, "", *second] if first and second else [*first, *second]
+    rows = max(len(first), len(second))
+    padded = [*first, *[""] * (rows - len(first))], [*second, *[""] * (rows - len(second))]
+    return [f"{left(a, widest + 4)}{b}" for a, b in zip(*padded, strict=True)]
+
+
+def distance_lines(pair: Pair, width: int) -> list[str]:
+    """How far the two are apart."""
+    lines = []
+    if pair.relative_l2 is not None:
+        cosine = f"   cosine {number_text(pair.cosine, 6)}" if pair.cosine is not None else ""
+        lines.append(f"{left('apart', 10)}{change_text(pair.relative_l2)}{cosine}")
+    if pair.max_abs is not None:
+        lines.append(
+            f"{left('max |Δ|', 10)}{number_text(pair.max_abs)}   mean |Δ| {number_text(pair.mean_abs)}"
+        )
+    if pair.changed is not None and pair.count:
+        share_of = f" ({pair.changed / pair.count:.1%})"
+        lines.append(
+            f"{left('changed', 10)}{human_count(pair.changed)} of {human_count(pair.count)}{share_of}"
+        )
+    return [fit_middle(line, width) for line in lines]

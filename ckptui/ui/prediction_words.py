@@ -1,0 +1,175 @@
+"""The rows of a prediction in words: names of runs, what a difference means, and in which colour. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from textual.content import Content
+
+from ckptui.core.model import Run
+from ckptui.core.text import number_text, safe
+from ckptui.ui.fitting import left, right
+from ckptui.ui.widgets.cells import Drawing, bar
+
+ORIGINAL = "original"
+RUN_NAMES: dict[str, str] = {
+    ORIGINAL: "original",
+    "flip-left-right": "flip ↔",
+    "flip-up-down": "flip ↕",
+    "rotate-180": "turned 180°",
+    "repeat": "repeat",
+    "in-batch": "in a batch",
+    "reload": "reload",
+    "fresh-process": "fresh process",
+    "training-mode": "training mode",
+    "against": "against",
+    "other-tensorflow": "other TensorFlow",
+}
+ASCII_NAMES: dict[str, str] = {
+    "flip-left-right": "flip l-r",
+    "flip-up-down": "flip u-d",
+    "rotate-180": "turned 180",
+}
+STEADY = frozenset({"repeat", "in-batch", "reload", "fresh-process"})
+"""Runs in which the same image goes through the same weights: another answer is a fault."""
+SAME_ANSWER = 1e-6
+"""Of the output's scale: less is the same answer computed in another order."""
+LEAST_BAR, MOST_BAR = 3, 14
+SCORE_WIDTH = 6
+SHORT_NAMES: dict[str, str] = {
+    "fresh-process": "new process",
+    "training-mode": "training",
+    "other-tensorflow": "other TF",
+}
+"""Where the column has to be narrow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a run's difference to the original means."""
+
+    words: str
+    style: str
+    """Theme variable. An alarm only where the answer must not change; under a flip a change is a fact."""
+
+
+def judged(run: Run, scale: float) -> Judged:
+    """A run in words; `scale` is the largest magnitude of the original output."""
+    if run.error:
+        return Judged(safe(run.error), "$error")
+    if run.max_abs_diff is None:
+        return Judged("", "$dim")
+    if run.identical:
+        return Judged("bit-identical", "$success")
+    apart = number_text(run.max_abs_diff, 2).replace(".0e", "e")
+    within = run.max_abs_diff <= SAME_ANSWER * scale
+    if run.top1_changed:
+        return Judged(f"Δ {apart} another answer", "$error" if run.name in STEADY else "$accent")
+    if run.name == "repeat":
+        return Judged(f"Δ {apart} not the same twice", "$error")
+    if within:
+        return Judged(f"same to {apart}", "$success")
+    if run.name in STEADY:
+        return Judged(f"Δ {apart} differs", "$error")
+    return Judged(f"Δ {apart}", "$dim")
+
+
+def scale_of(runs: Sequence[Run]) -> float:
+    """The largest finite magnitude of the original output; 1 before there is one."""
+    for run in runs:
+        if run.name == ORIGINAL:
+            finite = [abs(v) for v in run.output if v == v and abs(v) != float("inf")]
+            return max(finite, default=0.0) or 1.0
+    return 1.0
+
+
+def run_name(name: str, drawing: Drawing, *, short: bool = False) -> str:
+    """A run's name in the first column."""
+    if drawing is Drawing.ASCII and name in ASCII_NAMES:
+        return ASCII_NAMES[name]
+    if short and name in SHORT_NAMES:
+        return SHORT_NAMES[name]
+    return RUN_NAMES.get(name) or safe(name)
+
+
+def score_text(score: float) -> str:
+    """Two decimals for probabilities, few digits for anything else."""
+    return f"{score:.2f}" if 0 <= score <= 1 else number_text(score, 3)
+
+
+def share_of(score: float, runs: Sequence[Run]) -> float:
+    """How long a score's bar is: probabilities as they are, other scores against the largest of all rows."""
+    scores = [entry[2] for run in runs for entry in run.top[:1]]
+    if all(0 <= s <= 1 for s in scores):
+        return score
+    most = max((abs(s) for s in scores if s == s), default=0.0)
+    return abs(score) / most if most > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Widths of the columns of the runs."""
+
+    short: bool
+    """Names in their short form."""
+    name: int
+    label: int
+    bar: int
+
+
+def _columns(runs: Sequence[Run], scale: float, width: int, drawing: Drawing) -> _Columns:
+    """What the words need first, then the label; the bar gets what is left, or nothing."""
+    label = min(max((cell_len(safe(r.top[0][1])) for r in runs if r.top), default=1), 14)
+    words = max((len(judged(run, scale).words) for run in runs if not run.error), default=0)
+    for short in (False, True):
+        name = max((cell_len(run_name(r.name, drawing, short=short)) for r in runs), default=8) + 1
+        left_over = width - name - label - SCORE_WIDTH - words - 2
+        if left_over > LEAST_BAR:
+            return _Columns(short, name, label, min(left_over - 1, MOST_BAR))
+    return _Columns(True, name, max(min(label, label + left_over), min(label, 3)), 0)
+
+
+def run_lines(runs: Sequence[Run], width: int, drawing: Drawing) -> list[Content]:
+    """One line a run: name, best label, bar, score, and what the difference means."""
+    scale = scale_of(runs)
+    columns = _columns(runs, scale, width, drawing)
+    return [_run_line(run, runs, scale, columns, drawing) for run in runs]
+
+
+def _run_line(run: Run, runs: Sequence[Run], scale: float, columns: _Columns, drawing: Drawing) -> Content:
+    verdict = judged(run, scale)
+    style = "$mark" if run.name == ORIGINAL else verdict.style
+    name = (left(run_name(run.name, drawing, short=columns.short), columns.name), "$foreground")
+    if run.error or not run.top:
+        return Content.assemble(name, (verdict.words or "no answer", verdict.style))
+    _, label, score = run.top[0]
+    drawn = f" {bar(share_of(score, runs), columns.bar, drawing)}" if columns.bar else ""
+    return Content.assemble(
+        name,
+        (right(safe(label), columns.label), f"{style} bold"),
+        (drawn, style),
+        (right(score_text(score), SCORE_WIDTH), "$foreground"),
+        "  ",
+        (verdict.words, verdict.style),
+    )
+
+
+def top_lines(original: Run, width: int, drawing: Drawing) -> list[Content]:
+    """The best answers to the original image with their bars."""
+    label_width = min(max((len(safe(label)) for _, label, _ in original.top), default=1), 24)
+    bar_width = min(max(width - label_width - 8, LEAST_BAR), 30)
+    lines = []
+    for place, (_, label, score) in enumerate(original.top):
+        style = "$mark" if place == 0 else "$dim"
+        lines.append(
+            Content.assemble(
+                (right(safe(label), label_width), f"{style} bold" if place == 0 else style),
+                " ",
+                (bar(share_of(score, [original]), bar_width, drawing), style),
+                " ",
+                (right(score_text(score), 5), "$foreground" if place == 0 else "$dim"),
+            )
+        )
+    return lines

@@ -1,0 +1,120 @@
+"""The table of a diff: pairs by how far they are apart, identical ones under one row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ckptui.core.model import Pair
+from ckptui.core.text import human_count, number_text, safe
+from ckptui.ui.diff_rows import FOLD, STATUS_STYLES, STATUS_WORDS, DiffRows, change_text, pair_name, share
+from ckptui.ui.fitting import fit_middle, left, right
+from ckptui.ui.widgets.cells import bar, drawing_of
+from ckptui.ui.widgets.row_list import Piece, RowList
+
+LEAST_NAME, STATUS, BAR, CHANGE, COSINE, LARGEST = 20, 11, 10, 8, 9, 9
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Widths of the columns that fit; 0 for those left out."""
+
+    name: int
+    status: int
+    bar: int
+    change: int
+    cosine: int
+    largest: int
+
+
+def columns_for(width: int) -> Columns:
+    """Drop whole columns until the name has room: cosine, then the largest change, then the bar."""
+    wanted = {"status": STATUS, "change": CHANGE, "bar": BAR, "largest": LARGEST, "cosine": COSINE}
+    chosen: dict[str, int] = {}
+    room = width - 1
+    for name, size in wanted.items():
+        if room - size - 2 >= LEAST_NAME:
+            room -= size + 2
+            chosen[name] = size
+    sizes = {name: chosen.get(name, 0) for name in wanted}
+    return Columns(name=max(room, 1), **sizes)
+
+
+class DiffTable(RowList):
+    """Draws the rows on screen; 100,000 cost no more than a few."""
+
+    HEAD_LINES = 1
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.rows = DiffRows(())
+
+    @property
+    def pair(self) -> Pair | None:
+        """The pair under the cursor; None on the fold and without rows."""
+        place = self.rows.order[self.cursor] if self.cursor < len(self.rows.order) else FOLD
+        return None if place == FOLD else self.rows.pairs[place]
+
+    def show(self, rows: DiffRows) -> None:
+        """Show these rows; the cursor stays with its pair once the user has moved it."""
+        before = self.pair
+        self.rows = rows
+        cursor = 0
+        if self.moved_by_user and before is not None:
+            places = (n for n, i in enumerate(rows.order) if i != FOLD and rows.pairs[i] is before)
+            cursor = next(places, min(self.cursor, max(len(rows.order) - 1, 0)))
+        self.rows_changed(cursor)
+
+    def row_count(self) -> int:
+        return len(self.rows.order)
+
+    def head_pieces(self, line: int, width: int) -> Sequence[Piece]:
+        columns = columns_for(width)
+        words = " " + left("name", columns.name)
+        for text, size in (("", columns.bar), ("change", columns.change), ("largest", columns.largest)):
+            words += "  " + right(text, size) if size else ""
+        words += "  " + right("cosine", columns.cosine) if columns.cosine else ""
+        words += "  " + left("status", columns.status) if columns.status else ""
+        return [(words, "head")]
+
+    def row_pieces(self, index: int, width: int) -> Sequence[Piece]:
+        place = self.rows.order[index]
+        if place == FOLD:
+            return self._fold_pieces(index)
+        pair = self.rows.pairs[place]
+        columns = columns_for(width)
+        style = STATUS_STYLES[pair.status]
+        name_style = "dim" if pair.status == "identical" else "strong" if index == self.cursor else ""
+        pieces: list[Piece] = [self.cursor_cell(index)]
+        pieces.append((left(safe(pair_name(pair)), columns.name), name_style))
+        if pair.relative_l2 is None and pair.status != "identical":
+            room = sum(
+                size + 2 for size in (columns.bar, columns.change, columns.largest, columns.cosine) if size
+            )
+            pieces.append(
+                ("  " + left(fit_middle(safe(pair.detail), max(room - 2, 0)), max(room - 2, 0)), "dim")
+            )
+        else:
+            pieces += self._number_pieces(pair, columns)
+        if columns.status:
+            pieces.append(("  " + left(STATUS_WORDS[pair.status], columns.status), style or "dim"))
+        return pieces
+
+    def _number_pieces(self, pair: Pair, columns: Columns) -> list[Piece]:
+        pieces: list[Piece] = []
+        if columns.bar:
+            length = share(pair.relative_l2, self.rows.largest)
+            pieces.append(("  " + bar(length, columns.bar, drawing_of(self.app)), "accent"))
+        if columns.change:
+            style = "dim" if pair.status == "identical" else ""
+            pieces.append(("  " + right(change_text(pair.relative_l2), columns.change), style))
+        if columns.largest:
+            pieces.append(("  " + right(number_text(pair.max_abs, 3), columns.largest), "dim"))
+        if columns.cosine:
+            pieces.append(("  " + right(number_text(pair.cosine, 5), columns.cosine), "dim"))
+        return pieces
+
+    def _fold_pieces(self, index: int) -> Sequence[Piece]:
+        count = (self.rows.counts or {}).get("identical", 0)
+        sign = "▾" if self.rows.unfolded else "▸"
+        return [self.cursor_cell(index), (f"{sign} {human_count(count)} identical", "dim")]
