@@ -45,6 +45,10 @@ IN_PROCESS: frozenset[str] = frozenset({"tf-checkpoint", "tf-checkpoint-v1"})
 """Kinds whose listing is bounded pure Python, read without a child."""
 
 
+STRING_LIMIT = 1 << 30
+"""Bytes of the largest string tensor that is taken out whole."""
+
+
 class Session:
     """Everything one run of ckptui knows and has running."""
 
@@ -218,6 +222,19 @@ class Session:
 
         self.tensor(listing, name)
         return array(self.pool, listing.artifact.path, listing.artifact.kind, name, limit)
+
+    def raw(self, listing: Listing, name: str) -> Iterator[bytes | bytearray | memoryview]:
+        """The element bytes of one tensor in C order and native byte order, in pieces; memory stays flat."""
+        from ckptui.engine.requests import raw
+
+        yield from raw(self.pool, listing.artifact.path, listing.artifact.kind, name)
+
+    def strings(self, listing: Listing, name: str) -> tuple[bytes, bytes]:
+        """All bytes of a string tensor, and the int64 offset of each string and of the end."""
+        from ckptui.engine.requests import strings
+
+        both = strings(self.pool, listing.artifact.path, listing.artifact.kind, name, STRING_LIMIT)
+        return bytes(both[0]), bytes(both[1])
 
     def histogram(self, listing: Listing, name: str, bins: int = 64) -> Histogram:
         """Counts of the finite values of one tensor in equal bins."""
