@@ -49,17 +49,14 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
 def families_of(shape: Sequence[int], role: str, config: Mapping[str, Any] | None) -> tuple[list[Family], bool]:
     """The initializers to try for a tensor, and whether the config names the one it had.
 
-    Without a config, or with one Keras does not ship, all that Keras draws by default is to be tried.
+    A Keras config is {"class_name", "config"}, Keras 1 to 3. Without one, or with one Keras does not ship, all
+    that Keras draws by default is to be tried.
     """
     told = from_config(shape, config)
-    if told is not None:
-        return [told], True
-    guesses = [scaled(shape, name, *_SCALING[name]) for name in _SCALING]
+    if told:
+        return told, True
+    guesses = [family for name, recipe in _SCALING.items() for family in _scaled(shape, name, recipe, {})]
     uniforms = [Family("random_uniform", "uniform", -limit, limit) for limit in (0.05, 0.1, 1.0)]
-    if len(shape) == 3:
-        guesses += [
-            Family("glorot_uniform", "uniform", -limit, limit) for limit in _projection_limits(tuple(shape))
-        ]
     others = [
         Family("random_normal", "normal", 0.0, 0.05),
         Family("truncated_normal", "truncated", 0.0, 0.05),
@@ -69,86 +66,89 @@ def families_of(shape: Sequence[int], role: str, config: Mapping[str, Any] | Non
     return ([*uniforms, *guesses] if role == "embedding" else [*guesses, *uniforms]) + others, False
 
 
-def from_config(shape: Sequence[int], config: Mapping[str, Any] | None) -> Family | None:
-    """The family a Keras config {"class_name", "config"} names, Keras 1 to 3; None where it does not tell."""
+def from_config(shape: Sequence[int], config: Mapping[str, Any] | None) -> list[Family]:
+    """The family a config names; several where fans can be counted in several ways, none where it is unknown."""
     if not isinstance(config, Mapping):
-        return None
+        return []
     options = config.get("config")
     options = options if isinstance(options, Mapping) else {}
     name = _snake(config.get("class_name"))
     if name in _SCALING:
-        return scaled(shape, name, *_SCALING[name], options=options)
+        return _scaled(shape, name, _SCALING[name], options)
     if name == "variance_scaling":
         return _variance_scaling(shape, options)
+    family = _plain(shape, name, options)
+    return [family] if family is not None else []
+
+
+def _plain(shape: Sequence[int], name: str, options: Mapping[str, Any]) -> Family | None:
+    """Initializers whose numbers do not depend on the shape."""
     if name == "random_uniform":
-        return _uniform(options)
+        low, high = _number(options.get("minval"), -0.05), _number(options.get("maxval"), 0.05)
+        return Family(name, "uniform", low, high) if high > low else None
     if name in ("random_normal", "truncated_normal"):
-        std = _number(options.get("stddev"), 0.05)
-        mean = _number(options.get("mean"), 0.0)
-        law: Law = "normal" if name == "random_normal" else "truncated"
-        return Family(name, law, mean, std) if std > 0 else None
+        mean, std = _number(options.get("mean"), 0.0), _number(options.get("stddev"), 0.05)
+        return Family(name, "normal" if name == "random_normal" else "truncated", mean, std) if std > 0 else None
     if name in ("zeros", "ones"):
         return Family(name, "constant", float(name == "ones"))
     if name == "constant":
         return Family(name, "constant", _number(options.get("value"), 0.0))
-    if name in ("identity", "orthogonal"):
-        return Family(name, "identity" if name == "identity" else "orthogonal", _number(options.get("gain"), 1.0))
+    if name == "identity":
+        return Family(name, "identity", _number(options.get("gain"), 1.0))
+    if name == "orthogonal":
+        one_vector = min(math.prod(shape[:-1]), shape[-1]) == 1 if shape else True
+        return Family(name, "normal", 0.0, 1.0) if one_vector else Family(name, "orthogonal", 1.0)
     return None
 
 
-def scaled(
-    shape: Sequence[int],
-    match: str | None,
-    scale: float,
-    mode: str,
-    distribution: str,
-    options: Mapping[str, Any] | None = None,
-) -> Family:
-    """Keras' VarianceScaling for a shape; `options` may name the axes the fans are counted over."""
-    fan_in, fan_out = _fans_over(shape, options or {})
-    fan = {"fan_in": fan_in, "fan_out": fan_out}.get(mode, (fan_in + fan_out) / 2.0)
-    variance = scale / max(1.0, fan)
-    if distribution == "uniform":
-        limit = math.sqrt(3.0 * variance)
-        return Family(match, "uniform", -limit, limit)
-    if distribution == "untruncated_normal":
-        return Family(match, "normal", 0.0, math.sqrt(variance))
-    return Family(match, "truncated", 0.0, math.sqrt(variance) / TRUNCATED_STD)
-
-
-def _variance_scaling(shape: Sequence[int], options: Mapping[str, Any]) -> Family | None:
+def _variance_scaling(shape: Sequence[int], options: Mapping[str, Any]) -> list[Family]:
     scale = _number(options.get("scale"), 1.0)
     mode, distribution = options.get("mode", "fan_in"), options.get("distribution", "truncated_normal")
     if not (scale > 0 and isinstance(mode, str) and isinstance(distribution, str)):
-        return None
-    distribution = "truncated_normal" if distribution == "normal" else distribution
-    names = {recipe: name for name, recipe in _SCALING.items()}
-    match = names.get((scale, mode, distribution), "variance_scaling")
-    return scaled(shape, match, scale, mode, distribution, options)
+        return []
+    recipe = (scale, mode, "truncated_normal" if distribution == "normal" else distribution)
+    names = {known: name for name, known in _SCALING.items()}
+    return _scaled(shape, names.get(recipe, "variance_scaling"), recipe, options)
 
 
-def _uniform(options: Mapping[str, Any]) -> Family | None:
-    low, high = _number(options.get("minval"), -0.05), _number(options.get("maxval"), 0.05)
-    return Family("random_uniform", "uniform", low, high) if high > low else None
+def _scaled(
+    shape: Sequence[int], match: str, recipe: tuple[float, str, str], options: Mapping[str, Any]
+) -> list[Family]:
+    """Keras' VarianceScaling for a shape, one family for each way to count its fans."""
+    scale, mode, distribution = recipe
+    families = []
+    for fan_in, fan_out in _fan_pairs(shape, options):
+        fan = {"fan_in": fan_in, "fan_out": fan_out}.get(mode, (fan_in + fan_out) / 2.0)
+        variance = scale / max(1.0, fan)
+        if distribution == "uniform":
+            limit = math.sqrt(3.0 * variance)
+            families.append(Family(match, "uniform", -limit, limit))
+        elif distribution == "untruncated_normal":
+            families.append(Family(match, "normal", 0.0, math.sqrt(variance)))
+        else:
+            families.append(Family(match, "truncated", 0.0, math.sqrt(variance) / TRUNCATED_STD))
+    return families
 
 
-def _fans_over(shape: Sequence[int], options: Mapping[str, Any]) -> tuple[int, int]:
+def _fan_pairs(shape: Sequence[int], options: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """(fan in, fan out): over the axes the config names, else by shape.
+
+    The projections of attention have three axes, and newer Keras counts their fans over the real inputs and
+    outputs without saying so in the attention layer's config: both ways are tried.
+    """
     axes = [options.get("input_axes"), options.get("output_axes")]
-    if not all(isinstance(a, (list, tuple)) and all(_is_axis(i, len(shape)) for i in a) for a in axes):
-        return fans(shape)
-    fan_in, fan_out = (math.prod(shape[i] for i in a) for a in axes if a is not None)
-    return fan_in, fan_out
+    if all(isinstance(a, (list, tuple)) and all(_is_axis(i, len(shape)) for i in a) for a in axes):
+        fan_in, fan_out = (math.prod(shape[i] for i in a) for a in axes if a is not None)
+        return [(fan_in, fan_out)]
+    pairs = [fans(shape)]
+    if len(shape) == 3:
+        first, middle, last = shape
+        pairs += [(first, middle * last), (first * middle, last)]
+    return list(dict.fromkeys(pairs))
 
 
 def _is_axis(value: Any, rank: int) -> bool:
     return isinstance(value, int) and -rank <= value < rank
-
-
-def _projection_limits(shape: tuple[int, ...]) -> list[float]:
-    """Limits of the projections of attention, whose fans newer Keras counts over their real axes."""
-    first, middle, last = shape
-    sums = (first + middle * last, first * middle + last)
-    return [math.sqrt(6.0 / max(1, total)) for total in sums]
 
 
 def _number(value: Any, default: float) -> float:

@@ -110,12 +110,15 @@ def verdict(
     if found is not None:
         return found
     if members is None or grid is None:
-        return Verdict("trained", None, "likely", test="pairs") if _testable(sample) else Verdict("undecided")
+        return Verdict("trained", None, "likely") if _testable(sample, families) else Verdict("undecided")
     return _finer(array, sample, grid, family) or _scattered(members, family, len(grids), known)
 
 
-def _testable(sample: NDArray[Any]) -> bool:
-    return bool(np.count_nonzero(sample) >= FEWEST_VALUES and sample.dtype == np.float32)
+def _testable(sample: NDArray[Any], families: list[Family]) -> bool:
+    """Whether the tests for normals or orthogonal matrices would have seen an untouched tensor."""
+    if np.count_nonzero(sample) < FEWEST_VALUES or sample.dtype != np.float32:
+        return False
+    return any(f.law in ("normal", "truncated", "orthogonal") for f in families)
 
 
 def _scattered(members: Members, family: Family, tried: int, known: bool) -> Verdict:
@@ -125,8 +128,7 @@ def _scattered(members: Members, family: Family, tried: int, known: bool) -> Ver
     if members.distinct < FEWEST_VALUES:
         return plain
     if members.lift > SCATTERED and p_value < BEYOND_CHANCE:
-        word: Word = "partly" if members.lift < 0.4 else "undecided"
-        return replace(plain, verdict=word, match=family.match, certainty="likely", filters=members.filters)
+        return replace(plain, verdict="partly", match=family.match, certainty="likely", filters=members.filters)
     return replace(plain, verdict="trained", certainty="confirmed" if known else "likely", filters=members.filters)
 
 
@@ -246,7 +248,8 @@ def _structured(array: NDArray[Any], families: list[Family]) -> Verdict | None:
         diagonal = np.diagonal(matrix)
         if np.count_nonzero(matrix) == least and bool((diagonal == diagonal[0]).all()):
             return Verdict("at-initializer", "identity", "likely", test="value")
-    if "orthogonal" in laws and least >= 4 and array.dtype in (np.float32, np.float64) and _orthogonal(matrix):
+    plain = array.dtype in (np.float32, np.float64) and least > 1 and array.size >= FEWEST_VALUES
+    if "orthogonal" in laws and plain and _orthogonal(matrix):
         return Verdict("at-initializer", "orthogonal", "likely", test="orthogonal")
     return None
 
