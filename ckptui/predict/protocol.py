@@ -35,6 +35,8 @@ def refusal(doc: dict[str, Any]) -> CkptuiError | None:
         return WorkerFailed(detail, hint, title="TensorFlow is missing")
     if kind == "image":
         return UsageError(detail, hint, title="No image")
+    if kind == "usage":
+        return UsageError(detail, hint)
     if kind == "input":
         return UsageError(detail, hint, title="The model can't take this image")
     return WorkerFailed(detail, hint)

@@ -285,7 +285,7 @@ def test_a_batch_of_the_wrong_shape_is_refused_in_words(worker: Worker) -> None:
 
 
 def test_an_unknown_signature_or_output_is_told_with_those_there_are(worker: Worker) -> None:
-    with pytest.raises(ModelDoesNotLoad, match="no signature is called train"):
+    with pytest.raises(UsageError, match=r"called train\. There are: serve, serving_default"):
         loaded(worker, SAMPLES / "digits_saved_model", "saved-model", signature="train")
     with pytest.raises(UsageError, match="no output is called logits"):
         loaded(worker, SAMPLES / "digits_saved_model", "saved-model", output="logits").call(batch())

@@ -13,6 +13,7 @@ import pytest
 
 from ckptui.errors import WorkerFailed
 from ckptui.predict.client import WORKER, Worker
+from ckptui.predict.worker.errors import brief
 
 FILES = sorted(WORKER.glob("*.py"))
 ALLOWED = set(sys.stdlib_module_names) | {"numpy", "tensorflow", "tf_keras", "ml_dtypes", "__future__"}
@@ -48,6 +49,29 @@ def test_tensorflow_is_imported_only_inside_functions(path: Path) -> None:
             assert "tensorflow" not in text
             assert "keras" not in text.replace("keras_model", "")
             assert "numpy" not in text
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        (
+            "Graph execution error:\n\nDetected at node save/RestoreV2 defined at (most recent call last):\n"
+            '  File "/home/me/x.py", line 4, in <module>\n    load(x)\n\n'
+            "Unsuccessful TensorSliceReader constructor\n\t [[{{node save/RestoreV2_1}}]] [Op:__inference_50]",
+            "OSError: Unsuccessful TensorSliceReader constructor",
+        ),
+        (
+            "{{function_node __wrapped__RestoreV2_device_/job:x}} Key a/b not found in checkpoint [Op:Re]\n"
+            " You may be trying to load on a different device from the computational device. Consider setting it.",
+            "OSError: Key a/b not found in checkpoint",
+        ),
+        ("    ", "OSError"),
+        ("    only indented", "OSError: only indented"),
+        ("x" * 1000, "OSError: " + "x" * 291),
+    ],
+)
+def test_what_a_loader_said_becomes_one_short_line(said: str, left: str) -> None:
+    assert brief(OSError(said)) == left
 
 
 def fake_tensorflow(folder: Path, source: str) -> Worker:

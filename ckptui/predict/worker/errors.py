@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
+STACK = re.compile(r"^(Graph execution error:|Detected at node .*|\s+File \".*|\s{4,}\S.*)$", re.MULTILINE)
+"""Lines by which TensorFlow tells where in our own code a graph was called."""
+MARKS = re.compile(r"\{\{function_node [^}]*\}\}|\[\[\{\{node [^}]*\}\}\]\]|\[Op:[^\]]*\]")
+DEVICE = re.compile(r"You may be trying to load on a different device .*", re.DOTALL)
+"""Advice TensorFlow gives for every file that is not there."""
+
 
 class Refused(Exception):
-    """A request that can't be carried out. `kind`: load | input | missing | request."""
+    """A request that can't be carried out. `kind`: load | usage | input | image | missing | request."""
 
     def __init__(self, kind: str, detail: str, hint: str = "", said: list[str] | None = None) -> None:
         super().__init__(detail)
@@ -15,6 +23,8 @@ class Refused(Exception):
 
 
 def brief(error: BaseException, limit: int = 300) -> str:
-    """One line of an exception: its type and the first lines of what it says."""
-    text = " ".join(str(error).split())
-    return (type(error).__name__ + ": " + text)[:limit] if text else type(error).__name__
+    """One line of an exception: its type and what it says, without stack and graph marks."""
+    text = str(error)
+    short = " ".join(DEVICE.sub("", MARKS.sub("", STACK.sub("", text))).split()) or " ".join(text.split())
+    name = type(error).__name__
+    return (name + ": " + short)[:limit].rstrip(" .") if short else name

@@ -44,6 +44,8 @@ def first(attempts: Any) -> Model:
         try:
             model = attempt()
         except Refused as error:
+            if error.kind == "usage":
+                raise
             said.append(name + ": " + error.detail)
             hint = hint or error.hint
         except Exception as error:  # loaders raise anything at all; each is one line of the answer

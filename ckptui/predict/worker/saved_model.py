@@ -18,14 +18,15 @@ def choose(signatures: list[str], wanted: str | None) -> str:
     if wanted is not None:
         if wanted in usable:
             return wanted
-        raise Refused("load", "no signature is called " + wanted, "There are: " + (", ".join(usable) or "none"))
+        there = ", ".join(usable) or "none"
+        raise Refused("usage", "no signature is called " + wanted, "There are: " + there)
     if DEFAULT in usable:
         return DEFAULT
     if len(usable) == 1:
         return usable[0]
     if not usable:
         raise Refused("load", "it has no signature to call")
-    raise Refused("load", "it has several signatures: " + ", ".join(usable), "Name one with --signature")
+    raise Refused("usage", "it has several signatures: " + ", ".join(usable), "Name one with --signature")
 
 
 class SignatureModel:
