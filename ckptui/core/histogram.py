@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -44,22 +45,35 @@ class HistogramAccumulator:
         return Histogram(self._low, self._high, counts, self._outside)
 
 
-def histogram(array: Array, bins: int = 64) -> Histogram:
-    """Counts of the finite values of `array` in `bins` equal bins from its minimum to its maximum.
+def extremes(chunks: Iterable[Array]) -> tuple[float, float] | None:
+    """The smallest and largest finite value of a stream of 1-D arrays; None where there is none."""
+    low, high = math.inf, -math.inf
+    for chunk in chunks:
+        if chunk.dtype.kind in "cOSU":
+            continue
+        for start in range(0, chunk.size, BLOCK):
+            block = chunk[start : start + BLOCK].astype(np.float64)
+            finite = block[np.isfinite(block)]
+            if finite.size:
+                low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return None if low > high else (low, high)
+
+
+def histogram_of(chunks: Iterable[Array], span: tuple[float, float] | None, bins: int) -> Histogram:
+    """The histogram of a stream of 1-D arrays between its extremes.
 
     Without bins where there is nothing to count: strings, complex numbers, no finite value.
     """
-    flat = array.reshape(-1)
-    if flat.dtype.kind in "cOSU":
-        return Histogram(0.0, 0.0, ())
-    low, high = math.inf, -math.inf
-    for start in range(0, flat.size, BLOCK):
-        block = flat[start : start + BLOCK].astype(np.float64)
-        finite = block[np.isfinite(block)]
-        if finite.size:
-            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
-    if low > high:
-        return Histogram(0.0, 0.0, (), int(flat.size))
-    accumulator = HistogramAccumulator(low, high, bins)
-    accumulator.add(flat)
+    if span is None:
+        outside = sum(chunk.size for chunk in chunks if chunk.dtype.kind not in "cOSU")
+        return Histogram(0.0, 0.0, (), outside)
+    accumulator = HistogramAccumulator(*span, bins)
+    for chunk in chunks:
+        accumulator.add(chunk)
     return accumulator.result()
+
+
+def histogram(array: Array, bins: int = 64) -> Histogram:
+    """Counts of the finite values of `array` in `bins` equal bins from its minimum to its maximum."""
+    flat = [array.reshape(-1)]
+    return histogram_of(flat, extremes(flat), bins)

@@ -70,7 +70,7 @@ def answer(call: Call, ops_module: str, header: Mapping[str, Any]) -> None:
     try:
         ops = importlib.import_module(ops_module)
         op = ops.OPS[header["op"]]
-        ops.prepare(header["op"])
+        ops.prepare(header["op"], header["args"])
         call.send("started")
         doc, out = op(call, header["args"])
         call.send("reply", doc, out)

@@ -16,7 +16,7 @@ from ckptui import errors
 PREPARED: list[str] = []
 
 
-def prepare(op: str) -> None:
+def prepare(op: str, args: Any) -> None:
     PREPARED.append(op)
     if op == "slow_import":
         time.sleep(0.7)

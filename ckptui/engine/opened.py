@@ -1,0 +1,109 @@
+"""Readers a child keeps open from one request to the next, as long as the files stay as they were."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ckptui.core.model import Kind, Listing, Tensor
+from ckptui.errors import NoSuchTensor
+
+if TYPE_CHECKING:
+    import numpy as np
+
+KEPT = 4
+"""Readers open at a time: both sides of a diff, and what was looked at before."""
+
+Identity = tuple[tuple[int, int, int, int] | None, ...]
+
+
+class Reader(Protocol):
+    """What every format's reader offers."""
+
+    def listing(self) -> Listing: ...
+
+    def chunks(self, tensor: Tensor, chunk_bytes: int) -> Iterator[np.ndarray]: ...
+
+    def array(self, tensor: Tensor) -> np.ndarray: ...
+
+    def close(self) -> None: ...
+
+
+class OpenReader:
+    """A reader, its listing, and its tensors by name."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.listing = reader.listing()
+        self._places: dict[str, int] = {}
+        self._neighbours: dict[str, list[Tensor]] | None = None
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor of that name, decoded only now. Raises NoSuchTensor."""
+        tensors: Sequence[Tensor] = self.listing.tensors
+        if not self._places:
+            names = getattr(tensors, "names", None)
+            listed = [t.name for t in tensors] if names is None else list(names)
+            self._places = {known: place for place, known in reversed(list(enumerate(listed)))}
+        if name not in self._places:
+            raise NoSuchTensor(f"{name} in {self.listing.artifact.path}")
+        return tensors[self._places[name]]
+
+    def neighbours(self, tensor: Tensor) -> list[Tensor]:
+        """The other tensors of its layer; none for a tensor without one."""
+        if self._neighbours is None:
+            self._neighbours = {}
+            for other in self.listing.tensors:
+                if other.layer:
+                    self._neighbours.setdefault(other.layer, []).append(other)
+        return [t for t in self._neighbours.get(tensor.layer, ()) if t.name != tensor.name]
+
+
+class OpenReaders:
+    """The last few readers, by path and kind."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[tuple[str, str], tuple[Identity, OpenReader]] = OrderedDict()
+
+    def get(self, path: str, kind: Kind) -> OpenReader:
+        """The reader of a save, opened anew if its files are others by now. Raises CkptuiError."""
+        key = (path, kind)
+        now = identity(path)
+        known = self._open.get(key)
+        if known is not None and known[0] == now:
+            self._open.move_to_end(key)
+            return known[1]
+        self.forget(path)
+        from ckptui.readers.registry import open_reader
+
+        reader = open_reader(path, kind)
+        try:
+            opened = OpenReader(reader)
+        except BaseException:
+            reader.close()
+            raise
+        self._open[key] = now, opened
+        while len(self._open) > KEPT:
+            self._open.popitem(last=False)[1][1].reader.close()
+        return opened
+
+    def forget(self, path: str) -> None:
+        """Close the readers of a path: its files changed, or one of them failed."""
+        for key in [key for key in self._open if key[0] == path]:
+            self._open.pop(key)[1].reader.close()
+
+
+def identity(path: str) -> Identity:
+    """Device, inode, size and time of the files that hold a save's directory; None for each that is not there."""
+    ends = ("", ".index", "/.index", "/saved_model.pb", "/saved_model.pbtxt", "/variables/variables.index")
+    return tuple(_stamp(path + end) for end in ends)
+
+
+def _stamp(path: str) -> tuple[int, int, int, int] | None:
+    try:
+        found: Any = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

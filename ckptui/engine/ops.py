@@ -1,0 +1,326 @@
+"""What a reader child can be asked to do. Each op gets its call, to say how far it is, and JSON arguments.
+
+`items` ops (scan, layers, diff) do one thing after another: they send `{"done": [[index, {"ok"|"error": ...}]],
+"bytes": n}` events, and `begin` before anything that may crash; see `schedule.run_items` for the other end.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ckptui.core.model import Finding, Tensor
+from ckptui.engine.child import Call, error_doc
+from ckptui.engine.facts import pack
+from ckptui.engine.frames import Blob
+from ckptui.engine.opened import OpenReader, OpenReaders
+from ckptui.errors import CkptuiError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ckptui.engine.scan import Scanner
+
+Args = Mapping[str, Any]
+Answer = tuple[Any, Sequence[Blob]]
+
+RAW_CHUNK = 1 << 20
+BEAT_SECONDS = 0.1
+"""Between two signs of progress."""
+FLUSH_SECONDS = 0.05
+"""Results wait this long at most for others to travel with."""
+HEAVY_BYTES = 4 << 20
+"""A tensor from this size on is announced before it is read."""
+LAYER_LIMIT = 256 << 20
+"""Largest tensor, in bytes, looked at filter by filter: it is held as a whole, and once more in float64."""
+SIBLING_LIMIT = 1 << 20
+"""Largest neighbour, in bytes, read to see whether it is exactly zero."""
+
+_readers = OpenReaders()
+_IMPORTS = {
+    "scan": ("ckptui.engine.scan", "ckptui.triage.values"),
+    "layers": ("ckptui.engine.scan", "ckptui.core.filters", "ckptui.triage.values"),
+    "diff": ("ckptui.engine.checked", "ckptui.core.diff"),
+    "histogram": ("ckptui.core.histogram",),
+}
+
+
+def prepare(op: str, args: Args) -> None:
+    """Import what `op` needs, so that slow imports are not taken for a hanging file."""
+    names = ["ckptui.readers.registry", *_IMPORTS.get(op, ())]
+    kinds = [side["kind"] for side in (args, args.get("a", {}), args.get("b", {})) if "kind" in side]
+    if any(kind.startswith(("keras", "hdf5")) for kind in kinds):
+        names.append("h5py")
+    for name in names:
+        importlib.import_module(name)
+
+
+def open_(call: Call, args: Args) -> Answer:
+    """The listing of a save."""
+    call.begin(args["path"])
+    return pack(_opened(args).listing), []
+
+
+def _opened(args: Args) -> OpenReader:
+    return _readers.get(args["path"], args["kind"])
+
+
+# ---------------------------------------------------------------------- one item after another
+
+
+class Items:
+    """Hands results over in batches, and keeps the parent informed."""
+
+    def __init__(self, call: Call, careful: bool) -> None:
+        """`careful`: announce every item and send every result at once, so that a crash costs exactly one."""
+        self._call = call
+        self._careful = careful
+        self._done: list[list[Any]] = []
+        self._bytes = 0
+        self._last = time.monotonic()
+
+    def beat(self, done_bytes: int) -> None:
+        """Note bytes done; tells the parent now and then."""
+        self._bytes += done_bytes
+        if time.monotonic() - self._last >= BEAT_SECONDS:
+            self._flush()
+
+    def run(self, args: Args, work: Callable[[Any], Any], heavy: Callable[[Any], bool]) -> None:
+        """Carry out `work` for every item; an error of one is its result. `heavy` items are announced."""
+        for index, item in enumerate(args["items"]):
+            name = item if isinstance(item, str) else str(item[0] or item[1])
+            announced = self._careful
+            try:
+                announced = announced or heavy(item)
+                if announced:
+                    self._flush()
+                    self._call.begin(name)
+                result = {"ok": work(item)}
+            except CkptuiError as error:
+                result = {"error": error_doc(error)}
+            except MemoryError as error:
+                result = {"error": error_doc(error)}
+            self._done.append([index, result])
+            if announced or time.monotonic() - self._last >= FLUSH_SECONDS:
+                self._flush()
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._done or self._bytes:
+            self._call.event({"done": self._done, "bytes": self._bytes})
+        self._done, self._bytes = [], 0
+        self._last = time.monotonic()
+
+
+def _is_heavy(tensor: Tensor) -> bool:
+    """Large, or in a format whose library may crash."""
+    return tensor.bytes >= HEAVY_BYTES or tensor.storage.encoding not in ("plain", "strings", "slices")
+
+
+def scan(call: Call, args: Args) -> Answer:
+    """A TensorScan for every name in `items`; `stats`, `check`, and `drop`: files to let go of afterwards."""
+    from ckptui.engine.checked import Files
+    from ckptui.engine.scan import Scanner
+
+    items = Items(call, args.get("careful", False))
+    opened = _opened(args)
+    files = Files(frozenset(args.get("drop", ())))
+    try:
+        scanner = Scanner(
+            args["path"], opened.reader, files, items.beat, stats=args["stats"], check=args["check"]
+        )
+        items.run(
+            args,
+            lambda name: pack(scanner.scan(opened.tensor(name))),
+            lambda name: _is_heavy(opened.tensor(name)),
+        )
+    finally:
+        files.close()
+    return None, []
+
+
+def layers(call: Call, args: Args) -> Answer:
+    """{"layer", "findings", "skipped"} for every name in `items`."""
+    from ckptui.engine.checked import Files
+    from ckptui.engine.scan import Scanner
+
+    items = Items(call, args.get("careful", False))
+    opened = _opened(args)
+    files = Files()
+    scanner = Scanner(args["path"], opened.reader, files, items.beat, stats=True, check=False)
+    try:
+        items.run(args, lambda name: _layer(args["path"], opened, scanner, name), lambda name: True)
+    finally:
+        files.close()
+    return None, []
+
+
+def _layer(path: str, opened: OpenReader, scanner: Scanner, name: str) -> dict[str, Any]:
+    from ckptui.core.filters import analyse
+    from ckptui.core.stats import stats_of
+    from ckptui.triage.values import value_findings
+
+    tensor = opened.tensor(name)
+    if tensor.bytes > LAYER_LIMIT:
+        return {"layer": None, "findings": [], "skipped": f"{tensor.bytes} bytes, {LAYER_LIMIT} at most"}
+    array = opened.reader.array(tensor)
+    siblings = [
+        (other, scanner.scan(other).stats)
+        for other in opened.neighbours(tensor)
+        if other.role in ("bias", "beta", "slot") and other.bytes <= SIBLING_LIMIT
+    ]
+    zero = any(stats is not None and stats.count and stats.zeros == stats.count for _, stats in siblings)
+    layer = analyse(
+        array,
+        tensor.name,
+        tensor.layer,
+        tensor.role,
+        initializer=tensor.initializer,
+        object_path=tensor.object_path,
+        corroborated=zero,
+    )
+    findings: list[Finding] = []
+    if layer is not None:
+        findings = value_findings(path, tensor, stats_of(array, tensor.dtype), layer, siblings)
+    return {"layer": pack(layer), "findings": pack(findings), "skipped": ""}
+
+
+def diff(call: Call, args: Args) -> Answer:
+    """{"pair", "centred_cosine", "a_value", "b_value", "findings"} for every [a, b, matched by] in `items`."""
+    from ckptui.engine.checked import Files
+    from ckptui.engine.pairs import PairReader, Side
+
+    items = Items(call, args.get("careful", False))
+    first, second = _opened(args["a"]), _opened(args["b"])
+    files = Files(frozenset(args.get("drop", ())))
+    sides = Side(args["a"]["path"], first.reader, files), Side(args["b"]["path"], second.reader, files)
+    pairs = PairReader(*sides, items.beat, check=args.get("check", True))
+
+    def found(item: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        return first.tensor(item[0]), second.tensor(item[1])
+
+    try:
+        items.run(
+            args,
+            lambda item: pairs.compare(*found(item), item[2]),
+            lambda item: any(_is_heavy(tensor) for tensor in found(item)),
+        )
+    finally:
+        files.close()
+    return None, []
+
+
+# ---------------------------------------------------------------------- one tensor
+
+
+def _named(args: Args, limit: int | None = None) -> tuple[OpenReader, Tensor]:
+    opened = _opened(args)
+    tensor = opened.tensor(args["name"])
+    if limit is not None:
+        from ckptui.core.dtypes import ITEMSIZE
+
+        size = max(tensor.bytes, tensor.count * ITEMSIZE.get(tensor.dtype, 1))
+        if size > limit:
+            raise UsageError(f"{tensor.name} has {size} bytes, {limit} at most were asked for")
+    return opened, tensor
+
+
+def array(call: Call, args: Args) -> Answer:
+    """The values of tensor `name`, at most `limit` bytes: {"dtype", "numpy", "shape"} and one blob.
+
+    Strings are two blobs: all bytes, and the int64 offset of each and of the end.
+    """
+    opened, tensor = _named(args, args["limit"])
+    call.begin(tensor.name)
+    values = opened.reader.array(tensor)
+    doc = {"dtype": tensor.dtype, "numpy": _numpy_name(values.dtype), "shape": list(values.shape)}
+    if values.dtype.kind == "O":
+        return doc, _string_blobs(values)
+    return doc, [_bytes_of(values)]
+
+
+def _numpy_name(dtype: np.dtype[Any]) -> str:
+    """A name that makes the same dtype again: numpy's own code, or that of ml_dtypes."""
+    if dtype.kind == "O":
+        return "strings"
+    own = dtype.isbuiltin == 1 or dtype.kind in "SUV"
+    return str(dtype.str if own and dtype.type.__module__ != "ml_dtypes" else dtype.name)
+
+
+def _bytes_of(values: np.ndarray) -> memoryview:
+    import numpy as np
+
+    flat: Any = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    return memoryview(flat)
+
+
+def _string_blobs(values: np.ndarray) -> list[Blob]:
+    import numpy as np
+
+    pieces = [item if isinstance(item, bytes) else str(item).encode() for item in values.reshape(-1)]
+    offsets = np.zeros(len(pieces) + 1, np.int64)
+    np.cumsum([len(piece) for piece in pieces], out=offsets[1:])
+    return [b"".join(pieces), _bytes_of(offsets)]
+
+
+def raw(call: Call, args: Args) -> Answer:
+    """The values of tensor `name` as C-order element bytes in native order, in event blobs of 1 MB."""
+    opened, tensor = _named(args)
+    call.begin(tensor.name)
+    total = 0
+    for chunk in opened.reader.chunks(tensor, RAW_CHUNK):
+        if chunk.dtype.kind == "O":
+            raise UsageError(f"{tensor.name} holds strings, which have no element bytes")
+        blob = _bytes_of(chunk)
+        total += len(blob)
+        call.event(None, [blob])
+    return {"bytes": total}, []
+
+
+def histogram(call: Call, args: Args) -> Answer:
+    """The Histogram of tensor `name` in `bins` bins; two passes in flat memory."""
+    from ckptui.core.histogram import extremes, histogram_of
+
+    opened, tensor = _named(args)
+    call.begin(tensor.name)
+    items = Items(call, False)
+
+    def chunks() -> Iterator[np.ndarray]:
+        for chunk in opened.reader.chunks(tensor, RAW_CHUNK):
+            yield chunk
+            items.beat(chunk.nbytes)
+
+    return pack(histogram_of(chunks(), extremes(chunks()), args["bins"])), []
+
+
+# ---------------------------------------------------------------------- files
+
+
+def verify(call: Call, args: Args) -> Answer:
+    """Findings from checksums that stand over whole members of an archive."""
+    from ckptui.engine.archive import member_findings
+
+    call.begin(args["path"])
+    return pack(member_findings(args["path"], Items(call, False).beat)), []
+
+
+def absent(call: Call, args: Args) -> Answer:
+    """Those of `files` of which nothing is in the page cache."""
+    from ckptui.engine.pages import resident
+
+    return [file for file in args["files"] if resident(file) is False], []
+
+
+OPS: dict[str, Callable[[Call, Args], Answer]] = {
+    "open": open_,
+    "scan": scan,
+    "layers": layers,
+    "diff": diff,
+    "array": array,
+    "raw": raw,
+    "histogram": histogram,
+    "verify": verify,
+    "absent": absent,
+}

@@ -1,0 +1,65 @@
+"""Zeros where data should be: after a crash or a full disk they begin and end on sectors of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ckptui.core.model import Segment
+from ckptui.engine.checked import CHUNK, Beat
+from ckptui.readers.source import Source
+
+SECTOR = 512
+"""Bytes; pages of 4096 begin on sectors too."""
+_BEFORE = 4
+"""Data may end in this many zero bytes of its own, less one, before a lost sector."""
+_SHORTEST_TAIL = 16
+
+
+@dataclass(slots=True)
+class _Run:
+    """Zero bytes without a gap, in file offsets."""
+
+    start: int
+    end: int
+
+
+def zero_run(source: Source, segment: Segment, beat: Beat) -> Segment | None:
+    """The longest run of zeros in `segment` that looks lost and not stored; None where there is none.
+
+    It is the whole segment, or begins at most three bytes before a sector border of the file and ends likewise
+    or with the segment. Meant for a segment whose checksum is wrong: weights may be zero on purpose.
+    """
+    end = segment.offset + segment.bytes
+    best: _Run | None = None
+    for run in _runs(source, segment, beat):
+        first = -(-run.start // SECTOR) * SECTOR
+        whole = run.start == segment.offset and run.end == end
+        begins = run.start == segment.offset or first - run.start < _BEFORE
+        ends = run.end == end or run.end % SECTOR < _BEFORE
+        long_enough = run.end - first >= (_SHORTEST_TAIL if run.end == end else SECTOR)
+        lost = whole or (begins and ends and long_enough)
+        if lost and (best is None or run.end - run.start > best.end - best.start):
+            best = run
+    return None if best is None else Segment(segment.file, best.start, best.end - best.start)
+
+
+def _runs(source: Source, segment: Segment, beat: Beat) -> Iterator[_Run]:
+    """All runs of zeros that are a candidate: a quarter sector or longer, or up to either end."""
+    open_run = segment.offset
+    position = segment.offset
+    end = segment.offset + segment.bytes
+    for view in source.stream(segment.offset, segment.bytes, CHUNK):
+        places = np.flatnonzero(np.frombuffer(view, np.uint8))
+        if places.size:
+            edges = places.astype(np.int64) + position
+            starts = np.concatenate(([open_run], edges[:-1] + 1))
+            for n in np.flatnonzero(edges - starts >= SECTOR // 4):
+                yield _Run(int(starts[n]), int(edges[n]))
+            open_run = int(edges[-1]) + 1
+        position += len(view)
+        beat(0)
+    if end > open_run:
+        yield _Run(open_run, end)
