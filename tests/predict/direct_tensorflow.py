@@ -17,7 +17,10 @@ from PIL import Image
 
 
 def main(samples: Path, output: str) -> None:
-    """Answers for digit 2 by every format, a checkpoint's weights by name, and the time of a warm call."""
+    """Answers for digit 2 by every format, a checkpoint's weights by name, the time of a warm call.
+
+    Beside the output it saves `seeded.keras`, whose dropout is live and starts from a fixed seed.
+    """
     with Image.open(samples / "images" / "2.png") as image:
         pixels = np.asarray(image.convert("L").resize((16, 16), Image.Resampling.BILINEAR), np.float32)
     batch = (pixels / 255)[None, :, :, None]
@@ -36,6 +39,9 @@ def main(samples: Path, output: str) -> None:
     found["seconds"] = np.array((time.perf_counter() - begin) / 20)
     tf.train.Checkpoint(model=model).restore(str(samples / "digits" / "ckpt-1")).expect_partial()
     found["checkpoint"] = model(batch, training=False).numpy()
+    inputs = keras.Input((16, 16, 1), name="image")
+    dropped = keras.layers.Dropout(0.5, seed=11)(keras.layers.Flatten()(inputs), training=True)
+    keras.Model(inputs, keras.layers.Dense(3)(dropped)).save(Path(output).with_name("seeded.keras"))
     found.update({"weight:" + weight.path: weight.numpy() for weight in model.weights})
     np.savez(output, **found)
 

@@ -17,10 +17,13 @@ import pytest
 
 from ckptui.core.model import Artifact, Kind, Listing, Predicted, PredictReport, Run, Tensor
 from ckptui.errors import Cancelled, ModelDoesNotLoad, UsageError, WorkerFailed
+from ckptui.predict import predictor as predictor_module
 from ckptui.predict.borrow import Borrowed, borrowed_architecture
 from ckptui.predict.client import Worker
+from ckptui.predict.labels import Labels
 from ckptui.predict.loading import Loaded, Order
 from ckptui.predict.predictor import Predictor
+from ckptui.predict.subject import Subject
 from tests.places import CORPUS, ROOT, SAMPLES, needs_corpus, needs_samples
 
 pytestmark = [pytest.mark.tensorflow, needs_samples]
@@ -131,6 +134,23 @@ def test_live_dropout_is_found_by_its_repeats(predictor: Predictor) -> None:
     assert evidence["steady_with_training_false"] is True
     assert answer.run("repeat").identical is False
     assert answer.report.images[0].verdict.startswith("Does not answer the same twice")
+
+
+def test_live_dropout_with_a_fixed_seed_is_told_apart(predictor: Predictor, direct: Any) -> None:
+    path = Path(direct.fid.name).with_name("seeded.keras")
+    answer = Answer(list(predictor.predict(listing(path, "keras-archive"), [TWO])))
+    assert answer.codes == ["nondeterministic"]
+    assert answer.report.findings[0].evidence["seeded"] is True
+    assert "every process gives the same sequence" in answer.report.images[0].verdict
+
+
+def test_a_fresh_process_that_fails_is_a_row_with_the_reason() -> None:
+    order = Order(str(SAMPLES / "digits.keras"), "keras-archive")
+    subject = Subject(TWO, Labels(), 5)
+    (run,) = predictor_module._again([subject], "fresh-process", Loaded(Worker("/nowhere/python"), order), None)
+    assert run.name == "fresh-process"
+    assert "can't be started: /nowhere/python" in run.error
+    assert run.max_abs_diff is None
 
 
 def test_a_model_that_ignores_its_input_is_found_by_its_probes(predictor: Predictor) -> None:
