@@ -84,8 +84,9 @@ class PairAccumulator:
         if "other" in self._kinds or chunk_a.dtype.kind == "O" or chunk_b.dtype.kind == "O":
             self._changed += int(np.count_nonzero(chunk_a != chunk_b))
             return
-        for start in range(0, chunk_a.size, BLOCK):
-            self._add_numbers(chunk_a[start : start + BLOCK], chunk_b[start : start + BLOCK])
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, chunk_a.size, BLOCK):
+                self._add_numbers(chunk_a[start : start + BLOCK], chunk_b[start : start + BLOCK])
 
     def result(self) -> PairNumbers:
         """The numbers over all that was added."""
@@ -121,8 +122,7 @@ class PairAccumulator:
         wide_b = wide_a if self._same and changed == 0 else _widen(b)
         if not self._same:
             self._changed += _differing(wide_a, wide_b)
-        with np.errstate(over="ignore", invalid="ignore"):
-            totals = (_total(wide_a), _total(wide_b))
+        totals = (_total(wide_a), _total(wide_b))
         if not np.isfinite(totals[0] + totals[1]):
             finite = np.isfinite(wide_a) & np.isfinite(wide_b)
             wide_a, wide_b, a, b = wide_a[finite], wide_b[finite], a[finite], b[finite]
@@ -138,15 +138,17 @@ class PairAccumulator:
         self._add_moments(wide_a, wide_b, *totals)
 
     def _add_moments(self, a: NDArray[Any], b: NDArray[Any], sum_a: Any, sum_b: Any) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):
-            aa = _inner(a, a)
-            self._sums[2:5] += (aa, aa, aa) if a is b else (aa, _inner(b, b), _inner(a, b))
-            self._sums[5:9] += (sum_a.real, sum_a.imag, sum_b.real, sum_b.imag)
+        aa = _inner(a, a)
+        self._sums[2:5] += (aa, aa, aa) if a is b else (aa, _inner(b, b), _inner(a, b))
+        self._sums[5:9] += (sum_a.real, sum_a.imag, sum_b.real, sum_b.imag)
 
     def _centred(self, aa: float, bb: float, ab: float) -> float | None:
         n = self._finite
+        if not np.isfinite(self._sums).all():
+            return None
         mean_a, mean_b = complex(*self._sums[5:7]), complex(*self._sums[7:9])
-        spread_a, spread_b = aa - abs(mean_a) ** 2 / n, bb - abs(mean_b) ** 2 / n
+        spread_a = aa - abs(mean_a) / n * abs(mean_a)
+        spread_b = bb - abs(mean_b) / n * abs(mean_b)
         if not (spread_a > 1e-12 * aa and spread_b > 1e-12 * bb):
             return None
         if not self._changed:

@@ -126,7 +126,8 @@ def _measure(layout: KernelLayout) -> _Numbers:
     for start, columns in layout.blocks():
         wide = columns.astype(np.float64)
         part = slice(start, start + wide.shape[1])
-        energy = np.add.reduce(np.square(wide), axis=0)
+        with np.errstate(over="ignore"):
+            energy = np.add.reduce(np.square(wide), axis=0)
         odd = ~np.isfinite(energy)
         if odd.any():
             numbers.nonfinite[part] = odd & ~np.isfinite(wide).all(axis=0)
