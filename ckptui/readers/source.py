@@ -47,7 +47,7 @@ class Source:
         Raises Damaged (`shard-truncated`) beyond the end the file had when it was opened, ChangedWhileReading
         where bytes that were there are gone, Unreadable for an I/O error.
         """
-        self._check_bounds(offset, count)
+        self.check_bounds(offset, count)
         try:
             data = os.pread(self._fd, count, offset)
             while len(data) < count:
@@ -64,22 +64,30 @@ class Source:
 
         Raises as `pread` does.
         """
-        self._check_bounds(offset, count)
+        self.check_bounds(offset, count)
         buffer = memoryview(bytearray(min(chunk, count)))
         while count:
-            filled = 0
-            want = min(chunk, count)
-            while filled < want:
-                try:
-                    got = os.preadv(self._fd, [buffer[filled:want]], offset + filled)
-                except OSError as error:
-                    raise _refused(self.path, error) from None
-                if not got:
-                    raise ChangedWhileReading(f"{self.path} became shorter", _HINT)
-                filled += got
-            yield buffer[:want]
-            offset += want
-            count -= want
+            want = buffer[: min(chunk, count)]
+            self._fill(offset, want)
+            yield want
+            offset += len(want)
+            count -= len(want)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill a writable buffer of bytes from `offset`; raises as `pread` does."""
+        self.check_bounds(offset, len(buffer))
+        self._fill(offset, buffer)
+
+    def _fill(self, offset: int, buffer: memoryview) -> None:
+        filled = 0
+        while filled < len(buffer):
+            try:
+                got = os.preadv(self._fd, [buffer[filled:]], offset + filled)
+            except OSError as error:
+                raise _refused(self.path, error) from None
+            if not got:
+                raise ChangedWhileReading(f"{self.path} became shorter", _HINT)
+            filled += got
 
     def fence(self) -> None:
         """Raise ChangedWhileReading unless the open file is still the one at its path, and unchanged."""
@@ -92,6 +100,26 @@ class Source:
             raise _refused(self.path, error) from None
         if _identity(now) != _identity(self._stamp) or _identity(there)[:2] != _identity(now)[:2]:
             raise ChangedWhileReading(f"{self.path} was replaced or written to", _HINT)
+
+    def check_bounds(self, offset: int, count: int) -> None:
+        """Raise Damaged unless the file had bytes `offset` to `offset + count` when it was opened."""
+        if offset < 0 or count < 0:
+            raise Damaged(
+                f"{self.path}: offset {offset}, length {count}", evidence={"offset": offset, "bytes": count}
+            )
+        missing = offset + count - self.size
+        if missing > 0:
+            raise Damaged(
+                f"{self.path} ends at {self.size}, bytes {offset} to {offset + count} are wanted",
+                code="shard-truncated",
+                evidence={
+                    "file": self.path,
+                    "expected": offset + count,
+                    "found": self.size,
+                    "bytes_missing": min(missing, count),
+                },
+                hint="Copy the file again from where it was whole",
+            )
 
     def drop_cache(self) -> None:
         """Tell the kernel that this file's pages need not stay in its cache."""
@@ -111,25 +139,6 @@ class Source:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _check_bounds(self, offset: int, count: int) -> None:
-        if offset < 0 or count < 0:
-            raise Damaged(
-                f"{self.path}: offset {offset}, length {count}", evidence={"offset": offset, "bytes": count}
-            )
-        missing = offset + count - self.size
-        if missing > 0:
-            raise Damaged(
-                f"{self.path} ends at {self.size}, bytes {offset} to {offset + count} are wanted",
-                code="shard-truncated",
-                evidence={
-                    "file": self.path,
-                    "expected": offset + count,
-                    "found": self.size,
-                    "bytes_missing": min(missing, count),
-                },
-                hint="Copy the file again from where it was whole",
-            )
 
 
 def read_whole(path: str | os.PathLike[str], cap: int) -> bytes:

@@ -1,0 +1,324 @@
+"""What speaks against a bundle, as far as index and file sizes tell; no tensor byte is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from ckptui.core.dtypes import ITEMSIZE, NAMES, dtype_name
+from ckptui.core.model import Finding, Severity
+from ckptui.core.text import safe
+from ckptui.readers.bundle_entry import Entry
+from ckptui.readers.bundle_shards import MAX_SHARDS, Shards, shard_files
+from ckptui.readers.sstable import Table
+
+MAX_RANK = 254
+"""TensorFlow's own limit."""
+MAX_PER_CODE = 200
+"""Findings of one code; the last one counts the rest."""
+
+_RECOPY = "Copy the file again from where it was written and compare sizes; keep this copy until then."
+_TEXTS: dict[str, tuple[Severity, str, str]] = {
+    "index-missing": (
+        "error",
+        "The .index file is missing",
+        "Look for PREFIX_temp/part-*.index or PREFIX.index.tempstate*: with one of them nothing is lost.",
+    ),
+    "index-damaged": (
+        "error",
+        "The index is damaged",
+        "What still parses is listed, each tensor's own checksum decides what is whole. " + _RECOPY,
+    ),
+    "shard-missing": (
+        "error",
+        "A data shard is missing",
+        "Copy the missing shard from where the save was made.",
+    ),
+    "shard-truncated": ("error", "A data shard is cut off", _RECOPY),
+    "shard-oversized": (
+        "warning",
+        "A data shard is longer than its index says",
+        "TensorFlow ignores the extra bytes; look who appended them.",
+    ),
+    "duplicate-key": (
+        "error",
+        "A tensor name stands twice in the index",
+        "Do not trust either copy; take another save.",
+    ),
+    "entry-invalid": (
+        "error",
+        "An entry contradicts itself",
+        "Take another save; this entry can't be restored as it is.",
+    ),
+    "unsupported-format": (
+        "warning",
+        "The checkpoint asks for a newer reader",
+        "Use the TensorFlow version that wrote it, or a newer one.",
+    ),
+    "checksum-mismatch": (
+        "error",
+        "Stored checksum and bytes disagree",
+        "Restore this tensor from another save; the others are not affected.",
+    ),
+}
+
+
+def finding(
+    code: str,
+    artifact: str,
+    detail: str,
+    *,
+    tensor: str | None = None,
+    evidence: Mapping[str, Any] | None = None,
+    severity: Severity | None = None,
+    title: str = "",
+) -> Finding:
+    """A finding with the usual severity, title and advice of its code."""
+    usual, text, advice = _TEXTS[code]
+    return Finding(
+        code=code,
+        severity=severity or usual,
+        title=title or text,
+        artifact=artifact,
+        tensor=tensor,
+        detail=detail,
+        evidence=dict(evidence or {}),
+        advice=advice,
+    )
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """Per-entry outcomes of `check_entries`."""
+
+    problems: dict[int, str] = field(default_factory=dict)
+    """Entry position to why its tensor can't be read."""
+    findings: list[Finding] = field(default_factory=list)
+
+
+def index_findings(table: Table, path: str, prefix: str) -> list[Finding]:
+    """One finding per contradiction in the table, capped."""
+    found: list[Finding] = []
+    unproved = sum(len(span) for span in table.unproved)
+    for problem in table.problems:
+        if problem.duplicate is not None:
+            name = problem.duplicate.decode("utf-8", "backslashreplace")
+            detail = f"{safe(name, 200)} has two entries; the first is shown"
+            found.append(finding("duplicate-key", prefix, detail, tensor=name, evidence={"file": path}))
+            continue
+        evidence: dict[str, Any] = {
+            "file": path,
+            "where": problem.where,
+            "offset": problem.offset,
+            "reason": problem.reason,
+        }
+        if problem.expected is not None or problem.found is not None:
+            evidence |= {"expected": problem.expected, "found": problem.found}
+        if problem.cosmetic:
+            evidence["cosmetic"] = True
+        else:
+            evidence |= {"entries_read": len(table.keys), "entries_unproved": unproved}
+        found.append(
+            finding(
+                "index-damaged",
+                prefix,
+                f"{problem.where} at byte {problem.offset} of {table.size}: {problem.reason}",
+                evidence=evidence,
+                severity="warning" if problem.cosmetic else None,
+                title="The index is damaged where no reader looks" if problem.cosmetic else "",
+            )
+        )
+    return list(capped(found, prefix))
+
+
+def capped(findings: Iterable[Finding], prefix: str) -> Iterator[Finding]:
+    """At most `MAX_PER_CODE` findings of each code, then one that says how many more there are."""
+    seen: dict[str, int] = {}
+    for item in findings:
+        seen[item.code] = seen.get(item.code, 0) + 1
+        if seen[item.code] <= MAX_PER_CODE:
+            yield item
+    for code, count in seen.items():
+        if count > MAX_PER_CODE:
+            rest = count - MAX_PER_CODE
+            yield finding(code, prefix, f"{rest} more like these", evidence={"more": rest, "count": count})
+
+
+def entry_fault(entry: Entry) -> str:
+    """Why an entry can't be right, by itself; empty when nothing speaks against it."""
+    if entry.fault:
+        return f"its record can't be read: {entry.fault}"
+    dtype = dtype_name(entry.dtype)
+    if entry.dtype not in NAMES:
+        return f"no dtype has the number {entry.dtype}"
+    if len(entry.shape) > MAX_RANK:
+        return f"rank {len(entry.shape)}, at most {MAX_RANK} exist"
+    if entry.shape and min(entry.shape) < 0:
+        return f"negative dimension {min(entry.shape)}"
+    count = prod(entry.shape)
+    if count >= 1 << 63:
+        return f"{count} elements, more than 64 bits count"
+    if entry.slices:
+        return ""
+    if entry.offset < 0 or entry.size < 0:
+        return f"offset {entry.offset}, size {entry.size}"
+    itemsize = ITEMSIZE.get(dtype)
+    if itemsize is not None:
+        if entry.size != count * itemsize:
+            return f"{entry.size} bytes stored, shape and dtype need {count * itemsize}"
+    elif dtype == "resource":
+        return "resources are never stored"
+    elif entry.size < (5 * count if dtype == "variant" else count + 4 * bool(count)):
+        return f"{entry.size} bytes can't hold {count} {dtype} elements"
+    return ""
+
+
+def check_entries(
+    entries: Sequence[Entry], label: Callable[[int], str], shards: Shards, prefix: str, complete: bool
+) -> Verdicts:
+    """Hold every entry against itself, its shard and its neighbours. `label` names the tensor of an entry.
+
+    `complete`: no entry is lost, so bytes that none claims are really nobody's.
+    """
+    verdicts = Verdicts()
+    invalid: list[int] = []
+    absent: dict[int, list[int]] = {}
+    cut: list[int] = []
+    spans: list[tuple[int, int, int, int]] = []
+    for position, entry in enumerate(entries):
+        fault = entry_fault(entry)
+        if not fault and not entry.slices and not 0 <= entry.shard < shards.count:
+            fault = f"shard {entry.shard} of {shards.count}"
+        if fault:
+            verdicts.problems[position] = fault
+            invalid.append(position)
+            continue
+        if entry.slices:
+            continue
+        size = shards.size(entry.shard)
+        if size is None:
+            absent.setdefault(entry.shard, []).append(position)
+            verdicts.problems[position] = f"shard {entry.shard} is missing"
+            continue
+        end = entry.offset + entry.size
+        if end > size:
+            cut.append(position)
+            verdicts.problems[position] = f"its shard ends {min(end - size, entry.size)} bytes too early"
+        if entry.size:
+            spans.append((entry.shard, entry.offset, end, position))
+    spans.sort()
+    invalid += _overlaps(spans, label, verdicts.problems)
+    for position in sorted(set(invalid)):
+        name = label(position)
+        verdicts.findings.append(
+            finding(
+                "entry-invalid",
+                prefix,
+                verdicts.problems[position],
+                tensor=name,
+                evidence=_facts(entries[position]),
+            )
+        )
+    ends = {shard: 0 for shard in shards.sizes}
+    for shard, _, end, _ in spans:
+        ends[shard] = max(ends.get(shard, 0), end)
+    verdicts.findings += _missing(shards, absent, prefix)
+    verdicts.findings += [_truncated(entries[p], label(p), shards, ends, prefix) for p in cut]
+    if complete and not invalid:
+        verdicts.findings += _oversized(shards, ends, prefix)
+    verdicts.findings = list(capped(verdicts.findings, prefix))
+    return verdicts
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    return {
+        "dtype": dtype_name(entry.dtype),
+        "shape": list(entry.shape[:16]),
+        "shard": entry.shard,
+        "offset": entry.offset,
+        "bytes": entry.size,
+    }
+
+
+def _overlaps(
+    spans: list[tuple[int, int, int, int]], label: Callable[[int], str], problems: dict[int, str]
+) -> list[int]:
+    """Positions of entries that claim bytes of one before them, given spans sorted by shard and offset."""
+    found: list[int] = []
+    last: tuple[int, int, int, int] | None = None
+    for span in spans:
+        if last is not None and span[0] == last[0] and span[1] < last[2]:
+            for one, other in (span, last), (last, span):
+                if one[3] not in problems:
+                    problems[one[3]] = f"shares bytes with {safe(label(other[3]), 200)}"
+                    found.append(one[3])
+            if span[2] <= last[2]:
+                continue
+        last = span
+    return found
+
+
+def _missing(shards: Shards, absent: dict[int, list[int]], prefix: str) -> list[Finding]:
+    """One finding per shard that is not there."""
+    if not shards.reasons:
+        return []
+    present = [path for path, (_, of) in shard_files(prefix).items() if of != shards.count]
+    found = []
+    for number, reason in sorted(shards.reasons.items()):
+        tensors = len(absent.get(number, ()))
+        evidence = {"file": shards.path(number), "shards": shards.count, "tensors": tensors, "reason": reason}
+        if present:
+            evidence["other_files"] = present[:8]
+        detail = f"{shards.path(number)}: {reason}; {tensors} tensors lie in it"
+        found.append(finding("shard-missing", prefix, detail, evidence=evidence))
+    return found
+
+
+def _truncated(entry: Entry, name: str, shards: Shards, ends: dict[int, int], prefix: str) -> Finding:
+    size = shards.sizes[entry.shard]
+    missing = min(entry.offset + entry.size - size, entry.size)
+    detail = (
+        f"{shards.path(entry.shard)} has {size} bytes, the index needs {ends[entry.shard]};"
+        f" {missing} of this tensor's {entry.size} are missing"
+    )
+    return finding(
+        "shard-truncated",
+        prefix,
+        detail,
+        tensor=name,
+        evidence={
+            "file": shards.path(entry.shard),
+            "expected": ends[entry.shard],
+            "found": size,
+            "bytes_missing": missing,
+            "offset": entry.offset,
+            "bytes": entry.size,
+        },
+    )
+
+
+def _oversized(shards: Shards, ends: dict[int, int], prefix: str) -> list[Finding]:
+    found = []
+    for number, size in sorted(shards.sizes.items()):
+        end = ends.get(number, 0)
+        if size > end:
+            evidence = {"file": shards.path(number), "expected": end, "found": size, "bytes_extra": size - end}
+            detail = f"{shards.path(number)} has {size} bytes, the last tensor ends at {end}"
+            found.append(finding("shard-oversized", prefix, detail, evidence=evidence))
+    return found
+
+
+def header_findings(shards: int, fault: str, min_consumer: int, path: str, prefix: str) -> list[Finding]:
+    """What the header record gives away."""
+    found = []
+    if fault or not 0 < shards <= MAX_SHARDS:
+        reason = fault or f"it calls for {shards} shards"
+        evidence = {"file": path, "where": "header", "offset": 0, "reason": reason, "shards": shards}
+        found.append(finding("index-damaged", prefix, f"the header record: {reason}", evidence=evidence))
+    if min_consumer > 1:
+        evidence = {"file": path, "min_consumer": min_consumer, "supported": 1}
+        detail = f"readers of version {min_consumer} and later only; TensorFlow 2.21 is version 1"
+        found.append(finding("unsupported-format", prefix, detail, evidence=evidence))
+    return found

@@ -1,0 +1,91 @@
+"""The files of a bundle on disk: shards called for, shards there, and what can stand in for a lost index."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+
+MAX_SHARDS = 10_000
+"""More shards than this are looked for only where an entry needs one."""
+
+_SHARD = re.compile(r"\.data-([0-9]{5,})-of-([0-9]{5,})")
+
+
+@dataclass(slots=True)
+class Shards:
+    """The data files of one bundle."""
+
+    prefix: str
+    count: int
+    """How many the header calls for; as stored, so it may be nonsense."""
+    sizes: dict[int, int] = field(default_factory=dict)
+    """Bytes of each shard that is there."""
+    reasons: dict[int, str] = field(default_factory=dict)
+    """Why a shard that was looked for can't be read."""
+    modified: float = 0.0
+    """The newest of them, in seconds since the epoch."""
+
+    def path(self, number: int) -> str:
+        """The file name of a shard."""
+        return f"{self.prefix}.data-{number:05d}-of-{self.count:05d}"
+
+    def size(self, number: int) -> int | None:
+        """Bytes of a shard, or None where it is not there; looks once."""
+        size = self.sizes.get(number)
+        if size is None and number not in self.reasons:
+            size = self._look(number)
+        return size
+
+    def _look(self, number: int) -> int | None:
+        try:
+            status = os.stat(self.path(number))
+        except (OSError, ValueError) as error:
+            code = getattr(error, "errno", None)
+            self.reasons[number] = os.strerror(code) if code else str(error)
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            self.reasons[number] = "no regular file"
+            return None
+        self.sizes[number] = status.st_size
+        self.modified = max(self.modified, status.st_mtime)
+        return status.st_size
+
+    def look_at_all(self) -> None:
+        """Look for every shard the header calls for."""
+        for number in range(min(self.count, MAX_SHARDS)):
+            self.size(number)
+
+
+def shard_files(prefix: str) -> dict[str, tuple[int, int]]:
+    """Data files of this prefix in its folder, whatever count they carry: path to (number, of how many)."""
+    folder, base = os.path.split(prefix)
+    found: dict[str, tuple[int, int]] = {}
+    try:
+        with os.scandir(folder or ".") as entries:
+            for entry in entries:
+                if entry.name.startswith(base):
+                    match = _SHARD.fullmatch(entry.name, len(base))
+                    if match and len(match[1]) < 19 and len(match[2]) < 19:
+                        found[os.path.join(folder, entry.name)] = (int(match[1]), int(match[2]))
+    except OSError:
+        return {}
+    return dict(sorted(found.items()))
+
+
+def rescue_index(prefix: str) -> str | None:
+    """An index left by an interrupted save that describes this prefix's data: the temporary one of a single shard.
+
+    A save writes `PREFIX_temp/part-00000-of-00001.index`, renames the shard, writes `PREFIX.index`, and only then
+    removes the temporary; low-level writers write `PREFIX.index.tempstateN` and rename it.
+    """
+    part = f"{prefix}_temp/part-00000-of-00001.index"
+    if os.path.isfile(part):
+        return part
+    folder, base = os.path.split(prefix)
+    try:
+        names = sorted(name for name in os.listdir(folder or ".") if name.startswith(f"{base}.index.tempstate"))
+    except OSError:
+        return None
+    return os.path.join(folder, names[-1]) if names else None
