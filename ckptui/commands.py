@@ -166,18 +166,25 @@ def show(path: str, name: str | None) -> Answer:
     return Answer(document, lambda: text, findings)
 
 
-def _scan(session: Session, listing: Listing, names: Sequence[str] | None, *, stats: bool) -> list[TensorScan]:
+def _scan(
+    session: Session, listing: Listing, names: Sequence[str] | None, *, stats: bool
+) -> tuple[list[TensorScan], list[Finding]]:
+    """Every tensor's scan in the order of the listing, and all findings."""
     narrator = Narrator()
-    scans: list[TensorScan] = []
+    scans: dict[str, TensorScan] = {}
+    findings: list[Finding] = []
     try:
         for item in session.scan(listing, names, stats=stats):
             if isinstance(item, Progress):
                 narrator.progress(listing.artifact.label, item)
+            elif isinstance(item, Finding):
+                findings.append(item)
             else:
-                scans.append(item)
+                scans[item.name] = item
     finally:
         narrator.close()
-    return scans
+    ordered = [scans[t.name] for t in listing.tensors if t.name in scans]
+    return ordered, [*(f for s in ordered for f in s.findings), *findings]
 
 
 def _regular(match: str | None) -> str | None:
@@ -195,9 +202,9 @@ def stats(path: str, match: str | None) -> Answer:
     with Session() as session:
         listing = session.open(path)
         names = set(session.select(listing, match))
-        scans = {s.name: s for s in _scan(session, listing, None if match is None else sorted(names), stats=True)}
-    rows = [(t, scans[t.name].stats if t.name in scans else None) for t in listing.tensors if t.name in names]
-    findings = [*listing.findings, *(f for s in scans.values() for f in s.findings)]
+        scans, findings = _scan(session, listing, None if match is None else sorted(names), stats=True)
+    numbers = {s.name: s.stats for s in scans}
+    rows = [(t, numbers.get(t.name)) for t in listing.tensors if t.name in names]
     checked = checked_listing(listing, findings)
     return Answer(
         output.stats_document(checked.artifact, rows, checked.findings),
@@ -240,8 +247,7 @@ def check(paths: Sequence[str], *, quick: bool) -> Answer:
 
 
 def _full_check(session: Session, listing: Listing, totals: dict[str, int], checked: dict[str, str]) -> Listing:
-    scans = _scan(session, listing, None, stats=False)
-    findings = [f for s in scans for f in s.findings]
+    scans, findings = _scan(session, listing, None, stats=False)
     findings += session.verify(listing)
     totals["tensors_checked"] += sum(s.checksum != "unread" for s in scans)
     totals["tensors_unreadable"] += sum(s.checksum == "unread" for s in scans)
@@ -268,9 +274,9 @@ def export(path: str, match: str | None, target: str, *, force: bool) -> Answer:
         names = session.select(listing, match)
         if not names:
             raise UsageError(f"no tensor of {path} matches {match!r}", "`ckptui show` lists the names")
-        scans = _scan(session, listing, None if match is None else names, stats=False)
+        scans, found = _scan(session, listing, None if match is None else names, stats=False)
         bad = {s.name for s in scans if s.checksum in ("mismatch", "unread")}
-        findings = [*listing.findings, *(f for s in scans for f in s.findings)]
+        findings = [*listing.findings, *found]
         readable = [t for t in listing.tensors if t.name in set(names) and t.name not in bad]
         if not readable:
             raise UsageError(f"no tensor of {path} can be read", "`ckptui check` says why")

@@ -29,6 +29,7 @@ from ckptui.core.model import (
     Progress,
     Run,
     RunFolder,
+    Stats,
     Tensor,
     TensorScan,
     worst_status,
@@ -187,26 +188,27 @@ class Session:
         stats: bool = True,
         cancel: threading.Event | None = None,
         first: Sequence[str] = (),
-    ) -> Iterator[TensorScan | Progress]:
+    ) -> Iterator[TensorScan | Progress | Finding]:
         """One pass over the bytes: checksums, non-finite values and, if wanted, all statistics.
 
-        `names` None means all; `first` are wanted before the rest (visible rows).
+        `names` None means all; `first` are wanted before the rest (visible rows). After statistics of a whole save come
+        the findings that several tensors give together (batch statistics never updated, an optimizer never stepped).
         """
         from ckptui.engine.schedule import run_scan
+        from ckptui.triage.values import layer_findings
 
         wanted = None if names is None else set(names)
         tensors = [t for t in listing.tensors if wanted is None or t.name in wanted]
         artifact = listing.artifact
-        yield from run_scan(
-            self.pool,
-            artifact.path,
-            artifact.kind,
-            tensors,
-            stats=stats,
-            check=True,
-            first=first,
-            cancel=cancel,
-        )
+        scanned: dict[str, Stats | None] = {}
+        for item in run_scan(
+            self.pool, artifact.path, artifact.kind, tensors, stats=stats, check=True, first=first, cancel=cancel
+        ):
+            if isinstance(item, TensorScan):
+                scanned[item.name] = item.stats
+            yield item
+        if stats and names is None and len(scanned) == len(tensors):
+            yield from layer_findings(artifact.path, [(t, scanned[t.name]) for t in tensors])
 
     def verify(self, listing: Listing) -> list[Finding]:
         """Checksums that stand over a whole file and not over one tensor (members of a .keras archive)."""
@@ -246,12 +248,12 @@ class Session:
         self, listing: Listing, names: Sequence[str] | None = None, cancel: threading.Event | None = None
     ) -> Iterator[Layer | Finding]:
         """Filters of every kernel and embedding (or of those named), and what is worth a user's attention."""
-        from ckptui.engine.requests import layers
+        from ckptui.engine.kernels import look_at_layers
 
         roles = ("kernel", "embedding")
         wanted = None if names is None else set(names)
         chosen = [t for t in listing.tensors if (t.role in roles if wanted is None else t.name in wanted)]
-        yield from layers(self.pool, listing.artifact, chosen, cancel)
+        yield from look_at_layers(self.pool, listing.artifact, chosen, cancel)
 
     def diff(
         self, a: Listing, b: Listing, *, pattern: str | None = None, cancel: threading.Event | None = None

@@ -1,0 +1,49 @@
+"""Kernels of a save looked at filter by filter in reader children; a crash costs one kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ckptui.core.model import Artifact, Finding, Layer, Tensor
+from ckptui.engine.facts import unpack
+from ckptui.engine.items import Done, run_items
+from ckptui.engine.pool import Flag, Pool
+from ckptui.engine.schedule import failure
+from ckptui.errors import ReaderFailed
+
+IDLE_TIMEOUT = 20.0
+"""Seconds one kernel may take without a sign of life: near duplicates among thousands of filters take their time."""
+
+
+def look_at_layers(
+    pool: Pool, artifact: Artifact, tensors: Sequence[Tensor], cancel: Flag | None = None
+) -> Iterator[Layer | Finding]:
+    """The Layer of every tensor that has filters, in the order given, each followed by its findings."""
+    args = {"path": artifact.path, "kind": artifact.kind}
+    names = [t.name for t in tensors]
+    # one kernel a task: results come in the order of the model, held back only while an earlier one is under way
+    waiting: dict[int, list[Layer | Finding]] = {}
+    following = 0
+    tasks = [[n] for n in range(len(names))]
+    for item in run_items(pool, "layers", args, names, tasks, cancel=cancel, idle_timeout=IDLE_TIMEOUT):
+        if isinstance(item, Done):
+            continue
+        error = item.error
+        waiting[item.key] = (
+            [failure(artifact.path, names[item.key], error)]
+            if error is not None
+            else _answer(artifact.path, names[item.key], item.doc)
+        )
+        while following in waiting:
+            yield from waiting.pop(following)
+            following += 1
+
+
+def _answer(path: str, name: str, doc: Any) -> list[Layer | Finding]:
+    try:
+        layer = None if doc["layer"] is None else unpack(doc["layer"], Layer)
+        findings = [unpack(finding, Finding) for finding in doc["findings"]]
+    except (ReaderFailed, KeyError, TypeError) as error:
+        return [failure(path, name, ReaderFailed(f"it answered with {error}"))]
+    return [*([layer] if layer is not None else []), *findings]
