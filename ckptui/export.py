@@ -62,8 +62,8 @@ def write_tensors(
 ) -> Written:
     """Write `tensors` of a save to `target`; its suffix chooses the format.
 
-    In an `.npz` the member is the tensor's name; dtypes numpy lacks keep their raw bits as unsigned integers; a string
-    tensor becomes its bytes (uint8) and `NAME//offsets` (int64, one more than strings).
+    In an `.npz` the member is the tensor's name; dtypes numpy lacks keep their raw bits as unsigned integers; a
+    string tensor becomes its bytes (uint8) and `NAME//offsets` (int64, one more than strings).
 
     Raises:
         UsageError: unknown suffix, several tensors for `.npy`, the target exists or lies inside the save.

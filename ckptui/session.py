@@ -191,8 +191,9 @@ class Session:
     ) -> Iterator[TensorScan | Progress | Finding]:
         """One pass over the bytes: checksums, non-finite values and, if wanted, all statistics.
 
-        `names` None means all; `first` are wanted before the rest (visible rows). After statistics of a whole save come
-        the findings that several tensors give together (batch statistics never updated, an optimizer never stepped).
+        `names` None means all; `first` are wanted before the rest (visible rows). After statistics of a whole save
+        come the findings that several tensors give together (batch statistics never updated, an optimizer that never
+        stepped).
         """
         from ckptui.engine.schedule import run_scan
         from ckptui.triage.values import layer_findings

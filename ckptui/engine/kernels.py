@@ -13,7 +13,7 @@ from ckptui.engine.schedule import failure
 from ckptui.errors import ReaderFailed
 
 IDLE_TIMEOUT = 20.0
-"""Seconds one kernel may take without a sign of life: near duplicates among thousands of filters take their time."""
+"""Seconds one kernel may take without a sign of life: near duplicates among thousands of filters are slow."""
 
 
 def look_at_layers(

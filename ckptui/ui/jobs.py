@@ -94,17 +94,22 @@ def check_save(
 def _scan(session: Session, listing: Listing, post: Post, cancel: threading.Event, first: Sequence[str]) -> None:
     path = listing.artifact.path
     scans: list[TensorScan] = []
+    together: list[Finding] = []
     progress: Progress | None = None
     posted = time.monotonic()
     for item in session.scan(listing, cancel=cancel, first=first):
         if isinstance(item, Progress):
             progress = item
+        elif isinstance(item, Finding):
+            together.append(item)
         else:
             scans.append(item)
         if time.monotonic() - posted >= POST_EVERY:
             post(_scanned(path, scans, progress))
             scans, posted = [], time.monotonic()
     post(_scanned(path, scans, progress))
+    if together:
+        post(messages.Scanned(path, findings=together, step="filters"))
 
 
 def _scanned(path: str, scans: Sequence[TensorScan], progress: Progress | None) -> messages.Scanned:
