@@ -97,6 +97,8 @@ class PairAccumulator:
         if self._finite == 0:
             return PairNumbers(self._count, self._changed, left_out, a_value=a_value, b_value=b_value)
         absolute, squared = float(self._sums[0]), float(self._sums[1])
+        if squared == 0 and self._largest > 0:
+            squared = math.nan
         aa, bb, ab = (float(v) for v in self._sums[2:5])
         return PairNumbers(
             count=self._count,
@@ -276,9 +278,11 @@ def _total(values: NDArray[Any]) -> Any:
 
 
 def _relative(squared: float, norm: float) -> float | None:
+    if not (math.isfinite(squared) and math.isfinite(norm)):
+        return None
     if squared == 0:
         return 0.0
-    return _known(math.sqrt(squared / norm)) if norm > 0 else math.inf
+    return math.sqrt(squared / norm) if norm > 0 else math.inf
 
 
 def _cosine(aa: float, bb: float, ab: float) -> float | None:
@@ -289,7 +293,7 @@ def _cosine(aa: float, bb: float, ab: float) -> float | None:
 
 
 def _known(value: float) -> float | None:
-    """None for what overflowed float64."""
+    """None for what left the range of float64."""
     return value if math.isfinite(value) else None
 
 
