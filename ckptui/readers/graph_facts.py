@@ -1,0 +1,150 @@
+"""What a SavedModel's graph says, gathered while it is walked: few dictionaries, however many nodes it has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckptui.readers.graph_schema import Field
+
+Message = dict[str, Any]
+"""A kept message: scalars by name, a list for what repeats."""
+
+MAX_KEPT = 200_000
+"""How many messages (signatures, endpoints, dimensions) are remembered."""
+MAX_OPS = 10_000
+"""How many different op names are counted apart."""
+OTHER_OPS = "(others)"
+MAX_NAME = 4096
+"""Characters of a name that are kept."""
+MAX_METADATA = 64 << 20
+"""Characters of Keras metadata that are kept in all."""
+MAX_PLACES = 5
+"""How many nodes of a flagged op are remembered by name."""
+
+
+@dataclass(slots=True)
+class Damage:
+    """The first place where the bytes contradict their format, and how often they do."""
+
+    offset: int
+    """Byte (of a text graph: character) where the field begins."""
+    where: str
+    """The messages around it: `meta_graphs.graph_def.node`."""
+    reason: str
+    count: int = 1
+
+
+@dataclass(slots=True)
+class OpCount:
+    """How often an op occurs, and in which nodes first."""
+
+    total: int = 0
+    places: list[str] = field(default_factory=list)
+    """`name` or `name (in function)` of the first nodes."""
+    texts: list[bytes] = field(default_factory=list)
+    """Byte-string attributes that name a place (`file://...`), where they were asked for."""
+
+
+class Gatherer:
+    """Takes in a walk's messages; nodes, functions and objects are counted, the rest kept as dictionaries."""
+
+    def __init__(
+        self, watched: frozenset[str] = frozenset(), keep_attributes: frozenset[str] = frozenset()
+    ) -> None:
+        """`watched` ops are remembered with their first nodes, `keep_attributes` ones with their byte strings."""
+        self.root: Message = {}
+        self.watched = watched
+        self.keep_attributes = keep_attributes
+        self.damage: Damage | None = None
+        self.kept = 0
+        self.metadata = 0
+        self.complete = True
+        """False when a cap ended the gathering before the bytes did."""
+        self.verified = True
+        """False when parts that are not kept were skipped unread, for the sake of time."""
+
+    def child(self, parent: Message, field: Field) -> Message | None:
+        """The dictionary for a message that begins; None where it need not be kept."""
+        if not field.kept:
+            return None
+        kind = field.message
+        if kind == "NodeDef":
+            return {"parent": parent}
+        if kind == "FunctionDef":
+            parent["functions"] = parent.get("functions", 0) + 1
+            return {"home": parent}
+        if kind == "AttrEntry":
+            op = parent.get("op")
+            if op and op not in self.keep_attributes:
+                return None
+        elif kind == "SavedObject":
+            parent["objects"] = parent.get("objects", 0) + 1
+            first = parent["objects"] == 1
+            return {"home": parent} if not first else parent.setdefault("root", {"home": parent})
+        elif kind == "SavedVariable":
+            home = parent.get("home")
+            if home is not None:
+                home["variables"] = home.get("variables", 0) + 1
+            return None
+        if not field.repeated:
+            found: Message = parent.setdefault(field.name, {})
+            return found
+        if self.kept >= MAX_KEPT:
+            self.complete = False
+            return None
+        self.kept += 1
+        made: Message = {}
+        parent.setdefault(field.name, []).append(made)
+        return made
+
+    def leaf(self, parent: Message, field: Field, value: int | str | bytes) -> None:
+        """A scalar of a kept message."""
+        if not isinstance(value, int) and len(value) > MAX_NAME:
+            if field.name != "metadata":
+                value = value[:MAX_NAME]
+            self.metadata += len(value)
+            if self.metadata > MAX_METADATA:
+                self.complete = False
+                return
+        if field.repeated:
+            values = parent.setdefault(field.name, [])
+            if len(values) < MAX_KEPT:
+                values.append(value)
+        else:
+            parent[field.name] = value
+
+    def done(self, message: Message, field: Field) -> None:
+        """A kept message ends; nodes are counted now, when their op is known for sure."""
+        if field.message != "NodeDef":
+            return
+        parent = message["parent"]
+        home = parent.get("home", parent)
+        op = message.get("op", "")
+        counts = home.get("ops")
+        if counts is None:
+            counts = home["ops"] = Counter()
+        home["nodes"] = home.get("nodes", 0) + 1
+        counts[op if op in counts or len(counts) < MAX_OPS else OTHER_OPS] += 1
+        if op in self.watched:
+            self._remember(home, op, message)
+
+    def _remember(self, home: Message, op: str, message: Message) -> None:
+        seen = home.setdefault("watched", {}).setdefault(op, OpCount())
+        seen.total += 1
+        if len(seen.places) < MAX_PLACES:
+            name, parent = message.get("name", ""), message["parent"]
+            function = parent.get("signature", {}).get("name", "")
+            seen.places.append(f"{name} (in {function})" if "home" in parent else name)
+        for entry in message.get("attr", ()):
+            text = entry.get("value", {}).get("s")
+            if isinstance(text, bytes) and b"://" in text and len(seen.texts) < MAX_PLACES:
+                seen.texts.append(text)
+
+    def hurt(self, offset: int, where: str, reason: str) -> None:
+        """Note damage; the first place is remembered, the others are counted."""
+        if self.damage is None:
+            self.damage = Damage(offset, where, reason)
+        else:
+            self.damage.count += 1
