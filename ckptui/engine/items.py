@@ -153,6 +153,8 @@ def _after_failure(
 
     Where none is to blame yet, all that is left is done carefully, so that the next failure names one.
     """
+    if not left:
+        return
     guilty = next((key for key in left if error.item and name_of(run.items[key]) == error.item), None)
     if guilty is None:
         if task.failures + 1 >= MOST_CRASHES:

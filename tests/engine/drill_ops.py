@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from ckptui import errors
+from ckptui.engine.ops import Items
 
 PREPARED: list[str] = []
 
@@ -164,6 +165,32 @@ def try_limits(call: Any, args: Any) -> Any:
         "stdin": os.read(0, 10).decode(),
     }
     return found, []
+
+
+def work(call: Any, args: Any) -> Any:
+    """Item after item; its name says what happens: crash, hang, fail, flaky (crashes unless careful), heavy..."""
+    items = Items(call, args["careful"])
+    if args.get("broken"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+    def one(name: str) -> Any:
+        if name.startswith("crash") or (name.startswith("flaky") and not args["careful"]):
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if name.startswith("hang"):
+            time.sleep(60)
+        if name.startswith("fail"):
+            raise errors.Damaged(f"{name} is bad", code="entry-invalid")
+        if name.startswith("memory"):
+            bytearray(1 << 40)
+        items.beat(10)
+        return name.upper()
+
+    if args.get("lazy"):
+        return None, []
+    items.run(args, one, lambda name: name.endswith("heavy"))
+    if args.get("lie"):
+        call.event({"done": [[99, {"ok": 1}]], "bytes": 0})
+    return None, []
 
 
 OPS = {
