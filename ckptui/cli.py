@@ -48,6 +48,13 @@ def run(argv: Sequence[str]) -> int:
         return _fail(CkptuiError("the input is nested too deeply", title="Failed"), wants_json)
     except OSError as error:
         return _fail(CkptuiError(f"{error.strerror or error}: {error.filename or ''}", title="Failed"), wants_json)
+    # the outermost border: a fault of ckptui's own is one line too, and the traceback is there for whoever asks
+    except Exception as error:
+        if os.environ.get("CKPTUI_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: {error}"
+        hint = "This is a fault of ckptui; CKPTUI_DEBUG=1 shows where"
+        return _fail(CkptuiError(what, hint, title="Internal error"), wants_json)
 
 
 def _dispatch(argv: list[str]) -> int:
