@@ -10,7 +10,7 @@ from typing import Any
 from ckptui.core.dtypes import ITEMSIZE, NAMES, dtype_name
 from ckptui.core.model import Finding, Severity
 from ckptui.core.text import safe
-from ckptui.readers.bundle_entry import Entry
+from ckptui.readers.bundle_entry import Entry, Header
 from ckptui.readers.bundle_shards import MAX_SHARDS, Shards, shard_files
 from ckptui.readers.sstable import Table
 
@@ -51,6 +51,16 @@ _TEXTS: dict[str, tuple[Severity, str, str]] = {
         "error",
         "An entry contradicts itself",
         "Take another save; this entry can't be restored as it is.",
+    ),
+    "interrupted-save": (
+        "warning",
+        "Leftovers of a save that did not finish",
+        "Use the last complete save, or make the left-over index the real one with a copy.",
+    ),
+    "unreadable": (
+        "error",
+        "Can't be read",
+        "Look at its permissions and at the disk or mount it lies on.",
     ),
     "unsupported-format": (
         "warning",
@@ -95,11 +105,13 @@ class Verdicts:
 
     problems: dict[int, str] = field(default_factory=dict)
     """Entry position to why its tensor can't be read."""
+    invalid: set[int] = field(default_factory=set)
+    """Positions of entries whose own numbers can't be right."""
     findings: list[Finding] = field(default_factory=list)
 
 
 def index_findings(table: Table, path: str, prefix: str) -> list[Finding]:
-    """One finding per contradiction in the table, capped."""
+    """One finding per contradiction in the table."""
     found: list[Finding] = []
     unproved = sum(len(span) for span in table.unproved)
     for problem in table.problems:
@@ -130,7 +142,7 @@ def index_findings(table: Table, path: str, prefix: str) -> list[Finding]:
                 title="The index is damaged where no reader looks" if problem.cosmetic else "",
             )
         )
-    return list(capped(found, prefix))
+    return found
 
 
 def capped(findings: Iterable[Finding], prefix: str) -> Iterator[Finding]:
@@ -175,61 +187,74 @@ def entry_fault(entry: Entry) -> str:
     return ""
 
 
-def check_entries(
-    entries: Sequence[Entry], label: Callable[[int], str], shards: Shards, prefix: str, complete: bool
-) -> Verdicts:
-    """Hold every entry against itself, its shard and its neighbours. `label` names the tensor of an entry.
+def shard_fault(entry: Entry, shards: Shards) -> str:
+    """Why an entry's bytes can't be in its shard; empty where they are."""
+    if entry.slices:
+        return ""
+    if not 0 <= entry.shard < shards.count:
+        return f"shard {entry.shard} of {shards.count}"
+    size = shards.size(entry.shard)
+    if size is None:
+        return f"shard {entry.shard} is missing"
+    missing = entry.offset + entry.size - size
+    return f"its shard ends {min(missing, entry.size)} bytes too early" if missing > 0 else ""
 
-    `complete`: no entry is lost, so bytes that none claims are really nobody's.
+
+def check_entries(
+    entries: Sequence[Entry],
+    first: int,
+    label: Callable[[int], str],
+    shards: Shards,
+    *,
+    complete: bool,
+) -> Verdicts:
+    """Hold every entry from position `first` on against itself, its shard and its neighbours.
+
+    `label` names the tensor of an entry. `complete`: no entry is lost, so bytes that none claims are nobody's.
     """
+    prefix = shards.prefix
     verdicts = Verdicts()
-    invalid: list[int] = []
-    absent: dict[int, list[int]] = {}
+    absent: dict[int, int] = {}
     cut: list[int] = []
     spans: list[tuple[int, int, int, int]] = []
-    for position, entry in enumerate(entries):
+    for position in range(first, len(entries)):
+        entry = entries[position]
         fault = entry_fault(entry)
-        if not fault and not entry.slices and not 0 <= entry.shard < shards.count:
-            fault = f"shard {entry.shard} of {shards.count}"
+        if fault:
+            verdicts.invalid.add(position)
+        else:
+            fault = shard_fault(entry, shards)
         if fault:
             verdicts.problems[position] = fault
-            invalid.append(position)
+        if entry.slices or position in verdicts.invalid:
             continue
-        if entry.slices:
-            continue
-        size = shards.size(entry.shard)
-        if size is None:
-            absent.setdefault(entry.shard, []).append(position)
-            verdicts.problems[position] = f"shard {entry.shard} is missing"
-            continue
-        end = entry.offset + entry.size
-        if end > size:
-            cut.append(position)
-            verdicts.problems[position] = f"its shard ends {min(end - size, entry.size)} bytes too early"
-        if entry.size:
-            spans.append((entry.shard, entry.offset, end, position))
+        if entry.shard in shards.sizes:
+            if fault:
+                cut.append(position)
+            if entry.size:
+                spans.append((entry.shard, entry.offset, entry.offset + entry.size, position))
+        elif 0 <= entry.shard < shards.count:
+            absent[entry.shard] = absent.get(entry.shard, 0) + 1
+        else:
+            verdicts.invalid.add(position)
     spans.sort()
-    invalid += _overlaps(spans, label, verdicts.problems)
-    for position in sorted(set(invalid)):
-        name = label(position)
-        verdicts.findings.append(
-            finding(
-                "entry-invalid",
-                prefix,
-                verdicts.problems[position],
-                tensor=name,
-                evidence=_facts(entries[position]),
-            )
-        )
-    ends = {shard: 0 for shard in shards.sizes}
+    wrong = sorted(verdicts.invalid.union(_overlaps(spans, label, verdicts.problems)))
+    ends = dict.fromkeys(shards.sizes, 0)
     for shard, _, end, _ in spans:
-        ends[shard] = max(ends.get(shard, 0), end)
-    verdicts.findings += _missing(shards, absent, prefix)
-    verdicts.findings += [_truncated(entries[p], label(p), shards, ends, prefix) for p in cut]
-    if complete and not invalid:
-        verdicts.findings += _oversized(shards, ends, prefix)
-    verdicts.findings = list(capped(verdicts.findings, prefix))
+        ends[shard] = max(ends[shard], end)
+    found = [
+        _invalid(entries[position], label(position), verdicts.problems[position], prefix) for position in wrong
+    ]
+    found += _missing(shards, absent, prefix)
+    found += [_truncated(entries[position], label(position), shards, ends, prefix) for position in cut]
+    if complete and not wrong:
+        found += _oversized(shards, ends, prefix)
+    verdicts.findings = found
     return verdicts
+
+
+def _invalid(entry: Entry, name: str, problem: str, prefix: str) -> Finding:
+    return finding("entry-invalid", prefix, problem, tensor=name, evidence=_facts(entry))
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
@@ -260,14 +285,14 @@ def _overlaps(
     return found
 
 
-def _missing(shards: Shards, absent: dict[int, list[int]], prefix: str) -> list[Finding]:
+def _missing(shards: Shards, absent: Mapping[int, int], prefix: str) -> list[Finding]:
     """One finding per shard that is not there."""
     if not shards.reasons:
         return []
     present = [path for path, (_, of) in shard_files(prefix).items() if of != shards.count]
     found = []
     for number, reason in sorted(shards.reasons.items()):
-        tensors = len(absent.get(number, ()))
+        tensors = absent.get(number, 0)
         evidence = {"file": shards.path(number), "shards": shards.count, "tensors": tensors, "reason": reason}
         if present:
             evidence["other_files"] = present[:8]
@@ -310,15 +335,15 @@ def _oversized(shards: Shards, ends: dict[int, int], prefix: str) -> list[Findin
     return found
 
 
-def header_findings(shards: int, fault: str, min_consumer: int, path: str, prefix: str) -> list[Finding]:
+def header_findings(header: Header, path: str, prefix: str) -> list[Finding]:
     """What the header record gives away."""
     found = []
-    if fault or not 0 < shards <= MAX_SHARDS:
-        reason = fault or f"it calls for {shards} shards"
-        evidence = {"file": path, "where": "header", "offset": 0, "reason": reason, "shards": shards}
+    if header.fault or not 0 < header.shards <= MAX_SHARDS:
+        reason = header.fault or f"it calls for {header.shards} shards"
+        evidence = {"file": path, "where": "header", "offset": 0, "reason": reason, "shards": header.shards}
         found.append(finding("index-damaged", prefix, f"the header record: {reason}", evidence=evidence))
-    if min_consumer > 1:
-        evidence = {"file": path, "min_consumer": min_consumer, "supported": 1}
-        detail = f"readers of version {min_consumer} and later only; TensorFlow 2.21 is version 1"
+    if header.min_consumer > 1:
+        evidence = {"file": path, "min_consumer": header.min_consumer, "supported": 1}
+        detail = f"readers of version {header.min_consumer} and later only; TensorFlow 2.21 is version 1"
         found.append(finding("unsupported-format", prefix, detail, evidence=evidence))
     return found

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass, field
 
 MAX_SHARDS = 10_000
-"""More shards than this are looked for only where an entry needs one."""
+"""With more shards than this only those are looked for that an entry needs."""
 
 _SHARD = re.compile(r"\.data-([0-9]{5,})-of-([0-9]{5,})")
 
@@ -53,9 +53,10 @@ class Shards:
         return status.st_size
 
     def look_at_all(self) -> None:
-        """Look for every shard the header calls for."""
-        for number in range(min(self.count, MAX_SHARDS)):
-            self.size(number)
+        """Look for every shard the header calls for, unless it calls for more than any save has."""
+        if self.count <= MAX_SHARDS:
+            for number in range(self.count):
+                self.size(number)
 
 
 def shard_files(prefix: str) -> dict[str, tuple[int, int]]:

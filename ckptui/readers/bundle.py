@@ -1,0 +1,150 @@
+"""TensorBundles: PREFIX.index and its data shards, as every TensorFlow since 2016 writes checkpoints.
+
+The index is read and proved at once; its records are decoded when somebody looks at them. The object graph, which
+gives variables their own names, is read from its shard at the first need.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ckptui.core.model import Artifact, Finding, Kind, Listing, Tensor, worst_status
+from ckptui.core.names import step_of
+from ckptui.errors import CkptuiError, NoSuchPath, Unreadable
+from ckptui.readers.bundle_checks import capped, finding, index_findings
+from ckptui.readers.bundle_graph import GraphOfBundle
+from ckptui.readers.bundle_index import BundleIndex
+from ckptui.readers.bundle_origin import origin
+from ckptui.readers.bundle_shards import rescue_index, shard_files
+from ckptui.readers.bundle_tensors import BundleTensors
+from ckptui.readers.sstable import Table, read_table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+GRAPH_AT_ONCE = 1 << 20
+"""Bytes of an object graph that is read even for a listing in a hurry."""
+
+
+class Bundle:
+    """One bundle. Nothing stays open between calls."""
+
+    kind: Kind = "tf-checkpoint"
+
+    def __init__(self, prefix: str, index: BundleIndex, findings: list[Finding]) -> None:
+        """`findings`: what opening it gave away."""
+        self.path = prefix
+        self.index = index
+        self.graph = GraphOfBundle(index)
+        self._findings = findings
+
+    @property
+    def names(self) -> list[str]:
+        """All tensor names, without decoding anything."""
+        return self.index.names
+
+    def listing(self, *, count: bool = True) -> Listing:
+        """Everything index, file sizes and object graph say, without a tensor byte being read.
+
+        Without `count` no record is decoded: `parameters` is 0, entries are not checked (a tensor looked at tells
+        its own problem all the same), and a large object graph is left alone: layer and role come from the keys.
+        """
+        index = self.index
+        hurry = not count and self.graph.size > GRAPH_AT_ONCE
+        tensors = BundleTensors(index, (lambda: None) if hurry else self.graph.get)
+        findings = [*self._findings, *index.findings]
+        if count:
+            parameters = tensors.parameters()
+            findings += index.verdicts.findings + self.graph.findings
+        else:
+            parameters = 0
+            index.shards.look_at_all()
+        findings = list(capped(findings, self.path))
+        return Listing(self._artifact(tensors, parameters, findings), tensors, tuple(findings))
+
+    def chunks(self, tensor: Tensor, chunk_bytes: int = 1 << 20) -> Iterator[np.ndarray[Any, Any]]:
+        """The elements as 1-D arrays in native byte order; see `values.element_chunks`."""
+        from ckptui.readers.values import element_chunks
+
+        return element_chunks(tensor, chunk_bytes)
+
+    def array(self, tensor: Tensor) -> np.ndarray[Any, Any]:
+        """All values; see `values.array_of`."""
+        from ckptui.readers.values import array_of
+
+        return array_of(tensor)
+
+    def close(self) -> None:
+        """Nothing is open; here for the sake of every reader's interface."""
+
+    def _artifact(self, tensors: BundleTensors, parameters: int, findings: list[Finding]) -> Artifact:
+        index = self.index
+        folder, base = os.path.split(self.path)
+        label = base or os.path.basename(os.path.abspath(folder or "."))
+        size, modified = index.table.size, index.shards.modified
+        try:
+            modified = max(modified, os.stat(index.path).st_mtime)
+        except (OSError, ValueError):
+            size = 0
+        return Artifact(
+            path=self.path,
+            kind=self.kind,
+            label=label,
+            step=step_of(label),
+            bytes=size + sum(index.shards.sizes.values()),
+            shards=max(0, index.header.shards),
+            tensors=len(tensors),
+            parameters=parameters,
+            modified=modified,
+            writer=origin(index.header, index.names),
+            status=worst_status(findings),
+        )
+
+
+def open_bundle(prefix: str) -> Bundle:
+    """The bundle with this prefix; the empty file name (`DIR/`) is a legal one.
+
+    Without a readable index, one that an interrupted save left behind stands in for it, and a finding says so.
+
+    Raises:
+        NoSuchPath: neither an index nor a data file has this prefix.
+        ChangedWhileReading: the index is being written.
+    """
+    path = prefix + ".index"
+    table, findings = _read_index(prefix, path)
+    if not table.keys:
+        rescue = rescue_index(prefix)
+        spare = _spare(rescue) if rescue else None
+        if rescue and spare is not None:
+            findings += index_findings(table, path, prefix)
+            detail = f"listed from {rescue}, which an interrupted save left behind"
+            evidence = {"file": path, "rescue": rescue, "entries_read": len(spare.keys)}
+            findings = [*findings, finding("interrupted-save", prefix, detail, evidence=evidence)]
+            path, table = rescue, spare
+    return Bundle(prefix, BundleIndex(prefix, path, table), findings)
+
+
+def _read_index(prefix: str, path: str) -> tuple[Table, list[Finding]]:
+    """The table of the index, or an empty one and the reason."""
+    try:
+        return read_table(path), []
+    except NoSuchPath as error:
+        shards = shard_files(prefix)
+        if not shards and rescue_index(prefix) is None:
+            raise
+        reason = error.detail if os.path.lexists(path) else f"{path} is not there"
+        evidence = {"file": path, "data_files": list(shards)[:8]}
+        return Table(complete=False), [finding("index-missing", prefix, reason, evidence=evidence)]
+    except Unreadable as error:
+        return Table(complete=False), [finding("unreadable", prefix, error.detail, evidence=error.evidence)]
+
+
+def _spare(path: str) -> Table | None:
+    """The table in a left-over index, unless nothing can be read from it."""
+    try:
+        table = read_table(path)
+    except CkptuiError:
+        return None
+    return table if table.keys else None
