@@ -35,6 +35,7 @@ _Family = Literal["float", "half", "byte", "integer", "none"]
 _FAR_LARGE = 2.0**500
 _FAR_SMALL = 2.0**-480
 _COUNTS = ("finite", "nan", "posinf", "neginf", "zeros")
+_ROW = 256
 _SHIFT = 600
 """Binary exponent by which values beyond the two limits above are scaled before they are squared."""
 
@@ -45,10 +46,19 @@ class _Scratch(threading.local):
     def __init__(self) -> None:
         self.wide = np.empty(BLOCK)
         self.mask = np.empty(BLOCK, bool)
-        self.ones = np.ones(BLOCK)
+        self.ones = np.ones(_ROW)
 
 
 _scratch = _Scratch()
+
+
+def _total(wide: Array) -> float:
+    """The sum of a float64 block; rows by BLAS, which is twice as fast as `sum` and as exact."""
+    rows = wide.size // _ROW
+    if rows < 8:
+        return float(np.add.reduce(wide))
+    body = wide[: rows * _ROW].reshape(rows, _ROW)
+    return float(np.add.reduce(np.dot(body, _scratch.ones)) + np.add.reduce(wide[rows * _ROW :]))
 
 
 def _family(name: str) -> _Family:
@@ -217,7 +227,7 @@ class StatsAccumulator:
 
     def _moments(self, block: Array, low: float, high: float) -> float:
         """Merge the mean and the squared deviations of finite values into the running ones; the sum, scaled."""
-        wide, ones = _scratch.wide[: block.size], _scratch.ones[: block.size]
+        wide = _scratch.wide[: block.size]
         np.copyto(wide, block)
         if block.dtype.itemsize == 8 and block.dtype.kind == "f":
             self._rescale(max(-low, high))
@@ -228,12 +238,12 @@ class StatsAccumulator:
         if low == high:
             self._merge(block.size, float(wide[0]) - self._pivot, 0.0)
             return float(wide[0]) * block.size
-        total, squares = float(np.dot(wide, ones)), float(np.dot(wide, wide))
+        total, squares = _total(wide), float(np.dot(wide, wide))
         mean = total / block.size
         deviations, away = squares - total * mean, mean - self._pivot
         if deviations < 0.01 * squares:
             np.subtract(wide, self._pivot, out=wide)
-            rest, squares = float(np.dot(wide, ones)), float(np.dot(wide, wide))
+            rest, squares = _total(wide), float(np.dot(wide, wide))
             away = rest / block.size
             deviations = squares - rest * away
         self._merge(block.size, away, max(deviations, 0.0))
