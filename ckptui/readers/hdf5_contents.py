@@ -1,0 +1,288 @@
+"""One HDF5 file (or a part of a file that is one) taken in: every dataset's facts, Keras' attributes, the values.
+
+Runs in the reader child only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ckptui.core.dtypes import ITEMSIZE, np_dtype
+from ckptui.core.model import Finding, Severity, Storage, Tensor
+from ckptui.core.text import human_bytes, safe
+from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged, UsageError
+from ckptui.readers.hdf5_open import Opened, open_hdf5
+from ckptui.readers.hdf5_types import Described, Extent, describe
+from ckptui.readers.hdf5_values import dataset_chunks
+from ckptui.readers.hdf5_walk import (
+    HDF5_ERRORS,
+    Item,
+    attribute,
+    names_attribute,
+    reason,
+    text_attribute,
+    to_bytes,
+    walk,
+)
+from ckptui.readers.keras_findings import in_words, limited, listed, note
+from ckptui.readers.keras_layout import Attributes
+from ckptui.readers.source import Source
+from ckptui.readers.window import Bytes
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_ARRAY_BYTES = 4 << 30
+"""Most that `array` puts into memory."""
+_ROOT_TEXTS = ("keras_version", "backend", "model_config")
+
+Tick = Callable[[], None]
+
+
+class Contents:
+    """The datasets of one HDF5 file, read through h5py where need be and by position where possible."""
+
+    def __init__(
+        self, source: Bytes, start: int = 0, available: int | None = None, *, label: str = ""
+    ) -> None:
+        """Opens at once; raises Damaged (`hdf5-damaged`) only where there is no HDF5 signature."""
+        self.source = source
+        self.label = label
+        self._part = (start, available)
+        self._for_values: Opened | None = None
+        self.opened: Opened = open_hdf5(source, start, available, label=label, hide_zeros=True)
+        self.findings: list[Finding] = []
+        self.described: dict[str, Described] = {}
+        """Every dataset by path, and what is in the place of one but can't be opened."""
+        self.attributes = Attributes()
+        self.texts: dict[str, str] = {}
+        """The root's text attributes: `keras_version`, `backend`, `model_config`."""
+        room = max(0, source.size - start)
+        self._extent = Extent(
+            path=source.path,
+            start=start if isinstance(source, Source) else None,
+            available=room if available is None else min(available, room),
+            cut=self.opened.cut,
+        )
+
+    def read(self, tick: Tick | None = None) -> None:
+        """Walk the file; damage becomes rows with a problem and findings. Raises ChangedWhileReading."""
+        problems = self._read(tick)
+        if self.opened.zeros_from is not None and any("checksum" in one.detail for one in problems):
+            # Zeros inside a checksummed structure are no damage: look again with nothing hidden.
+            self.opened.close()
+            start, available = self._part
+            self.opened = open_hdf5(self.source, start, available, label=self.label)
+            self.described.clear()
+            self.texts.clear()
+            self.attributes = Attributes()
+            problems = self._read(tick)
+        self.source.fence()
+        self.findings = [*self.opened.findings, *limited(problems)]
+
+    def _read(self, tick: Tick | None) -> list[Finding]:
+        problems: list[Finding] = []
+        if self.opened.file is None:
+            return problems
+        try:
+            for item in walk(self.opened.file.id, self._hints, tick or (lambda: None)):
+                self._take(item, problems)
+        except HDF5_ERRORS as error:
+            problems.append(self._damage(f"its root can't be read: {reason(error)}"))
+        self._check(problems)
+        if problems and self.opened.zeros_from is not None:
+            zeros = self._extent.available - self.opened.zeros_from
+            detail = (
+                f"from byte {self.opened.zeros_from} to the end there are only zeros ({human_bytes(zeros)})"
+            )
+            problems.insert(0, self._damage(detail))
+        return problems
+
+    def chunks(self, tensor: Tensor, chunk_bytes: int) -> Iterator[np.ndarray]:
+        """The tensor's values in C order, 1-D, native order, at most `chunk_bytes` each (strings: as objects).
+
+        Raises Damaged for what can't be read, ChangedWhileReading where the file is not the one listed.
+        """
+        if tensor.problem:
+            raise Damaged(f"{safe(tensor.name)}: {tensor.problem}", code="hdf5-damaged")
+        self.source.fence()
+        if tensor.storage.encoding == "plain" and tensor.storage.segment is not None:
+            yield from self._plain(tensor, chunk_bytes)
+        elif tensor.count:
+            yield from self._through_hdf5(tensor, chunk_bytes)
+        self.source.fence()
+
+    def array(self, tensor: Tensor) -> np.ndarray:
+        """The whole tensor with its shape; raises as `chunks` does, UsageError beyond MAX_ARRAY_BYTES."""
+        import numpy as np
+
+        size = tensor.count * ITEMSIZE.get(tensor.dtype, 1)
+        if not tensor.problem and size > MAX_ARRAY_BYTES:
+            raise UsageError(f"{safe(tensor.name)} holds {human_bytes(size)}, too much for memory at once")
+        pieces = list(self.chunks(tensor, 64 << 20))
+        if not pieces:
+            kind = np_dtype(tensor.dtype) if tensor.dtype in ITEMSIZE else np.dtype(object)
+            return np.zeros(tensor.shape, dtype=kind)
+        whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        return whole.reshape(tensor.shape)
+
+    def close(self) -> None:
+        """Close HDF5's side; the source stays the caller's."""
+        self.opened.close()
+        if self._for_values is not None:
+            self._for_values.close()
+
+    def _take(self, item: Item, problems: list[Finding]) -> None:
+        if item.kind == "group":
+            self._group(item, problems)
+            return
+        if item.kind == "dataset":
+            facts = describe(item.handle, self._extent)
+        elif item.kind == "external":
+            text = f"external link to {safe(item.text)}, not followed"
+            facts = Described(
+                "unknown", (), 0, Storage("none"), text, "external-reference", {"target": item.text}
+            )
+        elif item.kind == "broken" and item.path:
+            facts = Described("unknown", (), 0, Storage("none"), item.text, "hdf5-damaged")
+        else:
+            problems.append(self._damage(item.text))
+            return
+        self.described[item.path] = facts
+        if facts.code and facts.code != "unsupported-format":
+            detail = f"{safe(item.path, 200)}: {facts.problem}"
+            severity: Severity | None = "error" if facts.code == "entry-invalid" else None
+            problems.append(
+                note(
+                    facts.code,
+                    self.source.path,
+                    detail,
+                    tensor=item.path,
+                    evidence=facts.evidence,
+                    severity=severity,
+                )
+            )
+
+    def _group(self, item: Item, problems: list[Finding]) -> None:
+        """Take in the attributes Keras writes to groups."""
+
+        def read(name: str, how: Callable[[Any, str], Any]) -> Any:
+            try:
+                return how(item.handle, name)
+            except (*HDF5_ERRORS, Damaged) as error:
+                where = f"/{safe(item.path, 200)}"
+                problems.append(self._damage(f"attribute {name} of {where}: {reason(error)}"))
+                return None
+
+        found = self.attributes
+        if not item.path:
+            for name in _ROOT_TEXTS:
+                text = read(name, text_attribute)
+                if text is not None:
+                    self.texts[name] = text
+            found.numbered = read("nb_layers", attribute) is not None
+        if item.path in ("", "model_weights"):
+            layers = read("layer_names", names_attribute)
+            if layers is not None:
+                found.layer_names[item.path] = layers
+                self._mark_legacy()
+        elif item.path == "vars" or item.path.endswith("/vars"):
+            own = read("name", text_attribute)
+            if own is not None:
+                found.names[item.path] = own
+                return
+        weights = read("weight_names", names_attribute)
+        if weights is not None:
+            found.weight_names[item.path] = weights
+
+    def _hints(self, path: str) -> list[str]:
+        """Names Keras' attributes promise in a group: layers, and the parts of weight names."""
+        prefix = path + "/" if path else ""
+        promised = [
+            f"{group}/{name}" if group else name
+            for table in (self.attributes.layer_names, self.attributes.weight_names)
+            for group, names in table.items()
+            for name in names
+        ]
+        found = (name[len(prefix) :].partition("/")[0] for name in promised if name.startswith(prefix))
+        return list(dict.fromkeys(part for part in found if part))
+
+    def _mark_legacy(self) -> None:
+        old = self._extent
+        self._extent = Extent(old.path, old.start, old.available, old.cut, legacy_keras=True)
+
+    def _plain(self, tensor: Tensor, chunk_bytes: int) -> Iterator[np.ndarray]:
+        import numpy as np
+
+        segment = tensor.storage.segment
+        if segment is None:
+            return
+        kind = np_dtype(tensor.dtype)
+        step = max(kind.itemsize, chunk_bytes - chunk_bytes % kind.itemsize)
+        for at in range(0, segment.bytes, step):
+            raw = self.source.pread(segment.offset + at, min(step, segment.bytes - at))
+            values = np.frombuffer(raw, dtype=kind)
+            yield values.byteswap() if tensor.storage.big_endian else values
+
+    def _through_hdf5(self, tensor: Tensor, chunk_bytes: int) -> Iterator[np.ndarray]:
+        from h5py import h5d
+
+        opened = self._unhidden()
+        window = opened.window
+        if opened.file is None:
+            raise Damaged(f"{safe(tensor.name)}: the file can't be opened", code="hdf5-damaged")
+        try:
+            dataset = h5d.open(opened.file.id, to_bytes(tensor.name))
+            facts = describe(dataset, self._extent)
+            if facts.problem or (facts.dtype, facts.shape) != (tensor.dtype, tensor.shape):
+                raise ChangedWhileReading(f"{self.source.path}: {safe(tensor.name)} is not what was listed")
+            for values in dataset_chunks(dataset, tensor.dtype, chunk_bytes, self.source.size):
+                if window is not None:
+                    window.check()
+                yield values
+        except HDF5_ERRORS as error:
+            if window is not None:
+                window.check()
+            raise Damaged(f"{safe(tensor.name)}: {reason(error)}", code="hdf5-damaged") from None
+
+    def _unhidden(self) -> Opened:
+        """The file with its zeros, which are values here."""
+        if self.opened.zeros_from is None:
+            return self.opened
+        if self._for_values is None:
+            start, available = self._part
+            self._for_values = open_hdf5(self.source, start, available, label=self.label)
+        return self._for_values
+
+    def _check(self, problems: list[Finding]) -> None:
+        if self.opened.window is None:
+            return
+        try:
+            self.opened.window.check()
+        except ChangedWhileReading:
+            raise
+        except CkptuiError as error:
+            problems.append(self._damage(f"could not be read everywhere: {error.detail}"))
+
+    def _damage(self, detail: str) -> Finding:
+        where = f"{self.label}: " if self.label else ""
+        return note("hdf5-damaged", self.source.path, where + detail)
+
+    def unsupported(self) -> list[Finding]:
+        """One finding for each HDF5 filter that is missing here, with the datasets that need it."""
+        by_filter: dict[str, list[str]] = {}
+        for name, facts in self.described.items():
+            if facts.code == "unsupported-format":
+                by_filter.setdefault(str(facts.evidence.get("filter")), []).append(name)
+        return [
+            note(
+                "unsupported-format",
+                self.source.path,
+                f"HDF5 filter {which}: {in_words(names)} can't be read without it",
+                evidence={"filter": which, **listed(names)},
+                title="An HDF5 filter ckptui does not have",
+                advice="Read it where the filter's plug-in (hdf5plugin) is installed.",
+            )
+            for which, names in by_filter.items()
+        ]

@@ -1,0 +1,220 @@
+"""Findings the HDF5 and Keras readers make: damage, references outside, weights against the architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ckptui.core.model import Certainty, Finding, Severity, Tensor
+from ckptui.core.text import safe, shape_text
+from ckptui.readers.keras_config import Node, Shape
+from ckptui.readers.keras_layout import Layout, Place
+from ckptui.readers.keras_variables import expected
+
+MAX_PER_CODE = 200
+"""Findings of one code that name a tensor each; the rest is counted in one more."""
+MAX_SHOWN = 20
+"""Names listed in one finding's evidence."""
+
+_RECOPY = "Copy the file again from where it was written and compare sizes; keep this copy until then."
+_SAYS: dict[str, tuple[Severity, str, str]] = {
+    "hdf5-damaged": ("error", "The HDF5 file is damaged", _RECOPY),
+    "hdf5-not-closed": (
+        "warning",
+        "The HDF5 file was never closed by its writer",
+        "The save was killed or is still running; wait or copy again.",
+    ),
+    "zip-damaged": ("error", "The .keras archive is damaged", _RECOPY),
+    "entry-invalid": (
+        "error",
+        "An entry contradicts itself",
+        "Take another save; this entry can't be restored as it is.",
+    ),
+    "weights-missing": (
+        "error",
+        "Weights the architecture needs are not in the file",
+        "Look for a complete save of the same model.",
+    ),
+    "weights-unexpected": (
+        "warning",
+        "Weights the architecture does not know",
+        "Check that architecture and weights belong together.",
+    ),
+    "shape-mismatch": (
+        "error",
+        "A shape contradicts the architecture",
+        "Check that architecture and weights belong together.",
+    ),
+    "unsupported-format": ("info", "A format ckptui does not read", "Use that format's own tools."),
+    "external-reference": (
+        "warning",
+        "The file refers to another file",
+        "ckptui does not follow it: look at the target.",
+    ),
+    "unsafe-layer": ("error", "A layer carries code", "Know the author before you load this model."),
+    "name-hostile": (
+        "warning",
+        "A name that would leave the folder it is unpacked to",
+        "Nothing is unpacked here; do not unpack it elsewhere.",
+    ),
+}
+
+
+def note(
+    code: str,
+    path: str,
+    detail: str,
+    *,
+    tensor: str | None = None,
+    evidence: Mapping[str, Any] | None = None,
+    severity: Severity | None = None,
+    certainty: Certainty = "confirmed",
+    title: str | None = None,
+    advice: str | None = None,
+) -> Finding:
+    """A finding of one of the codes above about `path`, or one tensor in it."""
+    usual, words, next_step = _SAYS[code]
+    return Finding(
+        code=code,
+        severity=severity or usual,
+        title=title or words,
+        artifact=path,
+        tensor=tensor,
+        certainty=certainty,
+        detail=detail,
+        evidence=dict(evidence or {}),
+        advice=next_step if advice is None else advice,
+    )
+
+
+def limited(findings: Sequence[Finding]) -> list[Finding]:
+    """At most MAX_PER_CODE findings of each code, and one that counts the rest."""
+    kept: list[Finding] = []
+    counts: dict[str, int] = {}
+    for one in findings:
+        counts[one.code] = counts.get(one.code, 0) + 1
+        if counts[one.code] <= MAX_PER_CODE:
+            kept.append(one)
+    for one in list(kept):
+        more = counts.pop(one.code, 0) - MAX_PER_CODE
+        if more > 0:
+            kept.append(note(one.code, one.artifact, f"{more} more like it", evidence={"count": more}))
+    return kept
+
+
+def listed(names: Sequence[str]) -> dict[str, Any]:
+    """How many, and the first of them."""
+    return {"count": len(names), "names": list(names[:MAX_SHOWN])}
+
+
+def in_words(names: Sequence[str]) -> str:
+    """`a, b and 3 more`, safe to show."""
+    shown = ", ".join(safe(name, 120) for name in names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
+
+
+def against_architecture(
+    path: str, root: Node | None, layout: Layout, tensors: Mapping[str, Tensor]
+) -> list[Finding]:
+    """What the architecture expects and the file does not hold, holds too much of, or holds in another shape.
+
+    Only standard layers are judged; models never built (no weights, no input shape) are not.
+    """
+    findings: list[Finding] = []
+    missing = [f"{layer}/{weight}" if layer else weight for layer, weight in layout.absent]
+    if root is not None and layout.style != "keras-1":
+        owned = owners(layout.places)
+        missing += _missing(root, owned, {layer for layer, _ in layout.absent})
+        findings += _mismatched(path, root, owned, tensors)
+        readable = {name for name, tensor in tensors.items() if tensor.dtype != "unknown"}
+        findings += _unexpected(path, root, owned, layout, readable)
+    if missing:
+        detail = f"{in_words(missing)}: named by the architecture, not in the file"
+        findings.insert(0, note("weights-missing", path, detail, evidence=listed(missing)))
+    return findings
+
+
+def owners(places: Mapping[str, Place]) -> dict[Node, list[str]]:
+    """The datasets of each node, in the order of its variables."""
+    owned: dict[Node, list[str]] = {}
+    for name, place in places.items():
+        if place.node is not None and place.section == "model":
+            owned.setdefault(place.node, []).append(name)
+    for names in owned.values():
+        names.sort(key=lambda name: places[name].order)
+    return owned
+
+
+def _missing(root: Node, owned: Mapping[Node, Sequence[str]], told: set[str]) -> list[str]:
+    if not owned and root.input_shape is None and not any(n.input_shape for n in root.walk()):
+        return []
+    # A layer used in two models is stored once, under the model that was saved first.
+    stored = {(node.name, node.class_name) for node in owned}
+    missing: list[str] = []
+    for top in root.children:
+        for node in top.walk():
+            wanted = expected(node)
+            have = len(owned.get(node, ()))
+            if not wanted or have >= len(wanted) or top.name in told:
+                continue
+            if not have and (node.name, node.class_name) in stored:
+                continue
+            layer = node.name if not node.hidden else f"{top.name}/{node.name}"
+            missing += [f"{layer}/{variable.name}" for variable in wanted[have:]]
+    return missing
+
+
+def _mismatched(
+    path: str, root: Node, owned: Mapping[Node, Sequence[str]], tensors: Mapping[str, Tensor]
+) -> list[Finding]:
+    findings: list[Finding] = []
+    for node, names in owned.items():
+        wanted = expected(node)
+        if wanted is None or len(wanted) != len(names):
+            continue
+        for variable, name in zip(wanted, names, strict=True):
+            shape = tensors[name].shape
+            if tensors[name].problem or _fits(variable.shape, shape):
+                continue
+            told, found = shape_text(variable.shape), shape_text(shape)
+            findings.append(
+                note(
+                    "shape-mismatch",
+                    path,
+                    f"{node.name}/{variable.name}: the architecture says {told}, the file {found}",
+                    tensor=name,
+                    evidence={"expected": list(variable.shape), "found": list(shape), "layer": node.name},
+                )
+            )
+    return findings
+
+
+def _fits(wanted: Shape, found: Sequence[int]) -> bool:
+    return len(wanted) == len(found) and all(w is None or w == f for w, f in zip(wanted, found, strict=True))
+
+
+def _unexpected(
+    path: str, root: Node, owned: Mapping[Node, Sequence[str]], layout: Layout, readable: set[str]
+) -> list[Finding]:
+    if not all(node.standard for node in root.walk() if node.is_model):
+        return []
+    extra = [
+        name
+        for name, place in layout.places.items()
+        if place.section == "model"
+        and place.node is None
+        and name in readable
+        and _is_weight_of_a_layer(place)
+    ]
+    for node, names in owned.items():
+        wanted = expected(node)
+        if wanted is not None and len(names) > len(wanted):
+            extra += names[len(wanted) :]
+    if not extra:
+        return []
+    detail = f"{in_words(extra)}: in the file, not in the architecture"
+    return [note("weights-unexpected", path, detail, evidence=listed(extra))]
+
+
+def _is_weight_of_a_layer(place: Place) -> bool:
+    return bool(place.layer) and "seed_generator" not in place.object_path
