@@ -199,14 +199,14 @@ def pair_subtitle(pair: Pair, a: Tensor | None, b: Tensor | None) -> str:
 
 def number_lines(a: Stats | None, b: Stats | None, width: int) -> list[str]:
     """The numbers of both tensors side by side, under A and B."""
-    column = min(max((width - 10) // 2, 8), 14)
-    lines = [" " * 10 + right("A", column) + right("B", column)]
+    column = min(max((width - 8) // 2, 8), 12)
+    lines = [" " * 6 + right("A", column) + right("B", column)]
     for name in ("mean", "std", "min", "max", "zeros", "nan"):
         values = [getattr(stats, name) if stats is not None else None for stats in (a, b)]
         if name in ("nan", "zeros") and not any(values):
             continue
         label = "NaN" if name == "nan" else name
-        lines.append(left(label, 10) + "".join(right(number_text(v), column) for v in values))
+        lines.append(left(label, 6) + "".join(right(number_text(v), column) for v in values))
     return lines
 
 

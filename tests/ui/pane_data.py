@@ -1,4 +1,4 @@
-"""Made-up saves for the right-hand panes: a small network with one of everything odd, and a session that serves it."""
+"""Made-up saves for the right-hand panes: a small network with one of everything odd, and its session."""
 
 from __future__ import annotations
 
@@ -221,9 +221,7 @@ class PaneSession:
                 return tensor
         raise NoSuchTensor(name)
 
-    def scan(
-        self, listing: Listing, names: Sequence[str], **options: Any
-    ) -> Iterator[TensorScan | Progress]:
+    def scan(self, listing: Listing, names: Sequence[str], **options: Any) -> Iterator[TensorScan | Progress]:
         """One scan a name."""
         for name in names:
             self.calls.append(("scan", name))
@@ -241,9 +239,7 @@ class PaneSession:
         values = self._array(listing, name).astype(np.float64).reshape(-1)
         finite = values[np.isfinite(values)]
         counts, edges = np.histogram(finite, bins)
-        return Histogram(
-            float(edges[0]), float(edges[-1]), tuple(counts.tolist()), values.size - finite.size
-        )
+        return Histogram(float(edges[0]), float(edges[-1]), tuple(counts.tolist()), values.size - finite.size)
 
     def layers(self, listing: Listing, names: Sequence[str], cancel: object = None) -> Iterator[Layer]:
         """The analysis where there is one."""

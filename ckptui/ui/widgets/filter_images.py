@@ -77,8 +77,8 @@ class FilterPictures(Protocol):
     def scale_words(self, view: int, per_filter: bool) -> str:
         """The two ends of the scale."""
 
-    def describe(self, index: int) -> str:
-        """One line about one filter."""
+    def describe(self, index: int) -> Sequence[str]:
+        """What there is to say about one filter, the most important first."""
 
 
 def filters_of(layout: KernelLayout) -> Array:
@@ -259,17 +259,16 @@ class FilterSet:
         limit = number_text(self.limit(view), 2)
         return f"−{limit} … {limit}"
 
-    def describe(self, index: int) -> str:
-        """Norm, mirror correlations and flag of one filter in a line."""
-        parts = [f"{index}", f"norm {number_text(float(self.norms[index]), 3)}"]
+    def describe(self, index: int) -> Sequence[str]:
+        """Flag, norm and mirror correlations of one filter."""
         found, flag = self.details.get(index), self.flag(index)
-        if flag is not None:
-            parts.append(flag.meaning)
+        parts = [str(index)] if flag is None else [f"{index} {flag.meaning}"]
+        parts.append(f"norm {number_text(float(self.norms[index]), 3)}")
         if found is not None and found.left_right is not None:
             parts.append(f"↔ {number_text(found.left_right, 2)}")
         if found is not None and found.up_down is not None:
             parts.append(f"↕ {number_text(found.up_down, 2)}")
-        return " · ".join(parts)
+        return parts
 
 
 class TripleSet:
@@ -327,9 +326,12 @@ class TripleSet:
         limit = number_text(max(self.a.limit(view), self.b.limit(view)), 2)
         return f"±{limit}   B − A ±{number_text(self.change.limit(view), 2)}"
 
-    def describe(self, index: int) -> str:
+    def describe(self, index: int) -> Sequence[str]:
         """How far one filter moved."""
         before, moved = float(self.a.norms[index]), float(self.change.norms[index])
         share = f" ({moved / before:.1%})" if before > 0 else ""
         after = number_text(float(self.b.norms[index]), 3)
-        return f"{index} · norm {number_text(before, 3)} → {after} · moved {number_text(moved, 3)}{share}"
+        return [
+            f"{index} moved {number_text(moved, 3)}{share}",
+            f"norm {number_text(before, 3)} → {after}",
+        ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from rich.cells import cell_len
 from textual.app import ComposeResult
@@ -121,9 +123,18 @@ class Gallery(Vertical):
         words = pictures.view_words(look.view)
         if look.order != pictures.orders[0] or len(pictures.orders) > 1:
             words += f" · by {look.order}"
+        lines = self._scale_lines(pictures.scale_words(look.view, look.per_filter), words, shown)
         if grid.has_focus and grid.selected is not None:
-            words = pictures.describe(grid.selected)
-        return self._scale_lines(pictures.scale_words(look.view, look.per_filter), words, shown)
+            lines.append(self._selected_line(pictures.describe(grid.selected)))
+        return lines
+
+    def _selected_line(self, parts: Sequence[str]) -> Content:
+        """What fits of what there is to say about the selected filter."""
+        text = parts[0]
+        for part in parts[1:]:
+            if cell_len(f"{text} · {part}") <= self.content_size.width:
+                text += f" · {part}"
+        return Content.styled(fit_middle(text, max(self.content_size.width, 1)), "$foreground")
 
     def _dim(self, text: str) -> Content:
         return Content.styled(fit_middle(text, max(self.content_size.width, 1)), "$dim")

@@ -23,11 +23,12 @@ class PairView(VerticalScroll, can_focus=True):
     PairView {
         height: 1fr;
         scrollbar-size-vertical: 1;
+        scrollbar-gutter: stable;
         & #pair-title { text-style: bold; height: 1; }
         & #pair-subtitle { color: $dim; height: auto; margin-bottom: 1; }
         & #pair-numbers { height: auto; margin-bottom: 1; }
         & #pair-legend { height: 1; }
-        & Gallery { min-height: 10; }
+        & Gallery { min-height: 8; }
     }
     """
 
@@ -77,7 +78,7 @@ class PairView(VerticalScroll, can_focus=True):
 
     def _show_words(self) -> None:
         close = self._close
-        width = max(self.content_size.width, 16)
+        width = max(self.scrollable_content_region.width, 16)
         title = fit_middle(pair_title(close.pair), width) if close is not None else ""
         self.query_one("#pair-title", Static).update(Content(title))
         lines: list[Content] = []

@@ -1,0 +1,533 @@
+"""Filters as pictures: colours at cells, frames with a reason, what the keys do, and terminals without colours."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.style import Style
+from textual.app import ComposeResult
+from textual.color import Color
+from textual.pilot import Pilot
+
+from ckptui.core.layout import KernelLayout, layout_of
+from ckptui.ui.theme import DARK
+from ckptui.ui.widgets.cells import (
+    Drawing,
+    area_average,
+    bar,
+    cell_extent,
+    column,
+    half_blocks,
+    shade,
+    shade_rows,
+    strongest,
+)
+from ckptui.ui.widgets.colours import GAP, NOT_FINITE, diverging, normalised, signed_rgb
+from ckptui.ui.widgets.filter_frames import geometry_of
+from ckptui.ui.widgets.filter_grid import FilterGrid
+from ckptui.ui.widgets.filter_images import FilterSet, TripleSet, first_component, flag_of, layer_limit
+from ckptui.ui.widgets.gallery import Gallery
+from ckptui.ui.widgets.matrix_view import BarLine, MatrixView
+from ckptui.ui.widgets.subject import Subject, subject_of, values_text
+from tests.ui.cells_at import background, cells, foreground, line, text
+from tests.ui.driving import until
+from tests.ui.pane_data import LAYERS, VALUES, Array, PaneApp, kernel, layer_of, plain_filter, tensor_of
+
+
+def laid_out(array: Array, name: str = "conv/kernel") -> KernelLayout:
+    layout = layout_of(array, "kernel", name)
+    assert layout is not None
+    return layout
+
+
+class GalleryApp(PaneApp):
+    """A gallery alone."""
+
+    def compose(self) -> ComposeResult:
+        yield Gallery()
+
+
+def subject(name: str) -> Subject:
+    array, role = VALUES[name]
+    return subject_of(tensor_of(name, array, role), array, LAYERS.get(name))
+
+
+async def shown(pilot: Pilot[None], app: PaneApp, what: Subject) -> Gallery:
+    gallery = app.query_one(Gallery)
+    gallery.show(what)
+    await pilot.pause()
+    await pilot.pause()
+    return gallery
+
+
+def scale_text(gallery: Gallery) -> str:
+    return str(gallery.query_one("#gallery-scale").render())
+
+
+def ink(style: Style) -> tuple[int, ...]:
+    return tuple(style.color.get_truecolor()) if style.color is not None else ()
+
+
+def theme_colour(name: str) -> int:
+    value = getattr(DARK, name, None) or DARK.variables[name]
+    return int(str(value).removeprefix("#"), 16)
+
+
+# ------------------------------------------------------------------ the scale
+
+
+def test_zero_is_a_grey_that_no_theme_uses_as_background() -> None:
+    zero = int(diverging(np.zeros((1, 1), np.float32))[0, 0])
+    red, green, blue = zero >> 16, zero >> 8 & 255, zero & 255
+    assert max(red, green, blue) - min(red, green, blue) < 16
+    assert zero not in {theme_colour(name) for name in ("background", "surface", "panel", "boost")}
+
+
+def test_below_zero_is_blue_above_is_orange_and_what_is_not_finite_stands_out() -> None:
+    pixels = diverging(np.array([[-1, 1, np.nan, np.inf]], np.float32))[0]
+    below, above = int(pixels[0]), int(pixels[1])
+    assert below & 255 > below >> 16
+    assert above >> 16 > above & 255
+    assert pixels[2] == NOT_FINITE
+    assert pixels[3] == GAP
+
+
+def test_levels_are_clipped_and_infinities_are_not_taken_for_gaps() -> None:
+    levels = normalised(np.array([2.0, -4.0, np.inf, np.nan]), 2.0)
+    assert levels[:2].tolist() == [1.0, -1.0]
+    assert np.isnan(levels[2:]).all()
+    assert normalised(np.array([0.0]), 0.0).tolist() == [0.0]
+
+
+def test_rgb_filters_have_mid_grey_for_no_weight() -> None:
+    assert signed_rgb(np.zeros((1, 1, 3), np.float32))[0, 0] == 0x808080
+
+
+# ------------------------------------------------------------------ cells
+
+
+def test_two_pixels_share_a_cell_the_upper_as_ink_the_lower_behind_it() -> None:
+    rows = half_blocks(np.array([[0xFF0000, 0x00FF00], [0x0000FF, 0x00FF00]], np.int32))
+    first, second = cells(rows[0])
+    assert first[0] == "▀"
+    assert (foreground(first[1]), background(first[1])) == (0xFF0000, 0x0000FF)
+    assert second[0] == " "
+    assert background(second[1]) == 0x00FF00
+
+
+def test_a_gap_and_the_half_under_an_odd_last_row_leave_the_background_alone() -> None:
+    rows = half_blocks(np.array([[0xFF0000, GAP]], np.int32))
+    first, second = cells(rows[0])
+    assert (first[0], background(first[1])) == ("▀", -1)
+    assert second[0].strip() == ""
+    assert background(second[1]) == -1
+
+
+def test_equal_neighbours_are_one_segment() -> None:
+    assert len(half_blocks(np.full((2, 40), 0x123456, np.int32))[0]) == 1
+
+
+@pytest.mark.parametrize("drawing", [Drawing.SHADES, Drawing.ASCII])
+def test_without_colours_sign_and_magnitude_stay_visible(drawing: Drawing) -> None:
+    drawn = [shade(level, drawing) for level in (-1.0, -0.3, 0.0, 0.3, 1.0)]
+    assert len(set(drawn)) == 5
+    assert all(len(each) == 2 for each in drawn)
+    assert drawn[3][0] == drawn[4][0] == "+"
+    assert drawn[0][0] == drawn[1][0] != "+"
+    assert shade(float("nan"), drawing) == "!!"
+    assert shade(0.0, drawing).strip(), "zero is drawn, not left blank"
+
+
+def test_ascii_drawing_is_ascii() -> None:
+    levels = np.linspace(-1, 1, 21, dtype=np.float32).reshape(3, 7)
+    rows = shade_rows(levels, Drawing.ASCII, Style.null())
+    assert all(segment.text.isascii() for row in rows for segment in row)
+    assert column(5, 0, Drawing.ASCII).isascii()
+    assert bar(0.7, 9, Drawing.ASCII).isascii()
+
+
+def test_bars_have_the_width_asked_for_and_show_what_is_not_nothing() -> None:
+    for share in (0.0, 0.001, 0.33, 0.5, 1.0, 3.0, float("nan")):
+        assert len(bar(share, 10, Drawing.COLOUR)) == 10
+    assert bar(0.0, 4, Drawing.COLOUR) == "    "
+    assert bar(0.0001, 4, Drawing.COLOUR).strip()
+    assert bar(1.0, 4, Drawing.COLOUR) == "████"
+
+
+def test_reducing_keeps_the_strongest_value_with_its_sign_and_any_nan() -> None:
+    values = np.zeros((8, 8), np.float32)
+    values[1, 1], values[6, 6], values[7, 0] = -3, 2, np.nan
+    small = strongest(values, 2, 2)
+    assert small[0, 0] == -3
+    assert small[1, 1] == 2
+    assert np.isnan(small[1, 0])
+    assert strongest(values, 99, 99).shape == (8, 8)
+
+
+def test_images_shrink_to_the_mean_of_what_falls_into_a_pixel() -> None:
+    image = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    assert area_average(image, 2, 2).tolist() == [[2.5, 4.5], [10.5, 12.5]]
+    assert area_average(image, 8, 4).shape == (8, 4)
+
+
+def test_where_there_are_no_colours_a_pixel_takes_two_columns() -> None:
+    assert cell_extent(3, 3, 2, Drawing.COLOUR) == (3, 6)
+    assert cell_extent(3, 3, 2, Drawing.SHADES) == (3, 6)
+    assert cell_extent(7, 7, 1, Drawing.SHADES) == (7, 14)
+
+
+# ------------------------------------------------------------------ filters as pictures
+
+
+def test_the_first_component_is_that_of_the_singular_value_decomposition() -> None:
+    weights = kernel(7, (3, 3, 8, 4))
+    planes, shares = first_component(weights)
+    for index in range(4):
+        u, s, _ = np.linalg.svd(weights[..., index].reshape(9, 8), full_matrices=False)
+        expected = np.abs(u[:, 0] * s[0]) / np.sqrt(8)
+        assert np.allclose(np.abs(planes[index]).ravel(), expected, atol=1e-5)
+        assert shares[index] == pytest.approx(s[0] ** 2 / (s**2).sum(), rel=1e-4)
+
+
+def test_the_first_component_has_the_sign_of_the_mean_over_channels() -> None:
+    pattern = np.array([[1.0, -2.0], [0.5, 0.0]], np.float32)
+    weights = (pattern[:, :, None, None] * np.ones((1, 1, 6, 1))).astype(np.float32)
+    planes, shares = first_component(np.concatenate([weights, -weights], axis=3))
+    assert np.allclose(planes[0], pattern, atol=1e-5)
+    assert np.allclose(planes[1], -pattern, atol=1e-5)
+    assert shares == pytest.approx([1.0, 1.0])
+
+
+def test_a_value_that_is_not_finite_marks_its_cell_and_spoils_no_other_filter() -> None:
+    weights = kernel(8, (3, 3, 4, 3))
+    clean, _ = first_component(weights)
+    weights[1, 2, 0, 1] = np.nan
+    planes, _ = first_component(weights)
+    assert np.isnan(planes[1, 1, 2])
+    assert np.isfinite(planes[1]).sum() == 8
+    assert np.allclose(planes[0], clean[0])
+
+
+def test_an_outlier_does_not_turn_every_other_weight_grey() -> None:
+    values = kernel(9, (1000,), 0.1)
+    values[0] = 1e6
+    assert layer_limit(values) < 1
+    assert layer_limit(np.array([np.nan, np.inf])) == 0.0
+
+
+def test_depth_slices_of_a_3d_kernel_lie_side_by_side_with_gaps_between() -> None:
+    filters = FilterSet(laid_out(kernel(10, (2, 3, 4, 1, 5))), None)
+    assert filters.size == (3, 9)
+    levels = filters.picture(0, 0, False).levels
+    assert np.isinf(levels[:, 4]).all()
+    assert np.isfinite(np.delete(levels, 4, axis=1)).all()
+
+
+def test_depthwise_kernels_have_one_channel_and_a_filter_for_each_pair() -> None:
+    values = kernel(11, (3, 3, 4, 2))
+    filters = FilterSet(laid_out(values, "depthwise_conv2d/depthwise_kernel"), None)
+    assert (filters.count, filters.channels, filters.views) == (8, 1, 1)
+    assert np.array_equal(filters.planes(0)[3], values[:, :, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "word", "tone"),
+    [
+        ({}, None, None),
+        ({"untouched": True}, "init", "warning"),
+        ({"zero": True, "untouched": True}, "zero", "warning"),
+        ({"dead": True}, "dead", "warning"),
+        ({"constant": True}, "const", "warning"),
+        ({"duplicate_of": 5}, "=5", "odd"),
+        ({"duplicate_of": 0}, "=0", "odd"),
+        ({"nonfinite": True, "untouched": True}, "NaN", "error"),
+        ({"up_down": 0.97}, None, None),
+        ({"left_right": 0.99999}, "sym", "odd"),
+        ({"transpose": -1.0}, "anti", "odd"),
+        ({"left_right": None, "up_down": None, "rotate_180": None, "transpose": None}, None, None),
+    ],
+)
+def test_a_filter_is_framed_for_its_gravest_reason(
+    changes: dict[str, Any], word: str | None, tone: str | None
+) -> None:
+    flag = flag_of(plain_filter(0, **changes), LAYERS["conv1/kernel"])
+    assert (flag.word if flag else None) == word
+    assert (flag.tone if flag else None) == tone
+
+
+def test_symmetry_counts_where_chance_does_not_explain_it() -> None:
+    symmetric = replace(LAYERS["conv1/kernel"], flagged_symmetric=True)
+    flag = flag_of(plain_filter(0, up_down=0.97), symmetric)
+    assert flag is not None
+    assert flag.word == "sym"
+
+
+def test_orders_start_with_the_largest_norm_or_the_flagged() -> None:
+    array, _ = VALUES["conv1/kernel"]
+    filters = FilterSet(laid_out(array), LAYERS["conv1/kernel"])
+    norms = np.sqrt((array.astype(float) ** 2).sum(axis=(0, 1, 2)))
+    assert list(filters.order("norm")) == np.argsort(-norms, kind="stable").tolist()
+    assert list(filters.order("flagged first"))[:7] == [2, 9, 12, 14, 17, 21, 22]
+    assert list(filters.order("index")) == list(range(32))
+
+
+def test_a_triple_shows_both_and_the_difference_on_its_own_scale() -> None:
+    before = kernel(12, (3, 3, 1, 4))
+    after = before.copy()
+    after[0, 0, 0, 2] += 0.001
+    triple = TripleSet(laid_out(before), laid_out(after))
+    assert triple.size == (3, 11)
+    levels = triple.picture(2, 0, False).levels
+    assert np.isinf(levels[:, [3, 7]]).all()
+    assert levels[0, 8] == pytest.approx(1.0)
+    assert np.all(levels[1:, 8:] == 0)
+    assert next(iter(triple.order("change"))) == 2
+    same = triple.flag(0)
+    assert same is not None
+    assert same.word == "same"
+    assert triple.flag(2) is None
+
+
+def test_frames_fill_the_width_and_count_what_is_wholly_in_sight() -> None:
+    geometry = geometry_of((3, 3), 32, 0, Drawing.COLOUR, 43)
+    assert (geometry.rows, geometry.inner, geometry.per_row, geometry.pitch) == (3, 6, 5, 5)
+    assert geometry.lines == 35
+    assert geometry.in_sight(0, 19) == 15
+    assert geometry.in_sight(20, 15) == 12
+    assert geometry.in_sight(1, 4) == 0
+    assert geometry.place_at(8, 5) == 6
+
+
+# ------------------------------------------------------------------ the grid on screen
+
+
+async def test_frames_stand_all_around_in_the_colour_of_the_flag_and_with_its_word() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(48, 40)) as pilot:
+        gallery = await shown(pilot, app, subject("conv1/kernel"))
+        app.set_focus(None)
+        await pilot.pause()
+        grid = gallery.grid
+        top, bottom, middle = line(grid, 0), line(grid, 4), line(grid, 2)
+        assert text(grid, 0).startswith("╭0─────╮╭1─────╮╭2─────╮")
+        assert "init" in text(grid, 4)
+        amber, faint = (Color.parse(app.theme_variables[name]).rgb for name in ("warning", "faint"))
+        assert {ink(style) for _, style in top[16:24]} == {amber}
+        assert {ink(style) for _, style in bottom[16:24]} == {amber}
+        assert ink(middle[16][1]) == ink(middle[23][1]) == amber
+        assert ink(middle[8][1]) == ink(middle[15][1]) == faint
+
+
+async def test_the_cells_of_a_filter_have_the_colours_of_its_weights() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(48, 40)) as pilot:
+        gallery = await shown(pilot, app, subject("conv1/kernel"))
+        array, _ = VALUES["conv1/kernel"]
+        limit = float(np.abs(array).max())
+        expected = diverging(normalised(array[:, :, 0, 3], limit))
+        for row in range(3):
+            drawn = line(gallery.grid, 1 + row)[25:31]
+            assert [background(style) for _, style in drawn] == expected[row].repeat(2).tolist()
+
+
+async def test_a_dead_filter_is_a_grey_square_and_not_a_hole() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(48, 40)) as pilot:
+        gallery = await shown(pilot, app, subject("conv1/kernel"))
+        drawn = line(gallery.grid, 12)[17:23]
+        colours = {background(style) for _, style in drawn}
+        assert colours == {int(diverging(np.zeros((1, 1), np.float32))[0, 0])}
+        assert colours.isdisjoint({theme_colour("background"), -1})
+
+
+async def test_how_many_are_in_sight_is_said_and_follows_the_scrolling() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(48, 24)) as pilot:
+        gallery = await shown(pilot, app, subject("conv1/kernel"))
+        assert "15 of 32" in scale_text(gallery)
+        await pilot.resize_terminal(80, 40)
+        await until(pilot, lambda: "all 32" in scale_text(gallery))
+
+
+async def test_512_filters_are_drawn_within_a_fifth_of_a_second_and_only_those_in_sight() -> None:
+    shape = (3, 3, 512, 512)
+    array = kernel(13, shape)
+    app = GalleryApp()
+    async with app.run_test(size=(48, 40)) as pilot:
+        gallery = app.query_one(Gallery)
+        began = time.perf_counter()
+        what = subject_of(tensor_of("conv/kernel", array), array, layer_of("conv/kernel", shape, {}))
+        gallery.show(what)
+        for y in range(gallery.grid.size.height):
+            gallery.grid.render_line(y)
+        spent = time.perf_counter() - began
+        await pilot.pause()
+        assert len(gallery.grid._drawn) <= 50
+        assert spent < 0.2
+
+
+async def test_n_goes_to_the_next_framed_filter_and_after_the_last_to_the_screen() -> None:
+    asked: list[str] = []
+
+    class Counting(GalleryApp):
+        BINDINGS = [("n", "beyond", "")]  # noqa: RUF012
+
+        def action_beyond(self) -> None:
+            asked.append("n")
+
+    app = Counting()
+    async with app.run_test(size=(48, 24)) as pilot:
+        gallery = await shown(pilot, app, subject("conv1/kernel"))
+        gallery.grid.focus()
+        seen = []
+        for _ in range(7):
+            await pilot.press("n")
+            seen.append(gallery.grid.selected)
+        assert seen == [2, 9, 12, 14, 17, 21, 22]
+        assert gallery.grid.scroll_offset.y > 0, "the selected filter is scrolled into sight"
+        await pilot.press("n")
+        assert asked == ["n"]
+        await pilot.press("N")
+        assert gallery.grid.selected == 21
+
+
+async def test_keys_move_sort_and_scale() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(48, 24)) as pilot:
+        gallery = await shown(pilot, app, subject("conv2/kernel"))
+        grid = gallery.grid
+        grid.focus()
+        await pilot.press("right", "down", "j", "l")
+        assert grid.cursor == 12
+        await pilot.press("k", "h", "left", "up", "up")
+        assert grid.cursor == 0
+        await pilot.press("G")
+        assert grid.selected == 63
+        await pilot.press("g")
+        assert grid.selected == 0
+        await pilot.press("s", "s")
+        assert grid.look.order == "norm"
+        assert grid.selected == 0, "the cursor stays with its filter"
+        await pilot.press("z")
+        assert grid.look.per_filter
+        assert "own scale" in scale_text(gallery)
+        await pilot.press("plus")
+        assert grid.geometry.scale == 3
+
+
+async def test_brackets_step_through_single_channels_and_the_caption_says_which() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(60, 24)) as pilot:
+        gallery = await shown(pilot, app, subject("conv2/kernel"))
+        assert "first component of 32 channels" in scale_text(gallery)
+        gallery.grid.action_look("view", 1)
+        await pilot.pause()
+        assert "channel 0 of 32" in scale_text(gallery)
+        gallery.grid.action_look("view", -1)
+        gallery.grid.action_look("view", -1)
+        await pilot.pause()
+        assert "channel 31 of 32" in scale_text(gallery)
+
+
+async def test_three_channels_are_red_green_and_blue() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(60, 24)) as pilot:
+        gallery = await shown(pilot, app, subject("rgb/kernel"))
+        assert "RGB" in scale_text(gallery)
+        array, _ = VALUES["rgb/kernel"]
+        expected = signed_rgb(normalised(array[..., 0], float(np.abs(array).max())))
+        drawn = line(gallery.grid, 1)[1:11]
+        assert [background(style) for _, style in drawn] == expected[0].repeat(2).tolist()
+
+
+async def test_the_selected_filter_has_a_heavy_frame_and_its_facts_are_said() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(60, 30)) as pilot:
+        gallery = await shown(pilot, app, subject("conv1/kernel"))
+        gallery.grid.focus()
+        await pilot.press("n")
+        await pilot.pause()
+        assert "┏2━" in text(gallery.grid, 0)
+        assert "untouched since the initializer" in scale_text(gallery)
+
+
+@pytest.mark.parametrize("mode", ["NO_COLOR", "16 colours", "ascii"])
+async def test_terminals_without_colours_show_signs_shades_and_words(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if mode == "NO_COLOR":
+        monkeypatch.setenv("NO_COLOR", "1")
+    elif mode == "16 colours":
+        monkeypatch.delenv("COLORTERM")
+        monkeypatch.setenv("TERM", "xterm")
+    app = GalleryApp()
+    app.ascii_only = mode == "ascii"
+    async with app.run_test(size=(60, 30)) as pilot:
+        gallery = await shown(pilot, app, subject("conv1/kernel"))
+        lines = [text(gallery.grid, y) for y in range(gallery.grid.size.height)]
+        drawn = "\n".join(lines)
+        assert "init" in drawn
+        assert "+" in drawn
+        assert "▀" not in drawn
+        if mode == "ascii":
+            assert drawn.isascii()
+        else:
+            assert "█" in drawn
+            assert "−" in drawn
+
+
+async def test_dense_kernels_are_heat_maps_whose_pixels_say_what_they_stand_for() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(48, 30)) as pilot:
+        gallery = await shown(pilot, app, subject("dense/kernel"))
+        matrix = gallery.query_one(MatrixView)
+        assert matrix.display
+        assert not gallery.grid.display
+        assert "1,024 inputs" in matrix.words()
+        assert matrix.reduced().startswith("max of ")
+        assert len({foreground(style) for _, style in line(matrix, 0)}) > 3
+
+
+async def test_vectors_are_bars_on_both_sides_of_zero() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(48, 30)) as pilot:
+        vector = np.array([1.0, -1.0, 0.5, np.nan] * 8, np.float32)
+        gallery = await shown(pilot, app, Subject("bars", vector=vector))
+        bars = gallery.query_one(BarLine)
+        drawn = [text(bars, y).ljust(48) for y in range(bars.size.height)]
+        assert drawn[0][0] == "█"
+        assert drawn[-1][1] == "█"
+        assert drawn[0][2] == " "
+        assert drawn[3][3] == "!"
+
+
+def test_hostile_text_values_are_escaped_and_cut() -> None:
+    values = np.array(
+        [b"\x1b]52;c;aGk=\x07", b"[/red][@click=app.quit]", b"x" * 5000, "bidi\u202e"], dtype=object
+    )
+    lines = values_text(values).splitlines()
+    assert lines[0] == "\\x1b]52;c;aGk=\\x07"
+    assert lines[1] == "[/red][@click=app.quit]"
+    assert len(lines[2]) <= 201
+    assert lines[3] == "bidi\\u202e"
+
+
+async def test_markup_in_values_is_shown_and_not_obeyed() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(60, 20)) as pilot:
+        gallery = await shown(pilot, app, subject("names"))
+        assert "dog\\x1b[31m" in str(gallery.query_one("#gallery-text").render())
+        assert "[/red]" in str(gallery.query_one("#gallery-text").render())
+
+
+async def test_the_grid_takes_no_keys_where_there_are_no_filters() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(60, 20)) as pilot:
+        gallery = await shown(pilot, app, subject("dense/kernel"))
+        assert not app.query_one(FilterGrid).can_focus
+        await shown(pilot, app, subject("conv1/kernel"))
+        assert gallery.grid.can_focus
