@@ -79,8 +79,8 @@ class Child:
                 process = spawn.spawn(self.command, env, self._folder)
             except OSError as error:
                 spawn.remove(self._folder)
-                reason = f"{self.what} can't be started: {self.command[0]}: {error.strerror or error}"
-                raise WorkerFailed(reason, "Check that this Python exists and can be run") from error
+                reason = f"it can't be started: {self.command[0]}: {error.strerror or error}"
+                raise self._failed(reason, "Check that this Python exists and can be run") from error
             for pipe in (process.stdin, process.stdout):
                 assert pipe is not None
                 os.set_blocking(pipe.fileno(), False)
@@ -115,12 +115,14 @@ class Child:
         *,
         cancel: threading.Event | None = None,
         limit: float = 600.0,
+        silence: float | None = None,
     ) -> Reply:
         """Send one request and wait for its answer.
 
         Raises:
             Cancelled: `cancel` was set; the child was killed, so that no late answer can be taken for another's.
-            WorkerFailed: it died, hung (`limit` seconds in all, or no heartbeat), or gave no proper answer.
+            WorkerFailed: it died, hung (`limit` seconds in all, or `silence` without a heartbeat, the child's own
+                when not said), or gave no proper answer.
             ModelDoesNotLoad, UsageError: what the child itself said.
         """
         with self._lock:
@@ -132,10 +134,10 @@ class Child:
             begin = time.monotonic()
             try:
                 pieces = encode({"id": self._number, "op": op, **(args or {})}, arrays)
-                doc, results = self._exchange(pieces, cancel, begin + limit)
+                doc, results = self._exchange(pieces, cancel, begin + limit, silence or self.silence)
             except FrameError as error:
                 self.kill()
-                raise WorkerFailed(f"{self.what} gave no proper answer: {safe(str(error))}") from error
+                raise self._failed(f"it gave no proper answer: {safe(str(error))}") from error
             except BaseException:
                 self.kill()
                 raise
@@ -145,7 +147,7 @@ class Child:
             return Reply(doc, results, time.monotonic() - begin)
 
     def _exchange(
-        self, pieces: list[Any], cancel: threading.Event | None, deadline: float
+        self, pieces: list[Any], cancel: threading.Event | None, deadline: float, silence: float
     ) -> tuple[dict[str, Any], list[Any]]:
         process = self._process
         assert process is not None
@@ -158,7 +160,7 @@ class Child:
         heard = time.monotonic()
         while True:
             if self._closing.is_set() or (cancel is not None and cancel.is_set()):
-                raise Cancelled(f"{self.what} was stopped")
+                raise Cancelled(f"the {self.what} was stopped")
             events = dict(poll.poll(TICK * 1000))
             now = time.monotonic()
             if events.get(process.stdin.fileno(), 0) and not self._send(process.stdin.fileno(), waiting):
@@ -169,8 +171,9 @@ class Child:
                 frame = self._answer()
                 if frame is not None:
                     return frame
-            if now > deadline or now - heard > self.silence:
-                raise WorkerFailed(f"{self.what} made no progress and was killed{self._last_words()}")
+            if now > deadline or now - heard > silence:
+                waited = f"for {now - heard:.0f} s" if now <= deadline else "in time"
+                raise self._failed(f"it made no progress {waited} and was killed{self._last_words()}")
 
     def _send(self, fd: int, waiting: collections.deque[memoryview]) -> bool:
         """Write what the pipe takes; False when all is sent or nobody reads any more."""
@@ -192,7 +195,7 @@ class Child:
         except BlockingIOError:
             return
         if not data:
-            raise WorkerFailed(self._obituary())
+            raise self._failed(self._obituary())
         self._buffer.feed(data)
 
     def _answer(self) -> tuple[dict[str, Any], list[Any]] | None:
@@ -204,6 +207,9 @@ class Child:
                 return frame
         return None
 
+    def _failed(self, reason: str, hint: str = "") -> WorkerFailed:
+        return WorkerFailed(reason, hint, title=f"{self.what.capitalize()} failed")
+
     def _obituary(self) -> str:
         """How it died: the signal or exit code, and its last line."""
         process = self._process
@@ -211,7 +217,7 @@ class Child:
         try:
             code = process.wait(2)
         except subprocess.TimeoutExpired:
-            return f"{self.what} closed its pipe{self._last_words()}"
+            return f"it closed its pipe{self._last_words()}"
         if code < 0:
             try:
                 how = f"was killed by {signal.Signals(-code).name}"
@@ -219,7 +225,7 @@ class Child:
                 how = f"was killed by signal {-code}"
         else:
             how = f"ended with exit code {code}"
-        return f"{self.what} {how}{self._last_words()}"
+        return f"it {how}{self._last_words()}"
 
     def _last_words(self) -> str:
         if self._drain is not None:
@@ -283,7 +289,7 @@ class Worker(Child):
             quiet["CUDA_VISIBLE_DEVICES"] = ""
         super().__init__(
             command or [self.python, str(WORKER)],
-            what="the prediction worker",
+            what="prediction worker",
             env=quiet,
             silence=silence,
             nice=nice,

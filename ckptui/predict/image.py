@@ -174,7 +174,7 @@ class ImageReader(Child):
         path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
         super().__init__(
             command or [sys.executable, "-m", "ckptui.predict.image_child"],
-            what="the image reader",
+            what="image reader",
             env={"PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
             silence=DECODE_SECONDS,
         )

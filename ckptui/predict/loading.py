@@ -18,6 +18,8 @@ from ckptui.predict.client import Worker
 Array = np.ndarray[Any, Any]
 
 LOAD_SECONDS = 1800.0
+LOAD_SILENCE = 30.0
+"""Seconds a loader may hold everything up; a damaged HDF5 file can hold it up for ever."""
 CALL_SECONDS = 600.0
 TOLD_MISSING = 20
 """Names of unfilled weights that are kept for the report."""
@@ -89,7 +91,8 @@ class Loaded:
             "architecture": os.path.abspath(order.architecture) if order.architecture else None,
             "token": order.path,
         }
-        self.facts = self.worker.ask("load", args, cancel=cancel, limit=LOAD_SECONDS).doc
+        reply = self.worker.ask("load", args, cancel=cancel, limit=LOAD_SECONDS, silence=LOAD_SILENCE)
+        self.facts = reply.doc
         self.bound = self._fill(order.weights, cancel) if order.weights is not None else None
         self._key = self._current()
         self.worker.holds = self

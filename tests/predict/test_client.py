@@ -23,7 +23,7 @@ FAKE = [sys.executable, "-m", "tests.predict.fake_worker"]
 
 @pytest.fixture
 def child() -> Iterator[Child]:
-    made = Child(FAKE, what="the fake worker", env={"PYTHONPATH": str(ROOT)})
+    made = Child(FAKE, what="fake worker", env={"PYTHONPATH": str(ROOT)})
     yield made
     made.close()
 
@@ -48,7 +48,7 @@ FAILURES = [
     ("noise", {}, "gave no proper answer: expected a frame, found b.WARNING: something chatty"),
     ("garbage", {}, "gave no proper answer"),
     ("half", {}, "ended with exit code 0"),
-    ("half-then-hang", {}, "made no progress"),
+    ("half-then-hang", {}, "Fake worker failed: it made no progress for"),
     ("hang", {}, "made no progress"),
     ("wrong-id", {}, "it answered request 0 and was asked 1"),
     ("too-large", {}, "too large"),
@@ -189,7 +189,9 @@ def test_close_from_another_thread_ends_a_request_as_cancelled(child: Child) -> 
 
 def test_a_python_that_is_not_there_is_one_plain_error() -> None:
     worker = Worker("/nowhere/bin/python")
-    with pytest.raises(WorkerFailed, match="can't be started: /nowhere/bin/python: No such file"):
+    with pytest.raises(
+        WorkerFailed, match="Prediction worker failed: it can't be started: /nowhere/bin/python: No such file"
+    ):
         worker.hello()
 
 
@@ -205,7 +207,7 @@ def test_fifty_drills_in_random_order_leave_no_process_no_pipe_and_no_folder(see
     draw = random.Random(seed)
     quick = [failure for failure in FAILURES if "hang" not in failure[0] and failure[0] != "wrong-id"]
     before = len(os.listdir("/proc/self/fd"))
-    child = Child(FAKE, what="the fake worker", env={"PYTHONPATH": str(ROOT)}, silence=30.0)
+    child = Child(FAKE, what="fake worker", env={"PYTHONPATH": str(ROOT)}, silence=30.0)
     pids: set[int] = set()
     for number in range(13):
         if draw.random() < 0.4:
