@@ -39,14 +39,19 @@ def duplicates(
         return first
     if _surprising(layout, int(candidates.sum())):
         _exact(layout, energy, candidates, first)
-    if layout.values >= FEWEST_OF_FILTER and layout.filters <= MOST_FILTERS:
+    fine = layout.matrix.dtype.itemsize > 1
+    if fine and layout.values >= FEWEST_OF_FILTER and layout.filters <= MOST_FILTERS:
         _near(layout, energy, candidates, first)
     return first
 
 
 def _surprising(layout: KernelLayout, filters: int) -> bool:
     """Equal bits mean something only where so many equal bits are not to be expected among so many pairs."""
-    digits = {2: 8, 1: 3}.get(layout.matrix.dtype.itemsize, 20)
+    digits = float({2: 8, 1: 3}.get(layout.matrix.dtype.itemsize, 20))
+    some = layout.matrix[:, :: max(1, layout.filters // 64)].ravel()[:4096]
+    distinct = np.unique(some).size
+    if distinct < some.size // 2:
+        digits = min(digits, math.log2(distinct))
     return layout.values * digits - 2 * math.log2(filters) >= FREE_BITS
 
 

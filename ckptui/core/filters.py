@@ -37,6 +37,7 @@ class _Numbers:
     """Mirror correlation per flip."""
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore")
 def analyse(
     array: NDArray[Any],
     name: str,

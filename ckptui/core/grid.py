@@ -106,6 +106,26 @@ def is_coarse(values: NDArray[Any]) -> bool:
     return float(((as_bits & mask) == 0).mean()) > 0.5 or np.unique(flat).size < flat.size // 2
 
 
+def on_lattice(values: NDArray[Any]) -> bool:
+    """Whether all are multiples of the rounding step of the largest one: a difference of larger numbers.
+
+    u (high - low) + low with low = -high leaves small values no digits of their own, whatever the limit; a change
+    of the weights gives them some.
+    """
+    wide = values.reshape(-1).astype(np.float64)
+    digits = np.finfo(values.dtype).nmant + 1
+    scaled = np.ldexp(wide, digits - int(np.frexp(np.abs(wide).max())[1]) + 1)
+    return bool(np.isfinite(wide).all() and (scaled == np.rint(scaled)).all())
+
+
+def lattice_chance(values: NDArray[Any]) -> float:
+    """Chance that moved values of these sizes lie on such a lattice: half for each binade below the top."""
+    wide = values.reshape(-1).astype(np.float64)
+    exponents = np.frexp(wide[wide != 0])[1]
+    below = np.maximum(0, int(exponents.max(initial=-1)) - exponents - 1) if exponents.size else exponents
+    return float(2.0 ** -min(1000.0, float(below.sum())))
+
+
 def pair_distances(values: NDArray[np.float32], offset: int, cosine_first: bool) -> NDArray[np.float64]:
     """For each pair of neighbours from `offset` on: the distance of its angle from the grid of angles, in steps.
 

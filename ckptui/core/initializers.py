@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from ckptui.core.chance import binomial_tail, kolmogorov_tail
 from ckptui.core.families import TRUNCATED_STD, Family, families_of
-from ckptui.core.grid import ENOUGH, PAIR_TOLERANCE, UniformGrid, is_coarse, nudge, pair_distances
+from ckptui.core.grid import (
+    ENOUGH,
+    PAIR_TOLERANCE,
+    UniformGrid,
+    is_coarse,
+    lattice_chance,
+    nudge,
+    on_lattice,
+    pair_distances,
+)
 from ckptui.core.layout import KernelLayout, layout_of
 from ckptui.core.membership import Members, find_members
 
@@ -54,7 +63,7 @@ class Verdict:
     p_value: float | None = None
     """Chance of so many; None without a test."""
     test: str = "none"
-    """`grid`, `pairs`, `orthogonal`, `value` or `shape`; `none`: nothing could be tested."""
+    """`grid`, `pairs`, `lattice`, `orthogonal`, `value` or `shape`; `none`: nothing could be tested."""
     chance: float | None = None
     """Share on the grid that moved values of this tensor have."""
     filters: NDArray[np.bool_] | None = field(default=None, compare=False)
@@ -76,6 +85,7 @@ class Verdict:
         }
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore")
 def verdict(
     array: NDArray[Any],
     role: str = "kernel",
@@ -111,7 +121,27 @@ def verdict(
         return found
     if members is None or grid is None:
         return Verdict("trained", None, "likely") if _testable(sample, families) else Verdict("undecided")
-    return _finer(array, sample, grid, family) or _scattered(members, family, len(grids), known)
+    other = _finer(array, sample, grid, family) or _on_lattice(flat, sample, known)
+    return other or _scattered(members, family, len(grids), known)
+
+
+def _on_lattice(flat: NDArray[Any], sample: NDArray[Any], known: bool) -> Verdict | None:
+    """A uniform of a limit nobody told: evenly spread, and small values without digits of their own."""
+    if np.count_nonzero(sample) < FEWEST_VALUES or not on_lattice(sample[:4096]):
+        return None
+    p_value = lattice_chance(sample)
+    high = float(np.abs(sample).max())
+    spread = Family("random_uniform", "uniform", -high, high)
+    if p_value >= CONFIRMED or _fits(np.sort(sample[:4096].astype(np.float64)), spread) < 1e-3:
+        return None
+    if not all(on_lattice(np.append(part, high).astype(flat.dtype)) for part in _parts(flat)):
+        return None
+    return Verdict("at-initializer", spread.match, "possible" if known else "likely", None, p_value, "lattice")
+
+
+def _parts(flat: NDArray[Any]) -> list[NDArray[Any]]:
+    """Views of bounded length."""
+    return [flat[start : start + SAMPLE] for start in range(0, flat.size, SAMPLE)]
 
 
 def _testable(sample: NDArray[Any], families: list[Family]) -> bool:
@@ -205,9 +235,10 @@ def _by_pairs(flat: NDArray[Any], families: list[Family]) -> Verdict | None:
     moved = [nudge(runs, seed) for seed in range(max(1, min(32, ENOUGH // runs.size)))]
     rate = float(np.mean([(pair_distances(m, offset, cosine_first) < PAIR_TOLERANCE).mean() for m in moved]))
     p_value = min(1.0, binomial_tail(round(share * pairs), pairs, rate) * len(shares))
-    root = float(np.sqrt(np.mean(np.square(runs, dtype=np.float64))))
-    reach = TRUNCATED_REACH * (1.0 + 2.5 / math.sqrt(runs.size))
-    truncated = float(np.abs(runs).max()) <= reach * root
+    finite = runs[np.isfinite(runs)]
+    root = float(np.sqrt(np.mean(np.square(finite, dtype=np.float64))))
+    reach = TRUNCATED_REACH * (1.0 + 2.5 / math.sqrt(finite.size))
+    truncated = float(np.abs(finite).max()) <= reach * root
     fresh = FRESH_PAIRS["truncated" if truncated else "normal"]
     least = fresh - 0.005 - 4.0 * math.sqrt(fresh * (1.0 - fresh) / pairs)
     match = _normal_name(normals, root, truncated, pairs)
@@ -221,21 +252,16 @@ def _by_pairs(flat: NDArray[Any], families: list[Family]) -> Verdict | None:
 
 
 def _normal_name(normals: list[Family], root: float, truncated: bool, pairs: int) -> str:
-    """The family whose standard deviation the values have, within five standard errors."""
+    """The family whose standard deviation the values have, within five standard errors; or the one told."""
+    told = {f.match for f in normals}
+    if len(told) == 1:
+        return told.pop() or "random_normal"
     law = "truncated" if truncated else "normal"
-    if len(normals) == 1:
-        return normals[0].match or law
-    misses = {
-        abs(root / (f.high * (TRUNCATED_STD if truncated else 1.0)) - 1.0): f.match
-        for f in reversed(normals)
-        if f.law == law
-    }
-    nearest = min(misses)
-    return (
-        misses[nearest] or law
-        if nearest < 2.5 / math.sqrt(pairs)
-        else f"{law}_normal".replace("normal_", "random_")
-    )
+    shrink = TRUNCATED_STD if truncated else 1.0
+    misses = {abs(root / (f.high * shrink) - 1.0): f.match for f in reversed(normals) if f.law == law}
+    nearest = min(misses, default=math.inf)
+    named = misses[nearest] if nearest < 2.5 / math.sqrt(pairs) else None
+    return named or ("truncated_normal" if truncated else "random_normal")
 
 
 def _structured(array: NDArray[Any], families: list[Family]) -> Verdict | None:

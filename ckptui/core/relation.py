@@ -21,6 +21,7 @@ MATCHING_SHARE = 0.5
 """Share of kernels with a partner of the same shape below which two saves are of different architectures."""
 KERNELS = frozenset({"kernel", "embedding"})
 COUNTERS = frozenset({"counter", "step"})
+COMPARED = frozenset({"identical", "changed", "dtype-changed"})
 NOT_WEIGHTS = frozenset({"slot", "counter", "step", "rng-state", "metric", "object-graph"})
 
 Word = Literal["identical", "same-run", "fine-tuned", "related", "independent", "different-architecture"]
@@ -108,9 +109,11 @@ def _related(evidence: _Evidence) -> dict[str, Any]:
 
 
 def _without_kernels(weights: list[Pair], evidence: _Evidence) -> dict[str, Any]:
-    if evidence.lone or not any(p.status in ("identical", "changed", "dtype-changed") for p in weights):
-        reason = "no kernel has a partner of its shape"
-        return _said("different-architecture", "likely" if evidence.lone else "possible", evidence, reason)
+    """Nothing to compute with: other shapes under the same names say more than names that differ."""
+    if any(p.status == "shape-changed" for p in weights):
+        return _said("different-architecture", "likely", evidence, "no kernel has a partner of its shape")
+    if evidence.lone or not any(p.status in COMPARED for p in weights):
+        return _said("different-architecture", "possible", evidence, "no kernel of one save is named in the other")
     return _said("related", "possible", evidence, "names and shapes agree, too few kernel values to say more")
 
 
@@ -120,7 +123,7 @@ def _said(word: Word, certainty: str, evidence: _Evidence, reason: str) -> dict[
 
 def _gather(rows: Sequence[RelationRow]) -> _Evidence:
     kernels = [r for r in rows if r.pair.role in KERNELS and (r.pair.count or 0) >= FEWEST_VALUES]
-    told = [r for r in kernels if r.pair.status in ("identical", "changed", "dtype-changed")]
+    told = [r for r in kernels if r.pair.status in COMPARED]
     known = [(r.centred_cosine, r.pair.count or 0) for r in told if r.centred_cosine is not None]
     slots = [
         abs(r.centred_cosine) * math.sqrt(r.pair.count or 0)

@@ -188,6 +188,7 @@ def _shown_by(said: Mapping[str, Any]) -> str:
         "grid": "every value lies exactly on the grid of random draws",
         "pairs": f"{said.get('on_grid') or 0.0:.0%} of neighbouring values have the angle of normals drawn "
         f"together, chance gives {said.get('chance') or 0.0:.0%}",
+        "lattice": "the values are evenly spread and small ones have no digits of their own",
         "orthogonal": "the matrix is orthogonal to rounding",
         "value": "every value is the initial one",
     }.get(str(said.get("test")), "the values are distributed")

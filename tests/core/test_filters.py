@@ -172,6 +172,7 @@ def test_equal_bits_count_from_two_values() -> None:
     layer = layer_of(kernel)
     assert {o.index: o.duplicate_of for o in layer.detail if o.duplicate_of is not None} == {40: 7}
     assert layer_of(np.round(kernel * 20).astype(ml_dtypes.bfloat16)).counts["duplicate"] == 0
+    assert layer_of(np.round(kernel * 20)).counts["duplicate"] == 0
 
 
 def test_long_filters_are_compared_as_well() -> None:

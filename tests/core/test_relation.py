@@ -93,6 +93,9 @@ def test_kernels_without_partners_are_another_architecture() -> None:
     assert word(*strange) == "different-architecture"
     assert word(*strange, kernel("c", 0.01)) == "different-architecture"
     assert word() == "different-architecture"
+    assert relation(strange)["certainty"] == "likely"
+    renamed = [kernel("a", None, status="only-a"), kernel("b", None, status="only-b")]
+    assert (relation(renamed)["verdict"], relation(renamed)["certainty"]) == ("different-architecture", "possible")
 
 
 def test_a_constant_kernel_says_nothing() -> None:

@@ -133,13 +133,13 @@ def test_chance_rates_are_those_of_independent_weights(
 def test_symmetric_filters_by_chance_are_not_flagged() -> None:
     """A healthy 64-filter layer shows three or more about every second time."""
     seen = 0
-    for seed in range(40):
+    for seed in range(25):
         layer = layer_of(normal((3, 3, 1, 64), seed))
         seen += layer.counts["symmetric"] >= 3
         assert not layer.flagged_symmetric
         assert layer.symmetry_p_value is not None
         assert layer.symmetry_p_value > 1e-6
-    assert seen > 2
+    assert seen > 1
 
 
 def test_a_mirrored_layer_is_flagged() -> None:
@@ -178,6 +178,6 @@ def test_constant_filters_count_but_do_not_flag_the_layer() -> None:
 
 
 def test_pooled_z_is_a_standard_normal_for_independent_weights() -> None:
-    z = [layer_of(normal((3, 3, 8, 32), seed)).symmetry["left_right"]["z"] for seed in range(60)]
-    assert abs(np.mean(z)) < 0.5
-    assert 0.75 < np.std(z) < 1.3
+    z = [layer_of(normal((3, 3, 8, 32), seed)).symmetry["left_right"]["z"] for seed in range(40)]
+    assert abs(np.mean(z)) < 0.6
+    assert 0.7 < np.std(z) < 1.4
