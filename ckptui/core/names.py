@@ -214,7 +214,7 @@ def _role_by_path(path: str, shape: Sequence[int]) -> Role | None:
         if last[:1].isupper() and _SLOT_LAST.fullmatch(last):
             return "slot"
     role = _BY_LAST.get(last)
-    if role is None:
+    if role is None or (shape and role in _SCALARS):
         if _SEED.search(path):
             return "rng-state"
         bare = _NUMBERED.sub("", last)

@@ -107,6 +107,8 @@ class Verdicts:
     """Entry position to why its tensor can't be read."""
     invalid: set[int] = field(default_factory=set)
     """Positions of entries whose own numbers can't be right."""
+    ends: dict[int, int] = field(default_factory=dict)
+    """Shard to the first byte after its last tensor."""
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -201,24 +203,29 @@ def shard_fault(entry: Entry, shards: Shards) -> str:
 
 
 def check_entries(
-    entries: Sequence[Entry],
-    first: int,
-    label: Callable[[int], str],
-    shards: Shards,
-    *,
-    complete: bool,
+    entries: Sequence[Entry], positions: Iterable[int], label: Callable[[int], str], shards: Shards
 ) -> Verdicts:
-    """Hold every entry from position `first` on against itself, its shard and its neighbours.
+    """Hold the entries at `positions` against themselves, their shard and their neighbours.
 
-    `label` names the tensor of an entry. `complete`: no entry is lost, so bytes that none claims are nobody's.
+    `label` names the tensor of an entry.
     """
     prefix = shards.prefix
     verdicts = Verdicts()
     absent: dict[int, int] = {}
     cut: list[int] = []
     spans: list[tuple[int, int, int, int]] = []
-    for position in range(first, len(entries)):
+    sizes, needs = shards.sizes, _Needs()
+    for position in positions:
         entry = entries[position]
+        _, shape, shard, offset, size, _, slices, fault = entry
+        if (
+            not (fault or slices)
+            and size == needs[entry.dtype, shape]
+            and offset >= 0 <= sizes.get(shard, -1) - offset - size
+        ):
+            if size:
+                spans.append((shard, offset, offset + size, position))
+            continue
         fault = entry_fault(entry)
         if fault:
             verdicts.invalid.add(position)
@@ -226,20 +233,20 @@ def check_entries(
             fault = shard_fault(entry, shards)
         if fault:
             verdicts.problems[position] = fault
-        if entry.slices or position in verdicts.invalid:
+        if slices or position in verdicts.invalid:
             continue
-        if entry.shard in shards.sizes:
+        if shard in sizes:
             if fault:
                 cut.append(position)
-            if entry.size:
-                spans.append((entry.shard, entry.offset, entry.offset + entry.size, position))
-        elif 0 <= entry.shard < shards.count:
-            absent[entry.shard] = absent.get(entry.shard, 0) + 1
+            if size:
+                spans.append((shard, offset, offset + size, position))
+        elif 0 <= shard < shards.count:
+            absent[shard] = absent.get(shard, 0) + 1
         else:
             verdicts.invalid.add(position)
     spans.sort()
     wrong = sorted(verdicts.invalid.union(_overlaps(spans, label, verdicts.problems)))
-    ends = dict.fromkeys(shards.sizes, 0)
+    verdicts.ends = ends = dict.fromkeys(shards.sizes, 0)
     for shard, _, end, _ in spans:
         ends[shard] = max(ends[shard], end)
     found = [
@@ -247,10 +254,22 @@ def check_entries(
     ]
     found += _missing(shards, absent, prefix)
     found += [_truncated(entries[position], label(position), shards, ends, prefix) for position in cut]
-    if complete and not wrong:
-        found += _oversized(shards, ends, prefix)
     verdicts.findings = found
     return verdicts
+
+
+class _Needs(dict[tuple[int, tuple[int, ...]], int]):
+    """Bytes that a dtype and shape need, worked out once per pair; -1 where `entry_fault` has to look closer."""
+
+    def __missing__(self, pair: tuple[int, tuple[int, ...]]) -> int:
+        dtype, shape = pair
+        itemsize = ITEMSIZE.get(NAMES.get(dtype, ""))
+        if itemsize is None or len(shape) > MAX_RANK or min(shape, default=0) < 0:
+            needed = -1
+        else:
+            needed = prod(shape) * itemsize
+        self[pair] = needed = -1 if needed >= 1 << 63 else needed
+        return needed
 
 
 def _invalid(entry: Entry, name: str, problem: str, prefix: str) -> Finding:
@@ -324,14 +343,15 @@ def _truncated(entry: Entry, name: str, shards: Shards, ends: dict[int, int], pr
     )
 
 
-def _oversized(shards: Shards, ends: dict[int, int], prefix: str) -> list[Finding]:
+def oversized(shards: Shards, ends: Mapping[int, int]) -> list[Finding]:
+    """A finding per shard with bytes after its last tensor; true only where no entry is lost or wrong."""
     found = []
     for number, size in sorted(shards.sizes.items()):
         end = ends.get(number, 0)
         if size > end:
             evidence = {"file": shards.path(number), "expected": end, "found": size, "bytes_extra": size - end}
             detail = f"{shards.path(number)} has {size} bytes, the last tensor ends at {end}"
-            found.append(finding("shard-oversized", prefix, detail, evidence=evidence))
+            found.append(finding("shard-oversized", shards.prefix, detail, evidence=evidence))
     return found
 
 

@@ -12,6 +12,7 @@ from ckptui.readers.bundle_checks import (
     finding,
     header_findings,
     index_findings,
+    oversized,
     shard_fault,
 )
 from ckptui.readers.bundle_entry import Entry, Header, decode_entry, decode_header
@@ -108,8 +109,12 @@ class BundleIndex:
     def verdicts(self) -> Verdicts:
         """What speaks against each entry, and the findings made of it."""
         self.shards.look_at_all()
-        verdicts = check_entries(self.entries, self.first, self.label, self.shards, complete=self.table.complete)
+        positions = [*self.positions, *self.tiles.owners]
+        verdicts = check_entries(self.entries, positions, self.label, self.shards)
         self._check_tiles(verdicts)
+        all_there = self.table.complete and len(positions) == len(self.entries) - self.first
+        if all_there and not any(item.code == "entry-invalid" for item in verdicts.findings):
+            verdicts.findings += oversized(self.shards, verdicts.ends)
         return verdicts
 
     def _check_tiles(self, verdicts: Verdicts) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import overload
 
 from ckptui.core.dtypes import ITEMSIZE, dtype_name
 from ckptui.core.model import Role, Segment, Slice, Storage, Tensor
-from ckptui.core.names import is_weight, layer_of, role_of
+from ckptui.core.names import WEIGHT_ROLES, is_weight, layer_of, role_of
 from ckptui.readers.bundle_entry import Entry
 from ckptui.readers.bundle_index import BundleIndex
 from ckptui.readers.object_graph import ObjectGraph
@@ -63,15 +64,19 @@ class BundleTensors(Sequence[Tensor]):
 
     def parameters(self) -> int:
         """Elements of all weights, a weight stored twice counted once; decodes every record."""
-        index, graph = self._index, self.graph
+        index = self._index
         invalid = index.verdicts.invalid
-        total = 0
-        for position, name in zip(index.positions, index.names, strict=True):
-            entry = index.entries[position]
-            dtype = dtype_name(entry.dtype)
-            if position not in invalid and is_weight(self._role(name, dtype, entry.shape, graph), dtype):
+        entries, total = index.entries, 0
+        roles = self._roles()
+        for number, position in enumerate(index.positions):
+            entry = entries[position]
+            role = roles(number, entry)
+            if role != "other":
+                if role in WEIGHT_ROLES and position not in invalid:
+                    total += prod(entry.shape)
+            elif position not in invalid and is_weight(role, dtype_name(entry.dtype)):
                 total += prod(entry.shape)
-        return total - self._stored_twice(graph)
+        return total - self._stored_twice(roles)
 
     @property
     def graph(self) -> ObjectGraph:
@@ -80,28 +85,57 @@ class BundleTensors(Sequence[Tensor]):
             self._graph = self._ask() or _NO_GRAPH
         return self._graph
 
-    def _stored_twice(self, graph: ObjectGraph) -> int:
+    def _roles(self) -> Callable[[int, Entry], Role]:
+        """The role of a tensor by number; names that differ in digits alone are judged once."""
+        index, graph = self._index, self.graph
+        keys, positions, names = index.table.keys, index.positions, index.names
+        decided, full_names = graph.roles, graph.names
+        known: dict[tuple[bytes, int, int], Role] = {}
+
+        def role(number: int, entry: Entry) -> Role:
+            name = names[number]
+            full_name = ""
+            if decided or full_names:
+                if name in decided:
+                    return decided[name]
+                full_name = full_names.get(name, "")
+            pattern = keys[positions[number]]
+            if full_name:
+                pattern += b"\0" + full_name.encode("utf-8", "replace")
+            key = (pattern.translate(None, b"0123456789"), entry.dtype, min(len(entry.shape), 2))
+            found = known.get(key)
+            if found is None:
+                found = known[key] = role_of(name, dtype_name(entry.dtype), entry.shape, full_name)
+            return found
+
+        return role
+
+    def _stored_twice(self, roles: Callable[[int, Entry], Role]) -> int:
         """Elements that `model.export` stores under `_all_variables/` and again under `variables/`."""
-        again = 0
-        exported: set[tuple[str, tuple[int, ...], int]] = set()
-        copies: list[tuple[str, tuple[int, ...], int]] = []
-        for position, name in zip(self._index.positions, self._index.names, strict=True):
-            kept = name.startswith("variables/")
-            if not kept and not name.startswith("_all_variables/"):
-                continue
-            entry = self._index.entries[position]
-            full_name = graph.names.get(name, "")
-            dtype = dtype_name(entry.dtype)
-            if full_name and is_weight(self._role(name, dtype, entry.shape, graph), dtype):
+        names, full_names = self.names, self.graph.names
+        kept = self._elements(roles, bisect_left(names, "variables/"), bisect_left(names, "variables0"))
+        start, stop = bisect_left(names, "_all_variables/"), bisect_left(names, "_all_variables0")
+        again = self._elements(roles, start, stop) if kept and full_names else {}
+        return sum(
+            prod(shape) * min(count, kept.get((full_name, shape, dtype), 0))
+            for (full_name, shape, dtype), count in again.items()
+        )
+
+    def _elements(
+        self, roles: Callable[[int, Entry], Role], start: int, stop: int
+    ) -> dict[tuple[str, tuple[int, ...], int], int]:
+        """How often each weight, by own name, shape and dtype number, stands among these tensors."""
+        index = self._index
+        found: dict[tuple[str, tuple[int, ...], int], int] = {}
+        for number in range(start, stop):
+            position = index.positions[number]
+            entry = index.entries[position]
+            full_name = self.graph.names.get(index.names[number], "")
+            role = roles(number, entry)
+            if full_name and position not in index.verdicts.invalid and is_weight(role, dtype_name(entry.dtype)):
                 identity = (full_name, entry.shape, entry.dtype)
-                if kept:
-                    exported.add(identity)
-                else:
-                    copies.append(identity)
-        for identity in copies:
-            if identity in exported:
-                again += prod(identity[1])
-        return again
+                found[identity] = found.get(identity, 0) + 1
+        return found
 
     # ------------------------------------------------------------------ building
 

@@ -172,7 +172,8 @@ def _open(segment: Segment) -> Source:
     try:
         return Source(segment.file)
     except NoSuchPath as error:
-        raise Damaged(error.detail, code="shard-missing", evidence={"file": segment.file}) from None
+        detail = error.detail if error.detail != segment.file else f"{segment.file} is not there"
+        raise Damaged(detail, code="shard-missing", evidence={"file": segment.file}) from None
 
 
 def _element(tensor: Tensor) -> np.dtype[Any]:

@@ -1,6 +1,6 @@
 """Run in a child: writes bundles with TensorFlow, and says what TensorFlow reads from them and from others.
 
-Usage: python tensorflow_bundles.py OUT_FOLDER [PREFIX...]; one JSON line per bundle goes to OUT_FOLDER/answers.jsonl.
+Usage: python tensorflow_bundles.py FOLDER [PREFIX...]; a JSON line per bundle goes to FOLDER/answers.jsonl.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="", TF_ENABLE_O
 import numpy as np
 import tensorflow as tf
 
-DTYPES = (
-    "float32 float64 int32 uint8 int16 int8 string complex64 int64 bool qint8 quint8 qint32 bfloat16 qint16 quint16"
-    " uint16 complex128 float16 uint32 uint64 float8_e5m2 float8_e4m3fn float8_e4m3fnuz float8_e4m3b11fnuz"
-    " float8_e5m2fnuz int4 uint4 int2 uint2 float4_e2m1fn"
-).split()
+DTYPES = """
+    float32 float64 int32 uint8 int16 int8 string complex64 int64 bool qint8 quint8 qint32 bfloat16 qint16 quint16
+    uint16 complex128 float16 uint32 uint64 float8_e5m2 float8_e4m3fn float8_e4m3fnuz float8_e4m3b11fnuz
+    float8_e5m2fnuz int4 uint4 int2 uint2 float4_e2m1fn
+"""
 
 
 def digest(value: Any) -> str:
@@ -57,7 +57,7 @@ def tensor_of(name: str, shape: tuple[int, ...]) -> tf.Tensor:
 def save_dtypes(folder: Path) -> None:
     """Every dtype TensorFlow can save: a 2x3, a scalar and an empty tensor of each."""
     names, tensors = [], []
-    for name in DTYPES:
+    for name in DTYPES.split():
         for label, shape in ("whole", (2, 3)), ("scalar", ()), ("empty", (0, 4)):
             try:
                 tensors.append(tensor_of(name, shape))
@@ -71,7 +71,7 @@ def save_dtypes(folder: Path) -> None:
 
 
 def save_model(folder: Path) -> None:
-    """A trained Keras model with its optimizer, by a CheckpointManager; an export; a checkpoint in several shards."""
+    """A trained Keras model and its optimizer by a CheckpointManager, an export, a bundle in several shards."""
     tf.keras.utils.set_random_seed(1)
     model = tf.keras.Sequential(
         [
