@@ -27,7 +27,7 @@ from ckptui.core.model import (
     worst_status,
 )
 from ckptui.core.text import human_bytes, safe
-from ckptui.errors import CkptuiError, UsageError
+from ckptui.errors import CkptuiError, ReaderFailed, UsageError
 from ckptui.output import Answer
 from ckptui.session import Session, checked_listing, require_save
 
@@ -89,7 +89,7 @@ def _open(session: Session, found: Found) -> tuple[Artifact, Listing | None, lis
         listing = session.open(found.path, found=found)
         return listing.artifact, listing, list(listing.findings)
     except CkptuiError as error:
-        findings = [*found.findings, _unopened(found, error)]
+        findings = list(found.findings) or [_unopened(found, error)]
         artifact = Artifact(
             path=found.path,
             kind=found.kind,
@@ -106,7 +106,8 @@ def _open(session: Session, found: Found) -> tuple[Artifact, Listing | None, lis
 
 
 def _unopened(found: Found, error: CkptuiError) -> Finding:
-    code = getattr(error, "code", None) or "reader-crashed"
+    gone = "reader-crashed" if isinstance(error, ReaderFailed) else "changed-while-reading"
+    code = getattr(error, "code", None) or gone
     return Finding(
         code=code,
         severity="error",
