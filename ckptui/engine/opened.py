@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ckptui.core.model import Kind, Listing, Tensor
 from ckptui.errors import NoSuchTensor
 
 if TYPE_CHECKING:
-    import numpy as np
+    from ckptui.readers.registry import Reader
 
 KEPT = 4
 """Readers open at a time: both sides of a diff, and what was looked at before."""
@@ -19,24 +20,25 @@ KEPT = 4
 Identity = tuple[tuple[int, int, int, int] | None, ...]
 
 
-class Reader(Protocol):
-    """What every format's reader offers."""
+Tick = Callable[[], None]
 
-    def listing(self) -> Listing: ...
 
-    def chunks(self, tensor: Tensor, chunk_bytes: int) -> Iterator[np.ndarray]: ...
+class _Slow(Protocol):
+    """A reader whose listing may take long, and that says so while it does."""
 
-    def array(self, tensor: Tensor) -> np.ndarray: ...
+    def listing(self, tick: Tick) -> Listing: ...
 
-    def close(self) -> None: ...
+
+SLOW_KINDS = frozenset({"keras-h5", "keras-weights", "hdf5", "keras-archive"})
+TICK_SECONDS = 0.5
 
 
 class OpenReader:
     """A reader, its listing, and its tensors by name."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, kind: Kind, tick: Tick) -> None:
         self.reader = reader
-        self.listing = reader.listing()
+        self.listing = cast(_Slow, reader).listing(tick) if kind in SLOW_KINDS else reader.listing()
         self._places: dict[str, int] = {}
         self._neighbours: dict[str, list[Tensor]] | None = None
 
@@ -67,8 +69,11 @@ class OpenReaders:
     def __init__(self) -> None:
         self._open: OrderedDict[tuple[str, str], tuple[Identity, OpenReader]] = OrderedDict()
 
-    def get(self, path: str, kind: Kind) -> OpenReader:
-        """The reader of a save, opened anew if its files are others by now. Raises CkptuiError."""
+    def get(self, path: str, kind: Kind, alive: Tick) -> OpenReader:
+        """The reader of a save, opened anew if its files are others by now; calls `alive` now and then.
+
+        Raises CkptuiError.
+        """
         key = (path, kind)
         now = identity(path)
         known = self._open.get(key)
@@ -80,7 +85,7 @@ class OpenReaders:
 
         reader = open_reader(path, kind)
         try:
-            opened = OpenReader(reader)
+            opened = OpenReader(reader, kind, _throttled(alive))
         except BaseException:
             reader.close()
             raise
@@ -93,6 +98,19 @@ class OpenReaders:
         """Close the readers of a path: its files changed, or one of them failed."""
         for key in [key for key in self._open if key[0] == path]:
             self._open.pop(key)[1].reader.close()
+
+
+def _throttled(alive: Tick) -> Tick:
+    last = time.monotonic()
+
+    def tick() -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= TICK_SECONDS:
+            last = now
+            alive()
+
+    return tick
 
 
 def identity(path: str) -> Identity:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ckptui.core.dtypes import ITEMSIZE
 from ckptui.core.model import Finding, Tensor
 from ckptui.engine.child import Call, error_doc
 from ckptui.engine.facts import pack
@@ -59,12 +60,14 @@ def prepare(op: str, args: Args) -> None:
 
 def open_(call: Call, args: Args) -> Answer:
     """The listing of a save."""
-    call.begin(args["path"])
-    return pack(_opened(args).listing), []
+    return pack(_opened(call, args).listing), []
 
 
-def _opened(args: Args) -> OpenReader:
-    return _readers.get(args["path"], args["kind"])
+def _opened(call: Call, args: Args) -> OpenReader:
+    """The reader of `path`, the listing read. A reader that fails is not kept."""
+    path = args["path"]
+    call.begin(path)
+    return _readers.get(path, args["kind"], lambda: call.begin(path))
 
 
 # ---------------------------------------------------------------------- one item after another
@@ -82,10 +85,10 @@ class Items:
         self._last = time.monotonic()
 
     def beat(self, done_bytes: int) -> None:
-        """Note bytes done; tells the parent now and then."""
+        """Note bytes done, if any; tells the parent now and then, which is also the sign of life."""
         self._bytes += done_bytes
         if time.monotonic() - self._last >= BEAT_SECONDS:
-            self._flush()
+            self._send()
 
     def run(self, args: Args, work: Callable[[Any], Any], heavy: Callable[[Any], bool]) -> None:
         """Carry out `work` for every item; an error of one is its result. `heavy` items are announced."""
@@ -109,7 +112,10 @@ class Items:
 
     def _flush(self) -> None:
         if self._done or self._bytes:
-            self._call.event({"done": self._done, "bytes": self._bytes})
+            self._send()
+
+    def _send(self) -> None:
+        self._call.event({"done": self._done, "bytes": self._bytes})
         self._done, self._bytes = [], 0
         self._last = time.monotonic()
 
@@ -125,7 +131,7 @@ def scan(call: Call, args: Args) -> Answer:
     from ckptui.engine.scan import Scanner
 
     items = Items(call, args.get("careful", False))
-    opened = _opened(args)
+    opened = _opened(call, args)
     files = Files(frozenset(args.get("drop", ())))
     try:
         scanner = Scanner(
@@ -147,7 +153,7 @@ def layers(call: Call, args: Args) -> Answer:
     from ckptui.engine.scan import Scanner
 
     items = Items(call, args.get("careful", False))
-    opened = _opened(args)
+    opened = _opened(call, args)
     files = Files()
     scanner = Scanner(args["path"], opened.reader, files, items.beat, stats=True, check=False)
     try:
@@ -193,7 +199,7 @@ def diff(call: Call, args: Args) -> Answer:
     from ckptui.engine.pairs import PairReader, Side
 
     items = Items(call, args.get("careful", False))
-    first, second = _opened(args["a"]), _opened(args["b"])
+    first, second = _opened(call, args["a"]), _opened(call, args["b"])
     files = Files(frozenset(args.get("drop", ())))
     sides = Side(args["a"]["path"], first.reader, files), Side(args["b"]["path"], second.reader, files)
     pairs = PairReader(*sides, items.beat, check=args.get("check", True))
@@ -215,12 +221,11 @@ def diff(call: Call, args: Args) -> Answer:
 # ---------------------------------------------------------------------- one tensor
 
 
-def _named(args: Args, limit: int | None = None) -> tuple[OpenReader, Tensor]:
-    opened = _opened(args)
+def _named(call: Call, args: Args, limit: int | None = None) -> tuple[OpenReader, Tensor]:
+    opened = _opened(call, args)
     tensor = opened.tensor(args["name"])
+    call.begin(tensor.name)
     if limit is not None:
-        from ckptui.core.dtypes import ITEMSIZE
-
         size = max(tensor.bytes, tensor.count * ITEMSIZE.get(tensor.dtype, 1))
         if size > limit:
             raise UsageError(f"{tensor.name} has {size} bytes, {limit} at most were asked for")
@@ -232,8 +237,7 @@ def array(call: Call, args: Args) -> Answer:
 
     Strings are two blobs: all bytes, and the int64 offset of each and of the end.
     """
-    opened, tensor = _named(args, args["limit"])
-    call.begin(tensor.name)
+    opened, tensor = _named(call, args, args["limit"])
     values = opened.reader.array(tensor)
     doc = {"dtype": tensor.dtype, "numpy": _numpy_name(values.dtype), "shape": list(values.shape)}
     if values.dtype.kind == "O":
@@ -267,12 +271,11 @@ def _string_blobs(values: np.ndarray) -> list[Blob]:
 
 def raw(call: Call, args: Args) -> Answer:
     """The values of tensor `name` as C-order element bytes in native order, in event blobs of 1 MB."""
-    opened, tensor = _named(args)
-    call.begin(tensor.name)
+    opened, tensor = _named(call, args)
+    if tensor.dtype not in ITEMSIZE:
+        raise UsageError(f"{tensor.name} is a {tensor.dtype}, which has no element bytes")
     total = 0
     for chunk in opened.reader.chunks(tensor, RAW_CHUNK):
-        if chunk.dtype.kind == "O":
-            raise UsageError(f"{tensor.name} holds strings, which have no element bytes")
         blob = _bytes_of(chunk)
         total += len(blob)
         call.event(None, [blob])
@@ -283,8 +286,7 @@ def histogram(call: Call, args: Args) -> Answer:
     """The Histogram of tensor `name` in `bins` bins; two passes in flat memory."""
     from ckptui.core.histogram import extremes, histogram_of
 
-    opened, tensor = _named(args)
-    call.begin(tensor.name)
+    opened, tensor = _named(call, args)
     items = Items(call, False)
 
     def chunks() -> Iterator[np.ndarray]:
@@ -299,11 +301,13 @@ def histogram(call: Call, args: Args) -> Answer:
 
 
 def verify(call: Call, args: Args) -> Answer:
-    """Findings from checksums that stand over whole members of an archive."""
-    from ckptui.engine.archive import member_findings
+    """Findings from checksums that stand over whole members of a .keras archive."""
+    from ckptui.readers.keras_archive import open_archive
 
     call.begin(args["path"])
-    return pack(member_findings(args["path"], Items(call, False).beat)), []
+    items = Items(call, False)
+    with open_archive(args["path"]) as archive:
+        return pack(archive.verify(lambda: items.beat(0))), []
 
 
 def absent(call: Call, args: Args) -> Answer:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from ckptui.core.diff import PairAccumulator, comparable, pair_of
+from ckptui.core.dtypes import ITEMSIZE
 from ckptui.core.model import Finding, Tensor
 from ckptui.engine import checked
 from ckptui.engine.checked import Beat, Files, Verdict
 from ckptui.engine.facts import pack
-from ckptui.engine.scan import READER_CHUNK, ChunkReader, Scanner, stored_dtype
+from ckptui.engine.scan import READER_CHUNK, Scanner, stored_dtype
 from ckptui.errors import CkptuiError
+from ckptui.readers.registry import Reader
 
 Array = np.ndarray[Any, Any]
 
@@ -24,7 +26,7 @@ class Side:
     """One of the two saves."""
 
     path: str
-    reader: ChunkReader
+    reader: Reader
     files: Files
 
 
@@ -88,6 +90,9 @@ class PairReader:
             return
         if self._check and storage.encoding in ("strings", "variant", "slices"):
             checked.check_bytes(side.files, storage, tensor.count, verdict, self._beat)
+        if tensor.dtype not in ITEMSIZE:
+            yield side.reader.array(tensor).reshape(-1)
+            return
         for chunk in side.reader.chunks(tensor, READER_CHUNK):
             yield chunk
             self._beat(chunk.nbytes)

@@ -16,6 +16,8 @@ SECTOR = 512
 _BEFORE = 4
 """Data may end in this many zero bytes of its own, less one, before a lost sector."""
 _SHORTEST_TAIL = 16
+_LOOSE_TAIL = 64
+"""A tail this long that goes on after the tensor was lost, wherever it begins."""
 
 
 @dataclass(slots=True)
@@ -29,10 +31,12 @@ class _Run:
 def zero_run(source: Source, segment: Segment, beat: Beat) -> Segment | None:
     """The longest run of zeros in `segment` that looks lost and not stored; None where there is none.
 
-    It is the whole segment, or begins at most three bytes before a sector border of the file and ends likewise
-    or with the segment. Meant for a segment whose checksum is wrong: weights may be zero on purpose.
+    It is the whole segment; or begins at most three bytes before a sector border of the file and ends likewise or
+    with the segment; or goes on behind the segment. Meant for a segment whose checksum is wrong: weights may be
+    zero on purpose.
     """
     end = segment.offset + segment.bytes
+    goes_on = _only_zeros(source, end)
     best: _Run | None = None
     for run in _runs(source, segment, beat):
         first = -(-run.start // SECTOR) * SECTOR
@@ -40,10 +44,16 @@ def zero_run(source: Source, segment: Segment, beat: Beat) -> Segment | None:
         begins = run.start == segment.offset or first - run.start < _BEFORE
         ends = run.end == end or run.end % SECTOR < _BEFORE
         long_enough = run.end - first >= (_SHORTEST_TAIL if run.end == end else SECTOR)
-        lost = whole or (begins and ends and long_enough)
+        tail = goes_on and run.end == end and run.end - run.start >= _LOOSE_TAIL
+        lost = whole or tail or (begins and ends and long_enough)
         if lost and (best is None or run.end - run.start > best.end - best.start):
             best = run
     return None if best is None else Segment(segment.file, best.start, best.end - best.start)
+
+
+def _only_zeros(source: Source, offset: int) -> bool:
+    """Are the next page's bytes, as far as the file has any, all zero?"""
+    return not any(source.pread(offset, max(0, min(4096, source.size - offset))))
 
 
 def _runs(source: Source, segment: Segment, beat: Beat) -> Iterator[_Run]:

@@ -193,7 +193,18 @@ def test_a_tensor_that_became_zero_as_a_whole_is_named_with_certainty(shard: Sha
     assert found.findings[0].evidence["zero_run"] == {"offset": 77, "bytes": 40}
 
 
-@pytest.mark.parametrize(("start", "end"), [(1000, 9000), (4096, 4196), (4000, 8192), (5000, 600_077)])
+def test_a_tail_that_goes_on_behind_the_tensor_is_lost_wherever_it_begins(shard: Shard) -> None:
+    tensor = shard.plain("t", np.full(5000, 7, np.uint8))
+    shard.plain("u", np.full(600, 7, np.uint8))
+    shard.data[5000:] = bytes(len(shard.data) - 5000)
+    shard.write()
+    assert scan(tensor).findings[0].evidence["zero_run"] == {"offset": 5000, "bytes": 77}
+    shard.data[5100] = 1
+    shard.write()
+    assert codes(scan(tensor)) == ["checksum-mismatch"]
+
+
+@pytest.mark.parametrize(("start", "end"), [(1000, 9000), (4096, 4196), (4000, 8192), (5000, 600_000)])
 def test_zeros_that_no_disk_made_are_a_plain_mismatch(start: int, end: int, shard: Shard) -> None:
     assert codes(damaged_by_zeros(shard, 600_000, start, end)) == ["checksum-mismatch"]
 
