@@ -125,13 +125,11 @@ def workbench(paths: tuple[str, ...], ascii_only: bool) -> int:
     """Open the workbench on PATH (default: the current folder)."""
     places = list(paths) or ["."]
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "") in ("", "dumb"):
-        print(
-            "ckptui: no terminal here, so this is the listing; `ckptui ls` is the command for it",
-            file=sys.stderr,
-        )
         from ckptui import commands
 
-        return _finish(commands.list_saves(places), False, "error")
+        answer = commands.list_saves(places)
+        answer.notes.append("no terminal here, so this is the listing; `ckptui ls` is the command for it")
+        return _finish(answer, False, "error")
     from ckptui.session import Session
     from ckptui.ui.app import run_workbench
 
