@@ -41,9 +41,7 @@ Status = Literal["ok", "warning", "error", "unchecked"]
 Severity = Literal["error", "warning", "info"]
 Certainty = Literal["confirmed", "likely", "possible"]
 Encoding = Literal["plain", "strings", "variant", "slices", "hdf5", "v1", "none"]
-PairStatus = Literal[
-    "identical", "changed", "shape-changed", "dtype-changed", "only-a", "only-b", "unreadable"
-]
+PairStatus = Literal["identical", "changed", "shape-changed", "dtype-changed", "only-a", "only-b", "unreadable"]
 
 SEVERITY_RANK: dict[str, int] = {"info": 0, "warning": 1, "error": 2}
 
