@@ -27,7 +27,7 @@ class Budget:
     """What one table may still cost; a table that would cost more is cut there, and says so."""
 
     entries: int = 2_000_000
-    key_bytes: int = 1 << 28
+    key_bytes: int = 1 << 27
     unpacked: int = 1 << 29
 
 

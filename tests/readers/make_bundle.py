@@ -96,7 +96,7 @@ def table(
     for group in groups:
         raw = trailed(block(group, interval), snappy)
         last = group[-1][0] if group else b""
-        handles.append((last + b"\0", varint(offset) + varint(len(raw) - 5)))
+        handles.append((last, varint(offset) + varint(len(raw) - 5)))
         parts.append(raw)
         offset += len(raw)
     meta = trailed(block([]))
@@ -233,13 +233,17 @@ def graph_payload(nodes: Sequence[Node]) -> bytes:
     for node in nodes:
         body = b""
         for name, target in node.children.items():
-            body += field_bytes(1, (field_bytes(1, target) if target else b"") + field_bytes(2, name.encode()))
+            body += field_bytes(
+                1, (field_bytes(1, target) if target else b"") + field_bytes(2, name.encode())
+            )
         for attribute in node.attributes:
             body += field_bytes(
                 2, b"".join(field_bytes(i + 1, text.encode()) for i, text in enumerate(attribute) if text)
             )
         for original, name, slot in node.slots:
-            body += field_bytes(3, field_bytes(1, original) + field_bytes(2, name.encode()) + field_bytes(3, slot))
+            body += field_bytes(
+                3, field_bytes(1, original) + field_bytes(2, name.encode()) + field_bytes(3, slot)
+            )
         out += field_bytes(1, body)
     return out
 
@@ -299,7 +303,9 @@ def write_bundle(
                 NUMBERS[str(value.array.dtype)], value.array.shape, slices=list(value.tiles)
             )
             for tile in value.tiles:
-                where = tuple(slice(None) if length < 0 else slice(start, start + length) for start, length in tile)
+                where = tuple(
+                    slice(None) if length < 0 else slice(start, start + length) for start, length in tile
+                )
                 put(slice_key(name, tile), store(np.ascontiguousarray(value.array[where]), big_endian))
         else:
             put(name.encode(), store(value, big_endian))
