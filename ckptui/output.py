@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,12 +45,22 @@ def findings_json(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     return [f.to_json() for f in worst_first(findings)]
 
 
-def findings_text(findings: Sequence[Finding], *, quiet_info: bool = False) -> list[str]:
-    """Findings for people, worst first; nothing when there are none."""
+MOST_ALIKE = 5
+"""Findings of one code in one save that are printed in full; the rest are counted."""
+
+
+def findings_text(findings: Sequence[Finding]) -> list[str]:
+    """Findings for people, worst first; of many alike only the first few. Nothing when there are none."""
     lines: list[str] = []
+    alike = Counter((f.code, f.artifact) for f in findings)
+    shown: Counter[tuple[str, str]] = Counter()
     for finding in worst_first(findings):
-        if not (quiet_info and finding.severity == "info"):
+        kind = (finding.code, finding.artifact)
+        shown[kind] += 1
+        if shown[kind] <= MOST_ALIKE:
             lines += finding_lines(finding)
+        elif shown[kind] == alike[kind]:
+            lines.append(f"    … and {alike[kind] - MOST_ALIKE} more {finding.code} here (--json lists all)")
     return lines
 
 
