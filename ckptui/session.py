@@ -192,8 +192,8 @@ class Session:
         """One pass over the bytes: checksums, non-finite values and, if wanted, all statistics.
 
         `names` None means all; `first` are wanted before the rest (visible rows). After statistics of a whole save
-        come the findings that several tensors give together (batch statistics never updated, an optimizer that never
-        stepped).
+        come the findings that several tensors give together: batch statistics never updated, an optimizer without a
+        step.
         """
         from ckptui.engine.schedule import run_scan
         from ckptui.triage.values import layer_findings
