@@ -50,6 +50,8 @@ class Facts:
     silenced: bool | None = None
     """Random, but steady when called with `training=False`; None where nothing is random or it can't be asked."""
     outputs: int = 0
+    partly: str = ""
+    """`38 of 40 weights bound` where a checkpoint did not fill the whole architecture."""
 
     @property
     def random(self) -> bool:

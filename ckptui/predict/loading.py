@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ckptui.core.text import safe
-from ckptui.errors import ModelDoesNotLoad
+from ckptui.errors import Cancelled, CkptuiError, ModelDoesNotLoad
 from ckptui.predict.borrow import Borrowed
 from ckptui.predict.client import Worker
 
@@ -21,6 +21,8 @@ LOAD_SECONDS = 1800.0
 LOAD_SILENCE = 30.0
 """Seconds a loader may hold everything up; a damaged HDF5 file can hold it up for ever."""
 CALL_SECONDS = 600.0
+LEAST_BOUND = 0.5
+"""Share of an architecture's weights a checkpoint must fill to be taken for the same model."""
 TOLD_MISSING = 20
 """Names of unfilled weights that are kept for the report."""
 BIND_BYTES = 64 << 20
@@ -116,8 +118,14 @@ class Loaded:
             arrays.clear()
 
         for name, stored in weights.names:
+            try:
+                arrays.append(weights.fetch(stored))
+            except Cancelled:
+                raise
+            except CkptuiError as error:
+                refused.append(f"{safe(name)}: {error}")
+                continue
             names.append(name)
-            arrays.append(weights.fetch(stored))
             if sum(array.nbytes for array in arrays) >= BIND_BYTES:
                 send()
         send()
@@ -125,9 +133,9 @@ class Loaded:
         missing = tuple(safe(str(name)) for name in doc["missing"])
         total = int(doc["total"])
         bound = Bound(total - len(missing), total, missing[:TOLD_MISSING], tuple(refused[:TOLD_MISSING]))
-        if not bound.bound:
+        if bound.bound < LEAST_BOUND * total:
             raise ModelDoesNotLoad(
-                f"none of the checkpoint's {len(weights.names)} weights fits {weights.architecture}",
+                f"only {bound.words}: {weights.architecture} is another model than the checkpoint's",
                 "Name the architecture it was saved from with --architecture",
             )
         return bound

@@ -145,7 +145,9 @@ class Predictor:
         form = form_of(model.facts["inputs"])
         how = choose(wish.preprocess, model.facts.get("first", ()), form.dtype)
         subjects = [Subject(path, wish.labels, wish.top) for path in images]
+        partly = model.bound.words if model.bound is not None and model.bound.missing else ""
         for subject in subjects:
+            subject.facts.partly = partly
             yield f"predicting {safe(os.path.basename(subject.path))}"
             yield from self._first_runs(subject, model, form, how, wish.cancel)
         asked = [subject for subject in subjects if subject.failed is None]

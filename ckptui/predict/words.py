@@ -40,6 +40,8 @@ def restores(facts: Facts) -> str:
     failed = [run for name in (RELOAD, FRESH) if (run := facts.runs.get(name)) is not None and run.error]
     if failed:
         return f"Could not be loaded again {LOAD_WORDS[failed[0].name]}: {failed[0].error}."
+    if facts.partly:
+        return f"Restores only in part: {facts.partly}, the rest keeps the values of the architecture's own file."
     differing = facts.differing_loads()
     if differing:
         parts = " and ".join(f"{LOAD_WORDS[run.name]} (by {size(run)})" for run in differing)

@@ -145,6 +145,12 @@ def test_rounding_after_a_reload_is_told_and_no_fault() -> None:
     assert "Restores cleanly, the same to 9." in verdict(near) or "Restores cleanly, the same to 1" in verdict(near)
 
 
+def test_a_restore_that_filled_only_part_of_the_model_is_not_called_clean() -> None:
+    partly = facts()
+    partly.partly = "38 of 40 weights bound"
+    assert verdict(partly).startswith("Restores only in part: 38 of 40 weights bound")
+
+
 def test_a_load_that_fails_is_a_row_with_its_reason() -> None:
     failed = facts(fresh_process="Prediction worker failed: it was killed by SIGKILL")
     assert "Could not be loaded again in a fresh process: Prediction worker failed" in verdict(failed)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from ckptui.core.model import Artifact, Kind, Listing, Predicted, PredictReport, Run, Tensor
-from ckptui.errors import Cancelled, ModelDoesNotLoad, UsageError, WorkerFailed
+from ckptui.errors import Cancelled, Damaged, ModelDoesNotLoad, UsageError, WorkerFailed
 from ckptui.predict import predictor as predictor_module
 from ckptui.predict.borrow import Borrowed, borrowed_architecture
 from ckptui.predict.client import Worker
@@ -267,6 +267,17 @@ def borrowed(direct: Any, leave_out: str = "") -> Borrowed:
     return Borrowed(str(SAMPLES / "digits.keras"), pairs, lambda name: direct[name])
 
 
+def reading(weights: Borrowed) -> Callable[[str], np.ndarray[Any, Any]]:
+    """Reads like `weights`, but one tensor is damaged."""
+
+    def fetch(name: str) -> np.ndarray[Any, Any]:
+        if name == "cut off":
+            raise Damaged("cut off")
+        return weights.fetch(name)
+
+    return fetch
+
+
 def test_a_checkpoint_borrows_a_siblings_layers_and_answers_like_a_restore(worker: Worker, direct: Any) -> None:
     prefix, architecture = SAMPLES / "digits" / "ckpt-1", str(SAMPLES / "digits.keras")
     options = {"architecture": architecture, "weights": borrowed(direct)}
@@ -286,8 +297,12 @@ def test_weights_a_checkpoint_lacks_and_values_without_a_place_are_named(worker:
     assert (bound.bound, bound.total, bound.missing) == (9, 10, ("conv2/kernel",))
     assert "no weight of that name" in bound.refused[0]
     assert "shape [10], the model's is [3, 3, 32, 24]" in bound.refused[1]
+    broken = Borrowed(weights.architecture, (*weights.names, ("conv2/kernel", "cut off")), reading(weights))
+    again = loaded(worker, SAMPLES / "digits" / "ckpt-1", "tf-checkpoint", **{**options, "weights": broken}).bound
+    assert again is not None
+    assert again.refused == ("conv2/kernel: Damaged: cut off",)
     strangers = Borrowed(weights.architecture, wrong[:1], weights.fetch)
-    with pytest.raises(ModelDoesNotLoad, match="none of the checkpoint's 1 weights"):
+    with pytest.raises(ModelDoesNotLoad, match=r"only 0 of 10 weights bound: .*another model"):
         loaded(
             worker,
             SAMPLES / "digits" / "ckpt-1",

@@ -30,7 +30,12 @@ def load(tensorflow: Any, path: str, kind: str, signature: str | None, architect
         attempts = keras_loaders(tensorflow, architecture, content_kind(architecture))
     else:
         raise Refused("load", "a save of kind " + kind + " holds no model that can be called")
-    model = first(attempts)
+    try:
+        model = first(attempts)
+    except Refused as error:
+        if architecture and kind in ("keras-weights", "tf-checkpoint"):
+            error.detail = "the architecture, " + architecture + ": " + error.detail
+        raise
     if kind == "keras-weights":
         model.load_weights(with_suffix(path, weights_suffix(path)))
     return model
