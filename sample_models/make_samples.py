@@ -321,9 +321,7 @@ def main() -> None:
     make_broken(train_set)
     make_images(held_out, pixels, model)
     files = list(outputs())
-    sums = [
-        f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(HERE).as_posix()}\n" for p in files
-    ]
+    sums = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(HERE).as_posix()}\n" for p in files]
     (HERE / "SHA256SUMS").write_text("".join(sums))
     print(f"{len(files)} files, {sum(p.stat().st_size for p in files) / 1e6:.2f} MB")
 
