@@ -126,9 +126,9 @@ def decode_strings(raw: bytes, count: int) -> tuple[list[bytes], int, bool]:
     Raises:
         Damaged: the lengths do not fit into `raw`.
     """
+    if not raw and count == 0:
+        return [], 0, True
     if not 0 <= count <= min(len(raw), MAX_ITEMS):
-        if count == 0 and not raw:
-            return [], 0, True
         raise Damaged(f"{count} strings in {len(raw)} bytes")
     position, lengths = 0, []
     try:
@@ -235,8 +235,9 @@ def _bands(tensor: Tensor, chunk: int) -> Iterator[np.ndarray[Any, Any]]:
             while waiting and waiting[-1].start[0] < last:
                 active.append(waiting.pop())
             band = np.zeros((last - first, *shape[1:]), dtype)
-            covered = sum(_copy_rows(tile, band, first, last, sources) for tile in active)
-            if covered != band.size:
+            seen = np.zeros(band.shape, bool)
+            copied = sum(_copy_rows(tile, band, seen, first, sources) for tile in active)
+            if copied != band.size or not seen.all():
                 raise Damaged(f"{tensor.name}: its tiles do not cover rows {first} to {last} exactly")
             active = [tile for tile in active if tile.start[0] + tile.shape[0] > last]
             yield band
@@ -266,12 +267,18 @@ def _check_tile(tile: Slice, shape: tuple[int, ...], itemsize: int, sources: dic
     sources[segment.file].check_bounds(segment.offset, segment.bytes)
 
 
-def _copy_rows(tile: Slice, band: np.ndarray[Any, Any], first: int, last: int, sources: dict[str, Source]) -> int:
-    """Copy the part of a tile that lies in rows `first` to `last` of the whole into `band`; elements copied."""
+def _copy_rows(
+    tile: Slice,
+    band: np.ndarray[Any, Any],
+    seen: np.ndarray[Any, Any],
+    first: int,
+    sources: dict[str, Source],
+) -> int:
+    """Copy what a tile has of `band`, the rows of the whole from `first` on, and mark it; elements copied."""
     import numpy as np
 
     low = max(first, tile.start[0])
-    high = min(last, tile.start[0] + tile.shape[0])
+    high = min(first + len(band), tile.start[0] + tile.shape[0])
     width = prod(tile.shape[1:])
     if low >= high or not width:
         return 0
@@ -281,5 +288,6 @@ def _copy_rows(tile: Slice, band: np.ndarray[Any, Any], first: int, last: int, s
         slice(low - first, high - first),
         *(slice(s, s + n) for s, n in zip(tile.start[1:], tile.shape[1:], strict=True)),
     )
+    seen[where] = True
     band[where] = np.frombuffer(data, band.dtype).reshape(high - low, *tile.shape[1:])
     return (high - low) * width
