@@ -15,6 +15,8 @@ MAX_KEPT = 200_000
 """How many messages (signatures, endpoints, dimensions) are remembered."""
 MAX_OPS = 10_000
 """How many different op names are counted apart."""
+ASSETS_COLLECTION = "saved_model_assets"
+"""The one collection whose content is kept: TF1 exports list their asset files there."""
 OTHER_OPS = "(others)"
 MAX_NAME = 4096
 """Characters of a name that are kept."""
@@ -78,6 +80,9 @@ class Gatherer:
         if kind == "AttrEntry":
             op = parent.get("op")
             if op and op not in self.keep_attributes:
+                return None
+        elif kind == "CollectionDef":
+            if parent.get("key") != ASSETS_COLLECTION:
                 return None
         elif kind == "SavedObject":
             parent["objects"] = parent.get("objects", 0) + 1

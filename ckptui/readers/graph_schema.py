@@ -37,7 +37,7 @@ MetaGraphDef: 1 meta_info_def MetaInfoDef! | 2 graph_def GraphDef! | 3 saver_def
 MetaInfoDef: 1 meta_graph_version string | 2 stripped_op_list OpList | 3 any_info Any | 4 tags string!*
   | 5 tensorflow_version string! | 6 tensorflow_git_version string! | 7 stripped_default_attrs varint!
   | 8 function_aliases StringEntry*
-Any: 1 type_url string | 2 value bytes
+Any: 1 type_url string | 2 value bytes!
 StringEntry: 1 key string | 2 value string
 OpList: 1 op OpDef*
 OpDef: 1 name string! | 2 input_arg ArgDef* | 3 output_arg ArgDef* | 4 attr AttrDef* | 5 summary string
@@ -86,14 +86,14 @@ ResourceHandle: 1 device string | 2 container string | 3 name string | 4 hash_co
 VariantData: 1 type_name string | 2 metadata bytes | 3 tensors TensorProto*
 SaverDef: 1 filename_tensor_name string! | 2 save_tensor_name string! | 3 restore_op_name string!
   | 4 max_to_keep varint | 5 sharded varint | 6 keep_checkpoint_every_n_hours fixed32 | 7 version varint!
-CollectionEntry: 1 key string! | 2 value CollectionDef
+CollectionEntry: 1 key string! | 2 value CollectionDef!
 CollectionDef: 1 node_list StringList | 2 bytes_list BytesList | 3 int64_list IntList | 4 float_list FloatList
-  | 5 any_list AnyList
+  | 5 any_list AnyList!
 StringList: 1 value string*
 BytesList: 1 value bytes*
 IntList: 1 value varint*
 FloatList: 1 value fixed32*
-AnyList: 1 value Any*
+AnyList: 1 value Any!*
 SignatureEntry: 1 key string! | 2 value SignatureDef!
 SignatureDef: 1 inputs TensorInfoEntry!* | 2 outputs TensorInfoEntry!* | 3 method_name string!
   | 4 defaults TensorEntry*

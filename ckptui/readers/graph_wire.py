@@ -254,3 +254,10 @@ def walk_wire(
     `progress` is told the offset each time the window moves. Raises only what `pread` raises.
     """
     return Walk(pread, size, gatherer, progress).run(message)
+
+
+def walk_bytes(data: bytes, message: str) -> Message:
+    """What a gatherer keeps of `data`, a small serialized `message`; damage in it is passed over."""
+    gatherer = Gatherer()
+    walk_wire(lambda offset, count: data[offset : offset + count], len(data), gatherer, message)
+    return gatherer.root

@@ -96,7 +96,7 @@ def sniffed(path: str, seen: Sniff) -> tuple[Finding, ...]:
     if seen.looks_like == "git-lfs pointer" and "size" in seen.evidence:
         detail += f"; the real file has {seen.evidence['size']} bytes"
     if seen.code == "unsupported-format":
-        detail = f"{seen.looks_like}: recognised, not read"
+        detail = "recognised by its first bytes, not read"
     advice = "Run `git lfs pull` to fetch the real file." if seen.looks_like == "git-lfs pointer" else None
     return (notice(seen.code, path, detail, seen.evidence, title=title, advice=advice),)
 

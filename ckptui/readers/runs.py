@@ -22,6 +22,7 @@ SHOWN = 20
 """How many paths a finding carries."""
 
 _DIGITS = re.compile(r"[0-9]+")
+_WEIGHT_SHARD = re.compile(r"(.+)_[0-9]{5}\.weights\.h5", re.DOTALL)
 _STEP_WORD = re.compile(r"(?:^|[^A-Za-z0-9]|epochs?|steps?|ep|iter|iteration|ckpt|cp)$", re.IGNORECASE)
 
 
@@ -68,7 +69,7 @@ def group_runs(folder: Folder, contents: Contents) -> Runs:
         out.notices = [f for f in contents.notices if f.code != "interrupted-save"]
     else:
         out.notices = list(contents.notices)
-    series = _series(rest)
+    series = _series([found for found in rest if not _is_weight_shard(folder, found)])
     for (stem, _), members_of in series.items():
         several = bool(out.runs) or len(series) > 1
         path = folder.join(f"{stem}*") if several else folder.path
@@ -102,6 +103,12 @@ def newest_complete(saves: Sequence[Found], complete: set[str]) -> Found | None:
     """The newest save with nothing missing as far as names tell."""
     whole = [found for found in in_order(saves) if found.path in complete]
     return whole[-1] if whole else None
+
+
+def _is_weight_shard(folder: Folder, found: Found) -> bool:
+    """Whether this is one of the files Keras 3 splits the weights of a single save into."""
+    shard = _WEIGHT_SHARD.fullmatch(found.label)
+    return shard is not None and f"{shard[1]}.weights.json" in folder.files
 
 
 def _suffix(name: str) -> str:

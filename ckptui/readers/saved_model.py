@@ -7,14 +7,24 @@ Layout and field numbers: TensorFlow's `saved_model.proto`, `constants.py` and `
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ckptui.core.model import ArchitectureRow, Artifact, Finding, Listing, Signature, worst_status
+from ckptui.core.model import (
+    ArchitectureRow,
+    Artifact,
+    Finding,
+    Kind,
+    Listing,
+    Signature,
+    Tensor,
+    worst_status,
+)
 from ckptui.core.names import step_of
-from ckptui.errors import ChangedWhileReading, Damaged, NoSuchPath, NotASave, Unreadable
+from ckptui.errors import ChangedWhileReading, Damaged, NoSuchPath, NotASave
+from ckptui.readers import saved_model_notes as notes
 from ckptui.readers.folder import (
     SAVED_MODEL_FOLDERS,
     SAVED_MODEL_TRACES,
@@ -27,21 +37,20 @@ from ckptui.readers.folder import (
 )
 from ckptui.readers.graph_facts import Gatherer, Message
 from ckptui.readers.graph_ops import PRINT_OPS, WATCHED, unsafe_ops
-from ckptui.readers.graph_wire import walk_wire
-from ckptui.readers.notices import notice, sniffed
+from ckptui.readers.graph_wire import walk_bytes, walk_wire
+from ckptui.readers.notices import sniffed
 from ckptui.readers.pbtxt import TEXT_CAP, walk_text
 from ckptui.readers.signatures import INTERNAL, MetaGraph, meta_graph
 from ckptui.readers.sniff import SAVED_MODEL_FILES, sniff
 from ckptui.readers.source import Source, read_whole
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ckptui.readers.bundle import Bundle
 
-PROTO_LIMIT = 1 << 31
-"""Bytes beyond which protobuf itself refuses a message."""
 SIDE_FILE_CAP = 1 << 26
 """Bytes of keras_metadata.pb and fingerprint.pb that are read."""
-MISSING_SHOWN = 20
 
 Progress = Callable[[int], None]
 
@@ -68,17 +77,17 @@ def open_saved_model(path: str | os.PathLike[str], progress: Progress | None = N
 class SavedModel:
     """A SavedModel whose graph was walked on opening; the variables are read on demand."""
 
-    kind = "saved-model"
+    kind: Kind = "saved-model"
 
     def __init__(self, folder: Folder, progress: Progress | None = None) -> None:
         self.path = folder.path
         self.folder = folder
         self.findings: list[Finding] = []
+        """About the graph and the folder; those about the variables are in the listing too."""
         self.meta_graphs: tuple[MetaGraph, ...] = ()
         self._graph_read = False
         self._progress = progress
         self._read_graph()
-        self._fingerprint = self._side_file("fingerprint.pb", "FingerprintDef")
         self.bundle: Bundle | None = self._open_variables()
         self._check_graphs()
 
@@ -91,12 +100,13 @@ class SavedModel:
     def writer(self) -> dict[str, Any]:
         """Who wrote it, as far as the graph, the fingerprint and Keras' metadata say."""
         first = self.meta_graphs[0] if self.meta_graphs else MetaGraph()
+        fingerprint = self._side_file("fingerprint.pb", "FingerprintDef")
         facts: dict[str, Any] = {
             "tensorflow": first.tensorflow,
             "git": first.git,
             "producer": first.producer,
             "keras": self._keras.get("keras_version"),
-            "fingerprint_producer": self._fingerprint.get("version", {}).get("producer"),
+            "fingerprint_producer": fingerprint.get("version", {}).get("producer"),
         }
         return {name: value for name, value in facts.items() if value not in ("", None)}
 
@@ -104,20 +114,23 @@ class SavedModel:
         """Everything the folder says without a tensor byte being read."""
         variables = self.bundle.listing() if self.bundle is not None else None
         findings = list(self.findings)
-        tensors = variables.tensors if variables is not None else ()
+        tensors: Sequence[Tensor] = ()
         if variables is not None:
+            tensors = variables.tensors
             findings += [
                 replace(f, artifact=self.path, evidence={"file": f.artifact, **f.evidence})
                 for f in variables.findings
             ]
-        sizes, modified = _files(self.folder)
+        rows, tensors, code_findings = self._architecture(tensors)
+        findings += code_findings
+        size, modified = _files(self.folder)
         label = os.path.basename(os.path.abspath(self.path))
         artifact = Artifact(
             path=self.path,
-            kind="saved-model",
+            kind=self.kind,
             label=label,
             step=step_of(label) if label.isdigit() else None,
-            bytes=sizes,
+            bytes=size,
             shards=variables.artifact.shards if variables is not None else 0,
             tensors=len(tensors),
             parameters=variables.artifact.parameters if variables is not None else 0,
@@ -125,13 +138,22 @@ class SavedModel:
             writer=self.writer,
             status=worst_status(findings),
         )
-        rows, layer_findings = self._architecture(tensors)
-        return Listing(artifact, tensors, (*findings, *layer_findings), self.signatures, rows)
+        return Listing(artifact, tensors, tuple(findings), self.signatures, rows)
+
+    def chunks(self, tensor: Tensor, chunk_bytes: int = 1 << 20) -> Iterator[np.ndarray[Any, Any]]:
+        """The elements of a variable as 1-D arrays in native byte order; see `values.element_chunks`."""
+        from ckptui.readers.values import element_chunks
+
+        return element_chunks(tensor, chunk_bytes)
+
+    def array(self, tensor: Tensor) -> np.ndarray[Any, Any]:
+        """All values of a variable; see `values.array_of`."""
+        from ckptui.readers.values import array_of
+
+        return array_of(tensor)
 
     def close(self) -> None:
-        """Close the variables' files."""
-        if self.bundle is not None:
-            self.bundle.close()
+        """Nothing stays open; here for the sake of every reader's interface."""
 
     # ------------------------------------------------------------------ the graph
 
@@ -142,7 +164,7 @@ class SavedModel:
             return
         path = self.folder.join(name)
         if name.endswith(".cpb"):
-            self.findings.append(_chunked(self.path, path))
+            self.findings.append(notes.chunked(self.path, path))
             return
         seen = sniff(path)
         if seen.code is not None:
@@ -155,112 +177,70 @@ class SavedModel:
             else:
                 walk_text(read_whole(path, TEXT_CAP), gatherer, "SavedModel", self._progress)
         except ChangedWhileReading as error:
-            self.findings.append(_changed(self.path, error))
+            self.findings.append(notes.changed(self.path, error))
         except Damaged as error:
-            code = "unreadable" if isinstance(error, Unreadable) else "unsupported-format"
-            self.findings.append(notice(code, self.path, error.detail, {"file": path, **error.evidence}))
+            self.findings.append(notes.refused(self.path, path, error))
             return
         self._graph_read = True
         self._take_in(gatherer, path)
 
     def _walk_binary(self, path: str, gatherer: Gatherer) -> None:
         with Source(path) as source:
-            if source.size >= PROTO_LIMIT:
-                detail = f"{name_of(path)} has {source.size} bytes; protobuf refuses 2 GiB and more"
-                evidence = {"file": path, "bytes": source.size, "limit": PROTO_LIMIT}
-                self.findings.append(notice("graph-damaged", self.path, detail, evidence))
+            if source.size >= notes.PROTO_LIMIT:
+                self.findings.append(notes.too_long(self.path, path, source.size))
             walk_wire(source.pread, source.size, gatherer, "SavedModel", self._progress)
             source.fence()
 
     def _take_in(self, gatherer: Gatherer, path: str) -> None:
         self.meta_graphs = tuple(meta_graph(message) for message in gatherer.root.get("meta_graphs", ()))
-        damage = gatherer.damage
-        if damage is not None:
-            more = f"; {damage.count - 1} more places follow" if damage.count > 1 else ""
-            where = f" in {damage.where}" if damage.where else ""
-            detail = f"{name_of(path)} at byte {damage.offset}{where}: {damage.reason}{more}"
-            evidence = {
-                "file": path,
-                "offset": damage.offset,
-                "where": damage.where,
-                "places": damage.count,
-                "nodes": sum(graph.nodes + graph.function_nodes for graph in self.meta_graphs),
-            }
-            self.findings.append(notice("graph-damaged", self.path, detail, evidence))
+        if gatherer.damage is not None:
+            nodes = sum(graph.nodes + graph.function_nodes for graph in self.meta_graphs)
+            self.findings.append(notes.damaged(self.path, path, gatherer.damage, nodes))
         elif not self.meta_graphs:
-            detail = f"{name_of(path)} holds no meta graph"
-            self.findings.append(notice("graph-damaged", self.path, detail, {"file": path}))
+            self.findings.append(notes.no_meta_graph(self.path, path))
         if not gatherer.complete:
-            self.findings.append(_too_large(self.path, path))
+            self.findings.append(notes.not_whole(self.path, path))
 
     def _check_graphs(self) -> None:
         for graph in self.meta_graphs:
             self.findings += unsafe_ops(graph, self.path)
-        self._check_assets()
-        if not self._graph_read or self.bundle is not None or self._v1_variables():
+        self.findings += notes.assets(
+            self.folder, sorted({name for graph in self.meta_graphs for name in graph.assets})
+        )
+        if self.bundle is not None or self._note_v1_variables() or not self._graph_read:
             return
         if any(graph.needs_variables for graph in self.meta_graphs):
-            detail = "the graph has variables or restores some; variables/variables.index is not there"
-            self.findings.append(notice("index-missing", self.path, detail, {"prefix": self._prefix()}))
-
-    def _check_assets(self) -> None:
-        names = sorted({name for graph in self.meta_graphs for name in graph.assets})
-        outside = [name for name in names if os.path.basename(name) != name or name in ("", ".", "..")]
-        missing = [
-            n for n in names if n not in outside and not os.path.isfile(self.folder.join(f"assets/{n}"))
-        ]
-        if missing:
-            detail = f"{len(missing)} of {len(names)} assets are not in assets/: {', '.join(missing[:3])}"
-            evidence = {"asset": missing[:MISSING_SHOWN], "count": len(missing)}
-            self.findings.append(
-                notice(
-                    "graph-damaged",
-                    self.path,
-                    detail,
-                    evidence,
-                    severity="warning",
-                    title="Files the graph reads are missing",
-                    advice="Copy assets/ from where the export was made.",
-                )
-            )
-        if outside:
-            self.findings.append(_outside(self.path, outside))
+            self.findings.append(notes.variables_missing(self.path, self._prefix))
 
     # ------------------------------------------------------------------ variables
 
+    @property
     def _prefix(self) -> str:
         return self.folder.join("variables/variables")
 
     def _open_variables(self) -> Bundle | None:
-        if "variables" not in self.folder.folders:
+        names = _names(self.folder.join("variables")) if "variables" in self.folder.folders else []
+        shards = (found for name in names if (found := SHARD.fullmatch(name)) is not None)
+        if "variables.index" not in names and not any(found[1] == "variables" for found in shards):
             return None
-        names = _names(self.folder.join("variables"))
-        shards = [n for n in names if (found := SHARD.fullmatch(n)) is not None and found[1] == "variables"]
-        if "variables.index" in names or shards:
-            from ckptui.readers.bundle import open_bundle
+        from ckptui.readers.bundle import open_bundle
 
-            return open_bundle(self._prefix())
-        return None
+        try:
+            return open_bundle(self._prefix)
+        except ChangedWhileReading as error:
+            self.findings.append(notes.changed(self.path, error))
+            return None
 
-    def _v1_variables(self) -> bool:
-        """Whether the variables are a V1 checkpoint, as SavedModels of 2016 have; noted as a finding then."""
+    def _note_v1_variables(self) -> bool:
+        """Whether the variables are a V1 checkpoint, as SavedModels of 2016 have."""
         inside = self.folder.join("variables")
         for name in _names(inside):
             path = os.path.join(inside, name)
-            if sniff(path).kind != "tf-checkpoint-v1":
-                continue
-            sharded = SHARD_V1.fullmatch(name)
-            pattern = f"{sharded[1]}-?????-of-{sharded[3]}" if sharded else name
-            self.findings.append(
-                notice(
-                    "unsupported-format",
-                    self.path,
-                    f"variables/{pattern} is a V1 checkpoint: recognised, not read yet",
-                    {"format": "V1 checkpoint", "file": path},
-                    title="The variables are a V1 checkpoint",
-                )
-            )
-            return True
+            if sniff(path).kind == "tf-checkpoint-v1":
+                sharded = SHARD_V1.fullmatch(name)
+                pattern = f"{sharded[1]}-?????-of-{sharded[3]}" if sharded else name
+                self.findings.append(notes.v1_variables(self.path, path, pattern))
+                return True
         return False
 
     # ------------------------------------------------------------------ Keras
@@ -269,91 +249,31 @@ class SavedModel:
         """A small protobuf beside the graph; empty when it is absent or unreadable, TensorFlow ignores it too."""
         if name not in self.folder.files:
             return {}
-        gatherer = Gatherer()
         try:
-            data = read_whole(self.folder.join(name), SIDE_FILE_CAP)
+            return walk_bytes(read_whole(self.folder.join(name), SIDE_FILE_CAP), message)
         except (Damaged, ChangedWhileReading, NoSuchPath):
             return {}
-        walk_wire(lambda offset, count: data[offset : offset + count], len(data), gatherer, message)
-        return gatherer.root
 
     @cached_property
     def _keras(self) -> Mapping[str, Any]:
-        """What Keras 2 wrote about the root model: from keras_metadata.pb, before 2.5 from the object graph."""
-        nodes = self._side_file("keras_metadata.pb", "KerasMetadata").get("nodes", ())
-        texts = [node.get("metadata", "") for node in nodes if node.get("node_path") == "root"]
-        texts += [graph.keras_metadata for graph in self.meta_graphs]
-        text = next((text for text in texts if text), "")
-        if not text:
+        """What Keras 2 wrote about the root model; empty where it wrote nothing."""
+        in_graphs = [graph.keras_metadata for graph in self.meta_graphs if graph.keras_metadata]
+        saved = self._side_file("keras_metadata.pb", "KerasMetadata")
+        if not saved and not in_graphs:
             return {}
-        from ckptui.readers.keras_config import load_config
+        from ckptui.readers.keras_metadata import root_metadata
 
-        try:
-            return load_config(text)
-        except Damaged:
-            return {}
+        return root_metadata(saved, in_graphs)
 
-    def _architecture(self, tensors: Any) -> tuple[tuple[ArchitectureRow, ...], list[Finding]]:
-        metadata = self._keras
-        config = metadata.get("model_config")
-        if not isinstance(config, dict) or "config" not in config:
-            config = {"class_name": metadata.get("class_name"), "config": metadata.get("config")}
-        if not isinstance(config.get("config"), dict):
-            return (), []
-        from ckptui.readers.keras_config import architecture_rows
-        from ckptui.readers.keras_unsafe import unsafe_layers
+    def _architecture(
+        self, tensors: Sequence[Tensor]
+    ) -> tuple[tuple[ArchitectureRow, ...], Sequence[Tensor], list[Finding]]:
+        if not self._keras:
+            return (), tensors, []
+        from ckptui.readers.keras_metadata import architecture, root_config
 
-        return architecture_rows(config, tensors), unsafe_layers(config, self.path)
-
-
-def name_of(path: str) -> str:
-    """The file's own name."""
-    return os.path.basename(path)
-
-
-def _chunked(folder: str, path: str) -> Finding:
-    return notice(
-        "unsupported-format",
-        folder,
-        "saved_model.cpb is a chunked graph (Riegeli records): recognised, not read; the variables are readable",
-        {"format": "chunked SavedModel", "file": path},
-        title="A chunked graph",
-        advice="Load it with TensorFlow and save it again without chunks to look at its signatures.",
-    )
-
-
-def _changed(folder: str, error: ChangedWhileReading) -> Finding:
-    return Finding(
-        "changed-while-reading",
-        "warning",
-        "The file changed while it was read",
-        folder,
-        detail=error.detail,
-        advice=error.hint,
-    )
-
-
-def _too_large(folder: str, path: str) -> Finding:
-    return notice(
-        "unsupported-format",
-        folder,
-        f"{name_of(path)} holds more than is looked at: counts of nodes and ops are lower bounds",
-        {"file": path},
-        title="A graph too large to be looked at whole",
-        advice="Flagged ops may be missing from the findings; the variables are complete.",
-    )
-
-
-def _outside(folder: str, names: list[str]) -> Finding:
-    return Finding(
-        "external-reference",
-        "warning",
-        "The graph names assets outside assets/",
-        folder,
-        detail=", ".join(names[:3]),
-        evidence={"asset": names[:MISSING_SHOWN]},
-        advice="ckptui does not follow them: know the author before you load this model.",
-    )
+        config = root_config(self._keras)
+        return ((), tensors, []) if config is None else architecture(config, tensors, self.path)
 
 
 def _names(path: str) -> list[str]:

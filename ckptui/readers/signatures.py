@@ -9,6 +9,7 @@ from typing import Any
 from ckptui.core.dtypes import dtype_name
 from ckptui.core.model import Endpoint, Signature
 from ckptui.readers.graph_facts import Message, OpCount
+from ckptui.readers.graph_wire import walk_bytes
 
 INTERNAL = frozenset({"__saved_model_init_op", "__saved_model_train_op"})
 """Signatures TensorFlow writes for its own loader; their output is a NoOp."""
@@ -76,13 +77,22 @@ def meta_graph(message: Message) -> MetaGraph:
         function_nodes=library.get("nodes", 0),
         ops=ops,
         watched=watched,
-        assets=tuple(entry.get("filename", "") for entry in message.get("asset_file_def", ())),
+        assets=tuple(_assets(message)),
         collections=tuple(sorted({entry.get("key", "") for entry in message.get("collection_def", ())})),
         has_saver=bool(_message(message, "saver_def").get("filename_tensor_name")),
         objects=objects.get("objects", 0),
         variables=objects.get("variables", 0),
         keras_metadata=root.get("metadata", ""),
     )
+
+
+def _assets(message: Message) -> list[str]:
+    """Asset file names: from the meta graph, in TF1 exports from a collection of packed messages."""
+    names = [entry.get("filename", "") for entry in message.get("asset_file_def", ())]
+    for entry in message.get("collection_def", ()):
+        for packed in _message(_message(entry, "value"), "any_list").get("value", ()):
+            names.append(walk_bytes(packed.get("value", b""), "AssetFileDef").get("filename", ""))
+    return sorted({name for name in names if name})
 
 
 def _message(parent: Message, name: str) -> Message:
