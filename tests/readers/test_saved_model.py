@@ -326,6 +326,14 @@ def test_a_large_graph_says_that_it_was_not_looked_at_whole(
 # ---------------------------------------------------------------- the folder
 
 
+def test_assets_of_old_exports_lie_in_a_collection(tmp_path: Path) -> None:
+    packed = part(1, "type.googleapis.com/tensorflow.AssetFileDef") + part(2, part(2, "vocab.txt"))
+    other = entry(4, "other", part(5, part(1, part(2, part(2, "not-mine.txt")))))
+    rest = entry(4, "saved_model_assets", part(5, part(1, packed))) + other
+    model = export(tmp_path, saved_model_proto(meta_graph(rest=rest)))
+    assert model.meta_graphs[0].assets == ("vocab.txt",)
+
+
 def test_missing_assets_are_a_warning_and_paths_outside_are_not_followed(tmp_path: Path) -> None:
     names = ("vocab.txt", "there.txt", "../../etc/passwd")
     rest = b"".join(part(6, part(2, name)) for name in names)
