@@ -90,6 +90,10 @@ class SaveRecord:
         return Badge("unchecked")
 
 
+SAME_AGE_SECONDS = 120.0
+"""Saves whose times differ by less are taken for equally new."""
+
+
 class Ledger:
     """Saves in the order they were met, runs, and notices that belong to no save."""
 
@@ -111,12 +115,18 @@ class Ledger:
                 self.notices.append(item)
 
     def newest(self) -> str | None:
-        """The save to begin with: a run's latest before lone saves of the same age; None without saves."""
-        readable = [r for r in self.saves.values() if not r.found.findings] or list(self.saves.values())
-        if not readable:
+        """The save to begin with; None without saves.
+
+        Of those about as new as the newest (a copy or checkout makes them all so) the one least deep in folders, a
+        run's latest before lone ones.
+        """
+        readable = [r.found for r in self.saves.values() if not r.found.findings]
+        candidates = readable or [r.found for r in self.saves.values()]
+        if not candidates:
             return None
-        best = max(readable, key=lambda r: (r.found.modified, r.found.latest, r.found.step or -1))
-        return best.found.path
+        newest = max(found.modified for found in candidates)
+        recent = [f for f in candidates if newest - f.modified <= SAME_AGE_SECONDS]
+        return max(recent, key=lambda f: (-_depth(f), f.latest, f.modified, f.step or -1)).path
 
     def run_of(self, path: str) -> RunFolder | None:
         """The run a save belongs to."""
@@ -145,3 +155,8 @@ class Ledger:
             totals.update(record.counts)
             totals["error"] += record.phase == "failed" and not record.counts["error"]
         return totals["error"], totals["warning"]
+
+
+def _depth(found: Found) -> int:
+    """How deep a save lies; a run counts as one save in the folder above it."""
+    return found.run.count("/") - 1 if found.run else found.folder.count("/")

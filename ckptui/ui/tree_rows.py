@@ -54,24 +54,31 @@ def _below(path: str, root: str) -> bool:
 
 
 def build_tree(ledger: Ledger, root: str, toggled: Collection[str]) -> list[TreeRow]:
-    """Runs first, newest save first in each; then lone saves of the root; then other folders; then notices.
+    """Runs of the root first, newest save first in each; lone saves of the root; what lies deeper; then notices.
 
-    `toggled` are folders the user has opened or closed against their default.
+    `toggled` are folders the user has opened or closed against their default: where there are many rows, deeper
+    ones start closed.
     """
     groups = _groups(ledger)
     many = len(ledger.saves) + len(groups) > MANY_ROWS
     rows: list[TreeRow] = []
     here = [g for g in groups if g.run is None and _same(g.path, root)]
-    runs = sorted((g for g in groups if g.run is not None), key=lambda g: natural_key(g.path))
-    others = sorted((g for g in groups if g.run is None and g not in here), key=lambda g: natural_key(g.path))
-    for group in runs:
+    near = [g for g in groups if g.run is not None and _depth(g.path, root) <= 1]
+    deeper = [g for g in groups if g not in here and g not in near]
+    for group in sorted(near, key=lambda g: natural_key(g.path)):
         rows += _folder_rows(group, root, (group.path in toggled) is False)
     for group in here:
         rows += [TreeRow("save", s.path, s.label) for s in _in_order(group)]
-    for group in others:
+    for group in sorted(deeper, key=lambda g: natural_key(g.path)):
         rows += _folder_rows(group, root, (group.path in toggled) is many)
     rows += [_notice_row(finding, root) for finding in ledger.notices]
     return rows
+
+
+def _depth(path: str, root: str) -> int:
+    """How many folders below the root; 0 for the root itself."""
+    relative = os.path.relpath(os.path.abspath(path), os.path.abspath(root))
+    return 0 if relative == "." else relative.count("/") + 1
 
 
 def _groups(ledger: Ledger) -> list[_Group]:

@@ -33,7 +33,7 @@ class Screen:
             str(columns),
             "-y",
             str(rows),
-            f"cd {ROOT} && {command}; echo ended with $?; cat",
+            f"cd {ROOT} && env -u COLUMNS -u LINES {command}; echo ended with $?; cat",
         )
 
     def _tmux(self, *arguments: str) -> str:
