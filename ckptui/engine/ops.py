@@ -17,7 +17,7 @@ from ckptui.engine.child import Call, error_doc
 from ckptui.engine.facts import pack
 from ckptui.engine.frames import Blob
 from ckptui.engine.opened import OpenReader, OpenReaders
-from ckptui.errors import CkptuiError, UsageError
+from ckptui.errors import CkptuiError, Damaged, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -157,21 +157,22 @@ def layers(call: Call, args: Args) -> Answer:
     files = Files()
     scanner = Scanner(args["path"], opened.reader, files, items.beat, stats=True, check=False)
     try:
-        items.run(args, lambda name: _layer(args["path"], opened, scanner, name), lambda name: True)
+        items.run(args, lambda name: _layer(args["path"], opened, scanner, items, name), lambda name: True)
     finally:
         files.close()
     return None, []
 
 
-def _layer(path: str, opened: OpenReader, scanner: Scanner, name: str) -> dict[str, Any]:
+def _layer(path: str, opened: OpenReader, scanner: Scanner, items: Items, name: str) -> dict[str, Any]:
     from ckptui.core.filters import analyse
     from ckptui.core.stats import stats_of
     from ckptui.triage.values import value_findings
 
     tensor = opened.tensor(name)
-    if tensor.bytes > LAYER_LIMIT:
-        return {"layer": None, "findings": [], "skipped": f"{tensor.bytes} bytes, {LAYER_LIMIT} at most"}
-    array = opened.reader.array(tensor)
+    size = max(tensor.bytes, tensor.count * ITEMSIZE.get(tensor.dtype, 1))
+    if size > LAYER_LIMIT:
+        return {"layer": None, "findings": [], "skipped": f"{size} bytes, {LAYER_LIMIT} at most"}
+    array = _whole(opened, tensor, items)
     siblings = [
         (other, scanner.scan(other).stats)
         for other in opened.neighbours(tensor)
@@ -238,11 +239,31 @@ def array(call: Call, args: Args) -> Answer:
     Strings are two blobs: all bytes, and the int64 offset of each and of the end.
     """
     opened, tensor = _named(call, args, args["limit"])
-    values = opened.reader.array(tensor)
+    values = _whole(opened, tensor, Items(call, False))
     doc = {"dtype": tensor.dtype, "numpy": _numpy_name(values.dtype), "shape": list(values.shape)}
     if values.dtype.kind == "O":
         return doc, _string_blobs(values)
     return doc, [_bytes_of(values)]
+
+
+def _whole(opened: OpenReader, tensor: Tensor, items: Items) -> np.ndarray:
+    """All values in their shape, with signs of life on the way."""
+    import numpy as np
+
+    if tensor.dtype not in ITEMSIZE or not tensor.count:
+        return opened.reader.array(tensor)
+    values: np.ndarray | None = None
+    filled = 0
+    for chunk in opened.reader.chunks(tensor, RAW_CHUNK):
+        if values is None:
+            values = np.empty(tensor.count, chunk.dtype)
+        if filled + chunk.size <= tensor.count:
+            values[filled : filled + chunk.size] = chunk
+        filled += chunk.size
+        items.beat(chunk.nbytes)
+    if values is None or filled != tensor.count:
+        raise Damaged(f"{tensor.name}: {filled} values are there, {tensor.count} are announced")
+    return values.reshape(tensor.shape)
 
 
 def _numpy_name(dtype: np.dtype[Any]) -> str:

@@ -43,6 +43,7 @@ class ValueSink:
         self._dtype = dtype
         wanted = stats and not dtypes.is_complex(dtype)
         self._full: StatsAccumulator | None = StatsAccumulator(dtype) if wanted else None
+        self._may_be_nonfinite = dtypes.is_float(dtype) or dtypes.is_complex(dtype)
         self._count = self._nan = self._posinf = self._neginf = 0
 
     def add(self, chunk: Array) -> None:
@@ -53,8 +54,8 @@ class ValueSink:
             self._full.add(chunk)
             return
         self._count += chunk.size
-        if nonfinite_in(chunk):
-            wide = chunk.astype(np.complex128)
+        if self._may_be_nonfinite and nonfinite_in(chunk):
+            wide = chunk.astype(np.complex128 if chunk.dtype.kind == "c" else np.float64)
             nan = np.isnan(wide)
             infinite = np.isinf(wide) & ~nan
             negative = int(np.count_nonzero(wide.real[infinite] == -np.inf))
