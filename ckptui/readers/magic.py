@@ -14,6 +14,8 @@ TABLE_MAGIC = bytes.fromhex("57fb808b247547db")
 ZIP_LOCAL = b"PK\x03\x04"
 ZIP_CENTRAL = b"PK\x01\x02"
 ZIP_END = b"PK\x05\x06"
+ZIP64_END, ZIP64_END_SIZE = b"PK\x06\x06", 56
+ZIP64_LOCATOR, ZIP64_LOCATOR_SIZE = b"PK\x06\x07", 20
 RIEGELI_MAGIC = bytes.fromhex("83af70d10d884a3f")
 PYTORCH_PICKLE = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -166,10 +168,15 @@ def zip_names(pread: Reader, size: int) -> list[str] | None:
         return None
     length = int.from_bytes(tail[end + 12 : end + 16], "little")
     # Junk before the archive shifts every stored offset, so the directory is found from its end, not its offset.
-    start = size - window + end - length
-    if length == 0xFFFFFFFF or start < 0:
-        start, length = _zip64_directory(pread, tail, end)
-    directory = pread(start, min(length, DIRECTORY_CAP)) if start >= 0 else b""
+    stop = size - window + end
+    if tail.startswith(ZIP64_LOCATOR, end - ZIP64_LOCATOR_SIZE):
+        stop -= ZIP64_LOCATOR_SIZE + ZIP64_END_SIZE
+        record = pread(stop, ZIP64_END_SIZE)
+        length = int.from_bytes(record[40:48], "little") if record.startswith(ZIP64_END) else -1
+    start = stop - length
+    if length < 0 or start < 0:
+        return None
+    directory = pread(start, min(length, DIRECTORY_CAP))
     names, position = [], 0
     while directory.startswith(ZIP_CENTRAL, position) and position + 46 <= len(directory):
         sizes = [
@@ -178,16 +185,6 @@ def zip_names(pread: Reader, size: int) -> list[str] | None:
         names.append(directory[position + 46 : position + 46 + sizes[0]].decode("utf-8", "backslashreplace"))
         position += 46 + sum(sizes)
     return names if names or not length else None
-
-
-def _zip64_directory(pread: Reader, tail: bytes, end: int) -> tuple[int, int]:
-    locator = tail.rfind(b"PK\x06\x07", 0, end)
-    if locator < 0:
-        return -1, 0
-    record = pread(int.from_bytes(tail[locator + 8 : locator + 16], "little"), 56)
-    if not record.startswith(b"PK\x06\x06") or len(record) < 56:
-        return -1, 0
-    return int.from_bytes(record[48:56], "little"), int.from_bytes(record[40:48], "little")
 
 
 def first_zip_member(head: bytes) -> str:

@@ -124,6 +124,15 @@ def test_a_cut_off_archive_is_known_by_its_first_member_whatever_its_name(tmp_pa
     assert (seen.kind, seen.code) == ("keras-archive", "zip-damaged")
 
 
+def test_an_archive_of_seventy_thousand_members_is_listed(tmp_path: Path) -> None:
+    names = [f"assets/{number}" for number in range(70_000)] + ["config.json"]
+    with zipfile.ZipFile(tmp_path / "many.keras", "w") as archive:
+        for name in names:
+            archive.writestr(zipfile.ZipInfo(name), b"")
+    seen = sniff(str(tmp_path / "many.keras"))
+    assert (seen.kind, seen.code) == ("keras-archive", None)
+
+
 def test_an_lfs_pointer_says_which_file_is_wanted(tmp_path: Path) -> None:
     evidence = sniff(put(tmp_path, "m.h5", LFS)).evidence
     assert evidence["size"] == 872856
