@@ -11,7 +11,6 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckptui.config import Settings, load_settings
@@ -289,51 +288,26 @@ class Session:
 
     def previous_save(self, path: str) -> str | None:
         """The save before this one in its run; None for the first or a lone one."""
-        from ckptui.readers.discover import discover
+        from ckptui.neighbours import run_around
 
-        runs = list(self._runs.values())
-        if not any(path in run.saves for run in runs):
-            folder = str(Path(path).parent)
-            runs = [item for item in discover([folder]) if isinstance(item, RunFolder)]
-        for run in runs:
-            if path in run.saves:
-                place = run.saves.index(path)
-                return run.saves[place - 1] if place else None
-        return None
+        known = (run for run in self._runs.values() if path in run.saves)
+        run = next(known, None) or run_around(path)
+        if run is None:
+            return None
+        place = run.saves.index(path)
+        return run.saves[place - 1] if place else None
 
     def sibling_model(self, path: str) -> str | None:
-        """The nearest save with an architecture (.keras, .h5) beside or above `path`."""
-        from ckptui.readers.discover import discover
+        """The undamaged .keras or .h5 nearby whose weights fit this save best; None where nothing fits."""
+        from ckptui.neighbours import fitting_model
 
-        folder = Path(path).resolve().parent
-        for place in (folder, folder.parent):
-            found = [
-                item.path
-                for item in discover([str(place)])
-                if isinstance(item, Found)
-                and item.kind in ("keras-archive", "keras-h5")
-                and not item.findings
-                and Path(item.path).resolve().parent == place
-            ]
-            if found:
-                return sorted(found, key=lambda p: (not p.endswith(".keras"), p))[0]
-        return None
+        return fitting_model(self, path)
 
     def sibling_images(self, path: str) -> list[str]:
-        """Images beside the save, in an `images` folder beside it, or the same one folder up; sorted by name."""
-        folder = Path(path).resolve().parent
-        for place in (folder, folder / "images", folder.parent, folder.parent / "images"):
-            try:
-                names = sorted(entry.path for entry in os.scandir(place) if entry.is_file())
-            except OSError:
-                continue
-            images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
-            if images:
-                return images
-        return []
+        """Images beside the save or up to two folders above, there or in an `images` folder; sorted by name."""
+        from ckptui.neighbours import images_near
 
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
+        return images_near(path)
 
 
 def _told(finding: Finding, others: Sequence[Finding]) -> bool:
