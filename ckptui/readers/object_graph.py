@@ -16,8 +16,8 @@ from ckptui.readers.wire import WireError, fields, text, uvarint
 
 MAX_NODES = 1_000_000
 MAX_EDGES = 4_000_000
-MAX_JOINED = 1024
-"""Characters of a slot's name up to which the weight's name in it is looked for."""
+MAX_WORDS = 6
+"""Words that a slot's own name may have after the weight's: `accumulated_delta_var`."""
 
 VARIABLE = "VARIABLE_VALUE"
 """The attribute name under which variables are stored."""
@@ -239,7 +239,7 @@ def _assign_slot(graph: ObjectGraph, node: int, original: str) -> None:
 def _served(full_name: str, by_joined: dict[str, str]) -> str:
     """The variable a Keras 3 slot serves: `conv1/kernel` for `adam/conv1_kernel_momentum`."""
     joined = full_name[full_name.find("/") + 1 :]
-    while joined and len(joined) <= MAX_JOINED:
+    for _ in range(MAX_WORDS):
         cut = joined.rfind("_")
         if cut < 0:
             break
