@@ -56,7 +56,7 @@ def run_around(path: str) -> RunFolder | None:
     from ckptui.readers.discover import discover
 
     folder = os.path.dirname(path) or "."
-    for item in discover([folder]):
+    for item in discover([folder], recurse=False):
         if isinstance(item, RunFolder) and path in item.saves:
             return item
     return None

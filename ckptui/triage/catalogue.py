@@ -124,6 +124,7 @@ CODES: dict[str, Code] = {
     "changed-while-reading": Code(
         _W, "The file changed while it was read", "Somebody is writing it: read it again when they are done."
     ),
+    "unreadable": Code(_E, "The system does not let it be read", "Check permissions and the disk, then look again."),
     "reader-crashed": Code(
         _E,
         "The reader did not survive this file",
