@@ -13,7 +13,7 @@ from textual.message import Message
 from ckptui.core.model import DiffReport, Histogram, Listing, Pair, Progress, Stats, Tensor, TensorScan
 from ckptui.errors import Cancelled, CkptuiError
 from ckptui.session import Session
-from ckptui.ui.diff_rows import DiffRows, arrange
+from ckptui.ui.diff_rows import DiffRows, arrange, own_names
 from ckptui.ui.widgets.filter_images import TripleSet
 from ckptui.ui.widgets.subject import Subject, kernel_layout
 
@@ -69,6 +69,7 @@ def compare(session: Session, a: Listing, b: Listing, post: Post, cancel: thread
     progress: Progress | None = None
     report: DiffReport | None = None
     due = time.monotonic()
+    names = own_names(a, b)
     try:
         for item in session.diff(a, b, cancel=cancel):
             if isinstance(item, Pair):
@@ -79,15 +80,16 @@ def compare(session: Session, a: Listing, b: Listing, post: Post, cancel: thread
                 report = item
             now = time.monotonic()
             if now >= due:
-                post(Compared(arrange(DiffRows(tuple(pairs))), progress))
+                post(Compared(arrange(DiffRows(tuple(pairs), names=names)), progress))
                 due = now + max(POST_EVERY, 5 * (time.monotonic() - now))
     except Cancelled:
         return
     except CkptuiError as error:
-        post(Compared(arrange(DiffRows(tuple(pairs))), None))
+        post(Compared(arrange(DiffRows(tuple(pairs), names=names)), None))
         post(Ended(error=error))
         return
-    post(Compared(arrange(DiffRows(report.pairs if report is not None else tuple(pairs))), None))
+    compared = report.pairs if report is not None else tuple(pairs)
+    post(Compared(arrange(DiffRows(compared, names=names)), None))
     post(Ended(report))
 
 

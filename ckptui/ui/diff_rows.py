@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from rich.cells import cell_len
 
-from ckptui.core.model import Artifact, Pair, PairStatus, Stats, Tensor
+from ckptui.core.model import Artifact, Listing, Pair, PairStatus, Stats, Tensor
 from ckptui.core.text import human_count, number_text, safe, shape_text
 from ckptui.ui.fitting import fit_middle, left, right
+from ckptui.ui.naming import STORED_TAIL, own_name
 
 Order = Literal["change", "largest", "cosine", "name"]
 ORDERS: tuple[Order, ...] = ("change", "largest", "cosine", "name")
@@ -58,8 +59,12 @@ VERDICTS: dict[str, str] = {
     "independent": "Independent trainings",
     "different-architecture": "Different architectures",
 }
-FOLD = -1
-"""Stands in the order for the row that folds the identical pairs."""
+IDENTICAL, STATE = -1, -2
+"""Stand in the order for the rows that fold: pairs that are identical; what changes with every step of training."""
+FOLD_WORDS: dict[int, str] = {IDENTICAL: "identical", STATE: "optimizer slots and counters changed"}
+STATE_ROLES = frozenset({"slot", "counter", "step", "rng-state", "metric", "object-graph"})
+HUGE = 10_000
+"""Saves with more tensors keep their stored names: a lazy listing is not decoded as a whole for nicer ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +77,48 @@ class DiffRows:
     by: Order = "change"
     status: PairStatus | None = None
     """Only pairs of this status."""
-    unfolded: bool = False
-    """Identical pairs are shown one by one."""
-    counts: Mapping[PairStatus, int] | None = None
+    unfolded: frozenset[int] = frozenset()
+    """Folds whose pairs are shown one by one."""
+    counts: Mapping[PairStatus, int] = field(default_factory=dict)
+    folded: Mapping[int, int] = field(default_factory=dict)
+    """How many pairs each fold holds."""
     largest: float = 0.0
-    """The largest finite relative change, for the bars; 1 at most."""
+    """The largest finite relative change of a weight, for the bars; 1 at most."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """The variables' own names by stored name, where they differ."""
 
     @property
     def present(self) -> tuple[PairStatus, ...]:
         """Statuses that exist."""
-        return tuple(s for s in STATUSES if self.counts is not None and self.counts.get(s))
+        return tuple(s for s in STATUSES if self.counts.get(s))
+
+    def name(self, pair: Pair) -> str:
+        """What a pair is called: the candidate's tensor, or the lone one."""
+        stored = pair_name(pair)
+        return self.names.get(stored) or stored.removesuffix(STORED_TAIL)
 
 
 def pair_name(pair: Pair) -> str:
-    """The name of the candidate's tensor, or of the lone one."""
+    """The stored name of the candidate's tensor, or of the lone one."""
     return pair.b if pair.b is not None else pair.a or ""
+
+
+def own_names(*listings: Listing) -> dict[str, str]:
+    """The variables' own names where they differ from the stored ones."""
+    found: dict[str, str] = {}
+    for listing in listings:
+        if len(listing.tensors) <= HUGE:
+            found.update(
+                (t.name, t.object_path) for t in listing.tensors if t.object_path not in ("", t.name)
+            )
+    return found
+
+
+def fold_of(pair: Pair) -> int | None:
+    """The fold a pair goes into; None for what every reader of a diff wants to see."""
+    if pair.status == "identical":
+        return IDENTICAL
+    return STATE if pair.status == "changed" and pair.role in STATE_ROLES else None
 
 
 def arrange(rows: DiffRows) -> DiffRows:
@@ -95,17 +127,20 @@ def arrange(rows: DiffRows) -> DiffRows:
     ranks = np.array([STATUSES.index(pair.status) for pair in pairs], dtype=np.int8)
     counts = {status: int((ranks == i).sum()) for i, status in enumerate(STATUSES)}
     changes = np.array([_number(pair.relative_l2) for pair in pairs])
-    finite = changes[np.isfinite(changes)]
-    order = [int(i) for i in _sorted(pairs, ranks, changes, rows.by)]
+    folds = np.array([fold_of(pair) or 0 for pair in pairs])
+    weights = changes[np.isfinite(changes) & (folds != STATE)]
+    order = [int(i) for i in _sorted(rows, ranks, changes)]
+    folded = {fold: int((folds == fold).sum()) for fold in (STATE, IDENTICAL)}
     if rows.status is not None:
         order = [i for i in order if pairs[i].status == rows.status]
-    elif not rows.unfolded and counts["identical"]:
-        order = [*(i for i in order if pairs[i].status != "identical"), FOLD]
-    elif counts["identical"]:
-        first = next(place for place, i in enumerate(order) if pairs[i].status == "identical")
-        order.insert(first, FOLD)
-    largest = min(float(finite.max(initial=0.0)), 1.0)
-    return replace(rows, order=tuple(order), counts=counts, largest=largest)
+    else:
+        shown = [i for i in order if not folds[i]]
+        for fold, count in folded.items():
+            members = [i for i in order if folds[i] == fold] if fold in rows.unfolded else []
+            shown += [fold, *members] if count else []
+        order = shown
+    largest = min(float(weights.max(initial=0.0)), 1.0) or 1.0
+    return replace(rows, order=tuple(order), counts=counts, folded=folded, largest=largest)
 
 
 def _number(value: float | None) -> float:
@@ -115,14 +150,14 @@ def _number(value: float | None) -> float:
     return float("inf") if value != value else value
 
 
-def _sorted(pairs: Sequence[Pair], ranks: Any, changes: Any, by: Order) -> Sequence[int]:
-    identical = ranks == STATUSES.index("identical")
-    if by == "name":
-        names = [pair_name(pair) for pair in pairs]
-        return sorted(range(len(pairs)), key=lambda i: (bool(identical[i]), names[i]))
-    if by == "largest":
+def _sorted(rows: DiffRows, ranks: Any, changes: Any) -> Sequence[int]:
+    pairs = rows.pairs
+    if rows.by == "name":
+        names = [rows.name(pair) for pair in pairs]
+        return sorted(range(len(pairs)), key=names.__getitem__)
+    if rows.by == "largest":
         keys = -np.array([_number(pair.max_abs) for pair in pairs])
-    elif by == "cosine":
+    elif rows.by == "cosine":
         keys = np.array([2.0 if pair.cosine is None else pair.cosine for pair in pairs])
     else:
         keys = -changes
@@ -182,11 +217,14 @@ def summary_pieces(counts: Mapping[PairStatus, int]) -> list[tuple[str, str]]:
 # ------------------------------------------------------------------ one pair in numbers
 
 
-def pair_title(pair: Pair) -> str:
-    """Both names where they differ."""
-    if pair.a is not None and pair.b is not None and pair.a != pair.b:
-        return f"{safe(pair.a)} → {safe(pair.b)}"
-    return safe(pair_name(pair))
+def pair_title(pair: Pair, a: Tensor | None = None, b: Tensor | None = None) -> str:
+    """Both names where they differ; the variables' own ones where the files know them."""
+    names = [
+        own_name(tensor) if tensor is not None else name.removesuffix(STORED_TAIL)
+        for name, tensor in ((pair.a, a), (pair.b, b))
+        if name is not None
+    ]
+    return " → ".join(safe(name) for name in dict.fromkeys(names))
 
 
 def pair_subtitle(pair: Pair, a: Tensor | None, b: Tensor | None) -> str:
@@ -201,6 +239,9 @@ def number_lines(a: Stats | None, b: Stats | None, width: int) -> list[str]:
     """The numbers of both tensors side by side, under A and B."""
     column = min(max((width - 8) // 2, 8), 12)
     lines = [" " * 6 + right("A", column) + right("B", column)]
+    if all(stats is None or stats.count == 1 for stats in (a, b)):
+        values = [stats.min if stats is not None else None for stats in (a, b)]
+        return [lines[0], left("value", 6) + "".join(right(number_text(v), column) for v in values)]
     for name in ("mean", "std", "min", "max", "zeros", "nan"):
         values = [getattr(stats, name) if stats is not None else None for stats in (a, b)]
         if name in ("nan", "zeros") and not any(values):

@@ -15,7 +15,8 @@ from textual.pilot import Pilot
 from ckptui.core.model import DiffReport, Listing, Pair, Progress
 from ckptui.errors import ReaderHung
 from ckptui.ui.diff_rows import (
-    FOLD,
+    IDENTICAL,
+    STATE,
     DiffRows,
     arrange,
     change_text,
@@ -29,6 +30,7 @@ from ckptui.ui.diff_rows import (
     side_by_side,
     summary_pieces,
 )
+from ckptui.ui.screens import diff
 from ckptui.ui.screens.diff import DiffScreen
 from ckptui.ui.widgets.diff_table import columns_for
 from ckptui.ui.widgets.filter_images import TripleSet
@@ -51,7 +53,8 @@ NARROW, WIDE = (80, 24), (120, 40)
 
 
 def names(rows: DiffRows) -> list[str]:
-    return ["-- fold" if i == FOLD else pair_name(rows.pairs[i]) for i in rows.order]
+    folds = {IDENTICAL: "-- identical", STATE: "-- state"}
+    return [folds[i] if i < 0 else pair_name(rows.pairs[i]) for i in rows.order]
 
 
 async def opened(pilot: Pilot[None], app: PaneApp) -> DiffScreen:
@@ -94,10 +97,10 @@ def test_what_cannot_be_compared_comes_first_and_identical_ones_are_folded_last(
         "conv2/kernel",
         "old/bias",
         "new/bias",
-        "-- fold",
+        "-- identical",
     ]
-    unfolded = arrange(replace(rows, unfolded=True))
-    assert names(unfolded)[-3:] == ["-- fold", "dense/kernel", "rgb/kernel"]
+    unfolded = arrange(replace(rows, unfolded=frozenset({IDENTICAL})))
+    assert names(unfolded)[-3:] == ["-- identical", "dense/kernel", "rgb/kernel"]
 
 
 def test_a_change_that_is_nan_or_infinite_is_the_largest() -> None:
@@ -116,9 +119,39 @@ def test_only_one_status_and_other_orders() -> None:
     assert names(rows) == ["dense/kernel", "rgb/kernel"]
     by_name = arrange(DiffRows(PAIRS, by="name"))
     assert names(by_name)[0] == "conv1/bias"
-    assert names(by_name)[-1] == "-- fold"
+    assert names(by_name)[-1] == "-- identical"
     by_cosine = arrange(DiffRows(PAIRS, by="cosine", status="changed"))
     assert names(by_cosine) == ["conv1/bias", "conv1/kernel", "conv2/kernel"]
+
+
+def test_slots_and_counters_do_not_crowd_out_the_weights() -> None:
+    state = (
+        pair_of("optimizer/v/0", "changed", 3.0, role="slot"),
+        pair_of("step", "changed", 0.2, role="step"),
+        pair_of("optimizer/v/1", "shape-changed", role="slot", detail="4 → 5"),
+    )
+    rows = arrange(DiffRows((*PAIRS, *state)))
+    assert names(rows)[-2:] == ["-- state", "-- identical"]
+    assert "optimizer/v/1" in names(rows), "what can't be compared is never folded"
+    assert rows.folded == {STATE: 2, IDENTICAL: 2}
+    assert rows.largest == 0.9, "the bars are those of weights"
+    assert names(arrange(replace(rows, unfolded=frozenset({STATE}))))[-4:-1] == [
+        "-- state",
+        "optimizer/v/0",
+        "step",
+    ]
+
+
+def test_rows_are_called_by_the_variables_own_names() -> None:
+    stored = "model/_operations/2/_kernel/.ATTRIBUTES/VARIABLE_VALUE"
+    rows = DiffRows((pair_of(stored, "changed", 0.1),))
+    assert rows.name(rows.pairs[0]) == "model/_operations/2/_kernel"
+    assert replace(rows, names={stored: "conv1/kernel"}).name(rows.pairs[0]) == "conv1/kernel"
+
+
+def test_a_counter_is_one_value_on_each_side() -> None:
+    step = scan_of("step", VALUES["step"][0]).stats
+    assert [line.split() for line in number_lines(step, step, 60)] == [["A", "B"], ["value", "5000", "5000"]]
 
 
 def test_an_empty_diff_has_no_rows() -> None:
@@ -240,7 +273,8 @@ async def test_anything_else_is_shown_as_two_histograms_on_one_axis() -> None:
         assert "■ A" in told(screen, "pair-legend")
 
 
-async def test_rows_passed_over_quickly_are_never_read() -> None:
+async def test_rows_passed_over_quickly_are_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diff, "SETTLED", 1.0)
     app = PaneApp()
     async with app.run_test(size=WIDE) as pilot:
         screen = await opened(pilot, app)
@@ -254,7 +288,7 @@ async def test_enter_on_the_fold_unfolds_and_f_and_s_filter_and_sort() -> None:
     async with app.run_test(size=WIDE) as pilot:
         screen = await opened(pilot, app)
         await pilot.press("end", "enter")
-        assert screen.table.rows.unfolded
+        assert screen.table.rows.unfolded == {IDENTICAL}
         await pilot.press("x")
         assert not screen.table.rows.unfolded
         await pilot.press("f")

@@ -168,8 +168,8 @@ async def test_enter_predicts_at_once_with_the_save_under_the_cursor_and_the_ima
         assert rows.count("another answer") == 2
         assert rows.count("bit-identical") == 2
         assert told(pane, "verdict").startswith("Restores cleanly.")
-        assert "layers of" in told(pane, "facts") or "architecture of digits.keras" in told(pane, "facts")
-        assert "0 … 1" in told(pane, "facts")
+        assert "architecture of digits.keras" in told(pane, "facts")
+        assert "1×16×16×1 from 0 to 1, 0..1" in told(pane, "facts")
 
 
 async def test_rows_appear_one_by_one_and_the_state_line_says_what_goes_on() -> None:

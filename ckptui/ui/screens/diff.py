@@ -20,6 +20,7 @@ from ckptui.session import Session
 from ckptui.ui import diff_job
 from ckptui.ui.commands import bindings_for
 from ckptui.ui.diff_rows import (
+    IDENTICAL,
     ORDER_WORDS,
     ORDERS,
     STATUS_WORDS,
@@ -175,7 +176,11 @@ class DiffScreen(Screen[None]):
 
     def action_identical(self) -> None:
         """Unfold or fold what is identical."""
-        self._rearrange(replace(self.table.rows, unfolded=not self.table.rows.unfolded))
+        self._toggle(IDENTICAL)
+
+    def _toggle(self, fold: int) -> None:
+        rows = self.table.rows
+        self._rearrange(replace(rows, unfolded=rows.unfolded ^ {fold}))
 
     def _rearrange(self, rows: DiffRows) -> None:
         self.table.show(arrange(rows))
@@ -189,8 +194,8 @@ class DiffScreen(Screen[None]):
     def on_row_list_chosen(self, event: RowList.Chosen) -> None:
         """Enter: unfold, or on to the pictures."""
         event.stop()
-        if self.table.pair is None:
-            self.action_identical()
+        if self.table.fold is not None:
+            self._toggle(self.table.fold)
         elif not self._looking_at_pair:
             self.action_next_pane()
 
@@ -284,10 +289,7 @@ class DiffScreen(Screen[None]):
         self.query_one("#diff-rows").border_title = Content(f"{ORDER_WORDS[rows.by]}{only}")
 
     def _summary(self) -> Content:
-        pieces = [
-            Content.styled(text, STYLES[style])
-            for text, style in summary_pieces(self.table.rows.counts or {})
-        ]
+        pieces = [Content.styled(text, STYLES[style]) for text, style in summary_pieces(self.table.rows.counts)]
         if not self._ended and self.progress is not None and self.progress.total_bytes:
             done = self.progress.done_bytes / self.progress.total_bytes
             pieces.append(Content.styled(f"{done:.0%} read", "$primary"))

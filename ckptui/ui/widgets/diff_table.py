@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from ckptui.core.model import Pair
 from ckptui.core.text import human_count, number_text, safe
-from ckptui.ui.diff_rows import FOLD, STATUS_STYLES, STATUS_WORDS, DiffRows, change_text, pair_name, share
+from ckptui.ui.diff_rows import (
+    FOLD_WORDS,
+    IDENTICAL,
+    STATUS_STYLES,
+    STATUS_WORDS,
+    DiffRows,
+    change_text,
+    share,
+)
 from ckptui.ui.fitting import fit_middle, left, right
 from ckptui.ui.widgets.cells import bar, drawing_of
 from ckptui.ui.widgets.row_list import Piece, RowList
@@ -52,8 +60,14 @@ class DiffTable(RowList):
     @property
     def pair(self) -> Pair | None:
         """The pair under the cursor; None on the fold and without rows."""
-        place = self.rows.order[self.cursor] if self.cursor < len(self.rows.order) else FOLD
-        return None if place == FOLD else self.rows.pairs[place]
+        place = self.rows.order[self.cursor] if self.cursor < len(self.rows.order) else IDENTICAL
+        return self.rows.pairs[place] if place >= 0 else None
+
+    @property
+    def fold(self) -> int | None:
+        """The fold under the cursor, if it is one."""
+        place = self.rows.order[self.cursor] if self.cursor < len(self.rows.order) else 0
+        return place if place < 0 else None
 
     def show(self, rows: DiffRows) -> None:
         """Show these rows; the cursor stays with its pair once the user has moved it."""
@@ -61,7 +75,7 @@ class DiffTable(RowList):
         self.rows = rows
         cursor = 0
         if self.moved_by_user and before is not None:
-            places = (n for n, i in enumerate(rows.order) if i != FOLD and rows.pairs[i] is before)
+            places = (n for n, i in enumerate(rows.order) if i >= 0 and rows.pairs[i] is before)
             cursor = next(places, min(self.cursor, max(len(rows.order) - 1, 0)))
         self.rows_changed(cursor)
 
@@ -79,15 +93,15 @@ class DiffTable(RowList):
 
     def row_pieces(self, index: int, width: int) -> Sequence[Piece]:
         place = self.rows.order[index]
-        if place == FOLD:
-            return self._fold_pieces(index)
+        if place < 0:
+            return self._fold_pieces(index, place)
         pair = self.rows.pairs[place]
         columns = columns_for(width)
         style = STATUS_STYLES[pair.status]
         name_style = "dim" if pair.status == "identical" else "strong" if index == self.cursor else ""
         pieces: list[Piece] = [self.cursor_cell(index)]
-        pieces.append((left(safe(pair_name(pair)), columns.name), name_style))
-        if pair.relative_l2 is None and pair.status != "identical":
+        pieces.append((left(safe(self.rows.name(pair)), columns.name), name_style))
+        if pair.relative_l2 is None and pair.detail:
             room = sum(
                 size + 2 for size in (columns.bar, columns.change, columns.largest, columns.cosine) if size
             )
@@ -114,7 +128,7 @@ class DiffTable(RowList):
             pieces.append(("  " + right(number_text(pair.cosine, 5), columns.cosine), "dim"))
         return pieces
 
-    def _fold_pieces(self, index: int) -> Sequence[Piece]:
-        count = (self.rows.counts or {}).get("identical", 0)
-        sign = "▾" if self.rows.unfolded else "▸"
-        return [self.cursor_cell(index), (f"{sign} {human_count(count)} identical", "dim")]
+    def _fold_pieces(self, index: int, fold: int) -> Sequence[Piece]:
+        count = self.rows.folded.get(fold, 0)
+        sign = "▾" if fold in self.rows.unfolded else "▸"
+        return [self.cursor_cell(index), (f"{sign} {human_count(count)} {FOLD_WORDS[fold]}", "dim")]

@@ -9,11 +9,12 @@ from pathlib import PurePath
 import numpy as np
 from textual.content import Content
 from textual.reactive import reactive
-from textual.widgets import Static
 
 from ckptui.core.model import Layer, Stats, Tensor, TensorScan
 from ckptui.core.text import human_bytes, human_count, number_text, safe, shape_text
 from ckptui.ui.fitting import fit_middle, wrap
+from ckptui.ui.naming import own_name
+from ckptui.ui.widgets.reflow import Reflow
 
 LABEL_WIDTH = 10
 WHOLE = frozenset({"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (2, 4, 8, 16, 32, 64))})
@@ -32,7 +33,7 @@ class Fact:
     """Loses its middle instead of being wrapped."""
 
 
-class Facts(Static):
+class Facts(Reflow):
     """Facts, labels in one column; values that don't fit are wrapped under themselves."""
 
     DEFAULT_CSS = """
@@ -41,23 +42,20 @@ class Facts(Static):
     facts: reactive[Sequence[Fact]] = reactive(())
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id, markup=False)
+        super().__init__(self._lines, id=id)
 
     def watch_facts(self) -> None:
-        self._draw()
+        self.show(self._lines)
 
-    def on_resize(self) -> None:
-        self._draw()
-
-    def _draw(self) -> None:
-        room = max(self.content_size.width - LABEL_WIDTH, 8)
+    def _lines(self, width: int) -> Content:
+        room = max(width - LABEL_WIDTH, 8)
         lines = []
         for fact in self.facts:
             parts = [fit_middle(fact.value, room)] if fact.one_line else wrap(fact.value, room)
             for number, part in enumerate(parts):
                 label = fact.label if number == 0 else ""
                 lines.append(Content.assemble((label.ljust(LABEL_WIDTH), "$dim"), (part, fact.style)))
-        self.update(Content("\n").join(lines))
+        return Content("\n").join(lines)
 
 
 def headline(tensor: Tensor) -> str:
@@ -77,13 +75,15 @@ def headline(tensor: Tensor) -> str:
 def tensor_facts(tensor: Tensor, scan: TensorScan | None, layer: Layer | None) -> list[Fact]:
     """What is known of a tensor: names, numbers, checksum, whether it was trained, where its bytes lie."""
     facts: list[Fact] = []
-    if tensor.layer and not tensor.name.startswith(tensor.layer):
+    name = own_name(tensor)
+    if name != tensor.name:
+        facts.append(Fact("stored as", safe(tensor.name), "$dim", one_line=True))
+    if tensor.layer and not name.startswith(tensor.layer):
         facts.append(Fact("layer", safe(tensor.layer)))
-    if tensor.object_path and tensor.object_path != tensor.name:
-        facts.append(Fact("variable", safe(tensor.object_path), one_line=True))
     if tensor.problem:
         facts.append(Fact("problem", safe(tensor.problem), "$error"))
-    facts += number_facts(tensor, scan.stats if scan else None)
+    if not tensor.problem or (scan is not None and scan.stats is not None):
+        facts += number_facts(tensor, scan.stats if scan else None)
     facts.append(checksum_fact(tensor, scan))
     facts += trained_facts(layer)
     facts += place_facts(tensor)
@@ -176,6 +176,6 @@ def place_facts(tensor: Tensor) -> list[Fact]:
     return []
 
 
-def short_title(name: str, width: int) -> str:
-    """A tensor's name, harmless, its middle taken out where it is too long."""
-    return fit_middle(safe(name), width)
+def short_title(tensor: Tensor, width: int) -> str:
+    """A tensor's own name, harmless, its middle taken out where it is too long."""
+    return fit_middle(safe(own_name(tensor)), width)

@@ -173,7 +173,7 @@ class Inspector(VerticalScroll, can_focus=True):
         shown = self._shown
         if shown is None:
             return
-        title = short_title(shown.tensor.name, max(self.content_size.width, 8))
+        title = short_title(shown.tensor, max(self.content_size.width, 8))
         self.query_one("#inspector-title", Static).update(Content(title))
         self.query_one("#inspector-headline", Static).update(Content(headline(shown.tensor)))
         self.query_one(Facts).facts = tensor_facts(shown.tensor, shown.scan, shown.layer)

@@ -99,7 +99,9 @@ class BarLine(Widget):
     COMPONENT_CLASSES: ClassVar[set[str]] = {"bar-line--above", "bar-line--below", "bar-line--broken"}
     DEFAULT_CSS = """
     BarLine {
-        height: 9;
+        height: 1fr;
+        min-height: 4;
+        max-height: 9;
         & > .bar-line--above { color: $primary; }
         & > .bar-line--below { color: $mark; }
         & > .bar-line--broken { color: $error; text-style: bold; }

@@ -79,7 +79,7 @@ class PairView(VerticalScroll, can_focus=True):
     def _show_words(self) -> None:
         close = self._close
         width = max(self.scrollable_content_region.width, 16)
-        title = fit_middle(pair_title(close.pair), width) if close is not None else ""
+        title = fit_middle(pair_title(close.pair, *close.tensors), width) if close is not None else ""
         self.query_one("#pair-title", Static).update(Content(title))
         lines: list[Content] = []
         subtitle = ""

@@ -32,6 +32,8 @@ from ckptui.ui.widgets.path_input import PathInput
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".npy")
 NO_MODEL_OF_ITS_OWN = frozenset({"tf-checkpoint", "tf-checkpoint-v1", "keras-weights"})
+LABEL = 8
+"""Columns of the labels of the two lines."""
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 ASCII_SPINNER = "|/-\\"
 SPIN_SECONDS = 0.1
@@ -326,11 +328,13 @@ class PredictPane(Widget):
             facts = self._report.model
             version = f"TF {facts['tensorflow']}" if facts.get("tensorflow") else ""
             who += [Content(safe(name)) for name in (str(facts.get("loader") or ""), version) if name]
-        lines = [Content(" · ").join(who)] if who else []
+        together = Content(" · ").join(who)
+        room = self.content_size.width - LABEL
+        lines = [together] if who and together.cell_length <= room else who
         if self._predicted is not None:
             low, high = number_text(self._predicted.low, 3), number_text(self._predicted.high, 3)
             how = safe(self._predicted.preprocess)
-            lines.append(Content(f"{shape_text(self._predicted.shape)} of {low} … {high} ({how})"))
+            lines.append(Content(f"{shape_text(self._predicted.shape)} from {low} to {high}, {how}"))
         self._lines("facts", lines)
 
     def _tell_error(self, words: str, hint: str) -> None:
