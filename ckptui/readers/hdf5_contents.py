@@ -49,14 +49,14 @@ class Contents:
         """Opens at once; raises Damaged (`hdf5-damaged`) only where there is no HDF5 signature."""
         self.source = source
         self.label = label
-        self._part = (start, available)
-        self._for_values: Opened | None = None
-        self.opened: Opened = open_hdf5(source, start, available, label=label, hide_zeros=True)
+        self.opened: Opened = open_hdf5(source, start, available, label=label)
         self.findings: list[Finding] = []
         self.described: dict[str, Described] = {}
         """Every dataset by path, and what is in the place of one but can't be opened."""
         self.attributes = Attributes()
         self.texts: dict[str, str] = {}
+        self.unreadable: set[str] = set()
+        """Root attributes that are there but can't be read."""
         """The root's text attributes: `keras_version`, `backend`, `model_config`."""
         room = max(0, source.size - start)
         self._extent = Extent(
@@ -68,36 +68,16 @@ class Contents:
 
     def read(self, tick: Tick | None = None) -> None:
         """Walk the file; damage becomes rows with a problem and findings. Raises ChangedWhileReading."""
-        problems = self._read(tick)
-        if self.opened.zeros_from is not None and any("checksum" in one.detail for one in problems):
-            # Zeros inside a checksummed structure are no damage: look again with nothing hidden.
-            self.opened.close()
-            start, available = self._part
-            self.opened = open_hdf5(self.source, start, available, label=self.label)
-            self.described.clear()
-            self.texts.clear()
-            self.attributes = Attributes()
-            problems = self._read(tick)
+        problems: list[Finding] = []
+        if self.opened.file is not None:
+            try:
+                for item in walk(self.opened.file.id, self._hints, tick or (lambda: None)):
+                    self._take(item, problems)
+            except HDF5_ERRORS as error:
+                problems.append(self._damage(f"its root can't be read: {reason(error)}"))
+            problems += self._window_problems()
         self.source.fence()
         self.findings = [*self.opened.findings, *limited(problems)]
-
-    def _read(self, tick: Tick | None) -> list[Finding]:
-        problems: list[Finding] = []
-        if self.opened.file is None:
-            return problems
-        try:
-            for item in walk(self.opened.file.id, self._hints, tick or (lambda: None)):
-                self._take(item, problems)
-        except HDF5_ERRORS as error:
-            problems.append(self._damage(f"its root can't be read: {reason(error)}"))
-        self._check(problems)
-        if problems and self.opened.zeros_from is not None:
-            zeros = self._extent.available - self.opened.zeros_from
-            detail = (
-                f"from byte {self.opened.zeros_from} to the end there are only zeros ({human_bytes(zeros)})"
-            )
-            problems.insert(0, self._damage(detail))
-        return problems
 
     def chunks(self, tensor: Tensor, chunk_bytes: int) -> Iterator[np.ndarray]:
         """The tensor's values in C order, 1-D, native order, at most `chunk_bytes` each (strings: as objects).
@@ -130,8 +110,6 @@ class Contents:
     def close(self) -> None:
         """Close HDF5's side; the source stays the caller's."""
         self.opened.close()
-        if self._for_values is not None:
-            self._for_values.close()
 
     def _take(self, item: Item, problems: list[Finding]) -> None:
         if item.kind == "group":
@@ -171,6 +149,8 @@ class Contents:
             try:
                 return how(item.handle, name)
             except (*HDF5_ERRORS, Damaged) as error:
+                if not item.path:
+                    self.unreadable.add(name)
                 where = f"/{safe(item.path, 200)}"
                 problems.append(self._damage(f"attribute {name} of {where}: {reason(error)}"))
                 return None
@@ -228,8 +208,7 @@ class Contents:
     def _through_hdf5(self, tensor: Tensor, chunk_bytes: int) -> Iterator[np.ndarray]:
         from h5py import h5d
 
-        opened = self._unhidden()
-        window = opened.window
+        opened = self.opened
         if opened.file is None:
             raise Damaged(f"{safe(tensor.name)}: the file can't be opened", code="hdf5-damaged")
         try:
@@ -237,33 +216,29 @@ class Contents:
             facts = describe(dataset, self._extent)
             if facts.problem or (facts.dtype, facts.shape) != (tensor.dtype, tensor.shape):
                 raise ChangedWhileReading(f"{self.source.path}: {safe(tensor.name)} is not what was listed")
+            # Strings come through heaps, everything else must come as it is.
+            opened.window.guarded = tensor.dtype == "string"
             for values in dataset_chunks(dataset, tensor.dtype, chunk_bytes, self.source.size):
-                if window is not None:
-                    window.check()
+                opened.window.check()
                 yield values
         except HDF5_ERRORS as error:
-            if window is not None:
-                window.check()
+            opened.window.check()
             raise Damaged(f"{safe(tensor.name)}: {reason(error)}", code="hdf5-damaged") from None
+        finally:
+            opened.window.guarded = True
 
-    def _unhidden(self) -> Opened:
-        """The file with its zeros, which are values here."""
-        if self.opened.zeros_from is None:
-            return self.opened
-        if self._for_values is None:
-            start, available = self._part
-            self._for_values = open_hdf5(self.source, start, available, label=self.label)
-        return self._for_values
-
-    def _check(self, problems: list[Finding]) -> None:
-        if self.opened.window is None:
-            return
+    def _window_problems(self) -> list[Finding]:
+        """What the window met: bytes that could not be read, string heaps that had to be hidden."""
+        problems = []
         try:
             self.opened.window.check()
         except ChangedWhileReading:
             raise
         except CkptuiError as error:
             problems.append(self._damage(f"could not be read everywhere: {error.detail}"))
+        for heap in sorted(self.opened.window.broken_heaps):
+            problems.append(self._damage(f"the text stored at byte {heap} (a global heap) is damaged"))
+        return problems
 
     def _damage(self, detail: str) -> Finding:
         where = f"{self.label}: " if self.label else ""

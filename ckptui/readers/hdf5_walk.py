@@ -19,6 +19,8 @@ MAX_LINKS = 2_000_000
 """Links looked at in one file."""
 MAX_NAME_CHARACTERS = 64 << 20
 """Characters in all reported paths together: nested groups make them quadratic."""
+MAX_HINTED = 200
+"""Damaged groups in which promised names are tried."""
 TICK_EVERY = 2000
 MAX_ATTRIBUTE_BYTES = 32 << 20
 MAX_ATTRIBUTE_PARTS = 1000
@@ -87,6 +89,7 @@ class _Walk:
         self._seen: set[int] = {h5o.get_info(self._root).addr}
         self._links = 0
         self._steps = 0
+        self._hinted = 0
         self._characters = 0
 
     def items(self) -> Iterator[Item]:
@@ -132,6 +135,9 @@ class _Walk:
         except HDF5_ERRORS as error:
             path = self._path()
             yield Item("broken", path, text=reason(error))
+            self._hinted += 1
+            if self._hinted > MAX_HINTED:
+                self._hints = lambda path: ()
             # Looking up one name needs fewer of the group's nodes than listing them all.
             names += [
                 raw for raw in map(to_bytes, self._hints(path)) if raw not in names and _exists(group, raw)

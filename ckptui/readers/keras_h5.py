@@ -189,7 +189,7 @@ def model_config(text: str | bytes | None, path: str) -> tuple[Mapping[str, Any]
 
 
 def _kind(contents: Contents, layout: Layout) -> Kind:
-    if "model_config" in contents.texts:
+    if "model_config" in contents.texts or "model_config" in contents.unreadable:
         return "keras-h5"
     return "hdf5" if layout.style == "none" else "keras-weights"
 

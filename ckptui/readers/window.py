@@ -6,11 +6,14 @@ is kept here and raised by `check` after the h5py call.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 STEP = 1 << 20
 """Bytes moved at a time between the file and HDF5's buffer."""
+MAX_HEAP_BYTES = 256 << 20
+"""Largest heap collection that is looked through."""
 
 
 class Bytes(Protocol):
@@ -48,12 +51,21 @@ class Memory:
         """Memory does not change."""
 
 
-FILLER = 0xFF
-"""What stands where a file has no bytes. Zeros make HDF5 1.14 search a heap for ever; 0xFF is never a structure."""
+FILLER = b"\xff"
+"""What stands where a file has no bytes: it is no structure of HDF5's."""
+BLOCK = 1 << 16
+"""Bytes fetched at a time for the small reads metadata is made of."""
+_HEAP = b"GCOL\x01\0\0\0"
+"""Start of a global heap collection, where HDF5 keeps variable-length strings."""
+_OBJECT = struct.Struct("<2H4xQ")
 
 
 class Window:
-    """`available` bytes of `source` from `start`, shown as a file of `declared` bytes with filler at its end."""
+    """`available` bytes of `source` from `start`, shown as a file of `declared` bytes with filler at its end.
+
+    While `guarded`, heap collections that would send HDF5 round in circles are made unrecognisable, so that it
+    gives an error instead; turn it off to read values.
+    """
 
     def __init__(
         self,
@@ -70,9 +82,13 @@ class Window:
         self.declared = self.available if declared is None else declared
         self.failure: BaseException | None = None
         """The first thing that went wrong inside a callback."""
+        self.guarded = True
+        self.broken_heaps: set[int] = set()
+        """Window offsets of heap collections that are hidden."""
         self._source = source
         self._patches = dict(patches or {})
         self._at = 0
+        self._block = (-1, b"")
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move as files do; nothing is checked before a read."""
@@ -95,8 +111,10 @@ class Window:
         """Fill `buffer` completely: with the file's bytes, with filler where there are none or reading fails."""
         try:
             view = memoryview(buffer)
-            self._fill(view)
-            self._patch(view)
+            if self.guarded or len(view) < BLOCK:
+                self._from_blocks(view)
+            else:
+                self._fetch(self._at, view)
             self._at += len(view)
             return len(view)
         except BaseException as error:
@@ -111,22 +129,78 @@ class Window:
         if failure is not None:
             raise failure
 
-    def _fill(self, view: memoryview) -> None:
+    def _from_blocks(self, view: memoryview) -> None:
         done = 0
-        wanted = min(len(view), max(0, self.available - self._at))
+        while done < len(view):
+            at = self._at + done
+            number, inside = divmod(at, BLOCK)
+            if self._block[0] != number:
+                self._block = (number, self._load(number * BLOCK))
+            piece = self._block[1][inside : inside + len(view) - done]
+            if self.broken_heaps and self.guarded:
+                piece = self._hide(at, piece)
+            view[done : done + len(piece)] = piece
+            done += len(piece)
+
+    def _load(self, at: int) -> bytes:
+        block = bytearray(BLOCK)
+        self._fetch(at, memoryview(block))
+        if self.guarded:
+            # A signature may begin in one block and end in the next.
+            reach = bytes(block) + self._raw(at + BLOCK, len(_HEAP) - 1)
+            found = reach.find(_HEAP)
+            while found >= 0:
+                if not self._is_sound(at + found):
+                    self.broken_heaps.add(at + found)
+                found = reach.find(_HEAP, found + 1)
+        return bytes(block)
+
+    def _fetch(self, at: int, view: memoryview) -> None:
+        """The file's bytes with patches applied; filler behind the end, and where reading fails."""
+        done = 0
+        wanted = min(len(view), max(0, self.available - at))
         try:
             if wanted:
-                for piece in self._source.stream(self.start + self._at, wanted, STEP):
+                for piece in self._source.stream(self.start + at, wanted, STEP):
                     view[done : done + len(piece)] = piece
                     done += len(piece)
         finally:
-            for at in range(done, len(view), STEP):
-                length = min(STEP, len(view) - at)
-                view[at : at + length] = bytes([FILLER]) * length
-
-    def _patch(self, view: memoryview) -> None:
+            for begin in range(done, len(view), STEP):
+                length = min(STEP, len(view) - begin)
+                view[begin : begin + length] = FILLER * length
         for offset, data in self._patches.items():
-            low = max(offset, self._at)
-            high = min(offset + len(data), self._at + len(view))
+            low, high = max(offset, at), min(offset + len(data), at + len(view))
             if low < high:
-                view[low - self._at : high - self._at] = data[low - offset : high - offset]
+                view[low - at : high - at] = data[low - offset : high - offset]
+
+    def _hide(self, at: int, piece: bytes) -> bytes:
+        """The piece with the signatures of broken heap collections overwritten."""
+        shown = bytearray(piece)
+        for heap in self.broken_heaps:
+            low, high = max(heap, at), min(heap + len(_HEAP), at + len(piece))
+            if low < high:
+                shown[low - at : high - at] = FILLER * (high - low)
+        return bytes(shown)
+
+    def _raw(self, at: int, count: int) -> bytes:
+        wanted = min(count, max(0, self.available - at))
+        return self._source.pread(self.start + at, wanted) if wanted else b""
+
+    def _is_sound(self, at: int) -> bool:
+        """Whether every object of a heap collection leads on to the next one and the last to the end.
+
+        HDF5 File Format Specification, III.E "Disk Format: Level 1E - Global Heap".
+        """
+        end = at + int.from_bytes(self._raw(at + 8, 8), "little")
+        if end - at > MAX_HEAP_BYTES:
+            return False
+        body = self._raw(at, end - at)
+        whole = len(body) == end - at
+        place = 16
+        while place + _OBJECT.size <= len(body):
+            index, _, size = _OBJECT.unpack_from(body, place)
+            step = _OBJECT.size + (size + 7) // 8 * 8 if index else size
+            if step < _OBJECT.size or (whole and place + step > len(body)):
+                return False
+            place += step
+        return True
