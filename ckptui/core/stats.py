@@ -58,7 +58,8 @@ def _total(wide: Array) -> float:
     if rows < 8:
         return float(np.add.reduce(wide))
     body = wide[: rows * _ROW].reshape(rows, _ROW)
-    return float(np.add.reduce(np.dot(body, _scratch.ones)) + np.add.reduce(wide[rows * _ROW :]))
+    total = np.add.reduce(np.dot(body, _scratch.ones))
+    return float(total if rows * _ROW == wide.size else total + np.add.reduce(wide[rows * _ROW :]))
 
 
 def _family(name: str) -> _Family:
