@@ -57,7 +57,9 @@ class Bundle:
         findings = [*self._findings, *index.findings]
         if count:
             parameters = tensors.parameters()
-            findings += index.verdicts.findings + self.graph.findings
+            findings += self.graph.findings
+            if index.table.keys:
+                findings += index.verdicts.findings
         else:
             parameters = 0
             index.shards.look_at_all()

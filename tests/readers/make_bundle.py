@@ -229,23 +229,19 @@ class Node:
 
 def graph_payload(nodes: Sequence[Node]) -> bytes:
     """A serialized TrackableObjectGraph."""
-    out = b""
+    out = []
     for node in nodes:
         body = b""
         for name, target in node.children.items():
-            body += field_bytes(
-                1, (field_bytes(1, target) if target else b"") + field_bytes(2, name.encode())
-            )
+            body += field_bytes(1, (field_bytes(1, target) if target else b"") + field_bytes(2, name.encode()))
         for attribute in node.attributes:
             body += field_bytes(
                 2, b"".join(field_bytes(i + 1, text.encode()) for i, text in enumerate(attribute) if text)
             )
         for original, name, slot in node.slots:
-            body += field_bytes(
-                3, field_bytes(1, original) + field_bytes(2, name.encode()) + field_bytes(3, slot)
-            )
-        out += field_bytes(1, body)
-    return out
+            body += field_bytes(3, field_bytes(1, original) + field_bytes(2, name.encode()) + field_bytes(3, slot))
+        out.append(field_bytes(1, body))
+    return b"".join(out)
 
 
 def strings(items: Sequence[bytes], shape: tuple[int, ...] | None = None) -> Stored:
@@ -303,9 +299,7 @@ def write_bundle(
                 NUMBERS[str(value.array.dtype)], value.array.shape, slices=list(value.tiles)
             )
             for tile in value.tiles:
-                where = tuple(
-                    slice(None) if length < 0 else slice(start, start + length) for start, length in tile
-                )
+                where = tuple(slice(None) if length < 0 else slice(start, start + length) for start, length in tile)
                 put(slice_key(name, tile), store(np.ascontiguousarray(value.array[where]), big_endian))
         else:
             put(name.encode(), store(value, big_endian))
