@@ -80,7 +80,7 @@ def _finish(answer: Answer, as_json: bool, fail_on: str) -> int:
     for note in answer.notes:
         print(f"ckptui: {note}", file=sys.stderr)
     if as_json:
-        json.dump(answer.document, sys.stdout, allow_nan=False)
+        json.dump(answer.document(), sys.stdout, allow_nan=False)
         sys.stdout.write("\n")
     else:
         for line in answer.text():

@@ -138,7 +138,9 @@ def list_saves(paths: Sequence[str]) -> Answer:
             artifact, _, told = _open(session, item)
             artifacts.append(artifact)
             findings += told
-    return Answer(output.ls_document(artifacts, findings), lambda: output.ls_text(artifacts, findings), findings)
+    return Answer(
+        lambda: output.ls_document(artifacts, findings), lambda: output.ls_text(artifacts, findings), findings
+    )
 
 
 def show(path: str, name: str | None) -> Answer:
@@ -146,8 +148,11 @@ def show(path: str, name: str | None) -> Answer:
     with Session() as session:
         listing = session.open(path)
         if name is None:
-            document = output.show_document(listing, list(listing.tensors))
-            return Answer(document, lambda: output.show_text(listing), listing.findings)
+            return Answer(
+                lambda: output.show_document(listing, listing.tensors),
+                lambda: output.show_text(listing),
+                listing.findings,
+            )
         tensor = session.tensor(listing, name)
         findings = [f for f in listing.findings if f.tensor in (None, name)]
         stats: Stats | None = None
@@ -162,9 +167,8 @@ def show(path: str, name: str | None) -> Answer:
         "stats": stats.to_json() if stats else None,
         "histogram": histogram.to_json() if histogram else None,
     }
-    document = output.show_document(listing, [tensor], extra, findings)
     text = [*output.tensor_text(tensor, stats, histogram), *output.findings_text(findings)]
-    return Answer(document, lambda: text, findings)
+    return Answer(lambda: output.show_document(listing, [tensor], extra, findings), lambda: text, findings)
 
 
 def _scan(
@@ -208,7 +212,7 @@ def stats(path: str, match: str | None) -> Answer:
     rows = [(t, numbers.get(t.name)) for t in listing.tensors if t.name in names]
     checked = checked_listing(listing, findings)
     return Answer(
-        output.stats_document(checked.artifact, rows, checked.findings),
+        lambda: output.stats_document(checked.artifact, rows, checked.findings),
         lambda: output.stats_text(rows, checked.findings),
         checked.findings,
     )
@@ -241,7 +245,7 @@ def check(paths: Sequence[str], *, quick: bool) -> Answer:
         "seconds": round(time.monotonic() - started, 3),
     }
     return Answer(
-        output.check_document(artifacts, findings, summary),
+        lambda: output.check_document(artifacts, findings, summary),
         lambda: output.check_text(artifacts, findings, summary, checked),
         findings,
     )
@@ -294,7 +298,7 @@ def export(path: str, match: str | None, target: str, *, force: bool) -> Answer:
         "findings": output.findings_json(findings),
     }
     text = [f"{written.tensors} tensors, {human_bytes(written.bytes)} -> {safe(target)}"]
-    return Answer(document, lambda: [*text, *output.findings_text(findings)], findings, notes=notes)
+    return Answer(lambda: document, lambda: [*text, *output.findings_text(findings)], findings, notes=notes)
 
 
 def diff(a: str, b: str, match: str | None) -> Answer:
@@ -315,7 +319,9 @@ def diff(a: str, b: str, match: str | None) -> Answer:
     assert report is not None
     done = replace(report, findings=(*first.findings, *second.findings, *report.findings))
     differs = any(p.status != "identical" for p in done.pairs)
-    return Answer(output.diff_document(done), lambda: output.diff_text(done), done.findings, differs=differs)
+    return Answer(
+        lambda: output.diff_document(done), lambda: output.diff_text(done), done.findings, differs=differs
+    )
 
 
 def filters(path: str, tensor: str | None) -> Answer:
@@ -335,7 +341,7 @@ def filters(path: str, tensor: str | None) -> Answer:
         raise UsageError(f"{tensor} has no filters", "Kernels and embeddings have; `ckptui show` tells the roles")
     checked = checked_listing(listing, findings)
     return Answer(
-        output.filters_document(checked.artifact, layers, checked.findings),
+        lambda: output.filters_document(checked.artifact, layers, checked.findings),
         lambda: output.filters_text(layers, checked.findings),
         checked.findings,
     )
@@ -358,4 +364,4 @@ def predict(model: str, images: Iterable[str], options: dict[str, Any]) -> Answe
             narrator.close()
     assert report is not None
     done = report
-    return Answer(output.predict_document(done), lambda: output.predict_text(done), done.findings)
+    return Answer(lambda: output.predict_document(done), lambda: output.predict_text(done), done.findings)

@@ -26,9 +26,9 @@ from ckptui.core.text import human_bytes, human_count, middle, number_text, safe
 
 @dataclass(slots=True)
 class Answer:
-    """What a command came to: both faces of it, and what the exit code rests on."""
+    """What a command came to: both faces, each made only if it is printed, and what the exit code rests on."""
 
-    document: dict[str, Any]
+    document: Callable[[], dict[str, Any]]
     text: Callable[[], Iterable[str]]
     findings: Sequence[Finding] = ()
     differs: bool = False
