@@ -29,9 +29,9 @@ def expected(array: Array) -> Stats:
     if exact:
         whole = [int(v) for v in flat]
         low, high = min(whole), max(whole)
-        mean = Fraction(sum(whole), len(whole))
-        variance = sum((Fraction(v) - mean) ** 2 for v in whole) / len(whole)
-        squares = sum(v * v for v in whole)
+        total, squares = sum(whole), sum(v * v for v in whole)
+        mean = Fraction(total, len(whole))
+        variance = Fraction(len(whole) * squares - total * total, len(whole) ** 2)
         return Stats(
             len(whole), len(whole), 0, 0, 0, whole.count(0), low, high, whole.index(low), whole.index(high),
             float(mean), math.sqrt(variance), math.sqrt(squares),
