@@ -201,11 +201,14 @@ class Session:
         tensors = [t for t in listing.tensors if wanted is None or t.name in wanted]
         artifact = listing.artifact
         scanned: dict[str, Stats | None] = {}
+        problems = {t.name: t.problem for t in tensors if t.problem}
         for item in run_scan(
             self.pool, artifact.path, artifact.kind, tensors, stats=stats, check=True, first=first, cancel=cancel
         ):
             if isinstance(item, TensorScan):
                 scanned[item.name] = item.stats
+                if item.checksum == "unread" and not item.findings:
+                    item = _explained(item, listing, problems.get(item.name, ""))
             yield item
         if stats and names is None and len(scanned) == len(tensors):
             yield from layer_findings(artifact.path, [(t, scanned[t.name]) for t in tensors])
@@ -313,6 +316,18 @@ class Session:
 def _told(finding: Finding, others: Sequence[Finding]) -> bool:
     """Does the reader say the same already, with more detail?"""
     return any(other.code == finding.code for other in others)
+
+
+def _explained(scan: TensorScan, listing: Listing, problem: str) -> TensorScan:
+    """A scan of a tensor that is not read, with the reason if no finding of the listing gives it."""
+    for finding in listing.findings:
+        if finding.tensor == scan.name or (finding.tensor is None and finding.severity == "error"):
+            return scan
+    from ckptui.triage.catalogue import make
+
+    title = "Values ckptui does not read"
+    path = listing.artifact.path
+    return replace(scan, findings=(make("unsupported-format", path, scan.name, detail=problem, title=title),))
 
 
 def _identity(path: str) -> tuple[Any, ...]:

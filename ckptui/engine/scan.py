@@ -97,7 +97,9 @@ class Scanner:
             stats, complete = self._values(tensor, verdict)
             self._files.fence(tensor.storage)
         except CkptuiError as error:
-            return TensorScan(tensor.name, None, "unread", (self.trouble(tensor, error),), verdict.bytes)
+            # what the directory already tells is in the listing's findings: it is not told twice
+            told = () if tensor.problem else (self.trouble(tensor, error),)
+            return TensorScan(tensor.name, None, "unread", told, verdict.bytes)
         findings = self.mismatches(tensor, verdict)
         if stats is not None:
             findings += self._about_values(tensor, stats, damaged=bool(findings))
