@@ -156,9 +156,9 @@ def layer_of(name: str, full_name: str = "") -> str:
         if slot >= 0:
             path = path[:slot]
     parts = path.split("/")
-    if _SLOT_PATH.fullmatch(path):
+    if path[:1] in _OPTIMIZER_INITIALS and _SLOT_PATH.fullmatch(path):
         parts = _unslotted(parts)
-    elif len(parts) > 1 and _SLOT_LAST.fullmatch(parts[-1]):
+    elif len(parts) > 1 and parts[-1][:1].isupper() and _SLOT_LAST.fullmatch(parts[-1]):
         parts.pop()
     while len(parts) > 1 and parts[0] in _ROOTS:
         parts.pop(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from math import prod
 from typing import overload
 
@@ -67,7 +68,7 @@ class BundleTensors(Sequence[Tensor]):
         index = self._index
         invalid = index.verdicts.invalid
         entries, total = index.entries, 0
-        roles = self._roles()
+        roles = self.roles
         for number, position in enumerate(index.positions):
             entry = entries[position]
             role = roles(number, entry)
@@ -76,7 +77,7 @@ class BundleTensors(Sequence[Tensor]):
                     total += prod(entry.shape)
             elif position not in invalid and is_weight(role, dtype_name(entry.dtype)):
                 total += prod(entry.shape)
-        return total - self._stored_twice(roles)
+        return total - self._stored_twice()
 
     @property
     def graph(self) -> ObjectGraph:
@@ -85,8 +86,9 @@ class BundleTensors(Sequence[Tensor]):
             self._graph = self._ask() or _NO_GRAPH
         return self._graph
 
-    def _roles(self) -> Callable[[int, Entry], Role]:
-        """The role of a tensor by number; names that differ in digits alone are judged once."""
+    @cached_property
+    def roles(self) -> Callable[[int, Entry], Role]:
+        """The role of a tensor by number and record; names that differ in digits alone are judged once."""
         index, graph = self._index, self.graph
         keys, positions, names = index.table.keys, index.positions, index.names
         decided, full_names = graph.roles, graph.names
@@ -110,20 +112,18 @@ class BundleTensors(Sequence[Tensor]):
 
         return role
 
-    def _stored_twice(self, roles: Callable[[int, Entry], Role]) -> int:
+    def _stored_twice(self) -> int:
         """Elements that `model.export` stores under `_all_variables/` and again under `variables/`."""
         names, full_names = self.names, self.graph.names
-        kept = self._elements(roles, bisect_left(names, "variables/"), bisect_left(names, "variables0"))
+        kept = self._elements(bisect_left(names, "variables/"), bisect_left(names, "variables0"))
         start, stop = bisect_left(names, "_all_variables/"), bisect_left(names, "_all_variables0")
-        again = self._elements(roles, start, stop) if kept and full_names else {}
+        again = self._elements(start, stop) if kept and full_names else {}
         return sum(
             prod(shape) * min(count, kept.get((full_name, shape, dtype), 0))
             for (full_name, shape, dtype), count in again.items()
         )
 
-    def _elements(
-        self, roles: Callable[[int, Entry], Role], start: int, stop: int
-    ) -> dict[tuple[str, tuple[int, ...], int], int]:
+    def _elements(self, start: int, stop: int) -> dict[tuple[str, tuple[int, ...], int], int]:
         """How often each weight, by own name, shape and dtype number, stands among these tensors."""
         index = self._index
         found: dict[tuple[str, tuple[int, ...], int], int] = {}
@@ -131,7 +131,7 @@ class BundleTensors(Sequence[Tensor]):
             position = index.positions[number]
             entry = index.entries[position]
             full_name = self.graph.names.get(index.names[number], "")
-            role = roles(number, entry)
+            role = self.roles(number, entry)
             if full_name and position not in index.verdicts.invalid and is_weight(role, dtype_name(entry.dtype)):
                 identity = (full_name, entry.shape, entry.dtype)
                 found[identity] = found.get(identity, 0) + 1
@@ -157,15 +157,11 @@ class BundleTensors(Sequence[Tensor]):
             shape=entry.shape,
             bytes=stored,
             layer=_layer(name, graph),
-            role=self._role(name, dtype, entry.shape, graph),
+            role=self.roles(number, entry),
             object_path=graph.names.get(name, ""),
             storage=storage,
             problem=problem,
         )
-
-    @staticmethod
-    def _role(name: str, dtype: str, shape: tuple[int, ...], graph: ObjectGraph) -> Role:
-        return graph.roles.get(name) or role_of(name, dtype, shape, graph.names.get(name, ""))
 
     def _plain(self, entry: Entry, dtype: str) -> Storage:
         if entry.fault or entry.offset < 0 or entry.size < 0:
