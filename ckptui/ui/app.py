@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 from textual.app import App
@@ -54,7 +55,7 @@ class Workbench(App[None]):
 
     COMMAND_SCOPE = "app"
     TITLE = "ckptui"
-    CSS_PATH = "ckptui.tcss"
+    CSS_PATH = Path(__file__).with_name("ckptui.tcss")
     BINDINGS = bindings_for("app")
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {Commands}
     ENABLE_COMMAND_PALETTE = True

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
@@ -278,7 +278,7 @@ class Commanded(Protocol):
     COMMAND_SCOPE: str
 
 
-def carriers(screen: Screen[object]) -> Iterator[tuple[str, DOMNode]]:
+def carriers(screen: Screen[Any]) -> Iterator[tuple[str, DOMNode]]:
     """The scopes in reach of the focus, nearest first, each with the node that carries it out."""
     focused: Widget | None = screen.focused
     chain = focused.ancestors_with_self if focused is not None else screen.ancestors_with_self
@@ -289,7 +289,7 @@ def carriers(screen: Screen[object]) -> Iterator[tuple[str, DOMNode]]:
             return
 
 
-def available(screen: Screen[object]) -> list[tuple[Command, DOMNode]]:
+def available(screen: Screen[Any]) -> list[tuple[Command, DOMNode]]:
     """What can be done now, with the node that does it; nearer scopes first, as declared in each.
 
     A key that a nearer scope uses hides the farther command.

@@ -16,6 +16,7 @@ from ckptui.core.model import (
     Endpoint,
     Finding,
     Found,
+    Histogram,
     Kind,
     Layer,
     Listing,
@@ -181,6 +182,18 @@ class FakeSession(PaneSession):
             done += scan.bytes
             yield Progress(done, total, count + 1, len(wanted), 1.0, name)
 
+    def _refuse_cut_off(self, listing: Listing, name: str) -> None:
+        if any(f.tensor == name and f.code == "shard-truncated" for f in listing.findings):
+            raise Damaged(f"{name}: 144 bytes are missing", code="shard-truncated")
+
+    def array(self, listing: Listing, name: str, limit: int = 0) -> Array:
+        self._refuse_cut_off(listing, name)
+        return super().array(listing, name, limit)
+
+    def histogram(self, listing: Listing, name: str, bins: int = 64) -> Histogram:
+        self._refuse_cut_off(listing, name)
+        return super().histogram(listing, name, bins)
+
     def verify(self, listing: Listing) -> list[Finding]:
         return []
 
@@ -208,7 +221,14 @@ def digits() -> FakeSession:
             values["dense/kernel"] = (_with_nan(values["dense/kernel"][0], 12), "kernel")
         quick = SICK_FINDINGS if path == SICK else ()
         session.add(
-            path, "tf-checkpoint", values, run=RUN, step=1000 * i, modified=100.0 + i, latest=i == 5, findings=quick
+            path,
+            "tf-checkpoint",
+            values,
+            run=RUN,
+            step=1000 * i,
+            modified=1000.0 * (100 + i),
+            latest=i == 5,
+            findings=quick,
         )
     session.found.append(RunFolder(RUN, "run", paths, SICK))
     for tensor, told in SCAN_FINDINGS.items():
@@ -232,7 +252,7 @@ def digits() -> FakeSession:
 def _add_keras(session: FakeSession) -> None:
     values = {n: v for n, v in _weights(4).items() if v[1] not in ("slot", "counter", "step")}
     path = f"{ROOT}/digits.keras"
-    listing = session.add(path, "keras-archive", values, modified=50.0)
+    listing = session.add(path, "keras-archive", values, modified=50_000.0)
     layers = [
         ArchitectureRow("input", "InputLayer", 0, (None, 16, 16, 1)),
         ArchitectureRow("conv1", "Conv2D", 0, (None, 14, 14, 32), 320, ("conv1/kernel", "conv1/bias")),
@@ -242,10 +262,10 @@ def _add_keras(session: FakeSession) -> None:
     ]
     session.listings[path] = replace(listing, architecture=tuple(layers))
     path = f"{ROOT}/digits.h5"
-    session.add(path, "keras-h5", values, modified=49.0)
+    session.add(path, "keras-h5", values, modified=49_000.0)
     session.checksum[path] = "none"
     path = f"{ROOT}/served"
-    listing = session.add(path, "saved-model", values, modified=48.0)
+    listing = session.add(path, "saved-model", values, modified=48_000.0)
     ends = (Endpoint("image", "serving_default_image:0", "float32", (None, 16, 16, 1)),)
     out = (Endpoint("digit", "StatefulPartitionedCall:0", "float32", (None, 10)),)
     signature = Signature("serving_default", "tensorflow/serving/predict", ("serve",), ends, out)

@@ -61,6 +61,7 @@ class Actions(Feeding):
     def action_show_tab(self, tab: str) -> None:
         self.view.tab = tab
         self.show_region("view")
+        self._inspect()
 
     def action_filters(self) -> None:
         self.pane.showing = "inspector"

@@ -15,6 +15,7 @@ from ckptui.ui.access import session_of
 from ckptui.ui.ledger import Ledger, SaveRecord
 from ckptui.ui.screens.working import Working
 from ckptui.ui.tree_rows import TreeRow, common_root
+from ckptui.ui.widgets.findings_panel import FindingsPanel
 from ckptui.ui.widgets.header import HeaderLine
 from ckptui.ui.widgets.save_tree import SaveTree
 from ckptui.ui.widgets.save_view import SaveView
@@ -275,7 +276,7 @@ class Feeding(Working):
         if record.phase == "checking":
             self.query_one(HeaderLine).job = (message.step, message.progress)
         self.view.learn(record, self.findings_of(record), fresh=fresh)
-        tensor = self.view.table.tensor
+        tensor = self.view.tensor_here
         if tensor is not None and any(scan.name == tensor.name for scan in message.scans):
             self._inspect()
 
@@ -306,8 +307,13 @@ class Feeding(Working):
         self._inspect()
         self.refresh_bindings()
 
+    def on_findings_panel_highlighted(self, message: FindingsPanel.Highlighted) -> None:
+        """It follows the cursor among the findings too."""
+        if self.view.tab == "findings":
+            self._inspect()
+
     def _inspect(self) -> None:
-        record, tensor = self.record, self.view.table.tensor
+        record, tensor = self.record, self.view.tensor_here
         if record is None or record.listing is None or tensor is None:
             self.pane.inspector.clear()
         else:

@@ -50,6 +50,7 @@ class MainScreen(Actions):
 
     def on_mount(self) -> None:
         self._region = "view"
+        self._arranged: tuple[bool, str] | None = None
         self._arrange()
         self.show_mark()
         self.view.table.focus()
@@ -70,6 +71,10 @@ class MainScreen(Actions):
         return self.view.tab
 
     def _arrange(self) -> None:
+        arrangement = (self.wide, self._region)
+        if arrangement == self._arranged:
+            return
+        self._arranged = arrangement
         self.set_class(self.wide, "-wide")
         for name in REGIONS:
             region = self.query_one(f"#{name}")
@@ -83,6 +88,7 @@ class MainScreen(Actions):
     def show_region(self, region: str) -> None:
         """Bring a pane to the front and give it the keys."""
         self._region = region
+        self._arranged = None
         self.query_one(f"#{region}").display = True
         target = self._targets(region)[0]
         target.focus()

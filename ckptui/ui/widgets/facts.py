@@ -149,11 +149,11 @@ def trained_facts(layer: Layer | None) -> list[Fact]:
     verdict = layer.initializer.get("verdict")
     match = str(layer.initializer.get("match") or "")
     sure = str(layer.initializer.get("certainty") or "")
-    origin = f" since {safe(match)}" if match else ""
+    origin = f"still {safe(match)}" if match else "untouched"
     doubt = f" ({sure})" if sure and sure != "confirmed" else ""
     untouched = layer.counts.get("untouched", 0)
     if verdict == "at-initializer":
-        return [Fact("trained", f"no: untouched{origin}{doubt}", "$warning")]
+        return [Fact("trained", f"no: {origin}{doubt}", "$warning")]
     if verdict == "partly":
         moved = human_count(layer.filters - untouched)
         return [Fact("trained", f"{moved} of {human_count(layer.filters)} moved{doubt}", "$warning")]

@@ -8,6 +8,7 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import Static
 
 from ckptui.core.model import Finding, jsonable
@@ -57,6 +58,9 @@ class FindingsList(RowList):
 class FindingsPanel(Vertical):
     """The list above, the evidence below."""
 
+    class Highlighted(Message):
+        """The cursor is on another finding."""
+
     def compose(self) -> ComposeResult:
         yield Static("", id="findings-none", markup=False)
         yield FindingsList(id="findings-list")
@@ -81,6 +85,7 @@ class FindingsPanel(Vertical):
     def on_row_list_moved(self, event: RowList.Moved) -> None:
         event.stop()
         self._detail()
+        self.post_message(self.Highlighted())
 
     def _detail(self) -> None:
         finding = self.rows.finding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 from textual.content import Content
+from textual.keys import key_to_character
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -24,7 +25,7 @@ class KeyFooter(Widget):
     def render(self) -> Content:
         """The keys for the width there is."""
         area = str(getattr(self.screen, "focus_area", ""))
-        commands = [command for command, _ in available(self.screen) if command.rank]
+        commands = [c for c, _ in available(self.screen) if c.rank and not self._typed(c.keys[0])]
         pinned = [_entry(c) for c in sorted((c for c in commands if c.pinned), key=lambda c: c.rank)]
         others = sorted((c for c in commands if not c.pinned), key=lambda c: (area not in c.areas, c.rank))
         right = Content(SPACE).join(pinned)
@@ -42,6 +43,11 @@ class KeyFooter(Widget):
             left = longer
         gap = self.size.width - 2 - cell_len(left.plain) - cell_len(right.plain)
         return Content.assemble(" ", left, " " * max(gap, 0), right, " ")
+
+    def _typed(self, key: str) -> bool:
+        """Would the key be a letter of the line that has the keys?"""
+        focused = self.screen.focused
+        return focused is not None and focused.check_consume_key(key, key_to_character(key))
 
 
 def _entry(command: Command) -> Content:

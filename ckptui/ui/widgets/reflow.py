@@ -4,35 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from textual import events
 from textual.content import Content
-from textual.widgets import Static
+from textual.geometry import Size
+from textual.widget import Widget
 
 from ckptui.ui.fitting import left, wrap
 
 Span = tuple[str, str] | str
 
 
-class Reflow(Static):
-    """A static text made by a function of the width."""
+class Reflow(Widget):
+    """A text made by a function of the width; as high as its lines, asked for before every layout."""
 
     def __init__(self, make: Callable[[int], Content], *, id: str | None = None) -> None:
-        super().__init__("", id=id, markup=False)
+        super().__init__(id=id)
         self._make = make
-        self._width = 0
+        self._made: tuple[int, Content] | None = None
 
     def show(self, make: Callable[[int], Content]) -> None:
         """Other words."""
-        self._make = make
-        self._draw()
+        self._make, self._made = make, None
+        self.refresh(layout=True)
 
-    def on_resize(self, event: events.Resize) -> None:
-        if event.size.width != self._width:
-            self._width = event.size.width
-            self._draw()
+    def content_at(self, width: int) -> Content:
+        """The words for a width."""
+        if self._made is None or self._made[0] != width:
+            self._made = (width, self._make(width))
+        return self._made[1]
 
-    def _draw(self) -> None:
-        self.update(self._make(self._width or 80))
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """As many lines as there are at this width."""
+        return self.content_at(width).plain.count("\n") + 1
+
+    def render(self) -> Content:
+        """The words for the width there is."""
+        return self.content_at(self.content_size.width)
 
 
 def two_columns(rows: Sequence[tuple[str, str]], name_width: int, width: int, style: str) -> list[Span]:

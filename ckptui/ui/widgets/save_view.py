@@ -11,7 +11,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Static
 
-from ckptui.core.model import Artifact, Finding
+from ckptui.core.model import Artifact, Finding, Tensor
 from ckptui.core.text import human_bytes, human_count, safe
 from ckptui.errors import CkptuiError
 from ckptui.ui.ledger import SaveRecord
@@ -68,6 +68,13 @@ class SaveView(Vertical):
         if current == "findings":
             return self.findings.rows if self.findings.rows.display else self
         return self.query_one(f"#{current}")
+
+    @property
+    def tensor_here(self) -> Tensor | None:
+        """The tensor under the cursor, or the one the finding under the cursor is about."""
+        finding = self.findings.rows.finding if self.tab == "findings" else None
+        named = self.table.tensor_named(finding.tensor) if finding and finding.tensor else None
+        return named or self.table.tensor
 
     # ------------------------------------------------------------------ content
 

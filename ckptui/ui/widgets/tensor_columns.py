@@ -11,7 +11,7 @@ from ckptui.ui.fitting import left, right
 NAME_MIN, NAME_MAX = 8, 44
 SIGNED, UNSIGNED = 8, 7
 """Cells of a number of three digits, with and without a sign: `−1.2e−12`, `0.00123`."""
-SHAPE_MAX = 20
+SHAPE_MAX, DTYPE_MAX = 20, 14
 LARGE = 99_999
 """Integers beyond this are shown as powers of ten."""
 
@@ -23,6 +23,7 @@ class Wants:
     name: int
     shape: int
     state: int
+    dtype: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +42,17 @@ GAP = 2
 def choose_columns(width: int, wants: Wants) -> list[Column]:
     """The columns that fit `width` whole, in the order shown; the name takes what is left.
 
-    A column goes before the name is shortened below what its rows want (at most `NAME_MAX`), and none is ever cut.
-    State goes last of all.
+    A column that does not fit is dropped, never cut. The first ones may shorten long names in their middle, the
+    rest come only when the names have what they want (at most `NAME_MAX`). State goes last of all.
     """
     state = Column("state", "state", max(5, wants.state), right=False)
     shape = Column("shape", "shape", max(5, min(wants.shape, SHAPE_MAX)))
     optional = [
         (state, NAME_MIN),
         (shape, 16),
-        (Column("std", "std", UNSIGNED), min(wants.name, 28)),
-        (Column("mean", "mean", SIGNED), min(wants.name, 32)),
-        (Column("dtype", "dtype", 8, right=False), min(wants.name, NAME_MAX)),
+        (Column("std", "std", UNSIGNED), min(wants.name, 16)),
+        (Column("mean", "mean", SIGNED), min(wants.name, 22)),
+        (Column("dtype", "dtype", wants.dtype, right=False), min(wants.name, NAME_MAX)),
         (Column("min", "min", SIGNED), min(wants.name, NAME_MAX)),
         (Column("max", "max", SIGNED), min(wants.name, NAME_MAX)),
         (Column("size", "size", 8), min(wants.name, NAME_MAX)),
@@ -60,9 +61,7 @@ def choose_columns(width: int, wants: Wants) -> list[Column]:
     room = width - 2
     for column, name_wants in optional:
         if room - column.width - GAP < name_wants:
-            if column.id in ("std", "mean", "min"):
-                break
-            continue
+            break
         room -= column.width + GAP
         chosen.add(column.id)
     by_id = {column.id: column for column, _ in optional}
@@ -87,9 +86,16 @@ def cell_text(column: str, tensor: Tensor, scan: TensorScan | None) -> str:
     value = getattr(stats, column)
     if column in ("mean", "std") and stats.nan:
         return "nan"
-    if isinstance(value, int) and abs(value) > LARGE:
-        value = float(value)
-    return number_text(value, 3)
+    return _short(float(value) if isinstance(value, int) and abs(value) > LARGE else value)
+
+
+def _short(value: float | int | None) -> str:
+    """Three digits, or fewer where they would not fit the column."""
+    text = number_text(value, 3)
+    if len(text) <= UNSIGNED or (text.startswith("−") and len(text) <= SIGNED) or value is None:
+        return text
+    text = number_text(value, 2)
+    return text if len(text) <= SIGNED and text.startswith("−") else f"{value:.0e}".replace("-", "−")
 
 
 def padded(text: str, column: Column) -> str:

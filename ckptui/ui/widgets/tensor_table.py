@@ -22,7 +22,16 @@ from ckptui.ui.tensor_rows import (
     build_rows,
 )
 from ckptui.ui.widgets.row_list import Piece, RowList
-from ckptui.ui.widgets.tensor_columns import GAP, NAME_MAX, Column, Wants, cell_text, choose_columns, padded
+from ckptui.ui.widgets.tensor_columns import (
+    DTYPE_MAX,
+    GAP,
+    NAME_MAX,
+    Column,
+    Wants,
+    cell_text,
+    choose_columns,
+    padded,
+)
 
 SAMPLE = 500
 """Names that tell how wide the name column wants to be."""
@@ -80,7 +89,8 @@ class TensorTable(RowList):
         sample = [*islice((i for i in places if i not in source.fold_of), SAMPLE)] or places[:SAMPLE]
         names = max((len(source.shown_name(i, stored=False)) for i in sample), default=0)
         shapes = max((len(shape_text(source.tensor(i).shape)) for i in sample), default=0)
-        self._wants = Wants(min(names, NAME_MAX), shapes, self._state_width())
+        dtypes = max((len(source.tensor(i).dtype) for i in sample), default=0)
+        self._wants = Wants(min(names, NAME_MAX), shapes, self._state_width(), max(5, min(dtypes, DTYPE_MAX)))
         if self.query_now != first.query or (flags and not source.huge):
             self._rebuild()
 
@@ -152,6 +162,12 @@ class TensorTable(RowList):
         """The tensor under the cursor."""
         place = self._place
         return self._source.tensor(place) if self._source is not None and place is not None else None
+
+    def tensor_named(self, name: str) -> Tensor | None:
+        """The tensor of that name, shown or not."""
+        if self._source is None or name not in self._source.names:
+            return None
+        return self._source.tensor(self._source.names.index(name))
 
     def visible_names(self) -> list[str]:
         """Names of the tensors on the screen, those to be scanned first."""
