@@ -19,7 +19,15 @@ from ckptui.core.stats import BLOCK, StatsAccumulator, combine, histogram, nonfi
 
 Array = np.ndarray[Any, Any]
 
-REAL = sorted(name for name in dtypes.ITEMSIZE if not dtypes.is_complex(name))
+
+def known(name: str) -> bool:
+    """Whether the installed ml_dtypes has it; otherwise elements show as their raw bits."""
+    special = dtypes.is_float(name) or name in ("int4", "uint4", "int2", "uint2")
+    return not (special and dtypes.np_dtype(name).kind == "u")
+
+
+REAL = sorted(name for name in dtypes.ITEMSIZE if not dtypes.is_complex(name) and known(name))
+KNOWN = sorted(name for name in dtypes.ITEMSIZE if known(name))
 
 
 def expected(array: Array) -> Stats:
@@ -202,7 +210,7 @@ def test_a_shape_does_not_matter() -> None:
     assert stats_of(array, "float32") == stats_of(array.reshape(-1), "float32")
 
 
-@pytest.mark.parametrize("name", sorted(dtypes.ITEMSIZE))
+@pytest.mark.parametrize("name", KNOWN)
 def test_the_cheap_test_sees_every_nonfinite_value(name: str) -> None:
     dtype = dtypes.np_dtype(name)
     clean = np.ones(1000, dtype)

@@ -25,6 +25,7 @@ from ckptui.engine.scan import Scanner
 from ckptui.engine.zeros import zero_run
 from ckptui.errors import Damaged
 from ckptui.readers.source import Source
+from tests.core.test_stats import KNOWN
 from tests.readers.make_bundle import strings_payload, variants_payload
 
 Array = np.ndarray[Any, Any]
@@ -79,7 +80,7 @@ def codes(found: TensorScan) -> list[str]:
     return [finding.code for finding in found.findings]
 
 
-@pytest.mark.parametrize("name", sorted(dtypes.ITEMSIZE))
+@pytest.mark.parametrize("name", KNOWN)
 def test_whole_tensors_of_every_dtype_pass_and_are_counted(name: str, shard: Shard) -> None:
     values = (np.arange(300_000) % 2).astype(dtypes.np_dtype(name))
     tensor = shard.plain("t", values, name)
