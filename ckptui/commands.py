@@ -201,12 +201,18 @@ def _regular(match: str | None) -> str | None:
     return match
 
 
+def _selected(listing: Listing, match: str | None) -> list[str]:
+    """Names of the tensors in which the regular expression is found; all without one."""
+    names = [t.name for t in listing.tensors]
+    return names if match is None else [name for name in names if re.search(match, name)]
+
+
 def stats(path: str, match: str | None) -> Answer:
     """`ckptui stats`."""
     _regular(match)
     with Session() as session:
         listing = session.open(path)
-        names = set(session.select(listing, match))
+        names = set(_selected(listing, match))
         scans, findings = _scan(session, listing, None if match is None else sorted(names), stats=True)
     numbers = {s.name: s.stats for s in scans}
     rows = [(t, numbers.get(t.name)) for t in listing.tensors if t.name in names]
@@ -276,7 +282,7 @@ def export(path: str, match: str | None, target: str, *, force: bool) -> Answer:
     _regular(match)
     with Session() as session:
         listing = session.open(path)
-        names = session.select(listing, match)
+        names = _selected(listing, match)
         if not names:
             raise UsageError(f"no tensor of {path} matches {match!r}", "`ckptui show` lists the names")
         scans, found = _scan(session, listing, None if match is None else names, stats=False)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ckptui.core.model import Listing, Tensor
+from ckptui.engine.requests import raw, strings
 from ckptui.errors import CkptuiError, UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ SAFETENSORS_DTYPES = {
     "complex64": "C64",
 }
 """TensorFlow's dtype names and what the safetensors header calls them; the format has no strings."""
+
+STRING_LIMIT = 1 << 30
+"""Bytes of the largest string tensor that is taken out whole."""
 
 ZIP_NAME_LIMIT = 65_000
 """A zip member's name must fit a 16-bit length."""
@@ -161,7 +165,7 @@ def _check_length(tensor: Tensor, sent: int, expected: int) -> None:
 
 def _stream(session: Session, listing: Listing, tensor: Tensor, out: IO[bytes], expected: int) -> None:
     sent = 0
-    for block in session.raw(listing, tensor.name):
+    for block in raw(session.pool, listing.artifact.path, listing.artifact.kind, tensor.name):
         out.write(block)
         sent += len(block)
     _check_length(tensor, sent, expected)
@@ -178,8 +182,10 @@ def _members(
 ) -> Iterator[tuple[str, str, tuple[int, ...], bytes | None]]:
     """(member name, descr, shape, bytes or None to stream) for one tensor of an `.npz`."""
     if tensor.dtype == "string":
-        raw, offsets = session.strings(listing, tensor.name)
-        yield tensor.name, "|u1", (len(raw),), raw
+        artifact = listing.artifact
+        both = strings(session.pool, artifact.path, artifact.kind, tensor.name, STRING_LIMIT)
+        text, offsets = bytes(both[0]), bytes(both[1])
+        yield tensor.name, "|u1", (len(text),), text
         yield f"{tensor.name}//offsets", "<i8", (len(offsets) // 8,), offsets
     else:
         yield tensor.name, _numpy_descr(tensor), tensor.shape, None

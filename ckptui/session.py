@@ -7,7 +7,6 @@ graph or passes over tensor bytes runs in reader children, predictions in the wo
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -43,10 +42,6 @@ if TYPE_CHECKING:
 
 IN_PROCESS: frozenset[str] = frozenset({"tf-checkpoint", "tf-checkpoint-v1"})
 """Kinds whose listing is bounded pure Python, read without a child."""
-
-
-STRING_LIMIT = 1 << 30
-"""Bytes of the largest string tensor that is taken out whole."""
 
 
 class Session:
@@ -169,14 +164,6 @@ class Session:
             raise NoSuchTensor(f"{name} in {listing.artifact.path}", hint)
         return found
 
-    def select(self, listing: Listing, match: str | None) -> list[str]:
-        """Names of the tensors whose name matches the regular expression anywhere; all without one."""
-        names = [t.name for t in listing.tensors]
-        if match is None:
-            return names
-        expression = re.compile(match)
-        return [name for name in names if expression.search(name)]
-
     # ------------------------------------------------------------------ values
 
     def scan(
@@ -227,19 +214,6 @@ class Session:
 
         self.tensor(listing, name)
         return array(self.pool, listing.artifact.path, listing.artifact.kind, name, limit)
-
-    def raw(self, listing: Listing, name: str) -> Iterator[bytes | bytearray | memoryview]:
-        """The element bytes of one tensor in C order and native byte order, in pieces; memory stays flat."""
-        from ckptui.engine.requests import raw
-
-        yield from raw(self.pool, listing.artifact.path, listing.artifact.kind, name)
-
-    def strings(self, listing: Listing, name: str) -> tuple[bytes, bytes]:
-        """All bytes of a string tensor, and the int64 offset of each string and of the end."""
-        from ckptui.engine.requests import strings
-
-        both = strings(self.pool, listing.artifact.path, listing.artifact.kind, name, STRING_LIMIT)
-        return bytes(both[0]), bytes(both[1])
 
     def histogram(self, listing: Listing, name: str, bins: int = 64) -> Histogram:
         """Counts of the finite values of one tensor in equal bins."""
