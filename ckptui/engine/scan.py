@@ -98,7 +98,8 @@ class Scanner:
             self._files.fence(tensor.storage)
         except CkptuiError as error:
             # what the directory already tells is in the listing's findings: it is not told twice
-            told = () if tensor.problem else (self.trouble(tensor, error),)
+            known = bool(tensor.problem) and not isinstance(error, ChangedWhileReading)
+            told = () if known else (self.trouble(tensor, error),)
             return TensorScan(tensor.name, None, "unread", told, verdict.bytes)
         findings = self.mismatches(tensor, verdict)
         if stats is not None:
