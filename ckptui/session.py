@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ckptui.config import Settings, load_settings
 from ckptui.core.model import (
@@ -42,6 +42,17 @@ if TYPE_CHECKING:
 
 IN_PROCESS: frozenset[str] = frozenset({"tf-checkpoint", "tf-checkpoint-v1"})
 """Kinds whose listing is bounded pure Python, read without a child."""
+
+
+NAMES_FIRST = 20_000
+"""With more tensors than this a screen gets the names first; entries are decoded when they are seen."""
+
+
+@runtime_checkable
+class Uncounted(Protocol):
+    """A reader that can list names without decoding every entry for a count of parameters."""
+
+    def listing(self, *, count: bool = True) -> Listing: ...
 
 
 class Session:
@@ -143,6 +154,9 @@ class Session:
 
             reader = open_reader(path, kind)
             try:
+                names = getattr(reader, "names", ())
+                if self.attended and len(names) > NAMES_FIRST and isinstance(reader, Uncounted):
+                    return reader.listing(count=False)
                 return reader.listing()
             finally:
                 reader.close()
@@ -299,8 +313,10 @@ def _explained(scan: TensorScan, listing: Listing, problem: str) -> TensorScan:
             return scan
     from ckptui.triage.catalogue import make
 
-    title = "Values ckptui does not read"
-    path = listing.artifact.path
+    path, title = listing.artifact.path, "Values ckptui does not read"
+    if listing.artifact.kind == "tf-checkpoint":
+        # a bundle has no values that are merely unusual: its entry contradicts itself or its files
+        return replace(scan, findings=(make("entry-invalid", path, scan.name, detail=problem),))
     return replace(scan, findings=(make("unsupported-format", path, scan.name, detail=problem, title=title),))
 
 
