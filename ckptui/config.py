@@ -67,9 +67,10 @@ def _parse(text: str, path: Path) -> dict[str, Any]:
     else:
         import tomli as tomllib
     try:
-        return tomllib.loads(text)
+        values: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: {error}", "Mend or remove this settings file") from error
+    return values
 
 
 def _apply(settings: Settings, values: dict[str, Any], path: Path) -> Settings:

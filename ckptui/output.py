@@ -97,7 +97,7 @@ def ls_text(artifacts: Sequence[Artifact], findings: Sequence[Finding]) -> list[
 def artifact_lines(artifact: Artifact) -> list[str]:
     """The head of every page about one save."""
     writer = "  ".join(f"{safe(str(k))} {safe(str(v), 200)}" for k, v in artifact.writer.items() if v)
-    facts = [artifact.kind]
+    facts: list[str] = [artifact.kind]
     if artifact.step is not None:
         facts.append(f"step {artifact.step}")
     facts.append(human_bytes(artifact.bytes))
@@ -135,8 +135,7 @@ def tensor_rows(tensors: Iterable[Tensor]) -> list[str]:
             shape_text(t.shape),
             human_bytes(t.bytes),
             t.role,
-            safe(t.object_path if t.object_path != t.name else "")
-            + (f"  ({safe(t.problem)})" if t.problem else ""),
+            safe(t.object_path if t.object_path != t.name else "") + (f"  ({safe(t.problem)})" if t.problem else ""),
         ]
         for t in tensors
     ]
@@ -190,7 +189,7 @@ def tensor_text(tensor: Tensor, stats: Stats | None, histogram: Histogram | None
         lines.append(f"  problem    {safe(tensor.problem)}")
     if stats is not None:
         lines += [f"  {name:<10} {number_text(value, 7)}" for name, value in _stat_items(stats)]
-    if histogram is not None and sum(histogram.counts):
+    if histogram is not None and any(histogram.counts):
         lines.append(f"  histogram  {bars(histogram.counts)}")
         lines.append(f"             {number_text(histogram.low)} to {number_text(histogram.high)}")
     return lines
@@ -364,11 +363,7 @@ def predict_text(report: PredictReport) -> list[str]:
             best = run.top[0] if run.top else None
             answer = f"{safe(best[1])} {number_text(best[2])}" if best else "–"
             change = (
-                "bit-identical"
-                if run.identical
-                else ""
-                if run.max_abs_diff is None
-                else number_text(run.max_abs_diff)
+                "bit-identical" if run.identical else "" if run.max_abs_diff is None else number_text(run.max_abs_diff)
             )
             word = "another answer" if run.top1_changed else ""
             rows.append([run.name, answer, change, safe(run.error) or word, f"{run.seconds:.2f} s"])

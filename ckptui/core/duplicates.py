@@ -27,9 +27,7 @@ FREE_BITS = 20
 """Bits of surprise two equal filters need after counting how many pairs there are."""
 
 
-def duplicates(
-    layout: KernelLayout, energy: NDArray[np.float64], candidates: NDArray[np.bool_]
-) -> NDArray[np.int64]:
+def duplicates(layout: KernelLayout, energy: NDArray[np.float64], candidates: NDArray[np.bool_]) -> NDArray[np.int64]:
     """For each filter the first filter it repeats, -1 for none.
 
     `energy` is the sum of squares per filter; only `candidates` (finite, neither zero nor constant) are compared.

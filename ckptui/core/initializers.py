@@ -170,9 +170,7 @@ def _finer(array: NDArray[Any], sample: NDArray[Any], grid: UniformGrid, family:
     rate = finer.chance(sample)
     p_value = rate ** float(np.count_nonzero(sample))
     return (
-        Verdict("at-initializer", family.match, "possible", 1.0, p_value, "grid", rate)
-        if p_value < CONFIRMED
-        else None
+        Verdict("at-initializer", family.match, "possible", 1.0, p_value, "grid", rate) if p_value < CONFIRMED else None
     )
 
 

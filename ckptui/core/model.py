@@ -1,630 +1,79 @@
-"""The vocabulary: what every reader produces and every screen and command shows. Frozen, without behaviour.
-
-Every class here has one JSON form (`to_json`), the stable contract of the commands. Numbers that are not finite
-become the strings "nan", "inf" and "-inf".
-"""
+"""The whole vocabulary under one name: saves (`vocabulary`) and results (`results`)."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from ckptui.core.results import (
+    DiffReport,
+    Filter,
+    Histogram,
+    Layer,
+    Pair,
+    Predicted,
+    PredictReport,
+    Progress,
+    Run,
+    TensorScan,
+)
+from ckptui.core.vocabulary import (
+    SEVERITY_RANK,
+    ArchitectureRow,
+    Artifact,
+    Certainty,
+    Encoding,
+    Endpoint,
+    Finding,
+    Found,
+    Kind,
+    Listing,
+    PairStatus,
+    Role,
+    RunFolder,
+    Segment,
+    Severity,
+    Signature,
+    Slice,
+    Stats,
+    Status,
+    Storage,
+    Tensor,
+    finding_from_json,
+    jsonable,
+    worst_status,
+)
 
-Kind = Literal[
-    "tf-checkpoint",
-    "tf-checkpoint-v1",
-    "meta-graph",
-    "saved-model",
-    "keras-h5",
-    "keras-weights",
-    "keras-archive",
-    "hdf5",
+__all__ = [
+    "ArchitectureRow",
+    "Artifact",
+    "Certainty",
+    "DiffReport",
+    "Encoding",
+    "Endpoint",
+    "Filter",
+    "Finding",
+    "Found",
+    "Histogram",
+    "Kind",
+    "Layer",
+    "Listing",
+    "Pair",
+    "PairStatus",
+    "PredictReport",
+    "Predicted",
+    "Progress",
+    "Role",
+    "Run",
+    "RunFolder",
+    "SEVERITY_RANK",
+    "Segment",
+    "Severity",
+    "Signature",
+    "Slice",
+    "Stats",
+    "Status",
+    "Storage",
+    "Tensor",
+    "TensorScan",
+    "finding_from_json",
+    "jsonable",
+    "worst_status",
 ]
-Role = Literal[
-    "kernel",
-    "bias",
-    "gamma",
-    "beta",
-    "moving-mean",
-    "moving-variance",
-    "embedding",
-    "slot",
-    "counter",
-    "step",
-    "rng-state",
-    "metric",
-    "object-graph",
-    "other",
-]
-Status = Literal["ok", "warning", "error", "unchecked"]
-Severity = Literal["error", "warning", "info"]
-Certainty = Literal["confirmed", "likely", "possible"]
-Encoding = Literal["plain", "strings", "variant", "slices", "hdf5", "v1", "none"]
-PairStatus = Literal["identical", "changed", "shape-changed", "dtype-changed", "only-a", "only-b", "unreadable"]
-
-SEVERITY_RANK: dict[str, int] = {"info": 0, "warning": 1, "error": 2}
-
-
-def jsonable(value: Any) -> Any:
-    """Turn `value` into plain JSON data: non-finite floats to strings, tuples to lists, bytes to escaped text."""
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        if math.isnan(value):
-            return "nan"
-        if math.isinf(value):
-            return "inf" if value > 0 else "-inf"
-        return value
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, Mapping):
-        return {str(k): jsonable(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [jsonable(v) for v in value]
-    if hasattr(value, "to_json"):
-        return value.to_json()
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        return jsonable(value.item())
-    if hasattr(value, "tolist"):
-        return jsonable(value.tolist())
-    return str(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A run of bytes in one file."""
-
-    file: str
-    """Path of the file that holds the bytes."""
-    offset: int
-    """First byte, from the start of the file."""
-    bytes: int
-    """How many."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """One tile of a partitioned tensor: where it goes, and where its bytes lie."""
-
-    start: tuple[int, ...]
-    """First index along each axis."""
-    shape: tuple[int, ...]
-    """Extent along each axis, full dimensions resolved."""
-    segment: Segment
-    crc32c: int | None
-    """CRC-32C of the tile's bytes, unmasked; None where nothing vouches for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """How a tensor's values are written down, enough to read them without asking the format again."""
-
-    encoding: Encoding
-    """`plain`: C-order elements; `strings`, `variant`: the bundle's own layouts; `slices`: tiles; `hdf5`: only through
-    h5py (chunked, filtered, compact); `none`: no bytes exist."""
-    segment: Segment | None = None
-    crc32c: int | None = None
-    """CRC-32C of the stored bytes, unmasked (for strings: of the running form); None where the format has none."""
-    big_endian: bool = False
-    slices: tuple[Slice, ...] = ()
-    npy_dtype: str = ""
-    """numpy dtype string (`<f4`) of one stored element where it differs from the tensor's own dtype."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """A named array in an artifact. Names are what the file says, nothing stripped."""
-
-    name: str
-    dtype: str
-    """TensorFlow's name (`float32`, `bfloat16`, `string`, `int4`, ...); `#99` for a number no one knows."""
-    shape: tuple[int, ...]
-    bytes: int
-    """Bytes stored in the file for it."""
-    layer: str = ""
-    """The friendly layer name: `conv1`."""
-    role: Role = "other"
-    object_path: str = ""
-    """The variable's own name where the file knows one (`conv1/kernel`): object graph full_name or Keras weight path."""
-    storage: Storage = Storage("none")
-    problem: str = ""
-    """Why it can't be read, as far as the directory tells; empty when nothing speaks against it."""
-    initializer: Mapping[str, Any] | None = None
-    """The layer config's initializer for this tensor, where the artifact has a config: {"class_name", "config"}."""
-
-    @property
-    def count(self) -> int:
-        """Number of elements; Python ints, so a hostile shape can't overflow."""
-        return math.prod(self.shape)
-
-    def to_json(self) -> dict[str, Any]:
-        seg = self.storage.segment
-        return {
-            "name": self.name,
-            "dtype": self.dtype,
-            "shape": list(self.shape),
-            "bytes": self.bytes,
-            "layer": self.layer,
-            "role": self.role,
-            "object_path": self.object_path,
-            "location": {
-                "file": seg.file if seg else None,
-                "offset": seg.offset if seg else None,
-                "bytes": seg.bytes if seg else self.bytes,
-                "crc32c": self.storage.crc32c,
-            },
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Artifact:
-    """One save on disk."""
-
-    path: str
-    """What a user would type: checkpoint prefix, SavedModel folder, or file."""
-    kind: Kind
-    label: str
-    """Short name for lists: `ckpt-3000`, `digits.keras`."""
-    step: int | None
-    bytes: int
-    """All files of the save together."""
-    shards: int
-    tensors: int
-    parameters: int
-    """Elements of the model's weights: no slots, counters, RNG states, metrics, object graphs; a weight stored twice
-    counts once."""
-    modified: float
-    """Seconds since the epoch: the newest of its files."""
-    writer: Mapping[str, Any] = field(default_factory=dict)
-    """Who wrote it, as far as the files say: `tensorflow`, `keras`, `producer`, ..."""
-    status: Status = "unchecked"
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "path": self.path,
-            "kind": self.kind,
-            "label": self.label,
-            "step": self.step,
-            "bytes": self.bytes,
-            "shards": self.shards,
-            "tensors": self.tensors,
-            "parameters": self.parameters,
-            "modified": self.modified,
-            "writer": jsonable(dict(self.writer)),
-            "status": self.status,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A fact worth a user's attention, with what it rests on. Codes: docs/findings.md."""
-
-    code: str
-    severity: Severity
-    title: str
-    """One line: what is wrong."""
-    artifact: str = ""
-    """Path of the artifact (or file) it is about."""
-    tensor: str | None = None
-    certainty: Certainty = "confirmed"
-    detail: str = ""
-    """What was expected and what was found, in words."""
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    """The same in numbers: expected, found, offset, bytes_missing, file, ..."""
-    advice: str = ""
-    """What to do next."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "code": self.code,
-            "severity": self.severity,
-            "certainty": self.certainty,
-            "artifact": self.artifact,
-            "tensor": self.tensor,
-            "title": self.title,
-            "detail": self.detail,
-            "evidence": jsonable(dict(self.evidence)),
-            "advice": self.advice,
-        }
-
-
-def finding_from_json(doc: Mapping[str, Any]) -> Finding:
-    """The inverse of `Finding.to_json`."""
-    return Finding(**{k: doc[k] for k in doc if k in Finding.__dataclass_fields__})
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """The numbers of one tensor, from one pass. min, max, mean, std (population) and l2 are over the finite values.
-
-    None where the dtype has no such number (complex, string: count only) or the tensor is empty.
-    """
-
-    count: int
-    finite: int | None = None
-    nan: int | None = None
-    posinf: int | None = None
-    neginf: int | None = None
-    zeros: int | None = None
-    min: float | int | None = None
-    max: float | int | None = None
-    argmin: int | None = None
-    """Flat C-order index of the first smallest value."""
-    argmax: int | None = None
-    mean: float | None = None
-    std: float | None = None
-    l2: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: jsonable(getattr(self, name)) for name in self.__dataclass_fields__}
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One named input or output of a signature."""
-
-    name: str
-    tensor: str
-    """Graph tensor name (`serving_default_x:0`)."""
-    dtype: str
-    shape: tuple[int | None, ...] | None
-    """None for unknown rank; None inside for an unknown dimension."""
-    encoding: Literal["dense", "sparse", "composite"] = "dense"
-    """`sparse`: COO, `tensor` holds the values; `composite`: ragged and others, `tensor` is the first component."""
-    components: tuple[str, ...] = ()
-    """Graph tensor names of all parts where the encoding is not dense."""
-
-    def to_json(self) -> dict[str, Any]:
-        shape = None if self.shape is None else list(self.shape)
-        doc: dict[str, Any] = {"name": self.name, "tensor": self.tensor, "dtype": self.dtype, "shape": shape}
-        if self.encoding != "dense":
-            doc |= {"encoding": self.encoding, "components": list(self.components)}
-        return doc
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """A callable entry point of one meta graph of a SavedModel."""
-
-    name: str
-    method: str
-    tags: tuple[str, ...]
-    """Tags of the meta graph it belongs to."""
-    inputs: tuple[Endpoint, ...]
-    outputs: tuple[Endpoint, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "method": self.method,
-            "tags": list(self.tags),
-            "inputs": [e.to_json() for e in self.inputs],
-            "outputs": [e.to_json() for e in self.outputs],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class ArchitectureRow:
-    """One layer of a Keras architecture, in model order."""
-
-    name: str
-    class_name: str
-    depth: int = 0
-    """How many models it is nested in."""
-    output_shape: tuple[int | None, ...] | None = None
-    """Where the config gives it; None elsewhere."""
-    parameters: int = 0
-    weights: tuple[str, ...] = ()
-    """Names of its tensors in this artifact."""
-    config: Mapping[str, Any] = field(default_factory=dict)
-    """The layer's own config (initializers, padding, strides, activation, ...)."""
-    trainable: bool | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "layer": self.name,
-            "class": self.class_name,
-            "depth": self.depth,
-            "output_shape": None if self.output_shape is None else list(self.output_shape),
-            "parameters": self.parameters,
-            "weights": list(self.weights),
-            "trainable": self.trainable,
-            "config": jsonable(dict(self.config)),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """All that an artifact says about itself without one tensor byte being read."""
-
-    artifact: Artifact
-    tensors: Sequence[Tensor]
-    """May be lazy: indexing decodes an entry."""
-    findings: tuple[Finding, ...] = ()
-    signatures: tuple[Signature, ...] = ()
-    architecture: tuple[ArchitectureRow, ...] = ()
-
-    def with_findings(self, findings: Sequence[Finding]) -> Listing:
-        """The same listing with these findings and the status that follows from them (never better than before)."""
-        return replace(
-            self,
-            findings=tuple(findings),
-            artifact=replace(self.artifact, status=worst_status(findings, self.artifact.status)),
-        )
-
-
-def worst_status(findings: Sequence[Finding], floor: Status = "unchecked") -> Status:
-    """`error` or `warning` if such a finding exists, else `floor`."""
-    rank = max((SEVERITY_RANK[f.severity] for f in findings), default=0)
-    if rank == 2:
-        return "error"
-    if rank == 1:
-        return "warning"
-    return floor
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """Two tensors held against each other, or one that has no partner."""
-
-    a: str | None
-    b: str | None
-    role: Role
-    status: PairStatus
-    matched_by: str | None = None
-    """`name` | `full-name` | `weight-path` | `layer-order` | `content`; None for a lone tensor."""
-    max_abs: float | None = None
-    mean_abs: float | None = None
-    rms: float | None = None
-    relative_l2: float | None = None
-    cosine: float | None = None
-    changed: int | None = None
-    """Elements whose bits differ."""
-    count: int | None = None
-    detail: str = ""
-    """Which axis changed, why it can't be read, ..."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: jsonable(getattr(self, name)) for name in self.__dataclass_fields__}
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """One output channel of a convolution kernel and what it looks like."""
-
-    index: int
-    l2: float
-    left_right: float | None
-    up_down: float | None
-    rotate_180: float | None
-    transpose: float | None
-    untouched: bool
-    zero: bool
-    constant: bool
-    nonfinite: bool
-    duplicate_of: int | None
-    dead: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: jsonable(getattr(self, name)) for name in self.__dataclass_fields__}
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A kernel, filter by filter, with what chance would give beside what was counted."""
-
-    tensor: str
-    layer: str
-    kernel: tuple[int, ...]
-    """[k], [h, w] or [d, h, w]; empty for dense kernels and embeddings."""
-    channels: int
-    filters: int
-    initializer: Mapping[str, Any]
-    """{"verdict", "match", "certainty", "on_grid", "p_value"}"""
-    counts: Mapping[str, int]
-    """untouched, symmetric, antisymmetric, zero, constant, duplicate, nonfinite, dead"""
-    expected_symmetric: float | None
-    symmetry_p_value: float | None
-    symmetry: Mapping[str, Mapping[str, float]]
-    """Per flip: {"mean_r", "z"}."""
-    detail: tuple[Filter, ...] = ()
-    flagged_symmetric: bool = False
-    """Chance does not explain the symmetric filters: the only case in which they are framed or reported."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "tensor": self.tensor,
-            "layer": self.layer,
-            "kernel": list(self.kernel),
-            "channels": self.channels,
-            "filters": self.filters,
-            "initializer": jsonable(dict(self.initializer)),
-            "counts": dict(self.counts),
-            "expected_symmetric": jsonable(self.expected_symmetric),
-            "symmetry_p_value": jsonable(self.symmetry_p_value),
-            "symmetry": jsonable(dict(self.symmetry)),
-            "flagged_symmetric": self.flagged_symmetric,
-            "detail": [f.to_json() for f in self.detail],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One prediction of one image under one condition."""
-
-    name: str
-    """original | flip-left-right | flip-up-down | rotate-180 | repeat | in-batch | reload | fresh-process |
-    training-mode | against | other-tensorflow"""
-    top: tuple[tuple[int, str, float], ...]
-    """(index, label, score), best first."""
-    output: tuple[float, ...]
-    max_abs_diff: float | None
-    """Largest difference to `original`, in float64; None for `original` itself and for a failed run."""
-    top1_changed: bool | None
-    seconds: float
-    error: str = ""
-    identical: bool | None = None
-    """Every bit equals the original's."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "top": [list(t) for t in jsonable(self.top)],
-            "output": jsonable(self.output),
-            "max_abs_diff": jsonable(self.max_abs_diff),
-            "top1_changed": self.top1_changed,
-            "seconds": self.seconds,
-            "identical": self.identical,
-            "error": self.error,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Predicted:
-    """One image through one model: what the model got, and every run."""
-
-    path: str
-    preprocess: str
-    """What was really applied: `0..1`, `model rescales`, ..."""
-    shape: tuple[int, ...]
-    """Shape of the batch the model gets."""
-    low: float
-    """Smallest value the model gets."""
-    high: float
-    runs: tuple[Run, ...]
-    verdict: str = ""
-    """One or two sentences: what the runs mean together."""
-    preview: bytes = b""
-    """The decoded, resized image as 8-bit RGB rows, for drawing."""
-    preview_size: tuple[int, int] = (0, 0)
-    """(width, height) of the preview."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "path": self.path,
-            "preprocess": self.preprocess,
-            "shape": list(self.shape),
-            "range": jsonable([self.low, self.high]),
-            "verdict": self.verdict,
-            "runs": [r.to_json() for r in self.runs],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class PredictReport:
-    """The whole answer of `predict`."""
-
-    model: Mapping[str, Any]
-    """{"path", "kind", "loader", "signature", "input", "tensorflow"}"""
-    images: tuple[Predicted, ...]
-    findings: tuple[Finding, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A save met while looking through folders, before anything in it is read."""
-
-    path: str
-    kind: Kind
-    label: str
-    folder: str
-    """The folder a tree shows it under (for a SavedModel: the parent of its own folder)."""
-    step: int | None = None
-    run: str = ""
-    """Path of the run folder it belongs to; empty when it stands alone."""
-    latest: bool = False
-    """The run's `checkpoint` state file names it as the latest."""
-    modified: float = 0.0
-    findings: tuple[Finding, ...] = ()
-    """Why it can't be opened, where the look at its first bytes already tells."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunFolder:
-    """A folder with successive saves of one training."""
-
-    path: str
-    label: str
-    saves: tuple[str, ...]
-    """Paths of its saves, oldest first."""
-    latest: str = ""
-    """Path of the save its state file names, if that save is there."""
-    findings: tuple[Finding, ...] = ()
-    """state-dangling, state-stale, state-elsewhere, interrupted-save, ..."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a long job is."""
-
-    done_bytes: int
-    total_bytes: int
-    done: int
-    """Tensors finished."""
-    total: int
-    seconds: float
-    current: str = ""
-
-    @property
-    def rate(self) -> float:
-        """Bytes per second so far."""
-        return self.done_bytes / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """At the rate so far; None before there is one."""
-        return (self.total_bytes - self.done_bytes) / self.rate if self.rate > 0 else None
-
-
-@dataclass(frozen=True, slots=True)
-class TensorScan:
-    """What one pass over a tensor's bytes said."""
-
-    name: str
-    stats: Stats | None
-    checksum: Literal["ok", "mismatch", "none", "unread"]
-    """`none`: the format stores no checksum; `unread`: the bytes could not be read."""
-    findings: tuple[Finding, ...] = ()
-    bytes: int = 0
-    """Bytes read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """Counts of finite values in equal bins."""
-
-    low: float
-    high: float
-    counts: tuple[int, ...]
-    outside: int = 0
-    """Values that are not finite."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "low": jsonable(self.low),
-            "high": jsonable(self.high),
-            "counts": list(self.counts),
-            "outside": self.outside,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class DiffReport:
-    """Baseline `a` against candidate `b`."""
-
-    a: Artifact
-    b: Artifact
-    pairs: tuple[Pair, ...]
-    relation: Mapping[str, Any]
-    """{"verdict", "certainty", "evidence"}"""
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def summary(self) -> dict[str, int]:
-        """How many pairs have each status."""
-        names = ("identical", "changed", "shape-changed", "dtype-changed", "only-a", "only-b", "unreadable")
-        counts = dict.fromkeys(names, 0)
-        for pair in self.pairs:
-            counts[pair.status] += 1
-        return counts

@@ -199,9 +199,7 @@ def step_of(label: str) -> int | None:
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:
     """A sort key that puts `layer_2` before `layer_10`; digits of any length cost no big number."""
     pieces = re.split(r"([0-9]+)", name)
-    return tuple(
-        (len(digits := piece.lstrip("0")), digits) if i % 2 else (0, piece) for i, piece in enumerate(pieces)
-    )
+    return tuple((len(digits := piece.lstrip("0")), digits) if i % 2 else (0, piece) for i, piece in enumerate(pieces))
 
 
 def _role_by_path(path: str, shape: Sequence[int]) -> Role | None:

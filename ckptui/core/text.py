@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-"""Unicode categories a terminal may act on or not show: control, format (bidi marks), surrogate, private, separators."""
+"""Unicode categories a terminal may act on or not show: control, format (bidi), surrogate, private, separators."""
 
 
 def safe(text: str, limit: int = 4096) -> str:

@@ -1,0 +1,242 @@
+"""The vocabulary of results: what comparing, judging, scanning and predicting come to. Frozen, without behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ckptui.core.vocabulary import Artifact, Finding, PairStatus, Role, Stats, jsonable
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two tensors held against each other, or one that has no partner."""
+
+    a: str | None
+    b: str | None
+    role: Role
+    status: PairStatus
+    matched_by: str | None = None
+    """`name` | `full-name` | `weight-path` | `layer-order` | `content`; None for a lone tensor."""
+    max_abs: float | None = None
+    mean_abs: float | None = None
+    rms: float | None = None
+    relative_l2: float | None = None
+    cosine: float | None = None
+    changed: int | None = None
+    """Elements whose bits differ."""
+    count: int | None = None
+    detail: str = ""
+    """Which axis changed, why it can't be read, ..."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: jsonable(getattr(self, name)) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One output channel of a convolution kernel and what it looks like."""
+
+    index: int
+    l2: float
+    left_right: float | None
+    up_down: float | None
+    rotate_180: float | None
+    transpose: float | None
+    untouched: bool
+    zero: bool
+    constant: bool
+    nonfinite: bool
+    duplicate_of: int | None
+    dead: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: jsonable(getattr(self, name)) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A kernel, filter by filter, with what chance would give beside what was counted."""
+
+    tensor: str
+    layer: str
+    kernel: tuple[int, ...]
+    """[k], [h, w] or [d, h, w]; empty for dense kernels and embeddings."""
+    channels: int
+    filters: int
+    initializer: Mapping[str, Any]
+    """{"verdict", "match", "certainty", "on_grid", "p_value"}"""
+    counts: Mapping[str, int]
+    """untouched, symmetric, antisymmetric, zero, constant, duplicate, nonfinite, dead"""
+    expected_symmetric: float | None
+    symmetry_p_value: float | None
+    symmetry: Mapping[str, Mapping[str, float]]
+    """Per flip: {"mean_r", "z"}."""
+    detail: tuple[Filter, ...] = ()
+    flagged_symmetric: bool = False
+    """Chance does not explain the symmetric filters: the only case in which they are framed or reported."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "tensor": self.tensor,
+            "layer": self.layer,
+            "kernel": list(self.kernel),
+            "channels": self.channels,
+            "filters": self.filters,
+            "initializer": jsonable(dict(self.initializer)),
+            "counts": dict(self.counts),
+            "expected_symmetric": jsonable(self.expected_symmetric),
+            "symmetry_p_value": jsonable(self.symmetry_p_value),
+            "symmetry": jsonable(dict(self.symmetry)),
+            "flagged_symmetric": self.flagged_symmetric,
+            "detail": [f.to_json() for f in self.detail],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One prediction of one image under one condition."""
+
+    name: str
+    """original | flip-left-right | flip-up-down | rotate-180 | repeat | in-batch | reload | fresh-process |
+    training-mode | against | other-tensorflow"""
+    top: tuple[tuple[int, str, float], ...]
+    """(index, label, score), best first."""
+    output: tuple[float, ...]
+    max_abs_diff: float | None
+    """Largest difference to `original`, in float64; None for `original` itself and for a failed run."""
+    top1_changed: bool | None
+    seconds: float
+    error: str = ""
+    identical: bool | None = None
+    """Every bit equals the original's."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "top": [list(t) for t in jsonable(self.top)],
+            "output": jsonable(self.output),
+            "max_abs_diff": jsonable(self.max_abs_diff),
+            "top1_changed": self.top1_changed,
+            "seconds": self.seconds,
+            "identical": self.identical,
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """One image through one model: what the model got, and every run."""
+
+    path: str
+    preprocess: str
+    """What was really applied: `0..1`, `model rescales`, ..."""
+    shape: tuple[int, ...]
+    """Shape of the batch the model gets."""
+    low: float
+    """Smallest value the model gets."""
+    high: float
+    runs: tuple[Run, ...]
+    verdict: str = ""
+    """One or two sentences: what the runs mean together."""
+    preview: bytes = b""
+    """The decoded, resized image as 8-bit RGB rows, for drawing."""
+    preview_size: tuple[int, int] = (0, 0)
+    """(width, height) of the preview."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "path": self.path,
+            "preprocess": self.preprocess,
+            "shape": list(self.shape),
+            "range": jsonable([self.low, self.high]),
+            "verdict": self.verdict,
+            "runs": [r.to_json() for r in self.runs],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PredictReport:
+    """The whole answer of `predict`."""
+
+    model: Mapping[str, Any]
+    """{"path", "kind", "loader", "signature", "input", "tensorflow"}"""
+    images: tuple[Predicted, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a long job is."""
+
+    done_bytes: int
+    total_bytes: int
+    done: int
+    """Tensors finished."""
+    total: int
+    seconds: float
+    current: str = ""
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second so far."""
+        return self.done_bytes / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the rate so far; None before there is one."""
+        return (self.total_bytes - self.done_bytes) / self.rate if self.rate > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class TensorScan:
+    """What one pass over a tensor's bytes said."""
+
+    name: str
+    stats: Stats | None
+    checksum: Literal["ok", "mismatch", "none", "unread"]
+    """`none`: the format stores no checksum; `unread`: the bytes could not be read."""
+    findings: tuple[Finding, ...] = ()
+    bytes: int = 0
+    """Bytes read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Counts of finite values in equal bins."""
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    outside: int = 0
+    """Values that are not finite."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "low": jsonable(self.low),
+            "high": jsonable(self.high),
+            "counts": list(self.counts),
+            "outside": self.outside,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DiffReport:
+    """Baseline `a` against candidate `b`."""
+
+    a: Artifact
+    b: Artifact
+    pairs: tuple[Pair, ...]
+    relation: Mapping[str, Any]
+    """{"verdict", "certainty", "evidence"}"""
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """How many pairs have each status."""
+        names = ("identical", "changed", "shape-changed", "dtype-changed", "only-a", "only-b", "unreadable")
+        counts = dict.fromkeys(names, 0)
+        for pair in self.pairs:
+            counts[pair.status] += 1
+        return counts
