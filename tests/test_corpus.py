@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -56,7 +57,7 @@ with h5py.File(sys.argv[1], "r", locking=False) as file:
             value = item[()]
         except Exception:
             return
-        if isinstance(value, np.ndarray) and value.dtype.kind not in "OSUV" or isinstance(value, np.generic) and value.dtype.kind in "biufc":
+        if getattr(value, "dtype", None) is not None and value.dtype.kind in "biufc":
             value = np.asarray(value)
             arrays[str(len(names))] = value.astype(value.dtype.newbyteorder("="))
             names.append([name, value.dtype.name, list(value.shape)])
@@ -113,7 +114,7 @@ def exported(session: Session, path: str, folder: Path) -> dict[str, Any]:
         raw = arrays[tensor.name]
         if tensor.dtype == "string":
             ends = arrays[f"{tensor.name}//offsets"]
-            values[tensor.name] = [raw[a:b].tobytes().hex() for a, b in zip(ends[:-1], ends[1:], strict=True)]
+            values[tensor.name] = [raw[a:b].tobytes().hex() for a, b in itertools.pairwise(ends)]
         else:
             values[tensor.name] = raw
     return {"values": values, "tensors": {t.name: t for t in listing.tensors}}

@@ -65,7 +65,8 @@ def analyse(
     l2 = np.sqrt(numbers.energy)
     dead = _dead(l2, zero, numbers.nonfinite)
     said = verdict(array, role, initializer, layout=layout, corroborated=corroborated)
-    untouched = _untouched(said.verdict, said.filters, layout.filters)
+    # exact zeros lie on every initializer's grid: a zeroed filter is not an untouched one
+    untouched = _untouched(said.verdict, said.filters, layout.filters) & ~zero
     flips = flips_of(layout.kernel)
     symmetry = judge(numbers.r, layout, flips, numbers.constant)
     counts = {
@@ -76,7 +77,6 @@ def analyse(
         "nonfinite": numbers.nonfinite,
         "dead": dead,
     }
-    flags = np.logical_or.reduce(list(counts.values()))
     return Layer(
         tensor=name,
         layer=layer,
@@ -93,21 +93,28 @@ def analyse(
         expected_symmetric=symmetry.expected,
         symmetry_p_value=symmetry.p_value,
         symmetry=symmetry.pooled,
-        detail=tuple(
-            Filter(
-                index=i,
-                l2=float(l2[i]),
-                **{flip: as_number(numbers.r[flip][i]) if flip in numbers.r else None for flip in FLIPS},
-                untouched=bool(untouched[i]),
-                zero=bool(zero[i]),
-                constant=bool(numbers.constant[i]),
-                nonfinite=bool(numbers.nonfinite[i]),
-                duplicate_of=int(repeated[i]) if repeated[i] >= 0 else None,
-                dead=bool(dead[i]),
-            )
-            for i in _shown(flags)
-        ),
+        detail=_detail(counts, numbers.r, l2, repeated),
         flagged_symmetric=symmetry.flagged,
+    )
+
+
+def _detail(
+    masks: Mapping[str, NDArray[np.bool_]],
+    r: Mapping[str, NDArray[Any]],
+    l2: NDArray[Any],
+    repeated: NDArray[Any],
+) -> tuple[Filter, ...]:
+    """The filters that are listed one by one."""
+    flags = np.logical_or.reduce(list(masks.values()))
+    return tuple(
+        Filter(
+            index=i,
+            l2=float(l2[i]),
+            **{flip: as_number(r[flip][i]) if flip in r else None for flip in FLIPS},
+            **{name: bool(masks[name][i]) for name in ("untouched", "zero", "constant", "nonfinite", "dead")},
+            duplicate_of=int(repeated[i]) if repeated[i] >= 0 else None,
+        )
+        for i in _shown(flags)
     )
 
 

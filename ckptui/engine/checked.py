@@ -253,9 +253,7 @@ def place_in(tile: Slice, shape: tuple[int, ...]) -> Callable[[int], int]:
     def place(index: int) -> int:
         whole, rest = 0, index
         stride = 1
-        for start, extent, size in zip(
-            reversed(tile.start), reversed(tile.shape), reversed(shape), strict=True
-        ):
+        for start, extent, size in zip(reversed(tile.start), reversed(tile.shape), reversed(shape), strict=True):
             whole += (start + rest % max(extent, 1)) * stride
             rest //= max(extent, 1)
             stride *= size

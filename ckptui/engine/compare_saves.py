@@ -36,9 +36,7 @@ class _Rows:
         try:
             if error is not None:
                 raise error
-            row = RelationRow(
-                unpack(doc["pair"], Pair), doc["centred_cosine"], doc["a_value"], doc["b_value"]
-            )
+            row = RelationRow(unpack(doc["pair"], Pair), doc["centred_cosine"], doc["a_value"], doc["b_value"])
             self.findings += [unpack(finding, Finding) for finding in doc["findings"]]
         except (CkptuiError, KeyError, TypeError) as refused:
             problem = refused if isinstance(refused, CkptuiError) else ReaderFailed("it gave no row")
@@ -71,9 +69,7 @@ def compare_saves(
         "b": {"path": b.artifact.path, "kind": b.artifact.kind},
         "check": True,
     }
-    items = [
-        [one.name, other.name, by] for one, other, by in (rows.matched[n] for n in compared) if one and other
-    ]
+    items = [[one.name, other.name, by] for one, other, by in (rows.matched[n] for n in compared) if one and other]
     sizes = [_size(rows.matched[n]) for n in compared]
     begun = last = time.monotonic()
     done = done_bytes = 0
@@ -95,12 +91,7 @@ def compare_saves(
 
 
 def _readable(one: Tensor | None, other: Tensor | None) -> bool:
-    return (
-        one is not None
-        and other is not None
-        and comparable(one, other)
-        and not (one.problem or other.problem)
-    )
+    return one is not None and other is not None and comparable(one, other) and not (one.problem or other.problem)
 
 
 def _size(matched: Match) -> int:

@@ -31,9 +31,7 @@ class _Failed:
         self.error = error
 
 
-def run_crew(
-    size: int, tasks: Iterable[Task], work: Work[Task, Item], cancel: Flag | None = None
-) -> Iterator[Item]:
+def run_crew(size: int, tasks: Iterable[Task], work: Work[Task, Item], cancel: Flag | None = None) -> Iterator[Item]:
     """Carry out `work(task, put, stop)` for every task on `size` threads; yields what they put, as it comes.
 
     `tasks` may be a deque that `work` appends to. An exception that `work` lets out ends everything and is raised

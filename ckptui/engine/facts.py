@@ -259,9 +259,7 @@ class TensorColumns(Sequence[Tensor]):
 
         file = at("file")
         segment = None if file < 0 else Segment(self._files[file], at("offset"), at("length"))
-        storage = Storage(
-            at("encoding"), segment, at("crc32c"), at("big_endian"), at("slices"), at("npy_dtype")
-        )
+        storage = Storage(at("encoding"), segment, at("crc32c"), at("big_endian"), at("slices"), at("npy_dtype"))
         return Tensor(
             name=at("name"),
             dtype=at("dtype"),

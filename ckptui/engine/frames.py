@@ -42,9 +42,7 @@ def encode(header: Mapping[str, Any], blobs: Sequence[Blob] = ()) -> list[Blob]:
     lengths = [memoryview(blob).nbytes for blob in blobs]
     text = json.dumps({**header, "blobs": lengths} if lengths else header, separators=(",", ":")).encode()
     if len(text) > HEADER_LIMIT or len(lengths) > BLOB_COUNT_LIMIT or sum(lengths) > BLOBS_LIMIT:
-        raise BadFrame(
-            f"{len(text)} bytes of header, {len(lengths)} blobs of {sum(lengths)} bytes are too many"
-        )
+        raise BadFrame(f"{len(text)} bytes of header, {len(lengths)} blobs of {sum(lengths)} bytes are too many")
     return [_LENGTH.pack(len(text)) + text, *(memoryview(blob).cast("B") for blob in blobs if len(blob))]
 
 

@@ -120,11 +120,7 @@ def _carry_out(run: _Run, task: _Task, put: Callable[[Outcome | Done], None], st
 def _results(doc: Any, count: int) -> tuple[list[tuple[int, Any]], int]:
     """The [index, result] pairs of an event, and the bytes done. Raises ReaderCrashed for anything else."""
     refused = ReaderCrashed("sent something that is no result")
-    if (
-        not isinstance(doc, dict)
-        or not isinstance(doc.get("done"), list)
-        or type(doc.get("bytes")) is not int
-    ):
+    if not isinstance(doc, dict) or not isinstance(doc.get("done"), list) or type(doc.get("bytes")) is not int:
         raise refused
     results = []
     for pair in doc["done"]:

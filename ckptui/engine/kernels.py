@@ -11,6 +11,7 @@ from ckptui.engine.items import Done, run_items
 from ckptui.engine.pool import Flag, Pool
 from ckptui.engine.schedule import failure
 from ckptui.errors import ReaderFailed
+from ckptui.triage.catalogue import make
 
 IDLE_TIMEOUT = 20.0
 """Seconds one kernel may take without a sign of life: near duplicates among thousands of filters are slow."""
@@ -44,6 +45,9 @@ def _answer(path: str, name: str, doc: Any) -> list[Layer | Finding]:
     try:
         layer = None if doc["layer"] is None else unpack(doc["layer"], Layer)
         findings = [unpack(finding, Finding) for finding in doc["findings"]]
+        if doc["skipped"]:
+            title = "Too large to be looked at filter by filter"
+            findings.append(make("unsupported-format", path, name, detail=str(doc["skipped"]), title=title))
     except (ReaderFailed, KeyError, TypeError) as error:
         return [failure(path, name, ReaderFailed(f"it answered with {error}"))]
     return [*([layer] if layer is not None else []), *findings]

@@ -134,9 +134,7 @@ def scan(call: Call, args: Args) -> Answer:
     opened = _opened(call, args)
     files = Files(frozenset(args.get("drop", ())))
     try:
-        scanner = Scanner(
-            args["path"], opened.reader, files, items.beat, stats=args["stats"], check=args["check"]
-        )
+        scanner = Scanner(args["path"], opened.reader, files, items.beat, stats=args["stats"], check=args["check"])
         items.run(
             args,
             lambda name: pack(scanner.scan(opened.tensor(name))),

@@ -181,9 +181,7 @@ class ReaderProcess:
                         return answer
             elif watch.expired():
                 what = self._item or _subject(args)
-                raise ReaderHung(
-                    f"no progress for {watch.patience:g} s in {what}", item=self._item, stderr=self.stderr
-                )
+                raise ReaderHung(f"no progress for {watch.patience:g} s in {what}", item=self._item, stderr=self.stderr)
 
     def stop(self) -> None:
         """Kill the child from another thread; whoever waits for its answer sees the end of its pipe."""
@@ -295,9 +293,7 @@ class ReaderProcess:
         how = "closed its pipe" if code is None else _how(code)
         what = self._item or _subject(args)
         last = self.stderr.strip().rsplit("\n", 1)[-1]
-        return ReaderCrashed(
-            f"in {what}", last, title=f"Reader crashed ({how})", item=self._item, stderr=self.stderr
-        )
+        return ReaderCrashed(f"in {what}", last, title=f"Reader crashed ({how})", item=self._item, stderr=self.stderr)
 
 
 def _how(code: int) -> str:

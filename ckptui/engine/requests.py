@@ -34,6 +34,10 @@ EXTENDED = frozenset(
 """Names of ml_dtypes that a child may answer with; everything else must be plain numpy numbers."""
 
 
+VERIFY_TIMEOUT = 60.0
+"""Seconds without a sign of life while one member of an archive is read through: it may be gigabytes."""
+
+
 def open_listing(pool: Pool, path: str, kind: Kind) -> Listing:
     """What the save at `path` says about itself, read in a child.
 
@@ -46,7 +50,8 @@ def open_listing(pool: Pool, path: str, kind: Kind) -> Listing:
 
 def verify(pool: Pool, path: str, kind: Kind, cancel: Flag | None = None) -> list[Finding]:
     """Checksums over whole members of an archive."""
-    reply = twice(lambda: pool.call("verify", {"path": path, "kind": kind}, cancel=cancel))
+    args = {"path": path, "kind": kind}
+    reply = twice(lambda: pool.call("verify", args, cancel=cancel, idle_timeout=VERIFY_TIMEOUT))
     return [unpack(doc, Finding) for doc in reply.doc]
 
 

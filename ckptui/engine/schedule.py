@@ -28,9 +28,7 @@ def plan(tensors: Sequence[Tensor], first: Sequence[str] = ()) -> list[list[int]
     Small ones share a task, neighbours in the file together.
     """
     wanted = {name: rank for rank, name in enumerate(first)}
-    ahead = sorted(
-        (n for n, t in enumerate(tensors) if t.name in wanted), key=lambda n: wanted[tensors[n].name]
-    )
+    ahead = sorted((n for n, t in enumerate(tensors) if t.name in wanted), key=lambda n: wanted[tensors[n].name])
     taken = set(ahead)
     rest = [n for n in range(len(tensors)) if n not in taken]
     large = sorted((n for n in rest if tensors[n].bytes >= ALONE_BYTES), key=lambda n: -tensors[n].bytes)
