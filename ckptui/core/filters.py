@@ -111,7 +111,11 @@ def _detail(
             index=i,
             l2=float(l2[i]),
             **{flip: as_number(r[flip][i]) if flip in r else None for flip in FLIPS},
-            **{name: bool(masks[name][i]) for name in ("untouched", "zero", "constant", "nonfinite", "dead")},
+            untouched=bool(masks["untouched"][i]),
+            zero=bool(masks["zero"][i]),
+            constant=bool(masks["constant"][i]),
+            nonfinite=bool(masks["nonfinite"][i]),
+            dead=bool(masks["dead"][i]),
             duplicate_of=int(repeated[i]) if repeated[i] >= 0 else None,
         )
         for i in _shown(flags)
