@@ -311,7 +311,7 @@ def _explained(scan: TensorScan, listing: Listing, problem: str) -> TensorScan:
     for finding in listing.findings:
         if finding.tensor == scan.name or (finding.tensor is None and finding.severity == "error"):
             return scan
-    from ckptui.triage.catalogue import make
+    from ckptui.core.catalogue import make
 
     path, title = listing.artifact.path, "Values ckptui does not read"
     if listing.artifact.kind == "tf-checkpoint":

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ckptui.core.catalogue import make
 from ckptui.core.model import Artifact, Finding, Layer, Tensor
 from ckptui.engine.facts import unpack
 from ckptui.engine.items import Done, run_items
 from ckptui.engine.pool import Flag, Pool
 from ckptui.engine.schedule import failure
 from ckptui.errors import ReaderFailed
-from ckptui.triage.catalogue import make
 
 IDLE_TIMEOUT = 20.0
 """Seconds one kernel may take without a sign of life: near duplicates among thousands of filters are slow."""

@@ -12,13 +12,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from ckptui.core import dtypes
+from ckptui.core.catalogue import CODES, make
 from ckptui.core.model import Finding, Segment, Stats, Tensor, TensorScan
 from ckptui.core.stats import StatsAccumulator, combine, nonfinite_in
 from ckptui.engine import checked
 from ckptui.engine.checked import Beat, Files, Mismatch, Verdict
 from ckptui.engine.zeros import zero_run
 from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged
-from ckptui.triage.catalogue import CODES, make
 
 Array = np.ndarray[Any, Any]
 

@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ckptui.core.catalogue import CODES, make
 from ckptui.core.model import Progress, Tensor, TensorScan
 from ckptui.engine.facts import unpack
 from ckptui.engine.items import Done, Outcome, run_items
 from ckptui.engine.pool import DEFAULT_IDLE_TIMEOUT, Flag, Pool
 from ckptui.errors import CkptuiError, ReaderFailed
-from ckptui.triage.catalogue import CODES, make
 
 TASK_BYTES = 32 << 20
 TASK_TENSORS = 500

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ckptui.core.catalogue import make
 from ckptui.core.model import Finding, Run
-from ckptui.triage.catalogue import make
 
 Array = np.ndarray[Any, Any]
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ckptui.core.catalogue import make
 from ckptui.core.model import Finding, Listing, Predicted, PredictReport, Run
 from ckptui.core.text import safe
 from ckptui.errors import Cancelled, CkptuiError, ModelDoesNotLoad, UsageError, WorkerFailed
@@ -19,7 +20,6 @@ from ckptui.predict.image import Form, ImageReader, choose, fit, form_of
 from ckptui.predict.labels import Labels, labels_for
 from ckptui.predict.loading import Bound, Loaded, Order
 from ckptui.predict.subject import Subject
-from ckptui.triage.catalogue import make
 
 Told = str | Run | Predicted | PredictReport
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+from ckptui.core.catalogue import make
 from ckptui.core.dtypes import ITEMSIZE, NAMES, dtype_name
 from ckptui.core.model import Finding, Severity
 from ckptui.core.text import safe
@@ -19,60 +20,7 @@ MAX_RANK = 254
 MAX_PER_CODE = 200
 """Findings of one code; the last one counts the rest."""
 
-_RECOPY = "Copy the file again from where it was written and compare sizes; keep this copy until then."
-_TEXTS: dict[str, tuple[Severity, str, str]] = {
-    "index-missing": (
-        "error",
-        "The .index file is missing",
-        "Look for PREFIX_temp/part-*.index or PREFIX.index.tempstate*: with one of them nothing is lost.",
-    ),
-    "index-damaged": (
-        "error",
-        "The index is damaged",
-        "What still parses is listed, each tensor's own checksum decides what is whole. " + _RECOPY,
-    ),
-    "shard-missing": (
-        "error",
-        "A data shard is missing",
-        "Copy the missing shard from where the save was made.",
-    ),
-    "shard-truncated": ("error", "A data shard is cut off", _RECOPY),
-    "shard-oversized": (
-        "warning",
-        "A data shard is longer than its index says",
-        "TensorFlow ignores the extra bytes; look who appended them.",
-    ),
-    "duplicate-key": (
-        "error",
-        "A tensor name stands twice in the index",
-        "Do not trust either copy; take another save.",
-    ),
-    "entry-invalid": (
-        "error",
-        "An entry contradicts itself",
-        "Take another save; this entry can't be restored as it is.",
-    ),
-    "interrupted-save": (
-        "warning",
-        "Leftovers of a save that did not finish",
-        "Use the last complete save, or make the left-over index the real one with a copy.",
-    ),
-    "unreadable": (
-        "error",
-        "Can't be read",
-        "Look at its permissions and at the disk or mount it lies on.",
-    ),
-    "unsupported-format": (
-        "warning",
-        "The checkpoint asks for a newer reader",
-        "Use the TensorFlow version that wrote it, or a newer one.",
-    ),
-    "checksum-mismatch": (
-        "error",
-        "Stored checksum and bytes disagree",
-        "Restore this tensor from another save; the others are not affected.",
-    ),
-}
+NEWER_READER = ("The checkpoint asks for a newer reader", "Use the TensorFlow version that wrote it, or a newer one.")
 
 
 def finding(
@@ -85,18 +33,13 @@ def finding(
     severity: Severity | None = None,
     title: str = "",
 ) -> Finding:
-    """A finding with the usual severity, title and advice of its code."""
-    usual, text, advice = _TEXTS[code]
-    return Finding(
-        code=code,
-        severity=severity or usual,
-        title=title or text,
-        artifact=artifact,
-        tensor=tensor,
-        detail=detail,
-        evidence=dict(evidence or {}),
-        advice=advice,
-    )
+    """A finding with the catalogue's severity, title and advice; `unsupported-format` speaks of a newer writer."""
+    if code == "unsupported-format":
+        words, advice = NEWER_READER
+        return make(
+            code, artifact, tensor, detail=detail, evidence=evidence, severity="warning", title=words, advice=advice
+        )
+    return make(code, artifact, tensor, detail=detail, evidence=evidence, severity=severity, title=title or None)
 
 
 @dataclass(slots=True)
@@ -249,9 +192,7 @@ def check_entries(
     verdicts.ends = ends = dict.fromkeys(shards.sizes, 0)
     for shard, _, end, _ in spans:
         ends[shard] = max(ends[shard], end)
-    found = [
-        _invalid(entries[position], label(position), verdicts.problems[position], prefix) for position in wrong
-    ]
+    found = [_invalid(entries[position], label(position), verdicts.problems[position], prefix) for position in wrong]
     found += _missing(shards, absent, prefix)
     found += [_truncated(entries[position], label(position), shards, ends, prefix) for position in cut]
     verdicts.findings = found

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ckptui.core.catalogue import make
 from ckptui.core.model import Finding, Listing
 from ckptui.core.text import safe
-from ckptui.triage.catalogue import make
 
 MAX_NAMES_SHOWN = 20
 """Hostile names listed in the evidence; the count is always complete."""

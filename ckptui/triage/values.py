@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ckptui.core.catalogue import make
 from ckptui.core.dtypes import is_float
 from ckptui.core.model import Certainty, Filter, Finding, Layer, Severity, Stats, Tensor
 from ckptui.core.text import human_count, number_text
-from ckptui.triage.catalogue import make
 
 Row = tuple[Tensor, Stats | None]
 """A tensor and what one pass over its values said, where there was one."""

@@ -36,9 +36,7 @@ CODES: dict[str, Code] = {
         "The index is damaged",
         "What still parses is listed, each tensor's own checksum decides what is whole. " + RECOPY,
     ),
-    "shard-missing": Code(
-        _E, "A data shard is missing", "Copy the missing shard from where the save was made."
-    ),
+    "shard-missing": Code(_E, "A data shard is missing", "Copy the missing shard from where the save was made."),
     "shard-truncated": Code(_E, "A data shard is cut off", RECOPY),
     "shard-oversized": Code(
         _W,
@@ -131,9 +129,7 @@ CODES: dict[str, Code] = {
         "The file is damaged or hostile; keep it away from programs that open it in their own process.",
     ),
     # values
-    "non-finite": Code(
-        _E, "NaN or infinite values", "Training diverged, or bytes are damaged: take an earlier save."
-    ),
+    "non-finite": Code(_E, "NaN or infinite values", "Training diverged, or bytes are damaged: take an earlier save."),
     "implausible-values": Code(
         _E,
         "A value no training makes",
@@ -156,12 +152,8 @@ CODES: dict[str, Code] = {
         "More mirror-symmetric filters than chance gives",
         "Answers of such a layer survive flips; it is no fault.",
     ),
-    "duplicate-filters": Code(
-        _W, "Filters that repeat others", "Check how the kernel was initialised or widened."
-    ),
-    "dead-filters": Code(
-        _W, "Filters with almost no weight", "They add nothing to the answer; see regularisation."
-    ),
+    "duplicate-filters": Code(_W, "Filters that repeat others", "Check how the kernel was initialised or widened."),
+    "dead-filters": Code(_W, "Filters with almost no weight", "They add nothing to the answer; see regularisation."),
     "statistics-at-initial": Code(
         _W,
         "Batch statistics were never updated",
@@ -215,27 +207,19 @@ CODES: dict[str, Code] = {
         "The answer depends on the other images of the batch",
         "Batch statistics at inference: export training=False.",
     ),
-    "training-mode-differs": Code(
-        _I, "Training mode answers differently", "Normal for dropout and batch statistics."
-    ),
+    "training-mode-differs": Code(_I, "Training mode answers differently", "Normal for dropout and batch statistics."),
     "preprocessing-matters": Code(
         _I, "The preprocessing decides the answer", "Use the one the model was trained with."
     ),
     "versions-differ": Code(
         _W, "TensorFlow versions answer differently", "Pin the version the model was trained with."
     ),
-    "expectation-differs": Code(
-        _E, "Another answer than the recorded one", "Compare weights and preprocessing."
-    ),
+    "expectation-differs": Code(_E, "Another answer than the recorded one", "Compare weights and preprocessing."),
     "model-does-not-load": Code(_E, "The model does not load", "Read what each loader said, in the detail."),
     # trust
-    "unsafe-op": Code(
-        _W, "The graph holds an op that reaches outside", "Know the author before you run this model."
-    ),
+    "unsafe-op": Code(_W, "The graph holds an op that reaches outside", "Know the author before you run this model."),
     "unsafe-layer": Code(_W, "A layer carries code", "Know the author before you load this model."),
-    "external-reference": Code(
-        _W, "The file refers to another file", "ckptui does not follow it: look at the target."
-    ),
+    "external-reference": Code(_W, "The file refers to another file", "ckptui does not follow it: look at the target."),
     "name-hostile": Code(_W, "A name holds characters that act on terminals", "They are shown escaped here."),
 }
 
