@@ -13,7 +13,7 @@ from ckptui.core.model import Finding, Severity, Storage, Tensor
 from ckptui.core.text import human_bytes, safe
 from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged, UsageError
 from ckptui.readers.hdf5_open import Opened, open_hdf5
-from ckptui.readers.hdf5_types import Described, Extent, describe
+from ckptui.readers.hdf5_types import BOMB_RATIO, Described, Extent, describe
 from ckptui.readers.hdf5_values import dataset_chunks
 from ckptui.readers.hdf5_walk import (
     HDF5_ERRORS,
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 MAX_ARRAY_BYTES = 4 << 30
 """Most that `array` puts into memory."""
+MAX_UNPACKED_BYTES = 256 << 20
+"""Up to here, what is compressed may be unpacked whole however small it is in the file."""
+ARRAY_STEP = 16 << 20
 _ROOT_TEXTS = ("keras_version", "backend", "model_config")
 
 Tick = Callable[[], None]
@@ -94,17 +97,24 @@ class Contents:
         self.source.fence()
 
     def array(self, tensor: Tensor) -> np.ndarray:
-        """The whole tensor with its shape; raises as `chunks` does, UsageError beyond MAX_ARRAY_BYTES."""
+        """The whole tensor with its shape; raises as `chunks` does, UsageError for more than fits in memory."""
         import numpy as np
 
         size = tensor.count * ITEMSIZE.get(tensor.dtype, 1)
-        if not tensor.problem and size > MAX_ARRAY_BYTES:
+        packed = tensor.storage.encoding != "plain"
+        most = max(MAX_UNPACKED_BYTES, BOMB_RATIO * tensor.bytes) if packed else MAX_ARRAY_BYTES
+        if not tensor.problem and size > min(most, MAX_ARRAY_BYTES):
             raise UsageError(f"{safe(tensor.name)} holds {human_bytes(size)}, too much for memory at once")
-        pieces = list(self.chunks(tensor, 64 << 20))
-        if not pieces:
+        whole: np.ndarray | None = None
+        done = 0
+        for piece in self.chunks(tensor, ARRAY_STEP):
+            if whole is None:
+                whole = np.empty(tensor.count, dtype=piece.dtype)
+            whole[done : done + piece.size] = piece
+            done += piece.size
+        if whole is None:
             kind = np_dtype(tensor.dtype) if tensor.dtype in ITEMSIZE else np.dtype(object)
-            return np.zeros(tensor.shape, dtype=kind)
-        whole = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+            whole = np.zeros(tensor.count, dtype=kind)
         return whole.reshape(tensor.shape)
 
     def close(self) -> None:
@@ -217,7 +227,7 @@ class Contents:
             if facts.problem or (facts.dtype, facts.shape) != (tensor.dtype, tensor.shape):
                 raise ChangedWhileReading(f"{self.source.path}: {safe(tensor.name)} is not what was listed")
             # Strings come through heaps, everything else must come as it is.
-            opened.window.guarded = tensor.dtype == "string"
+            opened.window.guard(tensor.dtype == "string")
             for values in dataset_chunks(dataset, tensor.dtype, chunk_bytes, self.source.size):
                 opened.window.check()
                 yield values
@@ -225,7 +235,7 @@ class Contents:
             opened.window.check()
             raise Damaged(f"{safe(tensor.name)}: {reason(error)}", code="hdf5-damaged") from None
         finally:
-            opened.window.guarded = True
+            opened.window.guard(True)
 
     def _window_problems(self) -> list[Finding]:
         """What the window met: bytes that could not be read, string heaps that had to be hidden."""

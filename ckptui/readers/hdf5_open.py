@@ -59,19 +59,17 @@ def open_hdf5(source: Bytes, start: int = 0, available: int | None = None, *, la
             evidence={"file": source.path, "bytes": available},
         )
     cut = available < block.end < _MAX_END
-    clean = block.patches(flags=0) if block.version >= CHECKSUMMED and block.flags else {}
-    window = Window(source, start, available, block.end if cut else available, clean)
+    open_flags = block.version >= CHECKSUMMED and block.flags != 0
+    short = 0 <= block.end < available
+    patches: dict[int, bytes] = {}
+    if open_flags or short:
+        # HDF5 refuses what it takes for still being written, and all that lies behind the end it is told.
+        flags = 0 if open_flags else None
+        patches = block.patches(flags=flags, end=available if short else None)
+    window = Window(source, start, available, block.end if cut else available, patches)
     opened = Opened(block, window, cut=cut)
     _judge(opened, source, available, label)
     error = _attempt(opened)
-    if error is not None and not cut and block.end >= 0 and block.end != available:
-        # A wrong end of file in the superblock costs nothing but itself.
-        opened.window = Window(source, start, available, available, block.patches(flags=0, end=available))
-        if _attempt(opened) is None:
-            detail = f"the superblock says the file ends at {block.end}, it has {available} bytes ({error})"
-            facts = {"expected": block.end, "found": available, "file": source.path}
-            opened.findings.append(note("hdf5-damaged", source.path, detail, evidence=facts))
-            error = None
     if error is not None:
         what = f"{label}: {error}" if label else error
         told = f"HDF5 can't open it: {what}"
@@ -87,6 +85,13 @@ def _judge(opened: Opened, source: Bytes, available: int, label: str) -> None:
         detail = f"{where}its superblock says it is still open for writing (flags {block.flags})"
         facts = {"flags": block.flags, "version": block.version, "file": source.path}
         opened.findings.append(note("hdf5-not-closed", source.path, detail, evidence=facts))
+    if 0 <= block.end < available:
+        detail = f"{where}its superblock says it ends at {block.end}, it has {available} bytes"
+        facts = {"expected": block.end, "found": available, "file": source.path}
+        title = "The HDF5 file is longer than it says"
+        opened.findings.append(
+            note("hdf5-damaged", source.path, detail, evidence=facts, severity="warning", title=title)
+        )
     if opened.cut:
         missing = block.end - available
         detail = (

@@ -99,7 +99,11 @@ def role(name: str, dtype: str, shape: Sequence[int], place: Place) -> Role:
         return "slot" if shape else "counter"
     if place.variable == COMPANION or _QUANTISATION.fullmatch(place.variable):
         return "other"
-    return role_of(name, dtype, shape, place.object_path)
+    path = place.object_path
+    if place.variable:
+        # Keras 1 writes `bn_1_running_mean` where the others write `bn_1/moving_mean`.
+        path = f"{path.rpartition('/')[0] or place.layer}/{place.variable}"
+    return role_of(name, dtype, shape, path)
 
 
 class _Legacy:

@@ -53,8 +53,10 @@ class Memory:
 
 FILLER = b"\xff"
 """What stands where a file has no bytes: it is no structure of HDF5's."""
-BLOCK = 1 << 16
+BLOCK = 1 << 13
 """Bytes fetched at a time for the small reads metadata is made of."""
+MAX_BLOCKS = 128
+"""Blocks kept; beyond that all are dropped."""
 _HEAP = b"GCOL\x01\0\0\0"
 """Start of a global heap collection, where HDF5 keeps variable-length strings."""
 _OBJECT = struct.Struct("<2H4xQ")
@@ -63,8 +65,8 @@ _OBJECT = struct.Struct("<2H4xQ")
 class Window:
     """`available` bytes of `source` from `start`, shown as a file of `declared` bytes with filler at its end.
 
-    While `guarded`, heap collections that would send HDF5 round in circles are made unrecognisable, so that it
-    gives an error instead; turn it off to read values.
+    Heap collections that would send HDF5 round in circles are made unrecognisable, so that it gives an error
+    instead; `guard(False)` shows them as they are, to read values.
     """
 
     def __init__(
@@ -82,13 +84,13 @@ class Window:
         self.declared = self.available if declared is None else declared
         self.failure: BaseException | None = None
         """The first thing that went wrong inside a callback."""
-        self.guarded = True
+        self._guarded = True
         self.broken_heaps: set[int] = set()
         """Window offsets of heap collections that are hidden."""
         self._source = source
         self._patches = dict(patches or {})
         self._at = 0
-        self._block = (-1, b"")
+        self._blocks: dict[int, bytes] = {}
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Move as files do; nothing is checked before a read."""
@@ -111,7 +113,7 @@ class Window:
         """Fill `buffer` completely: with the file's bytes, with filler where there are none or reading fails."""
         try:
             view = memoryview(buffer)
-            if self.guarded or len(view) < BLOCK:
+            if self._guarded or len(view) < BLOCK:
                 self._from_blocks(view)
             else:
                 self._fetch(self._at, view)
@@ -121,7 +123,16 @@ class Window:
             # Even a signal handler's exception must not travel through HDF5's C frames.
             if self.failure is None:
                 self.failure = error
+            for begin in range(0, len(buffer), STEP):
+                end = min(begin + STEP, len(buffer))
+                buffer[begin:end] = FILLER * (end - begin)
             return len(buffer)
+
+    def guard(self, on: bool) -> None:
+        """Hide broken heaps from now on, or show every byte as it is."""
+        if on != self._guarded:
+            self._guarded = on
+            self._blocks.clear()
 
     def check(self) -> None:
         """Raise what a callback met since the last call."""
@@ -134,10 +145,14 @@ class Window:
         while done < len(view):
             at = self._at + done
             number, inside = divmod(at, BLOCK)
-            if self._block[0] != number:
-                self._block = (number, self._load(number * BLOCK))
-            piece = self._block[1][inside : inside + len(view) - done]
-            if self.broken_heaps and self.guarded:
+            block = self._blocks.get(number)
+            if block is None:
+                block = self._load(number * BLOCK)
+                if len(self._blocks) >= MAX_BLOCKS:
+                    self._blocks.clear()
+                self._blocks[number] = block
+            piece = block[inside : inside + len(view) - done]
+            if self.broken_heaps and self._guarded:
                 piece = self._hide(at, piece)
             view[done : done + len(piece)] = piece
             done += len(piece)
@@ -145,7 +160,7 @@ class Window:
     def _load(self, at: int) -> bytes:
         block = bytearray(BLOCK)
         self._fetch(at, memoryview(block))
-        if self.guarded:
+        if self._guarded:
             # A signature may begin in one block and end in the next.
             reach = bytes(block) + self._raw(at + BLOCK, len(_HEAP) - 1)
             found = reach.find(_HEAP)
