@@ -19,8 +19,8 @@ from ckptui.ui.widgets.subject import Subject, kernel_layout
 
 Post = Callable[[Message], object]
 POST_EVERY = 0.1
-LARGEST_DRAWN = 64_000_000
-"""Bytes of a kernel that are fetched to be drawn."""
+LARGEST_DRAWN = 16_000_000
+"""Bytes of a kernel that are fetched to be drawn; there are three of each."""
 BINS = 120
 
 

@@ -32,7 +32,7 @@ from ckptui.ui.widgets.filter_grid import FilterGrid
 from ckptui.ui.widgets.filter_images import FilterSet, TripleSet, first_component, flag_of, layer_limit
 from ckptui.ui.widgets.gallery import Gallery
 from ckptui.ui.widgets.matrix_view import BarLine, MatrixView
-from ckptui.ui.widgets.subject import Subject, subject_of, values_text
+from ckptui.ui.widgets.subject import Subject, subject_of, summary_of, values_text
 from tests.ui.cells_at import background, cells, foreground, line, text
 from tests.ui.driving import until
 from tests.ui.pane_data import LAYERS, VALUES, Array, PaneApp, kernel, layer_of, plain_filter, tensor_of
@@ -246,8 +246,8 @@ def test_depthwise_kernels_have_one_channel_and_a_filter_for_each_pair() -> None
         ({"duplicate_of": 0}, "=0", "odd"),
         ({"nonfinite": True, "untouched": True}, "NaN", "error"),
         ({"up_down": 0.97}, None, None),
-        ({"left_right": 0.99999}, "sym", "odd"),
-        ({"transpose": -1.0}, "anti", "odd"),
+        ({"left_right": 0.99999}, "sym", "warning"),
+        ({"transpose": -1.0}, "anti", "muted"),
         ({"left_right": None, "up_down": None, "rotate_180": None, "transpose": None}, None, None),
     ],
 )
@@ -264,6 +264,22 @@ def test_symmetry_counts_where_chance_does_not_explain_it() -> None:
     flag = flag_of(plain_filter(0, up_down=0.97), symmetric)
     assert flag is not None
     assert flag.word == "sym"
+
+
+def test_a_symmetric_layer_is_not_said_to_have_nothing_odd_and_a_quiet_one_is() -> None:
+    layer = replace(
+        LAYERS["conv2/kernel"],
+        flagged_symmetric=True,
+        counts={"symmetric": 60},
+        expected_symmetric=0.7,
+        symmetry_p_value=6.7e-38,
+    )
+    lines = ["".join(text for text, _ in line) for line in summary_of(layer)]
+    assert lines == ["60 of 64 symmetric, by chance 0.7 (p 7e−38)"]
+    quiet = ["".join(text for text, _ in line) for line in summary_of(LAYERS["conv2/kernel"])]
+    assert quiet == ["nothing odd among 64 filters", "symmetry: as chance gives (1 of 64)"]
+    odd = ["".join(text for text, _ in line) for line in summary_of(LAYERS["conv1/kernel"])]
+    assert odd[0] == "1 dead, 5 untouched, 1 duplicate"
 
 
 def test_orders_start_with_the_largest_norm_or_the_flagged() -> None:

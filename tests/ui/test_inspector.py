@@ -110,12 +110,13 @@ def test_a_checksum_is_called_ok_only_where_it_was_checked(checksum: Any, words:
         ({"verdict": "partly", "certainty": "confirmed"}, "27 of 32 moved"),
         (
             {"verdict": "at-initializer", "match": "glorot_uniform", "certainty": "confirmed"},
-            "no: untouched since glorot_uniform",
+            "no: still glorot_uniform",
         ),
         (
             {"verdict": "at-initializer", "match": "he_normal", "certainty": "possible"},
-            "no: untouched since he_normal (possible)",
+            "no: still he_normal (possible)",
         ),
+        ({"verdict": "partly", "certainty": "likely", "rows": 4}, "27 of 32 moved (likely)"),
         ({"verdict": "trained", "certainty": "confirmed"}, "yes: off every initializer's grid"),
         ({"verdict": "undecided", "certainty": "possible"}, "can't be told from the values"),
     ],
@@ -123,6 +124,34 @@ def test_a_checksum_is_called_ok_only_where_it_was_checked(checksum: Any, words:
 def test_the_trained_line_says_how_sure_it_is(initializer: dict[str, Any], words: str) -> None:
     layer = replace(LAYERS["conv1/kernel"], initializer=initializer)
     assert facts_text("conv1/kernel", None, layer)["trained"] == words
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"rows": 103, "on_grid": 0.37}, "yes, but for 103 inputs"),
+        ({"rows": 0, "on_grid": 0.26}, "yes, 26% of its values not for sure"),
+        ({}, "partly"),
+    ],
+)
+def test_partly_trained_without_an_untouched_filter_names_what_is_left(
+    facts: dict[str, Any], words: str
+) -> None:
+    initializer = {"verdict": "partly", "certainty": "confirmed", **facts}
+    layer = replace(LAYERS["conv2/kernel"], initializer=initializer)
+    assert facts_text("conv2/kernel", None, layer)["trained"] == words
+
+
+async def test_findings_are_told_once_above_the_gallery_or_in_a_line() -> None:
+    app = InspectorApp()
+    async with app.run_test(size=WIDE) as pilot:
+        inspector = await look(pilot, app, "conv1/kernel", read=False)
+        lines = inspector.query_one("#inspector-findings")
+        assert "5 of 32 filters are untouched" in str(lines.render())
+        await look(pilot, app, "conv1/kernel")
+        await until(pilot, lambda: not lines.display)
+        summary = inspector.gallery.query_one("#gallery-summary")
+        assert "5 untouched" in str(summary.render())
 
 
 def test_values_that_are_not_finite_are_counted_by_kind() -> None:

@@ -329,6 +329,16 @@ async def test_arrows_bring_back_recent_images() -> None:
         assert line.path == "/new.png"
 
 
+async def test_the_image_used_last_in_the_folder_goes_before_the_first_one_in_it() -> None:
+    for path in ("/runs/digits/images/seven.png", "/elsewhere/cat.png"):
+        remember("images", path)
+    app = PredictApp()
+    async with app.run_test(size=WIDE):
+        pane = app.query_one(PredictPane)
+        pane.show_for(listing_of("ckpt-5", 5000), IMAGE)
+        assert pane.query_one("#predict-image", PathInput).path == "/runs/digits/images/seven.png"
+
+
 # ------------------------------------------------------------------ looks
 
 

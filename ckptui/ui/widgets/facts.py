@@ -154,12 +154,24 @@ def trained_facts(layer: Layer | None) -> list[Fact]:
     untouched = layer.counts.get("untouched", 0)
     if verdict == "at-initializer":
         return [Fact("trained", f"no: {origin}{doubt}", "$warning")]
-    if verdict == "partly":
+    if verdict == "partly" and untouched:
         moved = human_count(layer.filters - untouched)
         return [Fact("trained", f"{moved} of {human_count(layer.filters)} moved{doubt}", "$warning")]
+    if verdict == "partly":
+        return [Fact("trained", f"{_partly_words(layer)}{doubt}")]
     if verdict == "trained":
         return [Fact("trained", f"yes: off every initializer's grid{doubt}", "$success")]
     return [Fact("trained", "can't be told from the values", "$dim")]
+
+
+def _partly_words(layer: Layer) -> str:
+    """Some values never moved, but no filter as a whole: inputs that were never used, or too few values to say."""
+    rows, share = layer.initializer.get("rows"), layer.initializer.get("on_grid")
+    if isinstance(rows, int) and rows > 0:
+        return f"yes, but for {human_count(rows)} inputs"
+    if isinstance(share, float):
+        return f"yes, {share:.0%} of its values not for sure"
+    return "partly"
 
 
 def place_facts(tensor: Tensor) -> list[Fact]:

@@ -18,6 +18,8 @@ Array = npt.NDArray[Any]
 EXACT = 0.9999
 """A mirror correlation from here on is exact symmetry, which chance does not make."""
 SYMMETRIC = 0.95
+SAMPLE = 1 << 20
+"""Values looked at together; the percentile is over as many, evenly spread."""
 CHANNEL_NAMES = ("red", "green", "blue")
 OUTLIER = 4.0
 """A largest weight this many times the 99.5th percentile is clipped, or everything else would be grey."""
@@ -122,10 +124,14 @@ def first_component(weights: Array) -> tuple[Array, Array]:
 
 def layer_limit(planes: Array) -> float:
     """The magnitude that gets full colour: the largest, or the 99.5th percentile under an outlier."""
-    finite = np.abs(planes[np.isfinite(planes)])
-    if not finite.size:
-        return 0.0
-    largest, common = float(finite.max()), float(np.percentile(finite, 99.5))
+    flat = planes.reshape(-1)
+    largest = 0.0
+    for start in range(0, flat.size, SAMPLE):
+        piece = flat[start : start + SAMPLE]
+        largest = max(largest, float(np.abs(piece[np.isfinite(piece)]).max(initial=0.0)))
+    sample = flat[:: max(flat.size // SAMPLE, 1)]
+    sample = np.abs(sample[np.isfinite(sample)])
+    common = float(np.percentile(sample, 99.5)) if sample.size else 0.0
     return common if common > 0 and largest > OUTLIER * common else largest
 
 
@@ -146,9 +152,9 @@ def flag_of(found: Filter, layer: Layer) -> Flag | None:
     scores = mirror_scores(found)
     least = SYMMETRIC if layer.flagged_symmetric else EXACT
     if scores and max(scores) >= least:
-        return Flag("sym", "odd", "equals its mirror image")
+        return Flag("sym", "warning", "equals its mirror image")
     if scores and min(scores) <= -EXACT:
-        return Flag("anti", "odd", "equals its mirror image with the sign turned")
+        return Flag("anti", "muted", "equals its mirror image with the sign turned")
     return None
 
 
@@ -172,7 +178,8 @@ class FilterSet:
         self.rgb = self.channels == 3
         self.views = 1 if self.channels == 1 else 1 + self.channels
         with np.errstate(invalid="ignore", over="ignore"):
-            finite = np.where(np.isfinite(self.weights), self.weights, 0)
+            broken = ~np.isfinite(self.weights)
+            finite = np.where(broken, 0, self.weights) if broken.any() else self.weights
             self.norms = np.sqrt(np.einsum("hwcn,hwcn->n", finite, finite, dtype=np.float64))
         self._planes: dict[int, Array] = {}
         self._limits: dict[int, float] = {}

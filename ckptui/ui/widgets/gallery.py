@@ -17,7 +17,7 @@ from ckptui.ui.fitting import fit_middle
 from ckptui.ui.widgets.cells import Drawing, drawing_of, shade
 from ckptui.ui.widgets.colours import diverging
 from ckptui.ui.widgets.filter_grid import FilterGrid
-from ckptui.ui.widgets.matrix_view import BarLine, MatrixView
+from ckptui.ui.widgets.matrix_view import BarLine, Fitted, MatrixView
 from ckptui.ui.widgets.subject import Line, Subject
 
 RAMP_COLUMNS = 15
@@ -91,6 +91,10 @@ class Gallery(Vertical):
         words.update(between.join(Content.assemble(*line) for line in lines))
 
     def on_filter_grid_changed(self, event: FilterGrid.Changed) -> None:
+        event.stop()
+        self._show_scale()
+
+    def on_fitted(self, event: Fitted) -> None:
         event.stop()
         self._show_scale()
 

@@ -26,17 +26,21 @@ from ckptui.ui.widgets.gallery import Gallery
 from ckptui.ui.widgets.histogram import HistogramView
 from ckptui.ui.widgets.subject import Subject, subject_of
 
-LARGEST_DRAWN = 64_000_000
+LARGEST_DRAWN = 40_000_000
 """Bytes of a tensor that are fetched to be drawn; larger ones show numbers and histogram only."""
 BINS = 120
 SETTLED = 0.08
 """Seconds the cursor must rest before bytes are read."""
 WIDE = 76
 """From this width facts and histogram stand side by side."""
-TOLD_BY_GALLERY = frozenset(
-    {"untouched-filters", "dead-filters", "duplicate-filters", "symmetric-filters", "at-initializer"}
-)
-"""Findings whose words stand over the gallery as soon as the layer is known."""
+TOLD_BY_GALLERY: dict[str, tuple[str, ...]] = {
+    "untouched-filters": ("untouched",),
+    "at-initializer": ("untouched",),
+    "dead-filters": ("dead", "zero"),
+    "duplicate-filters": ("duplicate",),
+    "symmetric-filters": ("symmetric",),
+}
+"""Findings that the words over the gallery tell, as soon as the layer has such counts."""
 SEVERITY_STYLES = {"error": "$error", "warning": "$warning", "info": "$dim"}
 
 
@@ -59,10 +63,11 @@ class Inspector(VerticalScroll, can_focus=True):
         &.-wide #inspector-top { layout: horizontal; }
         &.-wide #inspector-words { width: 1fr; margin-right: 2; }
         &.-wide #inspector-headline, &.-wide #inspector-top { margin-bottom: 0; }
+        &.-wide #gallery-scale { margin-bottom: 0; }
         &.-wide HistogramView { width: 1fr; margin-top: 0; height: 6; }
         &.-filters #inspector-top { display: none; }
         &.-empty #inspector-top { display: none; }
-        & Gallery { min-height: 12; }
+        & Gallery { min-height: 8; }
     }
     """
     only_filters: reactive[bool] = reactive(False, toggle_class="-filters")
@@ -182,7 +187,8 @@ class Inspector(VerticalScroll, can_focus=True):
     def _show_findings(self) -> None:
         assert self._shown is not None
         name, scan = self._shown.tensor.name, self._shown.scan
-        hidden = TOLD_BY_GALLERY if self._shown.layer is not None else frozenset()
+        counts = self._shown.layer.counts if self._shown.layer is not None else {}
+        hidden = {code for code, keys in TOLD_BY_GALLERY.items() if any(counts.get(key) for key in keys)}
         told: dict[str, Finding] = {
             f.code: f
             for f in (*self._shown.listing.findings, *(scan.findings if scan else ()))

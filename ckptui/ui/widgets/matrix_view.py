@@ -9,6 +9,7 @@ import numpy.typing as npt
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -19,6 +20,10 @@ from ckptui.ui.widgets.filter_images import layer_limit
 from ckptui.ui.widgets.subject import Matrix
 
 MOST_ENLARGED = 8
+
+
+class Fitted(Message):
+    """Another size: what a pixel or column stands for may have changed."""
 
 
 class MatrixView(Widget):
@@ -80,6 +85,7 @@ class MatrixView(Widget):
 
     def on_resize(self, event: events.Resize) -> None:
         self._lay_out()
+        self.post_message(Fitted())
 
     def render_line(self, y: int) -> Strip:
         row = self._rows[y] if y < len(self._rows) else []
@@ -159,6 +165,7 @@ class BarLine(Widget):
 
     def on_resize(self, event: events.Resize) -> None:
         self._lay_out()
+        self.post_message(Fitted())
 
     def render_line(self, y: int) -> Strip:
         row = self._rows[y] if y < len(self._rows) else []

@@ -68,9 +68,12 @@ class PairView(VerticalScroll, can_focus=True):
         self.query_one(OverlaidHistograms).display = histograms is not None
         self.query_one("#pair-legend").display = histograms is not None
         subject = close.subject if close is not None else None
+        had_focus = self.has_focus
         if self.gallery.subject is not subject or subject is None:
             self.gallery.show(subject)
         self.gallery.display = subject is not None
+        if had_focus and subject is not None:
+            self.gallery.grid.focus()
         self._show_words()
 
     def on_resize(self) -> None:

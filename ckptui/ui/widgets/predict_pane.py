@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -129,7 +130,7 @@ class PredictPane(Widget):
         if not picture.value:
             recent = load_recent("images")
             picture.recent = tuple(harmless(recent))
-            chosen = image or (recent[0] if recent else None)
+            chosen = _last_used(recent, image)
             if chosen:
                 picture.set_path(chosen)
         model.recent = tuple(harmless(load_recent("models")))
@@ -328,9 +329,7 @@ class PredictPane(Widget):
             facts = self._report.model
             version = f"TF {facts['tensorflow']}" if facts.get("tensorflow") else ""
             who += [Content(safe(name)) for name in (str(facts.get("loader") or ""), version) if name]
-        together = Content(" · ").join(who)
-        room = self.content_size.width - LABEL
-        lines = [together] if who and together.cell_length <= room else who
+        lines = _packed(who, self.content_size.width - LABEL)
         if self._predicted is not None:
             low, high = number_text(self._predicted.low, 3), number_text(self._predicted.high, 3)
             how = safe(self._predicted.preprocess)
@@ -350,10 +349,30 @@ class PredictPane(Widget):
         self._cancel.set()
 
 
+def _last_used(recent: Sequence[str], image: str | None) -> str | None:
+    """The last image used of the folder `image` is in, else `image`; where there is none, the last used of all."""
+    if image is None:
+        return recent[0] if recent else None
+    folder = os.path.dirname(os.path.abspath(image))
+    return next((path for path in recent if os.path.dirname(os.path.abspath(path)) == folder), image)
+
+
 def _borrowed_words(model: str) -> Content:
     if not model:
         return Content.styled("weights only, and no .keras or .h5 beside them", "$warning")
     return Content.styled(f"architecture of {safe(model.rpartition('/')[2])}", "$dim")
+
+
+def _packed(parts: Sequence[Content], width: int) -> list[Content]:
+    """Parts on as few lines as they fit, none of them broken."""
+    lines: list[Content] = []
+    for part in parts:
+        longer = Content(" · ").join([lines[-1], part]) if lines else part
+        if lines and longer.cell_length <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines
 
 
 def _verdict_lines(verdict: str) -> list[Content]:

@@ -156,10 +156,9 @@ def summary_of(layer: Layer) -> tuple[Line, ...]:
         if count:
             counted += [(", ", "$dim")] * bool(counted) + [(f"{count} {word}", f"{style} bold")]
     unit = "filters" if layer.kernel else "units"
-    if not counted:
+    if not counted and not layer.flagged_symmetric:
         counted = [(f"nothing odd among {human_count(layer.filters)} {unit}", "$dim")]
-    lines = [tuple(counted), *_flagged_places(layer), *_symmetry(layer)]
-    return tuple(lines)
+    return (*((tuple(counted),) if counted else ()), *_flagged_places(layer), *_symmetry(layer))
 
 
 def _flagged_places(layer: Layer) -> Sequence[Line]:
@@ -182,7 +181,14 @@ def _symmetry(layer: Layer) -> Sequence[Line]:
     expected = number_text(layer.expected_symmetric, 2)
     return [
         (
-            (f"{count} of {layer.filters} symmetric", "$odd bold"),
-            (f", chance gives {expected} (p {number_text(layer.symmetry_p_value, 2)})", "$dim"),
+            (f"{count} of {layer.filters} symmetric", "$warning bold"),
+            (f", by chance {expected} (p {_power(layer.symmetry_p_value)})", "$dim"),
         )
     ]
+
+
+def _power(value: float | None) -> str:
+    """One digit of a probability is enough."""
+    if value is None:
+        return "–"
+    return f"{value:.0e}".replace("e-0", "e-").replace("-", "−") if value < 0.01 else number_text(value, 1)
