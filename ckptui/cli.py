@@ -6,6 +6,7 @@ Exit code: 0 done, nothing at or above --fail-on found; 1 such a finding, or a d
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -28,26 +29,30 @@ FAIL_ON = ("error", "warning", "info", "never")
 def run(argv: Sequence[str]) -> int:
     """Carry out one call and return its exit code; never raises, never shows a traceback."""
     wants_json = "--json" in argv
+    _mend_standard_streams()
     try:
         return _dispatch(list(argv))
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        return _fail(UsageError(error.format_message(), "See `ckptui --help`"), wants_json)
+        detail, _, hint = error.format_message().partition(". ")
+        return _fail(UsageError(detail.rstrip("."), hint or "See `ckptui --help`"), wants_json)
     except CkptuiError as error:
         return 130 if isinstance(error, Cancelled) else _fail(error, wants_json)
     except (KeyboardInterrupt, click.Abort):
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone; say nothing, and keep the interpreter's last flush from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _let_go_of_stdout()
         return 0
     except MemoryError:
         return _fail(CkptuiError("not enough memory", title="Out of memory"), wants_json)
     except RecursionError:
         return _fail(CkptuiError("the input is nested too deeply", title="Failed"), wants_json)
     except OSError as error:
-        return _fail(CkptuiError(f"{error.strerror or error}: {error.filename or ''}", title="Failed"), wants_json)
+        what = error.strerror or str(error)
+        return _fail(
+            CkptuiError(f"{error.filename}: {what}" if error.filename else what, title="Failed"), wants_json
+        )
     # the outermost border: a fault of ckptui's own is one line too, and the traceback is there for whoever asks
     except Exception as error:
         if os.environ.get("CKPTUI_DEBUG"):
@@ -57,40 +62,88 @@ def run(argv: Sequence[str]) -> int:
         return _fail(CkptuiError(what, hint, title="Internal error"), wants_json)
 
 
+def _mend_standard_streams() -> None:
+    """Stand-ins for closed standard streams, so that no file of ours gets their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # the lowest free number is taken, which is this one
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def _let_go_of_stdout() -> None:
+    """Nobody reads our output any more: say nothing, and keep the interpreter's last flush from complaining."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def _dispatch(argv: list[str]) -> int:
-    if not argv or (argv[0] not in COMMANDS and argv[0] not in ("--help", "-h", "--version")):
-        result = workbench.main(argv, prog_name="ckptui", standalone_mode=False)
-    else:
-        result = group.main(argv, prog_name="ckptui", standalone_mode=False)
-    sys.stdout.flush()
+    try:
+        if argv and (argv[0] in COMMANDS or argv[0] in ("--help", "-h", "--version")):
+            result = group.main(argv, prog_name="ckptui", standalone_mode=False)
+        elif "--json" in argv:
+            raise UsageError("--json goes with a command", f"One of {', '.join(COMMANDS)}")
+        else:
+            result = workbench.main(argv, prog_name="ckptui", standalone_mode=False)
+        sys.stdout.flush()
+    except SystemExit as error:
+        # click's own answer to a closed pipe while it prints help
+        raise BrokenPipeError from error
     return int(result or 0)
 
 
 def _fail(error: CkptuiError, wants_json: bool) -> int:
-    from ckptui.core.text import safe
+    from ckptui.core.text import encodable, safe
 
-    print(f"ckptui: {safe(str(error)).replace(chr(92) * 2, chr(92))}", file=sys.stderr)
+    line = safe(str(error)).replace(chr(92) * 2, chr(92))
+    with contextlib.suppress(OSError):
+        print(f"ckptui: {encodable(line, sys.stderr.encoding or 'utf-8')}", file=sys.stderr)
     if wants_json:
-        print(json.dumps(error.to_json()))
-        sys.stdout.flush()
+        try:
+            print(json.dumps(error.to_json()))
+            sys.stdout.flush()
+        except OSError:
+            _let_go_of_stdout()
     return 2
 
 
 def _finish(answer: Answer, as_json: bool, fail_on: str) -> int:
-    for note in answer.notes:
-        print(f"ckptui: {note}", file=sys.stderr)
-    if as_json:
-        json.dump(answer.document(), sys.stdout, allow_nan=False)
-        sys.stdout.write("\n")
-    else:
-        for line in answer.text():
-            print(line.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8"))
-    sys.stdout.flush()
+    from ckptui.core.text import encodable
+
+    with contextlib.suppress(OSError):
+        for note in answer.notes:
+            print(f"ckptui: {encodable(note, sys.stderr.encoding or 'utf-8')}", file=sys.stderr)
+    try:
+        _print(answer, as_json)
+    except BrokenPipeError:
+        # what was found stays found, whoever stopped reading
+        _let_go_of_stdout()
+    except OSError as error:
+        _let_go_of_stdout()
+        raise CkptuiError(
+            f"the output can't be written: {error.strerror or error}", title="Failed"
+        ) from error
     if answer.differs:
         return 1
     if fail_on == "never":
         return 0
     return int(any(SEVERITY_RANK[f.severity] >= SEVERITY_RANK[fail_on] for f in answer.findings))
+
+
+def _print(answer: Answer, as_json: bool) -> None:
+    from ckptui.core.text import encodable
+
+    if as_json:
+        json.dump(answer.document(), sys.stdout, allow_nan=False)
+        sys.stdout.write("\n")
+    else:
+        for line in answer.text():
+            print(
+                line.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8")
+            )
+    sys.stdout.flush()
 
 
 def _version(context: click.Context, _: click.Parameter, value: bool) -> None:
@@ -110,7 +163,9 @@ _fail_on = click.option(
     show_default=True,
     help="Exit 1 from this severity on.",
 )
-_match = click.option("--match", metavar="RE", help="Only tensors whose name matches this regular expression.")
+_match = click.option(
+    "--match", metavar="RE", help="Only tensors whose name matches this regular expression."
+)
 _artifact = click.argument("artifact")
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -249,7 +304,9 @@ def filters(artifact: str, tensor: str | None, as_json: bool, fail_on: str) -> i
     help="What the pixels are turned into.",
 )
 @click.option("--labels", metavar="FILE", help="One label a line; default: labels.txt beside the model.")
-@click.option("--architecture", metavar="ARTIFACT", help="A .keras or .h5 whose architecture the weights go into.")
+@click.option(
+    "--architecture", metavar="ARTIFACT", help="A .keras or .h5 whose architecture the weights go into."
+)
 @click.option("--signature", metavar="NAME", help="Signature of a SavedModel.")
 @click.option("--tf-python", metavar="PYTHON", help="Python of the environment whose TensorFlow predicts.")
 @_json

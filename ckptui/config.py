@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from dataclasses import dataclass, fields, replace
@@ -28,8 +29,6 @@ class Settings:
     """Reader children at most; 0 means one per core, four at most."""
     auto_scan_bytes: int = 2_000_000_000
     """The selected save is scanned without being asked only below this size."""
-    idle_timeout: float = 4.0
-    """Seconds without progress after which a reader child is killed."""
 
 
 def config_path() -> Path:
@@ -54,10 +53,16 @@ def load_settings(path: Path | None = None) -> Settings:
         UsageError: the file is no TOML, or a key or value is not known; the message names file and key.
     """
     path = path or config_path()
+    # asked before it is opened: a FIFO would keep every command waiting for a writer
+    if not path.is_file() and not path.is_dir():
+        return Settings()
     try:
         text = path.read_text("utf-8")
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, PermissionError):
         return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
+        raise UsageError(f"{path}: {reason}", "Mend or remove this settings file") from error
     return _apply(Settings(), _parse(text, path), path)
 
 
@@ -80,10 +85,12 @@ def _apply(settings: Settings, values: dict[str, Any], path: Path) -> Settings:
         if kind is None:
             raise UsageError(f"{path}: unknown setting {key!r}", f"Known: {', '.join(sorted(known))}")
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        change: dict[str, Any] = {key: value}
         if kind is bool and isinstance(value, bool):
-            settings = replace(settings, **{key: value})
-        elif kind in (int, float) and number and value >= 0:
-            settings = replace(settings, **{key: kind(value)})
+            settings = replace(settings, **change)
+        elif kind is int and number and 0 <= value < math.inf:
+            settings = replace(settings, **{**change, key: int(value)})
         else:
-            raise UsageError(f"{path}: {key} = {value!r} is not a {kind.__name__}", "Mend the settings file")
+            wanted = "true or false" if kind is bool else "a number from 0"
+            raise UsageError(f"{path}: {key} = {value!r} is not {wanted}", "Mend the settings file")
     return settings

@@ -35,6 +35,23 @@ def safe(text: str, limit: int = 4096) -> str:
     return "".join(out) + ("…" if len(text) > limit else "")
 
 
+PLAIN_SIGNS = {
+    "−": "-", "–": "-", "×": "x", "…": "...", "·": "-", "✖": "x", "▲": "!", "✔": "+", "○": "o",
+    **dict(zip("▁▂▃▄▅▆▇█", ".:-=+*#@", strict=True)),
+}  # fmt: skip
+"""ckptui's own signs, and what stands for them where the encoding lacks them."""
+_PLAIN_TABLE = str.maketrans(PLAIN_SIGNS)
+
+
+def encodable(text: str, encoding: str) -> str:
+    """The text as `encoding` can write it: own signs by a likeness, anything else it lacks as an escape."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_PLAIN_TABLE).encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
 def middle(text: str, width: int) -> str:
     """Shorten to `width` characters by taking out the middle: both ends of a tensor name matter."""
     if len(text) <= width:

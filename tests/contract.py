@@ -1,0 +1,344 @@
+"""The JSON contract of the commands, written down once: `problems(document)` names every departure from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, get_args
+
+from ckptui.core.dtypes import ITEMSIZE
+from ckptui.core.model import Certainty, Kind, PairStatus, Role, Severity, Status
+
+Check = Callable[[Any, str], Iterator[str]]
+
+NON_FINITE = ("nan", "inf", "-inf")
+RUN_NAMES = (
+    "original", "flip-left-right", "flip-up-down", "rotate-180", "repeat", "in-batch", "reload", "fresh-process",
+    "training-mode", "against", "other-tensorflow",
+)  # fmt: skip
+VERDICTS = ("identical", "same-run", "fine-tuned", "related", "independent", "different-architecture")
+INITIALIZER_VERDICTS = ("at-initializer", "partly", "trained", "undecided")
+
+
+def whole(value: Any, where: str) -> Iterator[str]:
+    """An integer that is no bool and not negative."""
+    if type(value) is not int or value < 0:
+        yield f"{where}: {value!r} is no count"
+
+
+def integer(value: Any, where: str) -> Iterator[str]:
+    if type(value) is not int:
+        yield f"{where}: {value!r} is no integer"
+
+
+def number(value: Any, where: str) -> Iterator[str]:
+    """A finite number, or one of the three words for those that are not."""
+    if type(value) not in (int, float) and value not in NON_FINITE:
+        yield f"{where}: {value!r} is no number"
+    elif type(value) is float and not math.isfinite(value):
+        yield f"{where}: {value!r} is not written as a word"
+
+
+def text(value: Any, where: str) -> Iterator[str]:
+    if type(value) is not str:
+        yield f"{where}: {value!r} is no text"
+
+
+def flag(value: Any, where: str) -> Iterator[str]:
+    if type(value) is not bool:
+        yield f"{where}: {value!r} is no bool"
+
+
+def facts(value: Any, where: str) -> Iterator[str]:
+    if type(value) is not dict:
+        yield f"{where}: {value!r} is no object"
+
+
+def maybe(check: Check) -> Check:
+    """`check`, or null."""
+
+    def either(value: Any, where: str) -> Iterator[str]:
+        if value is not None:
+            yield from check(value, where)
+
+    return either
+
+
+def one_of(*words: str) -> Check:
+    def member(value: Any, where: str) -> Iterator[str]:
+        if value not in words:
+            yield f"{where}: {value!r} is none of {words}"
+
+    return member
+
+
+def many(check: Check) -> Check:
+    """A list of what `check` describes."""
+
+    def each(value: Any, where: str) -> Iterator[str]:
+        if type(value) is not list:
+            yield f"{where}: {value!r} is no list"
+            return
+        for place, item in enumerate(value):
+            yield from check(item, f"{where}[{place}]")
+
+    return each
+
+
+def record(fields: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
+    """An object with exactly these keys, and perhaps the optional ones."""
+    known = {**fields, **(optional or {})}
+
+    def whole_record(value: Any, where: str) -> Iterator[str]:
+        if type(value) is not dict:
+            yield f"{where}: {value!r} is no object"
+            return
+        yield from (f"{where}: {key} is missing" for key in fields if key not in value)
+        yield from (f"{where}: {key} is not in the contract" for key in value if key not in known)
+        for key, check in known.items():
+            if key in value:
+                yield from check(value[key], f"{where}.{key}")
+
+    return whole_record
+
+
+ARTIFACT = record(
+    {
+        "path": text,
+        "kind": one_of(*get_args(Kind)),
+        "label": text,
+        "step": maybe(integer),
+        "bytes": whole,
+        "shards": whole,
+        "tensors": whole,
+        "parameters": whole,
+        "modified": number,
+        "writer": facts,
+        "status": one_of(*get_args(Status)),
+    }
+)
+LOCATION = record({"file": maybe(text), "offset": maybe(whole), "bytes": whole, "crc32c": maybe(whole)})
+TENSOR_FIELDS: dict[str, Check] = {
+    "name": text,
+    "dtype": text,
+    "shape": many(integer),
+    "bytes": whole,
+    "layer": text,
+    "role": one_of(*get_args(Role)),
+    "object_path": text,
+    "location": LOCATION,
+}
+COUNTS_OF_STATS = ("finite", "nan", "posinf", "neginf", "zeros", "argmin", "argmax")
+STATS = record(
+    {"count": whole}
+    | dict.fromkeys(COUNTS_OF_STATS, maybe(whole))
+    | dict.fromkeys(("min", "max", "mean", "std", "l2"), maybe(number))
+)
+FINDING = record(
+    {
+        "code": text,
+        "severity": one_of(*get_args(Severity)),
+        "certainty": one_of(*get_args(Certainty)),
+        "artifact": text,
+        "tensor": maybe(text),
+        "title": text,
+        "detail": text,
+        "evidence": facts,
+        "advice": text,
+    }
+)
+PAIR = record(
+    {
+        "a": maybe(text),
+        "b": maybe(text),
+        "role": one_of(*get_args(Role)),
+        "status": one_of(*get_args(PairStatus)),
+        "matched_by": maybe(one_of("name", "full-name", "weight-path", "layer-order", "content", "pattern")),
+        "changed": maybe(whole),
+        "count": maybe(whole),
+        "detail": text,
+    }
+    | dict.fromkeys(("max_abs", "mean_abs", "rms", "relative_l2", "cosine"), maybe(number))
+)
+FLIPS = ("left_right", "up_down", "rotate_180", "transpose")
+FILTER = record(
+    {"index": whole, "l2": number, "duplicate_of": maybe(whole)}
+    | dict.fromkeys(FLIPS, maybe(number))
+    | dict.fromkeys(("untouched", "zero", "constant", "nonfinite"), flag),
+    {"dead": flag},
+)
+INITIALIZER = record(
+    {
+        "verdict": one_of(*INITIALIZER_VERDICTS),
+        "match": maybe(text),
+        "certainty": maybe(one_of(*get_args(Certainty))),
+        "on_grid": maybe(number),
+        "p_value": maybe(number),
+    },
+    {"test": text, "chance": maybe(number), "rows": maybe(whole), "reason": text},
+)
+POOLED = record({"mean_r": maybe(number), "z": maybe(number)})
+LAYER = record(
+    {
+        "tensor": text,
+        "layer": text,
+        "kernel": many(whole),
+        "channels": whole,
+        "filters": whole,
+        "initializer": INITIALIZER,
+        "counts": record(
+            dict.fromkeys(
+                ("untouched", "symmetric", "antisymmetric", "zero", "constant", "duplicate", "nonfinite"), whole
+            ),
+            {"dead": whole},
+        ),
+        "expected_symmetric": maybe(number),
+        "symmetry_p_value": maybe(number),
+        "symmetry": record({}, dict.fromkeys(FLIPS, POOLED)),
+        "detail": many(FILTER),
+    },
+    {"flagged_symmetric": flag},
+)
+ENDPOINT = record(
+    {"name": text, "tensor": text, "dtype": text, "shape": maybe(many(maybe(whole)))},
+    {"encoding": one_of("sparse", "composite"), "components": many(text)},
+)
+SIGNATURE = record(
+    {"name": text, "method": text, "tags": many(text), "inputs": many(ENDPOINT), "outputs": many(ENDPOINT)}
+)
+ROW = record(
+    {
+        "layer": text,
+        "class": text,
+        "depth": whole,
+        "output_shape": maybe(many(maybe(integer))),
+        "parameters": whole,
+        "weights": many(text),
+        "trainable": maybe(flag),
+        "config": facts,
+    }
+)
+HISTOGRAM = record({"low": number, "high": number, "counts": many(whole), "outside": whole})
+
+
+def _ranked(value: Any, where: str) -> Iterator[str]:
+    if type(value) is not list or len(value) != 3:
+        yield f"{where}: {value!r} is no [index, label, score]"
+        return
+    yield from (*whole(value[0], where), *text(value[1], where), *number(value[2], where))
+
+
+RUN = record(
+    {
+        "name": one_of(*RUN_NAMES),
+        "top": many(_ranked),
+        "output": many(number),
+        "max_abs_diff": maybe(number),
+        "top1_changed": maybe(flag),
+        "seconds": number,
+    },
+    {"identical": maybe(flag), "error": text},
+)
+PREDICTED = record(
+    {"path": text, "preprocess": text, "runs": many(RUN)},
+    {"shape": many(whole), "range": many(number), "verdict": text},
+)
+MODEL = record(
+    {
+        "path": text,
+        "kind": one_of(*get_args(Kind)),
+        "loader": text,
+        "signature": maybe(text),
+        "input": facts,
+        "tensorflow": text,
+    },
+    {"architecture": maybe(text)},
+)
+SUMMARY = record(
+    dict.fromkeys(
+        ("error", "warning", "info", "artifacts", "tensors_checked", "tensors_unreadable", "bytes_read"), whole
+    )
+    | {"seconds": number}
+)
+DOCUMENTS: dict[str, dict[str, Check]] = {
+    "ckptui/ls/1": {"artifacts": many(ARTIFACT)},
+    "ckptui/show/1": {
+        "artifact": ARTIFACT,
+        "tensors": many(record(TENSOR_FIELDS)),
+        "signatures": many(SIGNATURE),
+        "architecture": many(ROW),
+    },
+    "ckptui/stats/1": {"artifact": ARTIFACT, "tensors": many(record(TENSOR_FIELDS | {"stats": maybe(STATS)}))},
+    "ckptui/check/1": {"artifacts": many(ARTIFACT), "summary": SUMMARY},
+    "ckptui/diff/1": {
+        "a": ARTIFACT,
+        "b": ARTIFACT,
+        "pairs": many(PAIR),
+        "summary": record(dict.fromkeys(get_args(PairStatus), whole)),
+        "relation": record(
+            {"verdict": one_of(*VERDICTS), "certainty": one_of(*get_args(Certainty)), "evidence": facts}
+        ),
+    },
+    "ckptui/filters/1": {"artifact": ARTIFACT, "layers": many(LAYER)},
+    "ckptui/predict/1": {"model": MODEL, "images": many(PREDICTED)},
+    "ckptui/export/1": {
+        "artifact": ARTIFACT,
+        "file": text,
+        "tensors": whole,
+        "bytes": whole,
+        "left_out": many(text),
+    },
+}
+ONE_TENSOR: dict[str, Check] = {"stats": maybe(STATS), "histogram": maybe(HISTOGRAM)}
+
+
+def problems(document: Any) -> list[str]:
+    """Every departure of a document from the contract of its schema; empty when it keeps it."""
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema == "ckptui/error/1":
+        fields = {"schema": text, "title": text, "detail": text, "hint": text}
+        return list(record(fields)(document, "error"))
+    if schema not in DOCUMENTS:
+        return [f"no such schema: {schema!r}"]
+    optional = ONE_TENSOR if schema == "ckptui/show/1" else None
+    shape = record({"schema": text, **DOCUMENTS[schema], "findings": many(FINDING)}, optional)
+    return [*shape(document, schema), *_meaning(document)]
+
+
+def _meaning(document: Mapping[str, Any]) -> Iterator[str]:
+    """What the numbers of a document must say about each other."""
+    for tensor in document.get("tensors", ()) if document["schema"] == "ckptui/stats/1" else ():
+        if tensor["stats"]:
+            yield from _stats_meaning(tensor)
+    if document["schema"] == "ckptui/check/1":
+        for severity in get_args(Severity):
+            if document["summary"][severity] != sum(f["severity"] == severity for f in document["findings"]):
+                yield f"summary.{severity} is not the number of findings"
+        if document["summary"]["artifacts"] != len(document["artifacts"]):
+            yield "summary.artifacts is not the number of artifacts"
+    if document["schema"] == "ckptui/diff/1":
+        for status in get_args(PairStatus):
+            if document["summary"][status] != sum(p["status"] == status for p in document["pairs"]):
+                yield f"summary.{status} is not the number of pairs"
+        if any(p["role"] == "object-graph" for p in document["pairs"]):
+            yield "an object graph is paired"
+
+
+def _stats_meaning(tensor: Mapping[str, Any]) -> Iterator[str]:
+    name, stats = tensor["name"], tensor["stats"]
+    rest = {key: value for key, value in stats.items() if key != "count"}
+    if stats["count"] != math.prod(tensor["shape"]):
+        yield f"{name}: count is not the product of the shape"
+    if tensor["dtype"].startswith("complex") or tensor["dtype"] not in ITEMSIZE or not stats["count"]:
+        if any(value is not None for value in rest.values()):
+            yield f"{name}: more than a count of {stats['count']} {tensor['dtype']}"
+        return
+    if None in (stats["finite"], stats["nan"], stats["posinf"], stats["neginf"]):
+        yield f"{name}: not counted, though a {tensor['dtype']}"
+    elif sum(stats[key] for key in ("finite", "nan", "posinf", "neginf")) != stats["count"]:
+        yield f"{name}: finite and non-finite do not add up"
+    if tensor["dtype"].lstrip("u").startswith("int"):
+        if type(stats["min"]) is not int or type(stats["max"]) is not int:
+            yield f"{name}: smallest and largest of integers are no integers"
+        if stats["nan"] or stats["posinf"] or stats["neginf"]:
+            yield f"{name}: an integer that is not finite"
