@@ -40,9 +40,10 @@ class Commands(Provider):
 
     def _now(self) -> list[tuple[Command, Callable[[], Awaitable[bool]]]]:
         found: list[tuple[Command, Callable[[], Awaitable[bool]]]] = []
-        for command, node in available(self.screen):
+        for offer in available(self.screen):
+            command = offer.command
             if command.scope != "list" and command.id not in ("palette", "interrupt"):
-                found.append((command, partial(self.app.run_action, command.action, node)))
+                found.append((command, partial(self.app.run_action, command.action, offer.node)))
         return found
 
 

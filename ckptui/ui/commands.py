@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
+from textual.keys import key_to_character
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -77,6 +78,11 @@ COMMANDS: tuple[Command, ...] = (
         "filter", "main", "filter", ("slash",), "filter",
         "Filter the tensors by a part of their name or a regular expression", LOOKING, ("tensors",), 20,
     ),
+    Command(
+        "filter-keep", "filter", "keep", ("enter", "down"), "keep", "Go to the tensors the filter leaves", LOOKING,
+        (), 5,
+    ),
+    Command("filter-clear", "filter", "clear", ("escape",), "clear", "Take the filter back", LOOKING, (), 6),
     Command(
         "sort", "main", "sort", ("s",), "sort",
         "Sort the tensors by the next of: worst first, name, size, order in the file", LOOKING, ("tensors",), 70,
@@ -217,8 +223,7 @@ COMMANDS: tuple[Command, ...] = (
         "help", "app", "help", ("question_mark", "f1"), "help", "Show all keys", WORKBENCH, (), 910, pinned=True
     ),
     Command("palette", "app", "command_palette", ("ctrl+p",), "commands", "Find a command by typing", WORKBENCH),
-    Command("quit", "app", "quit", ("q",), "quit", "Leave ckptui", WORKBENCH, (), 920, pinned=True),
-    Command("interrupt", "app", "quit", ("ctrl+c",), "quit", "Leave ckptui, wherever you are", WORKBENCH),
+    Command("quit", "app", "quit", ("q", "ctrl+c"), "quit", "Leave ckptui", WORKBENCH, (), 920, pinned=True),
 )  # fmt: skip
 
 _KEY_NAMES = {
@@ -259,15 +264,16 @@ def bindings_for(scope: str) -> list[BindingType]:
     """Textual bindings of one scope; Ctrl+C goes before any widget's own use of it."""
     return [
         Binding(
-            ",".join(command.keys),
+            key,
             command.action,
             command.label,
             show=False,
             id=command.id,
             tooltip=command.help,
-            priority="ctrl+c" in command.keys,
+            priority=key == "ctrl+c",
         )
         for command in in_scope(scope)
+        for key in command.keys
     ]
 
 
@@ -289,15 +295,34 @@ def carriers(screen: Screen[Any]) -> Iterator[tuple[str, DOMNode]]:
             return
 
 
-def available(screen: Screen[Any]) -> list[tuple[Command, DOMNode]]:
-    """What can be done now, with the node that does it; nearer scopes first, as declared in each.
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A command that can be carried out now."""
 
-    A key that a nearer scope uses hides the farther command.
+    command: Command
+    node: DOMNode
+    """Who carries it out."""
+    key: str
+    """The first of its keys that gets through."""
+
+
+def available(screen: Screen[Any]) -> list[Offer]:
+    """What can be done now; nearer scopes first, as declared in each.
+
+    A key that a nearer scope uses, or that a line being typed into takes for a letter, does not get through.
     """
-    found: list[tuple[Command, DOMNode]] = []
+    found: list[Offer] = []
     claimed: set[str] = set()
     for scope, node in carriers(screen):
         here = [c for c in in_scope(scope) if node.check_action(c.action.partition("(")[0], ())]
-        found += [(command, node) for command in here if command.keys[0] not in claimed]
+        for command in here:
+            free = [key for key in command.keys if key not in claimed and not _typed(screen, key)]
+            if free:
+                found.append(Offer(command, node, free[0]))
         claimed.update(key for command in here for key in command.keys)
     return found
+
+
+def _typed(screen: Screen[Any], key: str) -> bool:
+    """Does the focused line take the key for a letter?"""
+    return screen.focused is not None and screen.focused.check_consume_key(key, key_to_character(key))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 from textual.content import Content
-from textual.keys import key_to_character
 from textual.screen import Screen
 from textual.widget import Widget
 
-from ckptui.ui.commands import Command, available, key_text
+from ckptui.ui.commands import Offer, available, key_text
 
 SPACE = "  "
 
@@ -25,9 +24,9 @@ class KeyFooter(Widget):
     def render(self) -> Content:
         """The keys for the width there is."""
         area = str(getattr(self.screen, "focus_area", ""))
-        commands = [c for c, _ in available(self.screen) if c.rank and not self._typed(c.keys[0])]
-        pinned = [_entry(c) for c in sorted((c for c in commands if c.pinned), key=lambda c: c.rank)]
-        others = sorted((c for c in commands if not c.pinned), key=lambda c: (area not in c.areas, c.rank))
+        offers = sorted((o for o in available(self.screen) if o.command.rank), key=lambda o: o.command.rank)
+        pinned = [_entry(o) for o in offers if o.command.pinned]
+        others = sorted((o for o in offers if not o.command.pinned), key=lambda o: area not in o.command.areas)
         right = Content(SPACE).join(pinned)
         room = self.size.width - 2 - cell_len(right.plain)
         while pinned and room < 0:
@@ -35,8 +34,8 @@ class KeyFooter(Widget):
             right = Content(SPACE).join(pinned)
             room = self.size.width - 2 - cell_len(right.plain)
         left = Content()
-        for command in others:
-            entry = _entry(command)
+        for offer in others:
+            entry = _entry(offer)
             longer = left + SPACE + entry if left.plain else entry
             if cell_len(longer.plain) + len(SPACE) > room:
                 continue
@@ -44,11 +43,6 @@ class KeyFooter(Widget):
         gap = self.size.width - 2 - cell_len(left.plain) - cell_len(right.plain)
         return Content.assemble(" ", left, " " * max(gap, 0), right, " ")
 
-    def _typed(self, key: str) -> bool:
-        """Would the key be a letter of the line that has the keys?"""
-        focused = self.screen.focused
-        return focused is not None and focused.check_consume_key(key, key_to_character(key))
 
-
-def _entry(command: Command) -> Content:
-    return Content.assemble((key_text(command.keys[0]), "bold $primary"), (f" {command.label}", "$dim"))
+def _entry(offer: Offer) -> Content:
+    return Content.assemble((key_text(offer.key), "bold $primary"), (f" {offer.command.label}", "$dim"))
