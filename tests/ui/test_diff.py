@@ -406,6 +406,21 @@ async def test_100000_rows_are_drawn_no_slower_than_a_few() -> None:
         assert "layer0/kernel" in "\n".join(table_text(screen))
 
 
+async def test_many_rows_are_sorted_in_a_thread_and_the_key_is_free_at_once() -> None:
+    app = PaneApp()
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await opened(pilot, app)
+        await until(pilot, lambda: screen._ended)
+        pairs = tuple(pair_of(f"layer{i}/kernel", "changed", i / 1e5) for i in range(20_000))
+        screen.table.show(arrange(DiffRows(pairs)))
+        began = time.perf_counter()
+        screen.action_sort()
+        assert time.perf_counter() - began < 0.05
+        await until(pilot, lambda: screen.table.rows.by == "largest")
+        screen.action_status()
+        await until(pilot, lambda: screen.table.rows.status == "changed")
+
+
 async def test_hostile_names_are_escaped_in_the_table_and_the_pane() -> None:
     session = PaneSession()
     app = PaneApp(session)

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from rich.style import Style
@@ -547,3 +548,43 @@ async def test_the_grid_takes_no_keys_where_there_are_no_filters() -> None:
         assert not app.query_one(FilterGrid).can_focus
         await shown(pilot, app, subject("conv1/kernel"))
         assert gallery.grid.can_focus
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    ["bfloat16", "float8_e5m2", "float8_e4m3fn", "int4", "uint4", "bool", "complex64", "uint64", "float16"],
+)
+@pytest.mark.parametrize(
+    "shape", [(), (1,), (0, 4), (40,), (6, 7), (3, 3, 2, 5), (1, 1, 8, 9), (2, 3, 4, 5, 6)]
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_every_dtype_and_shape_is_drawn_somehow(dtype: str, shape: tuple[int, ...]) -> None:
+    kind = np.dtype(getattr(ml_dtypes, dtype, dtype))
+    array = (kernel(14, shape) * 3).astype(np.float32).astype(kind)
+    what = subject_of(replace(tensor_of("layer/kernel", array), dtype=dtype, shape=shape), array, None)
+    if what.pictures is not None:
+        assert what.pictures.picture(0, 0, False).levels.dtype == np.float32
+    elif what.matrix is not None:
+        assert what.matrix.values.ndim == 2
+    elif what.vector is not None:
+        assert what.vector.dtype == np.float32
+    else:
+        assert what.text
+
+
+def test_filters_of_nothing_but_nan_are_drawn_as_such() -> None:
+    array = np.full((3, 3, 4, 5), np.nan, np.float32)
+    filters = FilterSet(laid_out(array), None)
+    assert np.isnan(filters.picture(0, 0, False).levels).all()
+    assert np.isnan(filters.picture(0, 2, True).levels).all()
+    assert filters.scale_words(0, False) == "−0 … 0"
+
+
+def test_a_damaged_weight_of_1e38_is_drawn_and_spoils_no_other_filter() -> None:
+    weights = kernel(15, (3, 3, 8, 4))
+    clean, _ = first_component(weights)
+    weights[0, 0, 0, 1] = 3e38
+    planes, _ = first_component(weights)
+    assert np.isfinite(planes).all()
+    assert np.allclose(planes[0], clean[0])
+    assert FilterSet(laid_out(weights), None).limit(0) < 10

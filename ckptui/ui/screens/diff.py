@@ -20,6 +20,7 @@ from ckptui.session import Session
 from ckptui.ui import diff_job
 from ckptui.ui.commands import bindings_for
 from ckptui.ui.diff_rows import (
+    HUGE,
     IDENTICAL,
     ORDER_WORDS,
     ORDERS,
@@ -85,6 +86,8 @@ class DiffScreen(Screen[None]):
         self._relation = ""
         self._reason = "comparing"
         self._ended = False
+        self._asked = DiffRows(())
+        """Order, filter and folds as the user wants them; without pairs."""
 
     def compose(self) -> ComposeResult:
         with Vertical(id="diff-head"):
@@ -164,26 +167,35 @@ class DiffScreen(Screen[None]):
 
     def action_sort(self) -> None:
         """Sort by the next order."""
-        rows = self.table.rows
-        self._rearrange(replace(rows, by=ORDERS[(ORDERS.index(rows.by) + 1) % len(ORDERS)]))
+        self._ask(replace(self._asked, by=ORDERS[(ORDERS.index(self._asked.by) + 1) % len(ORDERS)]))
 
     def action_status(self) -> None:
         """Only the next status that exists; after the last, all."""
-        rows = self.table.rows
-        steps = (None, *rows.present)
-        at = steps.index(rows.status) if rows.status in steps else 0
-        self._rearrange(replace(rows, status=steps[(at + 1) % len(steps)]))
+        steps = (None, *self.table.rows.present)
+        at = steps.index(self._asked.status) if self._asked.status in steps else 0
+        self._ask(replace(self._asked, status=steps[(at + 1) % len(steps)]))
 
     def action_identical(self) -> None:
         """Unfold or fold what is identical."""
         self._toggle(IDENTICAL)
 
     def _toggle(self, fold: int) -> None:
-        rows = self.table.rows
-        self._rearrange(replace(rows, unfolded=rows.unfolded ^ {fold}))
+        self._ask(replace(self._asked, unfolded=self._asked.unfolded ^ {fold}))
 
-    def _rearrange(self, rows: DiffRows) -> None:
-        self.table.show(arrange(rows))
+    def _ask(self, asked: DiffRows) -> None:
+        """Another order, filter or fold for the rows there are; many rows are sorted in a thread."""
+        self._asked = asked
+        self._arrange(self.table.rows)
+
+    def _arrange(self, rows: DiffRows) -> None:
+        wanted = replace(rows, by=self._asked.by, status=self._asked.status, unfolded=self._asked.unfolded)
+        if len(rows.pairs) > HUGE:
+            self._arrange_apart(wanted)
+        else:
+            self._show_rows(arrange(wanted))
+
+    def _show_rows(self, rows: DiffRows) -> None:
+        self.table.show(rows)
         self._follow()
         self._show_head()
 
@@ -225,6 +237,10 @@ class DiffScreen(Screen[None]):
     def _compare(self) -> None:
         diff_job.compare(self.session, self.a, self.b, self.post_message, self._cancel)
 
+    @work(thread=True, exclusive=True, exit_on_error=False, group="arrange", description="sorting")
+    def _arrange_apart(self, rows: DiffRows) -> None:
+        self.post_message(diff_job.Compared(arrange(rows), self.progress))
+
     def _look_closely(self) -> None:
         if self._pair is not None:
             self._look(self._pair, self._close_cancel)
@@ -234,19 +250,16 @@ class DiffScreen(Screen[None]):
         diff_job.look_closely(self.session, (self.a, self.b), pair, self.post_message, cancel)
 
     def on_compared(self, event: diff_job.Compared) -> None:
-        """More rows, under the order and filter that are set by now."""
+        """More rows, under the order and filter that are wanted by now."""
         event.stop()
+        rows, asked = event.rows, self._asked
+        if len(rows.pairs) < len(self.table.rows.pairs):
+            return
         self.progress = event.progress
-        now = self.table.rows
-        rows = replace(event.rows, by=now.by, status=now.status, unfolded=now.unfolded)
-        same = (rows.by, rows.status, rows.unfolded) == (
-            event.rows.by,
-            event.rows.status,
-            event.rows.unfolded,
-        )
-        self.table.show(rows if same else arrange(rows))
-        self._follow()
-        self._show_head()
+        if (rows.by, rows.status, rows.unfolded) == (asked.by, asked.status, asked.unfolded):
+            self._show_rows(rows)
+        else:
+            self._arrange(rows)
 
     def on_ended(self, event: diff_job.Ended) -> None:
         event.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -180,13 +179,3 @@ def strongest(values: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[
         high = np.maximum.reduceat(high, edges, axis=axis)
     result: npt.NDArray[Any] = np.where(np.abs(high) >= np.abs(low), high, low)
     return result
-
-
-def joined(rows: Sequence[Row], gap: int) -> Row:
-    """Rows side by side in one, `gap` blanks apart."""
-    out: Row = []
-    for number, row in enumerate(rows):
-        if number and gap:
-            out.append(Segment(" " * gap))
-        out.extend(row)
-    return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -19,10 +20,12 @@ EXACT = 0.9999
 """A mirror correlation from here on is exact symmetry, which chance does not make."""
 SYMMETRIC = 0.95
 SAMPLE = 1 << 20
-"""Values looked at together; the percentile is over as many, evenly spread."""
+"""Values looked at together; what is common is judged by as many, evenly spread."""
 CHANNEL_NAMES = ("red", "green", "blue")
 OUTLIER = 4.0
-"""A largest weight this many times the 99.5th percentile is clipped, or everything else would be grey."""
+"""A largest weight this many times the largest common one is clipped, or everything else would be grey."""
+RARE = 0.005
+"""Share of the values, and one at least, that may be outliers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +110,26 @@ def first_component(weights: Array) -> tuple[Array, Array]:
     has_broken = bool(broken.any())
     if has_broken:
         flat = np.where(broken, np.float32(0), flat)
+    # Squares of damaged weights overflow: every filter is brought to a largest magnitude of 1 first.
+    largest = np.abs(flat).max(axis=(1, 2), initial=0.0)
+    flat = flat / np.where(largest > 0, largest, np.float32(1))[:, None, None]
     turned = flat.transpose(0, 2, 1)
     by_cells = height * width <= channels
     values, vectors = np.linalg.eigh(flat @ turned if by_cells else turned @ flat)
-    largest, vector = np.maximum(values[:, -1], 0.0), vectors[:, :, -1]
-    root = np.sqrt(largest)[:, None]
+    energy, vector = np.maximum(values[:, -1], 0.0), vectors[:, :, -1]
+    root = np.sqrt(energy)[:, None]
     component = vector * root if by_cells else np.einsum("npc,nc->np", flat, vector)
-    component = component / np.sqrt(np.float32(channels))
+    component = component * (largest[:, None] / np.sqrt(np.float32(channels)))
     against = np.einsum("np,np->n", component, flat.mean(axis=2)) < 0
     component[against] *= -1
     if has_broken:
         component[broken.any(axis=2)] = np.nan
     total = np.maximum(values.clip(min=0).sum(axis=1), np.finfo(np.float32).tiny)
-    return component.reshape(count, height, width), largest / total
+    return component.reshape(count, height, width), energy / total
 
 
 def layer_limit(planes: Array) -> float:
-    """The magnitude that gets full colour: the largest, or the 99.5th percentile under an outlier."""
+    """The magnitude that gets full colour: the largest, or the largest but for a few that dwarf the rest."""
     flat = planes.reshape(-1)
     largest = 0.0
     for start in range(0, flat.size, SAMPLE):
@@ -131,7 +137,8 @@ def layer_limit(planes: Array) -> float:
         largest = max(largest, float(np.abs(piece[np.isfinite(piece)]).max(initial=0.0)))
     sample = flat[:: max(flat.size // SAMPLE, 1)]
     sample = np.abs(sample[np.isfinite(sample)])
-    common = float(np.percentile(sample, 99.5)) if sample.size else 0.0
+    left_out = math.ceil(RARE * sample.size)
+    common = float(np.partition(sample, -1 - left_out)[-1 - left_out]) if sample.size > left_out else 0.0
     return common if common > 0 and largest > OUTLIER * common else largest
 
 

@@ -16,7 +16,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ckptui.core.model import Histogram
-from ckptui.core.text import human_count, number_text
+from ckptui.core.text import number_text
 from ckptui.ui.fitting import fit_middle
 from ckptui.ui.widgets.cells import Drawing, Row, column, drawing_of
 
@@ -200,8 +200,3 @@ class OverlaidHistograms(Widget):
 
 def _steps(share: float, most: int) -> int:
     return max(round(share * most), 1) if share > 0 else 0
-
-
-def outside_words(histogram: Histogram) -> str:
-    """How many values the histogram leaves out; empty when none."""
-    return f"{human_count(histogram.outside)} not finite" if histogram.outside else ""

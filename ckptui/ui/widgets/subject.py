@@ -73,6 +73,11 @@ def kernel_layout(tensor: Tensor, array: Array) -> KernelLayout | None:
 
 def subject_of(tensor: Tensor, array: Array, layer: Layer | None) -> Subject:
     """Make a tensor's values ready to be drawn."""
+    with np.errstate(all="ignore"):
+        return _subject_of(tensor, array, layer)
+
+
+def _subject_of(tensor: Tensor, array: Array, layer: Layer | None) -> Subject:
     summary = summary_of(layer) if layer is not None else ()
     if not array.size:
         return Subject("nothing", text="no values")
