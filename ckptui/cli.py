@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +23,15 @@ from ckptui.errors import Cancelled, CkptuiError, UsageError
 
 if TYPE_CHECKING:
     from ckptui.output import Answer
+
+
+class Terminated(BaseException):
+    """SIGTERM or SIGHUP came: everything is tidied up on the way out, as after Ctrl+C."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
 
 COMMANDS = ("ls", "show", "stats", "check", "export", "diff", "filters", "predict")
 FAIL_ON = ("error", "warning", "info", "never")
@@ -41,6 +52,8 @@ def run(argv: Sequence[str]) -> int:
         return 130 if isinstance(error, Cancelled) else _fail(error, wants_json)
     except (KeyboardInterrupt, click.Abort):
         return 130
+    except Terminated as stop:
+        return 128 + stop.number
     except BrokenPipeError:
         _let_go_of_stdout()
         return 0
@@ -50,9 +63,7 @@ def run(argv: Sequence[str]) -> int:
         return _fail(CkptuiError("the input is nested too deeply", title="Failed"), wants_json)
     except OSError as error:
         what = error.strerror or str(error)
-        return _fail(
-            CkptuiError(f"{error.filename}: {what}" if error.filename else what, title="Failed"), wants_json
-        )
+        return _fail(CkptuiError(f"{error.filename}: {what}" if error.filename else what, title="Failed"), wants_json)
     # the outermost border: a fault of ckptui's own is one line too, and the traceback is there for whoever asks
     except Exception as error:
         if os.environ.get("CKPTUI_DEBUG"):
@@ -79,9 +90,20 @@ def _let_go_of_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+def _end_on_signals() -> None:
+    def end(number: int, _: FrameType | None) -> None:
+        raise Terminated(number)
+
+    # only in the main thread may handlers be set; a library that calls `run` elsewhere keeps its own
+    with contextlib.suppress(ValueError):
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, end)
+
+
 def _dispatch(argv: list[str]) -> int:
     try:
         if argv and (argv[0] in COMMANDS or argv[0] in ("--help", "-h", "--version")):
+            _end_on_signals()
             result = group.main(argv, prog_name="ckptui", standalone_mode=False)
         elif "--json" in argv:
             raise UsageError("--json goes with a command", f"One of {', '.join(COMMANDS)}")
@@ -122,9 +144,7 @@ def _finish(answer: Answer, as_json: bool, fail_on: str) -> int:
         _let_go_of_stdout()
     except OSError as error:
         _let_go_of_stdout()
-        raise CkptuiError(
-            f"the output can't be written: {error.strerror or error}", title="Failed"
-        ) from error
+        raise CkptuiError(f"the output can't be written: {error.strerror or error}", title="Failed") from error
     if answer.differs:
         return 1
     if fail_on == "never":
@@ -140,9 +160,7 @@ def _print(answer: Answer, as_json: bool) -> None:
         sys.stdout.write("\n")
     else:
         for line in answer.text():
-            print(
-                line.encode(sys.stdout.encoding or "utf-8", "replace").decode(sys.stdout.encoding or "utf-8")
-            )
+            print(encodable(line, sys.stdout.encoding or "utf-8"))
     sys.stdout.flush()
 
 
@@ -163,16 +181,12 @@ _fail_on = click.option(
     show_default=True,
     help="Exit 1 from this severity on.",
 )
-_match = click.option(
-    "--match", metavar="RE", help="Only tensors whose name matches this regular expression."
-)
+_match = click.option("--match", metavar="RE", help="Only tensors whose name matches this regular expression.")
 _artifact = click.argument("artifact")
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
-@click.command(
-    context_settings=_HELP, epilog=f"Commands for scripts: {', '.join(COMMANDS)}; `ckptui COMMAND --help`."
-)
+@click.command(context_settings=_HELP, epilog=f"Commands for scripts: {', '.join(COMMANDS)}; `ckptui COMMAND --help`.")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--ascii", "ascii_only", is_flag=True, help="Plain signs, for terminals without UTF-8.")
 @_version_option
@@ -255,9 +269,7 @@ def check(paths: tuple[str, ...], quick: bool, as_json: bool, fail_on: str) -> i
 @group.command()
 @_artifact
 @_match
-@click.option(
-    "-o", "--output", required=True, metavar="FILE", help="A .npz, .safetensors or (one tensor) .npy file."
-)
+@click.option("-o", "--output", required=True, metavar="FILE", help="A .npz, .safetensors or (one tensor) .npy file.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @_json
 @_fail_on
@@ -304,9 +316,7 @@ def filters(artifact: str, tensor: str | None, as_json: bool, fail_on: str) -> i
     help="What the pixels are turned into.",
 )
 @click.option("--labels", metavar="FILE", help="One label a line; default: labels.txt beside the model.")
-@click.option(
-    "--architecture", metavar="ARTIFACT", help="A .keras or .h5 whose architecture the weights go into."
-)
+@click.option("--architecture", metavar="ARTIFACT", help="A .keras or .h5 whose architecture the weights go into.")
 @click.option("--signature", metavar="NAME", help="Signature of a SavedModel.")
 @click.option("--tf-python", metavar="PYTHON", help="Python of the environment whose TensorFlow predicts.")
 @_json

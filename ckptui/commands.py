@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -23,55 +22,30 @@ from ckptui.core.model import (
     Run,
     RunFolder,
     Stats,
+    Tensor,
     TensorScan,
     worst_status,
 )
 from ckptui.core.text import human_bytes, safe
-from ckptui.errors import CkptuiError, ReaderFailed, UsageError
+from ckptui.errors import Cancelled, CkptuiError, ReaderFailed, UsageError
+from ckptui.narrator import Narrator
 from ckptui.output import Answer
-from ckptui.session import Session, checked_listing, require_save
-
-
-class Narrator:
-    """Progress on stderr, only when that is a terminal, erased when done."""
-
-    def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
-        self._shown = False
-
-    def tell(self, text: str) -> None:
-        """Replace the line shown by this one."""
-        if self._live:
-            sys.stderr.write(f"\r\x1b[K{safe(text, 200)[:78]}")
-            sys.stderr.flush()
-            self._shown = True
-
-    def progress(self, what: str, progress: Progress) -> None:
-        """`check ckpt-5  61 %  3.1 GB/s  4 s`."""
-        percent = 100 * progress.done_bytes / progress.total_bytes if progress.total_bytes else 100
-        left = progress.seconds_left
-        tail = f"  {left:.0f} s left" if left is not None and left >= 1 else ""
-        self.tell(f"{what}  {percent:.0f} %  {human_bytes(progress.rate)}/s{tail}")
-
-    def close(self) -> None:
-        """Erase the line."""
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+from ckptui.session import FILTERED, Session, checked_listing, require_save
 
 
 def _each_save(session: Session, paths: Sequence[str]) -> Iterator[Found | Finding]:
     """The saves below `paths`, and findings that belong to no single save."""
-    found: list[Found] = []
+    found: dict[str, Found] = {}
     for item in _find(session, paths):
         if isinstance(item, Found):
-            found.append(item)
-            yield item
+            # two arguments may lead to the same save
+            if found.setdefault(os.path.realpath(item.path), item) is item:
+                yield item
         elif isinstance(item, RunFolder):
             yield from item.findings
         else:
             yield item
-    require_save(found, paths)
+    require_save(list(found.values()), paths)
 
 
 def _find(session: Session, paths: Sequence[str]) -> Iterator[Found | RunFolder | Finding]:
@@ -89,20 +63,41 @@ def _open(session: Session, found: Found) -> tuple[Artifact, Listing | None, lis
         listing = session.open(found.path, found=found)
         return listing.artifact, listing, list(listing.findings)
     except CkptuiError as error:
-        findings = list(found.findings) or [_unopened(found, error)]
-        artifact = Artifact(
-            path=found.path,
-            kind=found.kind,
-            label=found.label,
-            step=found.step,
-            bytes=_size(found.path),
-            shards=0,
-            tensors=0,
-            parameters=0,
-            modified=found.modified,
-            status=worst_status(findings),
-        )
-        return artifact, None, findings
+        listing = _bare(found, error)
+        return listing.artifact, None, list(listing.findings)
+
+
+def _listing(session: Session, path: str) -> Listing:
+    """The save a path stands for; what looks like one and can't be opened is one without tensors, and the reason.
+
+    Raises:
+        NoSuchPath, NotASave: nothing is there that looks like a save.
+    """
+    found = session.resolve(path)
+    try:
+        return session.open(found.path, found=found)
+    except Cancelled:
+        raise
+    except CkptuiError as error:
+        return _bare(found, error)
+
+
+def _bare(found: Found, error: CkptuiError) -> Listing:
+    """The listing of a save that can't be opened at all."""
+    findings = found.findings or (_unopened(found, error),)
+    artifact = Artifact(
+        path=found.path,
+        kind=found.kind,
+        label=found.label,
+        step=found.step,
+        bytes=_size(found.path),
+        shards=0,
+        tensors=0,
+        parameters=0,
+        modified=found.modified,
+        status=worst_status(findings),
+    )
+    return Listing(artifact, (), tuple(findings))
 
 
 def _unopened(found: Found, error: CkptuiError) -> Finding:
@@ -146,7 +141,7 @@ def list_saves(paths: Sequence[str]) -> Answer:
 def show(path: str, name: str | None) -> Answer:
     """`ckptui show`."""
     with Session() as session:
-        listing = session.open(path)
+        listing = _listing(session, path)
         if name is None:
             return Answer(
                 lambda: output.show_document(listing, listing.tensors),
@@ -192,29 +187,36 @@ def _scan(
     return ordered, [*(f for s in ordered for f in s.findings), *findings]
 
 
-def _regular(match: str | None) -> str | None:
+def _regular(match: str | None) -> None:
+    """Raises UsageError for what is no regular expression, before anything is opened."""
     if match is not None:
         try:
             re.compile(match)
-        except re.error as error:
+        except (re.error, OverflowError) as error:
             raise UsageError(f"--match {match!r}: {error}", "It takes a Python regular expression") from error
-    return match
 
 
-def _selected(listing: Listing, match: str | None) -> list[str]:
-    """Names of the tensors in which the regular expression is found; all without one."""
-    names = [t.name for t in listing.tensors]
-    return names if match is None else [name for name in names if re.search(match, name)]
+def _require_match(tensors: Iterable[Tensor], match: str | None, path: str) -> list[str]:
+    """Names of the tensors in which the regular expression is found; all without one.
+
+    Raises:
+        UsageError: there are tensors and it matches none: a slip of the pen must not look like "nothing found".
+    """
+    names = [t.name for t in tensors]
+    chosen = names if match is None else [name for name in names if re.search(match, name)]
+    if names and not chosen:
+        raise UsageError(f"no tensor of {path} matches {match!r}", "`ckptui show` lists the names")
+    return chosen
 
 
 def stats(path: str, match: str | None) -> Answer:
     """`ckptui stats`."""
     _regular(match)
     with Session() as session:
-        listing = session.open(path)
-        names = set(_selected(listing, match))
+        listing = _listing(session, path)
+        names = set(_require_match(listing.tensors, match, path))
         scans, findings = _scan(session, listing, None if match is None else sorted(names), stats=True)
-    numbers = {s.name: s.stats for s in scans}
+    numbers = {s.name: s.stats for s in scans if s.checksum != "unread"}
     rows = [(t, numbers.get(t.name)) for t in listing.tensors if t.name in names]
     checked = checked_listing(listing, findings)
     return Answer(
@@ -263,48 +265,54 @@ def _full_check(session: Session, listing: Listing, totals: dict[str, int], chec
     totals["tensors_checked"] += sum(s.checksum != "unread" for s in scans)
     totals["tensors_unreadable"] += sum(s.checksum == "unread" for s in scans)
     totals["bytes_read"] += sum(s.bytes for s in scans)
-    proved = sum(s.checksum == "ok" for s in scans)
+    compared = sum(s.checksum in ("ok", "mismatch") for s in scans)
     bare = sum(s.checksum == "none" for s in scans)
-    words = [f"{proved} checksums"] if proved else []
+    words = [f"{compared} checksums"] if compared else []
     if listing.artifact.kind == "keras-archive":
         words.append("checksums of the archive's members")
     elif bare:
         words.append(f"{bare} tensors without checksum: flipped bits can't be seen")
-    words.append("non-finite values")
-    checked[listing.artifact.path] = ", ".join(words)
+    if compared or bare:
+        words.append("non-finite values")
+    checked[listing.artifact.path] = ", ".join(words) or "directory and entries; no tensor could be read"
     return checked_listing(listing, findings)
 
 
 def export(path: str, match: str | None, target: str, *, force: bool) -> Answer:
     """`ckptui export`: what reads and passes its checksum."""
-    from ckptui.export import write_tensors
+    from ckptui.export import check_target, write_tensors
 
     _regular(match)
     with Session() as session:
         listing = session.open(path)
-        names = _selected(listing, match)
-        if not names:
-            raise UsageError(f"no tensor of {path} matches {match!r}", "`ckptui show` lists the names")
+        names = _require_match(listing.tensors, match, path)
+        check_target(listing, len(names), target, force=force)
         scans, found = _scan(session, listing, None if match is None else names, stats=False)
-        bad = {s.name for s in scans if s.checksum in ("mismatch", "unread")}
-        findings = [*listing.findings, *found]
-        readable = [t for t in listing.tensors if t.name in set(names) and t.name not in bad]
+        good = {s.name for s in scans if s.checksum not in ("mismatch", "unread")}
+        readable = [t for t in listing.tensors if t.name in good]
         if not readable:
             raise UsageError(f"no tensor of {path} can be read", "`ckptui check` says why")
         written = write_tensors(session, listing, readable, target, force=force)
+    bad = [(s.name, "it does not read, or fails its checksum") for s in scans if s.name not in good]
     notes = [f"left out {len(bad)} tensors that do not read or fail their checksum"] if bad else []
     notes += [f"left out {safe(name)}: {reason}" for name, reason in written.left_out]
+    checked = checked_listing(listing, found)
     document = {
         "schema": "ckptui/export/1",
-        "artifact": listing.artifact.to_json(),
+        "artifact": checked.artifact.to_json(),
         "file": target,
         "tensors": written.tensors,
         "bytes": written.bytes,
-        "left_out": [*sorted(bad), *(name for name, _ in written.left_out)],
-        "findings": output.findings_json(findings),
+        "left_out": [{"tensor": name, "reason": reason} for name, reason in [*bad, *written.left_out]],
+        "findings": output.findings_json(checked.findings),
     }
     text = [f"{written.tensors} tensors, {human_bytes(written.bytes)} -> {safe(target)}"]
-    return Answer(lambda: document, lambda: [*text, *output.findings_text(findings)], findings, notes=notes)
+    return Answer(
+        lambda: document,
+        lambda: [*text, *output.findings_text(checked.findings)],
+        checked.findings,
+        notes=notes,
+    )
 
 
 def diff(a: str, b: str, match: str | None) -> Answer:
@@ -313,7 +321,8 @@ def diff(a: str, b: str, match: str | None) -> Answer:
     narrator = Narrator()
     report: DiffReport | None = None
     with Session() as session:
-        first, second = session.open(a), session.open(b)
+        first, second = _listing(session, a), _listing(session, b)
+        _require_match([*first.tensors, *second.tensors], match, f"{a} or {b}")
         try:
             for item in session.diff(first, second, pattern=match):
                 if isinstance(item, Progress):
@@ -325,20 +334,20 @@ def diff(a: str, b: str, match: str | None) -> Answer:
     assert report is not None
     done = replace(report, findings=(*first.findings, *second.findings, *report.findings))
     differs = any(p.status != "identical" for p in done.pairs)
-    return Answer(
-        lambda: output.diff_document(done), lambda: output.diff_text(done), done.findings, differs=differs
-    )
+    return Answer(lambda: output.diff_document(done), lambda: output.diff_text(done), done.findings, differs=differs)
 
 
 def filters(path: str, tensor: str | None) -> Answer:
     """`ckptui filters`."""
     layers: list[Layer] = []
     with Session() as session:
-        listing = session.open(path)
+        listing = _listing(session, path)
         if tensor is not None:
             session.tensor(listing, tensor)
-        findings = list(listing.findings)
-        for item in session.layers(listing, None if tensor is None else [tensor]):
+        chosen = [t.name for t in listing.tensors if (t.role in FILTERED if tensor is None else t.name == tensor)]
+        # filters of a kernel that fails its checksum are no evidence: the checksums are part of the answer
+        _, findings = _scan(session, listing, chosen, stats=False)
+        for item in session.layers(listing, chosen):
             if isinstance(item, Finding):
                 findings.append(item)
             else:

@@ -47,6 +47,12 @@ SAFETENSORS_DTYPES = {
 STRING_LIMIT = 1 << 30
 """Bytes of the largest string tensor that is taken out whole."""
 
+SUFFIXES = (".npz", ".safetensors", ".npy")
+"""What can be written, by the name of the target."""
+
+SAFETENSORS_HEADER_LIMIT = 100_000_000
+"""Readers of safetensors refuse a longer header."""
+
 ZIP_NAME_LIMIT = 65_000
 """A zip member's name must fit a 16-bit length."""
 
@@ -61,6 +67,47 @@ class Written:
     """(tensor, reason)"""
 
 
+def refusal(tensor: Tensor, suffix: str) -> str:
+    """Why a file of this suffix can't hold the tensor; empty if it can."""
+    from ckptui.core.dtypes import ITEMSIZE
+
+    try:
+        length = len(tensor.name.encode())
+    except UnicodeEncodeError:
+        return "its name is no Unicode text"
+    if suffix == ".safetensors":
+        if tensor.name == "__metadata__":
+            return "safetensors keeps this name for itself"
+        return "" if tensor.dtype in SAFETENSORS_DTYPES else f"safetensors has no {tensor.dtype}"
+    if suffix == ".npz" and ("\0" in tensor.name or length > ZIP_NAME_LIMIT):
+        return "its name can't be a zip member"
+    if tensor.dtype == "string":
+        return "a .npy holds no strings, a .npz does" if suffix == ".npy" else ""
+    return "" if tensor.dtype in ITEMSIZE else f"a {tensor.dtype} has no array form"
+
+
+def check_target(listing: Listing, count: int, target: str, *, force: bool = False) -> None:
+    """Look at where `count` tensors are to be written, before anything is read.
+
+    Raises:
+        UsageError: unknown suffix, several tensors for `.npy`, the target exists or lies inside the save.
+    """
+    place = Path(target).absolute()
+    source = Path(listing.artifact.path).resolve()
+    if place.suffix not in SUFFIXES:
+        raise UsageError(f"{target} ends in none of {', '.join(SUFFIXES)}", "The suffix chooses the format")
+    if place.suffix == ".npy" and count != 1:
+        raise UsageError(f"a .npy holds one tensor, {count} were chosen", "Narrow --match, or write a .npz")
+    if not place.parent.is_dir():
+        raise UsageError(f"the folder {place.parent} does not exist", "Create it, or choose another")
+    if source.is_dir() and source in (place.parent.resolve(), *place.parent.resolve().parents):
+        raise UsageError(f"{target} lies inside the save", "ckptui never writes into what it looks at")
+    if place.resolve() == source or str(place.resolve()).startswith(f"{source}.data-"):
+        raise UsageError(f"{target} is the save itself", "Choose another file")
+    if os.path.lexists(place) and (place.is_dir() or not force):
+        raise UsageError(f"{target} exists", "Choose another name, or --force")
+
+
 def write_tensors(
     session: Session, listing: Listing, tensors: Sequence[Tensor], target: str, *, force: bool = False
 ) -> Written:
@@ -70,33 +117,26 @@ def write_tensors(
     string tensor becomes its bytes (uint8) and `NAME//offsets` (int64, one more than strings).
 
     Raises:
-        UsageError: unknown suffix, several tensors for `.npy`, the target exists or lies inside the save.
+        UsageError: the target won't do (see `check_target`), or the format can hold none of the tensors.
     """
+    check_target(listing, len(tensors), target, force=force)
     suffix = Path(target).suffix
-    writers = {".npz": _write_npz, ".safetensors": _write_safetensors, ".npy": _write_npy}
-    if suffix not in writers:
-        raise UsageError(f"{target} ends in none of .npz, .safetensors, .npy", "The suffix chooses the format")
-    if suffix == ".npy" and len(tensors) != 1:
-        raise UsageError(f"a .npy holds one tensor, {len(tensors)} were chosen", "Narrow --match, or write a .npz")
-    _refuse_target(listing, target, force)
     written = Written()
+    kept = []
+    for tensor in tensors:
+        reason = refusal(tensor, suffix)
+        if reason:
+            written.left_out.append((tensor.name, reason))
+        else:
+            kept.append(tensor)
+    if not kept:
+        name, reason = written.left_out[0]
+        raise UsageError(f"{name}: {reason}" if len(tensors) == 1 else f"a {suffix} can hold none of these tensors")
+    writers = {".npz": _write_npz, ".safetensors": _write_safetensors, ".npy": _write_npy}
     with _Pending(target, force) as out:
-        writers[suffix](session, listing, tensors, out, written)
+        writers[suffix](session, listing, kept, out, written)
         written.bytes = out.tell()
     return written
-
-
-def _refuse_target(listing: Listing, target: str, force: bool) -> None:
-    place = Path(target).absolute()
-    source = Path(listing.artifact.path).resolve()
-    if not place.parent.is_dir():
-        raise UsageError(f"the folder {place.parent} does not exist", "Create it, or choose another")
-    if source.is_dir() and source in (place.parent.resolve(), *place.parent.resolve().parents):
-        raise UsageError(f"{target} lies inside the save", "ckptui never writes into what it looks at")
-    if place.resolve() == source or str(place.resolve()).startswith(f"{source}.data-"):
-        raise UsageError(f"{target} is the save itself", "Choose another file")
-    if place.exists() and not force:
-        raise UsageError(f"{target} exists", "Choose another name, or --force")
 
 
 class _Pending:
@@ -107,7 +147,11 @@ class _Pending:
 
     def __enter__(self) -> IO[bytes]:
         folder = os.path.dirname(os.path.abspath(self._target))
-        handle, self._name = tempfile.mkstemp(prefix=".ckptui-", suffix=".part", dir=folder)
+        try:
+            handle, self._name = tempfile.mkstemp(prefix=".ckptui-", suffix=".part", dir=folder)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UsageError(f"nothing can be written in {folder}: {reason}", "Choose another folder") from error
         self._file = os.fdopen(handle, "w+b")
         return self._file
 
@@ -191,21 +235,18 @@ def _members(
         yield tensor.name, _numpy_descr(tensor), tensor.shape, None
 
 
-def _write_npz(
-    session: Session, listing: Listing, tensors: Sequence[Tensor], out: IO[bytes], written: Written
-) -> None:
+def _write_npz(session: Session, listing: Listing, tensors: Sequence[Tensor], out: IO[bytes], written: Written) -> None:
+    used: set[str] = set()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for tensor in tensors:
-            if "\0" in tensor.name or len(tensor.name.encode("utf-8", "surrogatepass")) > ZIP_NAME_LIMIT:
-                written.left_out.append((tensor.name, "its name can't be a zip member"))
+            members = list(_members(session, listing, tensor))
+            if not used.isdisjoint(member[0] for member in members):
+                written.left_out.append((tensor.name, "another member has its name"))
                 continue
-            if tensor.dtype == "variant":
-                written.left_out.append((tensor.name, "a variant has no array form"))
-                continue
-            for name, descr, shape, raw in _members(session, listing, tensor):
-                info = zipfile.ZipInfo(f"{name}.npy")
+            for name, descr, shape, raw in members:
+                used.add(name)
                 expected = len(raw) if raw is not None else _expected(tensor, descr)
-                with archive.open(info, "w", force_zip64=expected > 1 << 30) as member:
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=expected > 1 << 30) as member:
                     member.write(_npy_header(descr, shape))
                     if raw is not None:
                         member.write(raw)
@@ -223,9 +264,9 @@ def _write_safetensors(
     chosen: list[tuple[Tensor, int]] = []
     offset = 0
     for tensor in tensors:
-        code = SAFETENSORS_DTYPES.get(tensor.dtype)
-        if code is None:
-            written.left_out.append((tensor.name, f"safetensors has no {tensor.dtype}"))
+        code = SAFETENSORS_DTYPES[tensor.dtype]
+        if tensor.name in header:
+            written.left_out.append((tensor.name, "another tensor has its name"))
             continue
         size = tensor.count * ITEMSIZE[tensor.dtype]
         header[tensor.name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [offset, offset + size]}
@@ -233,18 +274,16 @@ def _write_safetensors(
         offset += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > SAFETENSORS_HEADER_LIMIT:
+        raise UsageError("the names are longer than safetensors allows", "Narrow --match, or write a .npz")
     out.write(struct.pack("<Q", len(text)) + text)
     for tensor, size in chosen:
         _stream(session, listing, tensor, out, size)
         written.tensors += 1
 
 
-def _write_npy(
-    session: Session, listing: Listing, tensors: Sequence[Tensor], out: IO[bytes], written: Written
-) -> None:
+def _write_npy(session: Session, listing: Listing, tensors: Sequence[Tensor], out: IO[bytes], written: Written) -> None:
     tensor = tensors[0]
-    if tensor.dtype in ("string", "variant"):
-        raise UsageError(f"{tensor.name} is a {tensor.dtype} tensor", "Write a .npz")
     descr = _numpy_descr(tensor)
     out.write(_npy_header(descr, tensor.shape))
     _stream(session, listing, tensor, out, _expected(tensor, descr))

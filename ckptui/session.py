@@ -55,6 +55,10 @@ class Uncounted(Protocol):
     def listing(self, *, count: bool = True) -> Listing: ...
 
 
+FILTERED = ("kernel", "embedding")
+"""Roles of the tensors that are looked at filter by filter."""
+
+
 class Session:
     """Everything one run of ckptui knows and has running."""
 
@@ -241,9 +245,8 @@ class Session:
         """Filters of every kernel and embedding (or of those named), and what is worth a user's attention."""
         from ckptui.engine.kernels import look_at_layers
 
-        roles = ("kernel", "embedding")
         wanted = None if names is None else set(names)
-        chosen = [t for t in listing.tensors if (t.role in roles if wanted is None else t.name in wanted)]
+        chosen = [t for t in listing.tensors if (t.role in FILTERED if wanted is None else t.name in wanted)]
         yield from look_at_layers(self.pool, listing.artifact, chosen, cancel)
 
     def diff(
@@ -340,10 +343,14 @@ def _identity(path: str) -> tuple[Any, ...]:
 
 
 def checked_listing(listing: Listing, findings: Sequence[Finding]) -> Listing:
-    """The listing after a full check: its own and these findings, each once, and the status they give."""
-    merged = list(listing.findings)
-    seen = {(f.code, f.tensor) for f in merged}
-    merged += [f for f in findings if (f.code, f.tensor) not in seen]
+    """The listing after a full check: its own and these findings, each once, and the status they give.
+
+    Zeros where data should be say why a checksum does not match.
+    """
+    seen = {(f.code, f.tensor) for f in listing.findings}
+    merged = [*listing.findings, *(f for f in findings if (f.code, f.tensor) not in seen)]
+    zeros = {f.tensor for f in merged if f.code == "zero-filled"}
+    merged = [f for f in merged if f.code != "checksum-mismatch" or f.tensor not in zeros]
     status = worst_status(merged, "ok")
     return replace(listing, findings=tuple(merged), artifact=replace(listing.artifact, status=status))
 

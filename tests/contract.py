@@ -286,7 +286,7 @@ DOCUMENTS: dict[str, dict[str, Check]] = {
         "file": text,
         "tensors": whole,
         "bytes": whole,
-        "left_out": many(text),
+        "left_out": many(record({"tensor": text, "reason": text})),
     },
 }
 ONE_TENSOR: dict[str, Check] = {"stats": maybe(STATS), "histogram": maybe(HISTOGRAM)}
