@@ -39,7 +39,7 @@ SAME_ANSWER = 1e-6
 LEAST_BAR, MOST_BAR = 3, 14
 SCORE_WIDTH = 6
 SHORT_NAMES: dict[str, str] = {
-    "fresh-process": "new process",
+    "fresh-process": "fresh",
     "training-mode": "training",
     "other-tensorflow": "other TF",
 }
@@ -67,9 +67,7 @@ def judged(run: Run, scale: float) -> Judged:
     within = run.max_abs_diff <= SAME_ANSWER * scale
     if run.top1_changed:
         return Judged(f"Δ {apart} another answer", "$error" if run.name in STEADY else "$accent")
-    if run.name == "repeat":
-        return Judged(f"Δ {apart} not the same twice", "$error")
-    if within:
+    if within and run.name != "repeat":
         return Judged(f"same to {apart}", "$success")
     if run.name in STEADY:
         return Judged(f"Δ {apart} differs", "$error")
@@ -112,23 +110,35 @@ def share_of(score: float, runs: Sequence[Run]) -> float:
 class _Columns:
     """Widths of the columns of the runs."""
 
-    short: bool
-    """Names in their short form."""
+    short_names: bool
+    short_words: bool
     name: int
     label: int
     bar: int
 
 
 def _columns(runs: Sequence[Run], scale: float, width: int, drawing: Drawing) -> _Columns:
-    """What the words need first, then the label; the bar gets what is left, or nothing."""
+    """Whole words with a bar, then without one, then shorter words: the first that fits."""
     label = min(max((cell_len(safe(r.top[0][1])) for r in runs if r.top), default=1), 14)
-    words = max((len(judged(run, scale).words) for run in runs if not run.error), default=0)
-    for short in (False, True):
-        name = max((cell_len(run_name(r.name, drawing, short=short)) for r in runs), default=8) + 1
-        left_over = width - name - label - SCORE_WIDTH - words - 2
-        if left_over > LEAST_BAR:
-            return _Columns(short, name, label, min(left_over - 1, MOST_BAR))
-    return _Columns(True, name, max(min(label, label + left_over), min(label, 3)), 0)
+    for short_names, short_words, least in (
+        (False, False, LEAST_BAR + 1),
+        (True, False, LEAST_BAR + 1),
+        (True, False, 0),
+        (True, True, 0),
+    ):
+        name = max((cell_len(run_name(r.name, drawing, short=short_names)) for r in runs), default=8) + 1
+        words = max(
+            (len(_words(judged(run, scale), short_words)) for run in runs if not run.error), default=0
+        )
+        room = width - name - label - SCORE_WIDTH - words - 2
+        if room >= least:
+            bar_width = min(room - 1, MOST_BAR) if room > LEAST_BAR else 0
+            return _Columns(short_names, short_words, name, label, bar_width)
+    return _Columns(True, True, name, max(label + room, min(label, 3)), 0)
+
+
+def _words(verdict: Judged, short: bool) -> str:
+    return verdict.words.replace("another answer", "changed") if short else verdict.words
 
 
 def run_lines(runs: Sequence[Run], width: int, drawing: Drawing) -> list[Content]:
@@ -141,7 +151,7 @@ def run_lines(runs: Sequence[Run], width: int, drawing: Drawing) -> list[Content
 def _run_line(run: Run, runs: Sequence[Run], scale: float, columns: _Columns, drawing: Drawing) -> Content:
     verdict = judged(run, scale)
     style = "$mark" if run.name == ORIGINAL else verdict.style
-    name = (left(run_name(run.name, drawing, short=columns.short), columns.name), "$foreground")
+    name = (left(run_name(run.name, drawing, short=columns.short_names), columns.name), "$foreground")
     if run.error or not run.top:
         return Content.assemble(name, (verdict.words or "no answer", verdict.style))
     _, label, score = run.top[0]
@@ -152,7 +162,7 @@ def _run_line(run: Run, runs: Sequence[Run], scale: float, columns: _Columns, dr
         (drawn, style),
         (right(score_text(score), SCORE_WIDTH), "$foreground"),
         "  ",
-        (verdict.words, verdict.style),
+        (_words(verdict, columns.short_words), verdict.style),
     )
 
 

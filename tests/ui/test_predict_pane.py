@@ -74,7 +74,7 @@ def session_with(predictions: list[Any]) -> PaneSession:
         (run_of("flip-up-down", 2, 0.9, 0.06), "Δ 0.06", "$dim"),
         (RUNS[3], "bit-identical", "$success"),
         (RUNS[4], "same to 8e−7", "$success"),
-        (run_of("repeat", 2, 0.9, 8e-7), "Δ 8e−7 not the same twice", "$error"),
+        (run_of("repeat", 2, 0.9, 8e-7), "Δ 8e−7 differs", "$error"),
         (run_of("repeat", 5, 0.9, 0.4), "Δ 0.4 another answer", "$error"),
         (run_of("reload", 2, 0.9, 0.01), "Δ 0.01 differs", "$error"),
         (run_of("fresh-process", 5, 0.9, 0.5), "Δ 0.5 another answer", "$error"),
@@ -105,13 +105,30 @@ def test_scores_that_are_no_probabilities_are_drawn_against_the_largest() -> Non
     assert score_text(float("nan")) == "nan"
 
 
-@pytest.mark.parametrize("width", [30, 42, 50, 78, 120])
-def test_no_row_is_longer_than_the_pane_as_soon_as_its_words_fit(width: int) -> None:
-    lines = run_lines(RUNS, width, Drawing.COLOUR)
+@pytest.mark.parametrize("width", [35, 38, 42, 50, 78, 120])
+@pytest.mark.parametrize("label", ["2", "zero", "a label that goes on and on"])
+def test_no_row_is_longer_than_the_pane_and_words_go_before_bars(width: int, label: str) -> None:
+    runs = [replace(run, top=((2, label, run.top[0][2]),)) for run in RUNS]
+    lines = run_lines(runs, width, Drawing.COLOUR)
     assert len(lines) == len(RUNS)
-    if width >= 42:
-        assert max(each.cell_length for each in lines) <= width
-    assert "█" in lines[0].plain or width <= 42
+    assert max(each.cell_length for each in lines) <= width
+    if label == "2" and width >= 42:
+        assert "another answer" in lines[1].plain
+        assert ("█" in lines[0].plain) == (width > 42)
+    if label == "zero":
+        assert "zero" in lines[0].plain
+    assert ("another answer" in lines[1].plain) or ("changed" in lines[1].plain)
+
+
+async def test_a_long_path_keeps_its_end_in_sight_where_the_keys_are_elsewhere() -> None:
+    app = PredictApp()
+    async with app.run_test(size=(40, 30)) as pilot:
+        line = app.query_one("#predict-model", PathInput)
+        line.set_path("/runs/a/very/long/folder/with/a/long/name/digits.keras")
+        app.set_focus(None)
+        await pilot.pause()
+        assert text(line, 0).endswith("digits.keras")
+        assert "…" in text(line, 0)
 
 
 def test_hostile_labels_are_escaped_in_rows_and_bars() -> None:

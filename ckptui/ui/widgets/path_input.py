@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from rich.cells import cell_len
+from rich.segment import Segment
 from textual import work
 from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
 from textual.message import Message
+from textual.strip import Strip
 from textual.widgets import Input
 
 from ckptui.core.text import safe
+from ckptui.ui.fitting import fit_middle
 from ckptui.ui.paths import candidates, completed, harmless, short_path
 
 
@@ -70,6 +74,14 @@ class PathInput(Input):
         self._meant[text] = os.path.abspath(path) if path else ""
         self.value = text
         self.cursor_position = len(text)
+
+    def render_line(self, y: int) -> Strip:
+        """Without the keys a path that does not fit loses its middle: its end is the file."""
+        width = self.scrollable_content_region.width
+        if self.has_focus or y or cell_len(self.value) <= width:
+            return super().render_line(y)
+        strip = Strip([Segment(fit_middle(self.value, width))])
+        return strip.adjust_cell_length(width).apply_style(self.rich_style)
 
     def action_complete(self) -> None:
         """Complete as far as it is clear; at the end of a complete path the key is the screen's."""
