@@ -10,7 +10,6 @@ from textual.message import Message
 
 from ckptui.core.model import Finding, Found, Listing, Progress, RunFolder, TensorScan
 from ckptui.errors import Cancelled, CkptuiError, UsageError
-from ckptui.export import write_tensors
 from ckptui.session import Session
 from ckptui.ui import messages
 from ckptui.ui.tensor_rows import prepare
@@ -72,9 +71,7 @@ def quick_check(session: Session, saves: Iterable[Found], post: Post, cancel: th
         post(messages.QuickChecked(results))
 
 
-def check_save(
-    session: Session, listing: Listing, post: Post, cancel: threading.Event, first: Sequence[str]
-) -> None:
+def check_save(session: Session, listing: Listing, post: Post, cancel: threading.Event, first: Sequence[str]) -> None:
     """Read every byte: checksums and statistics, `first` before the rest, then the filters of the kernels."""
     path = listing.artifact.path
     try:
@@ -162,5 +159,7 @@ def export_tensors(
     tensors = [t for t in listing.tensors if t.name in good]
     if not tensors:
         raise UsageError("No tensor of these can be read", "The findings say why")
+    from ckptui.export import write_tensors
+
     written = write_tensors(session, listing, tensors, target)
     post(messages.Exported(target, written.tensors, len(scans) - len(good) + len(written.left_out)))

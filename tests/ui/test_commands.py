@@ -64,7 +64,7 @@ async def test_the_footer_shows_whole_entries_and_pins_help_and_quit(size: tuple
         assert line.rstrip().endswith("Tab pane  ? help  q quit")
         words = line.replace("Tab pane  ? help  q quit", "").strip()
         entries = [entry for entry in words.split("  ") if entry.strip()]
-        offered = {f"{key_text(c.keys[0])} {c.label}" for c, _ in available(app.main)}
+        offered = {f"{key_text(offer.key)} {offer.command.label}" for offer in available(app.main)}
         assert {entry.strip() for entry in entries} <= offered
         assert entries
 
@@ -76,6 +76,19 @@ async def test_the_footer_puts_first_what_the_focus_can_do() -> None:
         await pilot.press("2")
         await pilot.pause()
         assert app.main.query_one(KeyFooter).render().plain.strip().startswith("Enter open")
+
+
+async def test_while_one_types_no_letter_is_offered_as_a_key() -> None:
+    app = Bench()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot, app)
+        await pilot.press("slash")
+        await pilot.pause()
+        keys = {offer.key for offer in available(app.main)}
+        assert not {key for key in keys if len(key) == 1 or key == "question_mark"}
+        line = app.main.query_one(KeyFooter).render().plain
+        assert line.strip().startswith("Enter keep  Esc clear")
+        assert line.rstrip().endswith("Tab pane  F1 help  Ctrl+C quit")
 
 
 async def test_diff_is_offered_only_with_something_to_compare() -> None:

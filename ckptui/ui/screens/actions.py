@@ -8,7 +8,6 @@ from ckptui.core.text import safe
 from ckptui.ui import messages
 from ckptui.ui.access import session_of
 from ckptui.ui.screens.asking import ExportScreen, OpenScreen
-from ckptui.ui.screens.diff import DiffScreen
 from ckptui.ui.screens.feeding import Feeding
 from ckptui.ui.screens.telling import ErrorScreen, TextScreen, as_error
 from ckptui.ui.widgets.findings_panel import as_text
@@ -66,7 +65,7 @@ class Actions(Feeding):
     def action_filters(self) -> None:
         self.pane.showing = "inspector"
         self.show_region("pane")
-        self.pane.inspector.show_filters()
+        self.pane.show_filters()
 
     def action_next_flagged(self) -> None:
         self._to_flagged(1)
@@ -119,6 +118,9 @@ class Actions(Feeding):
 
     def on_ready_to_diff(self, message: messages.ReadyToDiff) -> None:
         """Both sides are open."""
+        # numpy comes with it: not before it is wanted
+        from ckptui.ui.screens.diff import DiffScreen
+
         self.app.push_screen(DiffScreen(session_of(self), message.a, message.b))
 
     # ------------------------------------------------------------------ doing
@@ -133,7 +135,7 @@ class Actions(Feeding):
         if record is None or record.listing is None or message.path != self.current:
             return
         self.pane.showing = "predict"
-        self.pane.predict.show_for(record.listing, message.images[0] if message.images else None)
+        self.pane.show_model(record.listing, message.images[0] if message.images else None)
         self.show_region("pane")
 
     def action_check(self) -> None:

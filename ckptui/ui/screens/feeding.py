@@ -158,7 +158,7 @@ class Feeding(Working):
                 record.rows = None
         self.current = None
         self.query_one(HeaderLine).job = None
-        self.pane.inspector.clear()
+        self.pane.clear()
         self.save_tree.badges_changed()
 
     def open_save(self, path: str) -> None:
@@ -315,7 +315,7 @@ class Feeding(Working):
     def _inspect(self) -> None:
         record, tensor = self.record, self.view.tensor_here
         if record is None or record.listing is None or tensor is None:
-            self.pane.inspector.clear()
+            self.pane.clear()
         else:
             listing = replace(record.listing, findings=tuple(record.findings))
-            self.pane.inspector.show_tensor(listing, tensor, record.scans.get(tensor.name))
+            self.pane.show_tensor(listing, tensor, record.scans.get(tensor.name))

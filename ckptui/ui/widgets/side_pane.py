@@ -2,47 +2,128 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from textual import work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
+from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher
 
-from ckptui.ui.widgets.inspector import Inspector
-from ckptui.ui.widgets.predict_pane import PredictPane
+from ckptui.core.model import Listing, Tensor, TensorScan
+
+if TYPE_CHECKING:
+    from ckptui.ui.widgets.inspector import Inspector
+    from ckptui.ui.widgets.predict_pane import PredictPane
 
 TITLES = {"inspector": "Inspector", "predict": "Predict"}
+PANES = ("ckptui.ui.widgets.inspector", "ckptui.ui.widgets.predict_pane")
+"""What draws arrays: numpy comes with it, so it is loaded behind the first frame."""
 
 
 class SidePane(Vertical):
-    """Holds both and shows one."""
+    """Holds both panes and shows one; what is asked of them before they are loaded is done once they are."""
 
     showing: reactive[str] = reactive("inspector")
 
+    class Loaded(Message):
+        """The modules of the panes can be imported without waiting."""
+
+    def __init__(self, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._waiting: dict[str, Callable[[], None]] = {}
+        self.ready = all(name in sys.modules for name in PANES)
+        """The panes are there."""
+
     def compose(self) -> ComposeResult:
-        with ContentSwitcher(initial="inspector", id="pane-switch"):
-            yield Inspector(id="inspector")
-            yield PredictPane(id="predict")
+        with ContentSwitcher(id="pane-switch"):
+            if self.ready:
+                yield from self._panes()
+
+    def on_mount(self) -> None:
+        """Show the inspector, or load it once the first frame is drawn."""
+        if self.ready:
+            self._switch()
+        else:
+            self.call_after_refresh(self._load)
+
+    @staticmethod
+    def _panes() -> tuple[Widget, Widget]:
+        from ckptui.ui.widgets.inspector import Inspector
+        from ckptui.ui.widgets.predict_pane import PredictPane
+
+        return Inspector(id="inspector"), PredictPane(id="predict")
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="panes", description="load the panes")
+    def _load(self) -> None:
+        for name in PANES:
+            importlib.import_module(name)
+        self.post_message(self.Loaded())
+
+    async def on_side_pane_loaded(self, event: Loaded) -> None:
+        """Mount the panes and do what was asked of them meanwhile."""
+        event.stop()
+        await self.query_one("#pane-switch", ContentSwitcher).mount(*self._panes())
+        self.ready = True
+        self._switch()
+        waiting, self._waiting = self._waiting, {}
+        for act in waiting.values():
+            act()
+
+    def _switch(self) -> None:
+        self.query_one("#pane-switch", ContentSwitcher).current = self.showing
+
+    def _soon(self, pane: str, act: Callable[[], None]) -> None:
+        """Do it now, or, when the panes are there, the last thing asked of each."""
+        if self.ready and self.is_mounted:
+            act()
+        else:
+            self._waiting[pane] = act
 
     @property
     def inspector(self) -> Inspector:
-        """All about one tensor."""
+        """All about one tensor; only once `ready`."""
+        from ckptui.ui.widgets.inspector import Inspector
+
         return self.query_one(Inspector)
 
     @property
     def predict(self) -> PredictPane:
-        """One image through one model."""
+        """One image through one model; only once `ready`."""
+        from ckptui.ui.widgets.predict_pane import PredictPane
+
         return self.query_one(PredictPane)
+
+    def show_tensor(self, listing: Listing, tensor: Tensor, scan: TensorScan | None) -> None:
+        """Let the inspector show a tensor."""
+        self._soon("inspector", lambda: self.inspector.show_tensor(listing, tensor, scan))
+
+    def clear(self) -> None:
+        """Let the inspector show nothing."""
+        self._soon("inspector", lambda: self.inspector.clear())
+
+    def show_filters(self) -> None:
+        """Let the inspector give the keys to the filters."""
+        self._soon("filters", lambda: self.inspector.show_filters())
+
+    def show_model(self, listing: Listing, image: str | None) -> None:
+        """Let the predict pane offer a model and an image."""
+        self._soon("predict", lambda: self.predict.show_for(listing, image))
 
     def watch_showing(self, showing: str) -> None:
         """Show the other."""
         self.border_title = Content(TITLES[showing])
-        if self.is_mounted:
-            self.query_one("#pane-switch", ContentSwitcher).current = showing
+        if self.is_mounted and self.ready:
+            self._switch()
 
     @property
     def focus_targets(self) -> list[Widget]:
         """What can take keys in what is shown, in order."""
-        shown = self.query_one(f"#{self.showing}")
-        return [w for w in shown.walk_children(Widget, with_self=True) if w.focusable]
+        shown = self.query(f"#{self.showing}")
+        return [w for pane in shown for w in pane.walk_children(Widget, with_self=True) if w.focusable]
