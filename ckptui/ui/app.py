@@ -42,7 +42,7 @@ class Commands(Provider):
         found: list[tuple[Command, Callable[[], Awaitable[bool]]]] = []
         for offer in available(self.screen):
             command = offer.command
-            if command.scope != "list" and command.id not in ("palette", "interrupt"):
+            if command.scope != "list" and command.id != "palette":
                 found.append((command, partial(self.app.run_action, command.action, offer.node)))
         return found
 

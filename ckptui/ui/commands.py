@@ -325,4 +325,6 @@ def available(screen: Screen[Any]) -> list[Offer]:
 
 def _typed(screen: Screen[Any], key: str) -> bool:
     """Does the focused line take the key for a letter?"""
-    return screen.focused is not None and screen.focused.check_consume_key(key, key_to_character(key))
+    name = _KEY_NAMES.get(key, "")
+    character = name if len(name) == 1 else key_to_character(key)
+    return screen.focused is not None and screen.focused.check_consume_key(key, character)

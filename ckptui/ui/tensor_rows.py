@@ -208,9 +208,7 @@ def _matching(source: TensorSource, text: str) -> tuple[Sequence[int], str]:
     return [i for i, name in enumerate(source.lowered) if needle in name], problem
 
 
-def _sorted(
-    source: TensorSource, places: Sequence[int], query: RowsQuery, ranks: Mapping[int, int]
-) -> Sequence[int]:
+def _sorted(source: TensorSource, places: Sequence[int], query: RowsQuery, ranks: Mapping[int, int]) -> Sequence[int]:
     if query.sort == "worst":
         flagged = sorted(ranks, key=lambda i: (-ranks[i], i in source.fold_of, i))
         seen = ranks.keys()

@@ -17,9 +17,7 @@ WIDE, NARROW = (120, 40), (80, 24)
 class Bench(Workbench):
     """The workbench on a made-up session, the same in every environment."""
 
-    def __init__(
-        self, session: FakeSession | None = None, paths: Sequence[str] = (ROOT,), ascii: bool = False
-    ) -> None:
+    def __init__(self, session: FakeSession | None = None, paths: Sequence[str] = (ROOT,), ascii: bool = False) -> None:
         self.fake = session or digits()
         super().__init__(paths, self.fake, ascii)  # type: ignore[arg-type]
         self.ascii_only = ascii

@@ -81,9 +81,7 @@ def test_a_check_taken_back_never_says_it_is_complete() -> None:
     stop = threading.Event()
     posted: list[Message] = []
     session.gate.clear()
-    thread = threading.Thread(
-        target=jobs.check_save, args=(session, session.listings[SICK], posted.append, stop, ())
-    )
+    thread = threading.Thread(target=jobs.check_save, args=(session, session.listings[SICK], posted.append, stop, ()))
     thread.start()
     stop.set()
     thread.join(5)

@@ -12,7 +12,7 @@ from tests.ui.driving import NARROW, WIDE, Bench, at_rest, settled
 
 SCENES: dict[str, tuple[Sequence[tuple[int, int]], Sequence[str]]] = {
     "tensors": ((NARROW, WIDE), ()),
-    "findings": ((NARROW, WIDE), ("2", "j")),
+    "findings": ((NARROW, WIDE), ("2",)),
     "filter": ((WIDE,), ("slash", *"conv")),
     "filters": ((NARROW, WIDE), ("n", "n", "f")),
     "saves": ((NARROW,), ("shift+tab", "m")),

@@ -135,8 +135,8 @@ class MainScreen(Actions):
 
     def action_back(self) -> None:
         """Undo the last step inwards: filter, prediction, pane, table."""
-        if self.view.filter_bar.text or self.focused is self.view.filter_bar.input:
-            self._filter_off()
+        if self.view.filter_bar.text:
+            self.on_filter_bar_cleared()
         elif self._region == "pane":
             self.pane.showing = "inspector"
             self.show_region("view")
@@ -144,12 +144,6 @@ class MainScreen(Actions):
             self.action_show_tab("tensors")
         else:
             self.show_region("saves")
-
-    def _filter_off(self) -> None:
-        table = self.view.table
-        self.view.filter_bar.clear()
-        table.filter("")
-        self.show_region("view")
 
     # ------------------------------------------------------------------ what the widgets say
 
@@ -189,6 +183,12 @@ class MainScreen(Actions):
         """Back to the rows; an empty filter goes away."""
         if not self.view.filter_bar.text:
             self.view.filter_bar.clear()
+        self.show_region("view")
+
+    def on_filter_bar_cleared(self) -> None:
+        """All rows again."""
+        self.view.filter_bar.clear()
+        self.view.table.filter("")
         self.show_region("view")
 
     def on_tab_line_picked(self, message: TabLine.Picked) -> None:

@@ -70,9 +70,7 @@ class Working(Screen[None]):
         jobs.find_images(session_of(self), path, self.post_message)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="export", description="export")
-    def run_export(
-        self, listing: Listing, names: Sequence[str] | None, target: str, cancel: threading.Event
-    ) -> None:
+    def run_export(self, listing: Listing, names: Sequence[str] | None, target: str, cancel: threading.Event) -> None:
         """Write tensors to a file."""
         jobs.export_tensors(session_of(self), listing, names, target, self.post_message, cancel)
 

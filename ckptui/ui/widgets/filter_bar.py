@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Input, Static
 
+from ckptui.ui.commands import bindings_for
+
 
 class FilterBar(Horizontal):
     """An empty line while there is no filter and nobody types one, so that nothing jumps when there is."""
+
+    COMMAND_SCOPE = "filter"
+    BINDINGS = bindings_for("filter")
 
     class Changed(Message):
         """The text of the filter."""
@@ -21,7 +25,10 @@ class FilterBar(Horizontal):
             self.text = text
 
     class Done(Message):
-        """Enter or an arrow key: back to the table."""
+        """Back to the table, the filter stays."""
+
+    class Cleared(Message):
+        """Back to the table, without filter."""
 
     def compose(self) -> ComposeResult:
         yield Static(Content.styled("/", "bold $primary"), id="filter-sign")
@@ -68,10 +75,12 @@ class FilterBar(Horizontal):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
+        self.action_keep()
+
+    def action_keep(self) -> None:
+        """Back to the rows that match."""
         self.post_message(self.Done())
 
-    def on_key(self, event: events.Key) -> None:
-        """Arrows leave the line for the rows below it."""
-        if event.key in ("down", "up"):
-            event.stop()
-            self.post_message(self.Done())
+    def action_clear(self) -> None:
+        """Back to all rows."""
+        self.post_message(self.Cleared())
