@@ -190,8 +190,8 @@ def _numpy_descr(tensor: Tensor) -> str:
     from ckptui.core.dtypes import np_dtype
 
     dtype = np.dtype(np_dtype(tensor.dtype))
-    native = dtype.kind in "biufc" and dtype.name == np.dtype(dtype.str).name
-    return dtype.str if native else f"<u{dtype.itemsize}"
+    # 1: numpy's own; 2: registered from outside, as ml_dtypes does, some of them under numpy's kinds
+    return dtype.str if dtype.isbuiltin == 1 else f"<u{dtype.itemsize}"
 
 
 def _npy_header(descr: str, shape: tuple[int, ...]) -> bytes:
