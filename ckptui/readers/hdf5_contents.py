@@ -12,7 +12,8 @@ from ckptui.core.dtypes import ITEMSIZE, np_dtype
 from ckptui.core.model import Finding, Severity, Storage, Tensor
 from ckptui.core.text import human_bytes, safe
 from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged, UsageError
-from ckptui.readers.hdf5_open import Opened, open_hdf5
+from ckptui.readers.hdf5_open import Opened, open_hdf5, zero_tail
+from ckptui.readers.hdf5_symbols import restore_names
 from ckptui.readers.hdf5_types import BOMB_RATIO, Described, Extent, describe
 from ckptui.readers.hdf5_values import dataset_chunks
 from ckptui.readers.hdf5_walk import (
@@ -26,7 +27,7 @@ from ckptui.readers.hdf5_walk import (
     walk,
 )
 from ckptui.readers.keras_findings import in_words, limited, listed, note
-from ckptui.readers.keras_layout import Attributes
+from ckptui.readers.keras_layout import TOP_LEVEL, Attributes
 from ckptui.readers.source import Source
 from ckptui.readers.window import Bytes
 
@@ -38,6 +39,10 @@ MAX_ARRAY_BYTES = 4 << 30
 MAX_UNPACKED_BYTES = 256 << 20
 """Up to here, what is compressed may be unpacked whole however small it is in the file."""
 ARRAY_STEP = 16 << 20
+MAX_NUMBERED = 2000
+"""Variables tried in a group whose names are lost."""
+MAX_ROUNDS = 8
+"""Times a file is walked again after names were given back."""
 _ROOT_TEXTS = ("keras_version", "backend", "model_config")
 
 Tick = Callable[[], None]
@@ -58,6 +63,10 @@ class Contents:
         """Every dataset by path, and what is in the place of one but can't be opened."""
         self.attributes = Attributes()
         self.texts: dict[str, str] = {}
+        self.promised: list[str] = []
+        """Paths the architecture makes expect, in the order Keras writes them; for groups that lost their names."""
+        self._mended = False
+        self._restored: dict[str, Finding] = {}
         self.unreadable: set[str] = set()
         """Root attributes that are there but can't be read."""
         """The root's text attributes: `keras_version`, `backend`, `model_config`."""
@@ -71,16 +80,32 @@ class Contents:
 
     def read(self, tick: Tick | None = None) -> None:
         """Walk the file; damage becomes rows with a problem and findings. Raises ChangedWhileReading."""
-        problems: list[Finding] = []
-        if self.opened.file is not None:
-            try:
-                for item in walk(self.opened.file.id, self._hints, tick or (lambda: None)):
-                    self._take(item, problems)
-            except HDF5_ERRORS as error:
-                problems.append(self._damage(f"its root can't be read: {reason(error)}"))
-            problems += self._window_problems()
+        problems = self._walk(tick)
+        for _ in range(MAX_ROUNDS):
+            if not self._mended:
+                break
+            # HDF5 has the lost names in its cache: only a new look sees the ones that were given back.
+            self.opened.reopen()
+            problems = self._walk(tick)
+        if problems and not self.opened.cut:
+            problems = [*self._zeros(), *problems]
         self.source.fence()
-        self.findings = [*self.opened.findings, *limited(problems)]
+        self.findings = [*self.opened.findings, *self._restored.values(), *limited(problems)]
+
+    def _walk(self, tick: Tick | None) -> list[Finding]:
+        self.described.clear()
+        self.attributes = Attributes()
+        self.texts.clear()
+        self._mended = False
+        problems: list[Finding] = []
+        if self.opened.file is None:
+            return problems
+        try:
+            for item in walk(self.opened.file.id, self._hints, tick or (lambda: None)):
+                self._take(item, problems)
+        except HDF5_ERRORS as error:
+            problems.append(self._damage(f"its root can't be read: {reason(error)}"))
+        return problems + self._window_problems()
 
     def chunks(self, tensor: Tensor, chunk_bytes: int) -> Iterator[np.ndarray]:
         """The tensor's values in C order, 1-D, native order, at most `chunk_bytes` each (strings: as objects).
@@ -186,17 +211,41 @@ class Contents:
         if weights is not None:
             found.weight_names[item.path] = weights
 
-    def _hints(self, path: str) -> list[str]:
-        """Names Keras' attributes promise in a group: layers, and the parts of weight names."""
+    def _hints(self, path: str, address: int) -> list[str]:
+        """Names a damaged group should have, in the order Keras made them; gives it them back if they are lost."""
         prefix = path + "/" if path else ""
-        promised = [
-            f"{group}/{name}" if group else name
-            for table in (self.attributes.layer_names, self.attributes.weight_names)
-            for group, names in table.items()
-            for name in names
-        ]
-        found = (name[len(prefix) :].partition("/")[0] for name in promised if name.startswith(prefix))
-        return list(dict.fromkeys(part for part in found if part))
+        if path == "vars" or path.endswith("/vars"):
+            names = [str(number) for number in range(MAX_NUMBERED)]
+        else:
+            found = (one[len(prefix) :].partition("/")[0] for one in self._paths() if one.startswith(prefix))
+            names = list(dict.fromkeys(part for part in found if part))
+        block = self.opened.superblock
+        lost = names and path not in self._restored and block.width == block.lengths == 8
+        if lost and restore_names(self.opened.window, block.at, address, [to_bytes(name) for name in names]):
+            self._mended = True
+            detail = (
+                f"the names in /{safe(path, 200)} are lost; they follow from the layers Keras lists elsewhere"
+            )
+            self._restored[path] = note(
+                "hdf5-damaged",
+                self.source.path,
+                detail,
+                severity="warning",
+                certainty="likely",
+                title="Lost names given back",
+            )
+        return names
+
+    def _paths(self) -> Iterator[str]:
+        """Paths promised by Keras' attributes, then by the architecture."""
+        found = self.attributes
+        for group, layers in found.layer_names.items():
+            for name in [*layers, TOP_LEVEL]:
+                yield f"{group}/{name}" if group else name
+        for group, weights in found.weight_names.items():
+            for name in weights:
+                yield f"{group}/{name}" if group else name
+        yield from self.promised
 
     def _mark_legacy(self) -> None:
         old = self._extent
@@ -249,6 +298,18 @@ class Contents:
         for heap in sorted(self.opened.window.broken_heaps):
             problems.append(self._damage(f"the text stored at byte {heap} (a global heap) is damaged"))
         return problems
+
+    def _zeros(self) -> list[Finding]:
+        """The likely cause of damage in a file that ends in zeros."""
+        extent = self._extent
+        zeros = zero_tail(self.source, extent.start or 0, extent.available)
+        if not zeros:
+            return []
+        begin = extent.available - zeros
+        where = f"{self.label}: " if self.label else ""
+        detail = f"{where}only zeros from byte {begin} to the end ({human_bytes(zeros)})"
+        facts = {"offset": begin, "bytes": zeros, "file": extent.path}
+        return [note("zero-filled", extent.path, detail, evidence=facts, certainty="likely")]
 
     def _damage(self, detail: str) -> Finding:
         where = f"{self.label}: " if self.label else ""

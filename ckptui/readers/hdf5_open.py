@@ -20,6 +20,9 @@ from ckptui.readers.window import Bytes, Window
 
 CHUNK_CACHE_BYTES = 32 << 20
 """HDF5's cache for decompressed chunks, per dataset being read."""
+ZERO_TAIL = 4096
+"""Zeros at the end from which on a damaged file is called zero-filled."""
+MAX_TAIL_SEARCHED = 64 << 20
 _MAX_END = 1 << 60
 """A declared end beyond this is damage, not truncation."""
 
@@ -36,6 +39,11 @@ class Opened:
     cut: bool = False
     """The file ends before the end it declares."""
     findings: list[Finding] = field(default_factory=list)
+
+    def reopen(self) -> None:
+        """Let HDF5 forget what it has read: the window now shows something else."""
+        self.close()
+        _attempt(self)
 
     def close(self) -> None:
         """Close HDF5's side; doing it twice is harmless."""
@@ -66,7 +74,8 @@ def open_hdf5(source: Bytes, start: int = 0, available: int | None = None, *, la
         # HDF5 refuses what it takes for still being written, and all that lies behind the end it is told.
         flags = 0 if open_flags else None
         patches = block.patches(flags=flags, end=available if short else None)
-    window = Window(source, start, available, block.end if cut else available, patches)
+    base = block.at if block.width == block.lengths == 8 else None
+    window = Window(source, start, available, block.end if cut else available, patches, base)
     opened = Opened(block, window, cut=cut)
     _judge(opened, source, available, label)
     error = _attempt(opened)
@@ -75,6 +84,21 @@ def open_hdf5(source: Bytes, start: int = 0, available: int | None = None, *, la
         told = f"HDF5 can't open it: {what}"
         opened.findings.append(note("hdf5-damaged", source.path, told, evidence={"error": error}))
     return opened
+
+
+def zero_tail(source: Bytes, start: int, available: int) -> int:
+    """How many zeros the part ends in, 0 for less than ZERO_TAIL; looks back over MAX_TAIL_SEARCHED bytes at most."""
+    low = max(0, available - MAX_TAIL_SEARCHED)
+    at, step = available, ZERO_TAIL
+    while at > low:
+        size = min(step, at - low)
+        piece = source.pread(start + at - size, size).rstrip(b"\0")
+        at -= size
+        if piece:
+            at += len(piece)
+            break
+        step = 1 << 20
+    return available - at if available - at >= ZERO_TAIL else 0
 
 
 def _judge(opened: Opened, source: Bytes, available: int, label: str) -> None:

@@ -33,6 +33,8 @@ class Superblock:
     end_at: int
     width: int
     """Bytes of an address."""
+    lengths: int
+    """Bytes of a length."""
     shift: int
     """Added to a stored address to get a position."""
 
@@ -68,19 +70,21 @@ def _parse(block: bytes, at: int) -> Superblock:
         end_at = base_at + 2 * width
         size = base_at + 4 * width + 4
         flags = block[11] if len(block) > 11 else 0
+        lengths = block[10] if len(block) > 10 else 8
     else:
         width, flags_at = (block[13] if len(block) > 13 else 8), 20
         base_at = 28 if version == 1 else 24
         end_at = base_at + 2 * width
         size = end_at + width
         flags = int.from_bytes(block[20:24], "little")
+        lengths = block[14] if len(block) > 14 else 8
     if width not in (2, 4, 8) or len(block) < size:
-        return Superblock(at, version, flags, -1, block[:size], flags_at, end_at, width, 0)
+        return Superblock(at, version, flags, -1, block[:size], flags_at, end_at, width, lengths, 0)
     base = int.from_bytes(block[base_at : base_at + width], "little")
     end = int.from_bytes(block[end_at : end_at + width], "little")
     # HDF5 trusts the position it found the signature at over the stored base address.
     shift = at - base
-    return Superblock(at, version, flags, end + shift, block[:size], flags_at, end_at, width, shift)
+    return Superblock(at, version, flags, end + shift, block[:size], flags_at, end_at, width, lengths, shift)
 
 
 def lookup3(data: bytes) -> int:

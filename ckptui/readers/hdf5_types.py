@@ -101,7 +101,9 @@ def describe(dataset: Any, extent: Extent) -> Described:
 
 
 def _describe(dataset: Any, extent: Extent) -> Described:
-    from h5py import h5d
+    import h5py
+
+    h5d = h5py.h5d
 
     plist = dataset.get_create_plist()
     element = element_of(dataset, extent.legacy_keras)
@@ -157,7 +159,9 @@ def _beyond(end: int, extent: Extent, lost: int) -> dict[str, Any]:
 
 
 def _space_shape(space: Any) -> tuple[int, ...]:
-    from h5py import h5s
+    import h5py
+
+    h5s = h5py.h5s
 
     if space.get_simple_extent_type() == h5s.NULL:
         return (0,)
@@ -166,7 +170,9 @@ def _space_shape(space: Any) -> tuple[int, ...]:
 
 def _outside(plist: Any, layout: int) -> tuple[str, str] | None:
     """What kind of other file holds the values, and its name; None where the file itself does."""
-    from h5py import h5d
+    import h5py
+
+    h5d = h5py.h5d
 
     if layout == h5d.VIRTUAL:
         names = {
@@ -183,7 +189,9 @@ def _raw(name: str | bytes) -> bytes:
 
 
 def _too_much(plist: Any, layout: int, element: Element, declared: int, stored: int) -> str:
-    from h5py import h5d
+    import h5py
+
+    h5d = h5py.h5d
 
     if element.size > MAX_ELEMENT_BYTES:
         return f"one element takes {human_bytes(element.size)}"
@@ -198,7 +206,9 @@ def _too_much(plist: Any, layout: int, element: Element, declared: int, stored: 
 
 def _missing_filter(plist: Any) -> str:
     """The name of the first filter this HDF5 can't undo; no plug-in is searched for or loaded."""
-    from h5py import h5z
+    import h5py
+
+    h5z = h5py.h5z
 
     for index in range(plist.get_nfilters()):
         number, _, _, name = plist.get_filter(index)
@@ -223,7 +233,9 @@ def _lost_chunks(dataset: Any, available: int) -> tuple[int, int]:
 
 def element_of(dataset: Any, legacy_keras: bool = False) -> Element:
     """The element type of an open dataset; raises one of HDF5_ERRORS for a broken one."""
-    from h5py import h5t
+    import h5py
+
+    h5t = h5py.h5t
 
     kind = dataset.get_type()
     dims: tuple[int, ...] = ()
@@ -239,7 +251,9 @@ def element_of(dataset: Any, legacy_keras: bool = False) -> Element:
 
 
 def _element(kind: Any) -> Element:
-    from h5py import h5t
+    import h5py
+
+    h5t = h5py.h5t
 
     family = kind.get_class()
     size = int(kind.get_size())
@@ -265,7 +279,9 @@ def _element(kind: Any) -> Element:
 
 
 def _integer(kind: Any, size: int) -> Element:
-    from h5py import h5t
+    import h5py
+
+    h5t = h5py.h5t
 
     signed = kind.get_sign() == h5t.SGN_2
     if size not in _INTEGER_SIZES:
@@ -278,7 +294,9 @@ def _integer(kind: Any, size: int) -> Element:
 
 
 def _float(kind: Any, size: int) -> Element:
-    from h5py import h5t
+    import h5py
+
+    h5t = h5py.h5t
 
     order = kind.get_order()
     name = _FLOAT_FIELDS.get(tuple(kind.get_fields()))

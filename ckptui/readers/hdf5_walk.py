@@ -63,14 +63,20 @@ def reason(error: BaseException) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
+def no_names(path: str, address: int) -> Sequence[str]:
+    """Nothing is known about a damaged group."""
+    return ()
+
+
 def walk(
     file: Any,
-    hints: Callable[[str], Sequence[str]] = lambda path: (),
+    hints: Callable[[str, int], Sequence[str]] = no_names,
     tick: Callable[[], None] = lambda: None,
 ) -> Iterator[Item]:
     """Every object of an open h5py file id, depth first in name order as `visititems` has it.
 
-    `hints` gives names to try in a group whose list of links is damaged; `tick` is called every TICK_EVERY links.
+    `hints` is asked for a damaged group's path and object address; it may mend the group, and names what to look
+    for in it. `tick` is called every TICK_EVERY links.
     Raises one of HDF5_ERRORS only when the root group can't be opened.
     """
     return _Walk(file, hints, tick).items()
@@ -79,21 +85,29 @@ def walk(
 class _Walk:
     """The state of one walk: the open groups from the root down, and the addresses seen."""
 
-    def __init__(self, file: Any, hints: Callable[[str], Sequence[str]], tick: Callable[[], None]) -> None:
-        from h5py import h5g, h5o
+    def __init__(
+        self, file: Any, hints: Callable[[str, int], Sequence[str]], tick: Callable[[], None]
+    ) -> None:
+        import h5py
+
+        h5g, h5o = h5py.h5g, h5py.h5o
 
         self._hints = hints
         self._tick = tick
         self._root = h5g.open(file, b"/")
         self._parts: list[bytes] = []
-        self._seen: set[int] = {h5o.get_info(self._root).addr}
+        self._address: int = h5o.get_info(self._root).addr
+        """Of the object opened last."""
+        self._seen: set[int] = {self._address}
         self._links = 0
         self._steps = 0
         self._hinted = 0
         self._characters = 0
 
     def items(self) -> Iterator[Item]:
-        from h5py import h5d, h5g
+        import h5py
+
+        h5d, h5g = h5py.h5d, h5py.h5g
 
         yield Item("group", "", self._root)
         stack: list[_Level] = []
@@ -123,6 +137,16 @@ class _Walk:
                 return
 
     def _enter(self, stack: list[_Level], group: Any) -> Iterator[Item]:
+        names, problem = self._names(group)
+        if problem:
+            path = self._path()
+            yield Item("broken", path, text=problem)
+            names += self._search(group, path, names)
+        self._links += len(names)
+        stack.append(_Level(group, iter(names)))
+
+    def _names(self, group: Any) -> tuple[list[bytes], str]:
+        """A group's link names as far as they can be listed, and what stopped the listing."""
         names: list[bytes] = []
 
         def take(name: bytes) -> bool | None:
@@ -133,21 +157,25 @@ class _Walk:
             if not _is_empty(group):
                 group.links.iterate(take)
         except HDF5_ERRORS as error:
-            path = self._path()
-            yield Item("broken", path, text=reason(error))
-            self._hinted += 1
-            if self._hinted > MAX_HINTED:
-                self._hints = lambda path: ()
-            # Looking up one name needs fewer of the group's nodes than listing them all.
-            names += [
-                raw for raw in map(to_bytes, self._hints(path)) if raw not in names and _exists(group, raw)
-            ]
-        self._links += len(names)
-        stack.append(_Level(group, iter(names)))
+            return names, reason(error)
+        return names, ""
+
+    def _search(self, group: Any, path: str, known: list[bytes]) -> list[bytes]:
+        """More names of a damaged group: those that can be listed once it is mended, those found by name."""
+        self._hinted += 1
+        if self._hinted > MAX_HINTED:
+            return []
+        promised = [to_bytes(name) for name in self._hints(path, self._address)]
+        again, _ = self._names(group)
+        # Looking up one name needs fewer of the group's nodes than listing them all.
+        by_name = [name for name in promised if _exists(group, name)]
+        return [name for name in dict.fromkeys([*again, *by_name]) if name not in known]
 
     def _open(self, group: Any, name: bytes) -> tuple[Any, Item | None]:
         """The object behind a hard link; otherwise what to report, or two Nones for what is passed over."""
-        from h5py import h5l, h5o
+        import h5py
+
+        h5l, h5o = h5py.h5l, h5py.h5o
 
         if b"/" in name or name in (b"", b".", b".."):
             return None, Item("broken", self._path(name), text="a link name no writer makes")
@@ -160,6 +188,7 @@ class _Walk:
             if info.u in self._seen:
                 return None, None
             self._seen.add(info.u)
+            self._address = info.u
             return h5o.open(group, name), None
         except HDF5_ERRORS as error:
             return None, Item("broken", self._path(name), text=reason(error))
@@ -171,7 +200,9 @@ class _Walk:
 
 
 def _target(group: Any, name: bytes, kind: int) -> str:
-    from h5py import h5l
+    import h5py
+
+    h5l = h5py.h5l
 
     if kind != h5l.TYPE_EXTERNAL:
         return f"user-defined link of type {kind}"
@@ -194,7 +225,9 @@ def _is_empty(group: Any) -> bool:
 
 
 def _has_attributes(group: Any) -> bool:
-    from h5py import h5a
+    import h5py
+
+    h5a = h5py.h5a
 
     try:
         return int(h5a.get_num_attrs(group)) > 0
@@ -207,8 +240,10 @@ def attribute(thing: Any, name: str) -> Any | None:
 
     Raises Damaged for one larger than MAX_ATTRIBUTE_BYTES, one of HDF5_ERRORS for a broken one.
     """
+    import h5py
     import numpy as np
-    from h5py import h5a, h5s, h5t
+
+    h5a, h5s, h5t = h5py.h5a, h5py.h5s, h5py.h5t
 
     raw = to_bytes(name)
     if not h5a.exists(thing, raw):

@@ -18,7 +18,7 @@ from ckptui.readers.hdf5_contents import Contents, Tick
 from ckptui.readers.keras_config import load_config, parse, rows, text_of
 from ckptui.readers.keras_findings import in_words, limited, listed, note
 from ckptui.readers.keras_h5 import CHUNK_BYTES, Built, build
-from ckptui.readers.keras_layout import Layout
+from ckptui.readers.keras_layout import Layout, promised_paths
 from ckptui.readers.keras_unsafe import unsafe_layers
 from ckptui.readers.source import Source
 from ckptui.readers.window import Memory
@@ -147,6 +147,8 @@ class KerasArchive:
         if self._contents is None:
             built = self._without_weights(config)
         else:
+            root = parse(config) if config is not None else None
+            self._contents.promised = promised_paths(root) if root is not None else []
             self._contents.read(tick)
             findings += self._contents.findings
             built = build(self._contents, config, self.path)

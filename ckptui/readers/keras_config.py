@@ -63,6 +63,8 @@ class Node:
     input_shape: Shape | None = None
     """What the layer was built for, where its build_config or the shapes before it tell."""
     output_shape: Shape | None = None
+    _by_key: dict[str, Node] = field(default_factory=dict, repr=False)
+    _by_name: dict[str, list[Node]] = field(default_factory=dict, repr=False)
 
     @property
     def hidden(self) -> bool:
@@ -71,7 +73,19 @@ class Node:
 
     def child(self, key: str) -> Node | None:
         """The child a weight file calls `key`."""
-        return next((c for c in self.children if c.key == key), None)
+        if not self._by_key and self.children:
+            self._by_key = {child.key: child for child in reversed(self.children)}
+        return self._by_key.get(key)
+
+    def named(self, name: str) -> list[Node]:
+        """The layers called `name` below this node: its own if there are any, else those further down; no cells."""
+        if not self._by_name and self.children:
+            deep = [one for one in self.walk() if one is not self and not one.hidden]
+            own = {child.name for child in self.children}
+            for one in [*self.children, *(one for one in deep if one.name not in own)]:
+                if not one.hidden:
+                    self._by_name.setdefault(one.name, []).append(one)
+        return self._by_name.get(name, [])
 
     def walk(self) -> Iterator[Node]:
         """This node and all below it, in model order."""

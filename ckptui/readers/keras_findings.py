@@ -24,6 +24,11 @@ _SAYS: dict[str, tuple[Severity, str, str]] = {
         "The HDF5 file was never closed by its writer",
         "The save was killed or is still running; wait or copy again.",
     ),
+    "zero-filled": (
+        "error",
+        "Zeros where data should be",
+        "Typical after a power loss or a full disk: take an earlier save, or copy this one again.",
+    ),
     "zip-damaged": ("error", "The .keras archive is damaged", _RECOPY),
     "entry-invalid": (
         "error",

@@ -66,6 +66,21 @@ class Layout:
     """(layer, weight) named by attributes without a dataset behind it."""
 
 
+def promised_paths(root: Node) -> list[str]:
+    """The groups a `.weights.h5` of this architecture has, in the order Keras 3 writes them."""
+    found: list[str] = []
+    stack = [(root, "")]
+    while stack:
+        node, path = stack.pop()
+        found.append(f"{path}/vars" if path else "vars")
+        inside = "layers/" if node.is_model else ""
+        below = [
+            (child, f"{path}/{inside}{child.key}" if path else inside + child.key) for child in node.children
+        ]
+        stack.extend(reversed([one for one in below if one[0].key]))
+    return found
+
+
 def style_of(names: Iterable[str], attributes: Attributes) -> Style:
     """Which of Keras' layouts the datasets follow, `none` for any other HDF5 file."""
     if attributes.numbered:
@@ -148,7 +163,7 @@ class _Legacy:
     def _node(self, layer: str, weight: str) -> Node | None:
         if self.root is None:
             return None
-        node = next((n for n in self.root.children if n.name == layer), None)
+        node = _top(self.root, layer)
         for part in weight.split("/")[:-1]:
             if node is None:
                 return None
@@ -175,17 +190,20 @@ class _Legacy:
 
 def _inside_model(root: Node | None, layer: str, node: Node) -> bool:
     """Whether `node` sits in a nested model, so that its own name says more than the outermost layer's."""
-    top = next((n for n in root.children if n.name == layer), None) if root is not None else None
+    top = _top(root, layer)
     return top is not None and top.is_model and not node.hidden
+
+
+def _top(root: Node | None, layer: str) -> Node | None:
+    """The root model's own layer called `layer`."""
+    found = root.named(layer) if root is not None else []
+    return found[0] if found and found[0].depth == 0 else None
 
 
 def _below(node: Node, name: str) -> Node | None:
     """The node called `name` under `node`: a direct child, else the only one at any depth."""
-    direct = [child for child in node.children if child.name == name]
-    if direct:
-        return direct[0]
-    deep = [one for one in node.walk() if one is not node and one.name == name and not one.hidden]
-    return deep[0] if len(deep) == 1 else None
+    found = node.named(name)
+    return found[0] if len(found) == 1 or (found and found[0].depth == node.depth + 1) else None
 
 
 def _numbered_layers(shapes: Mapping[str, tuple[int, ...]], root: Node | None) -> dict[str, Place]:
@@ -289,7 +307,7 @@ class _Objects:
             own = self._own_name(parts[: index + 1])
             inside = trail.node
             if inside is not None and trail.exact:
-                named = [c for c in inside.children if own and c.name == own and not c.hidden]
+                named = [c for c in inside.named(own) if own and c.depth == inside.depth + 1]
                 child = named[0] if len(named) == 1 else inside.child(part)
                 # An unknown part of a layer (attention's `query_dense`) still belongs to that layer.
                 trail.exact = child is not None

@@ -60,6 +60,13 @@ MAX_BLOCKS = 128
 _HEAP = b"GCOL\x01\0\0\0"
 """Start of a global heap collection, where HDF5 keeps variable-length strings."""
 _OBJECT = struct.Struct("<2H4xQ")
+_NAMES = b"HEAP\0\0\0\0"
+"""Start of a local heap, where a group keeps its links' names."""
+_NAMES_HEADER = struct.Struct("<8sQQQ")
+_END_OF_FREE_LIST = 1
+_NO_FREE_LIST = struct.pack("<Q", _END_OF_FREE_LIST)
+_MAX_FREE_BLOCKS = 10_000
+_MAX_NAMES_BYTES = 16 << 20
 
 
 class Window:
@@ -76,15 +83,21 @@ class Window:
         available: int | None = None,
         declared: int | None = None,
         patches: Mapping[int, bytes] | None = None,
+        base: int | None = 0,
     ) -> None:
-        """`patches` replace bytes at window offsets, such as a superblock's flags; the file stays as it is."""
+        """`patches` replace bytes at window offsets, such as a superblock's flags; the file stays as it is.
+
+        `base` is where HDF5 counts addresses from; None for files whose addresses are not 8 bytes wide, in which
+        heaps are left alone.
+        """
         self.start = start
         room = max(0, source.size - start)
         self.available = room if available is None else min(available, room)
         self.declared = self.available if declared is None else declared
         self.failure: BaseException | None = None
         """The first thing that went wrong inside a callback."""
-        self._guarded = True
+        self._base = base
+        self._guarded = base is not None
         self.broken_heaps: set[int] = set()
         """Window offsets of heap collections that are hidden."""
         self._source = source
@@ -130,9 +143,15 @@ class Window:
 
     def guard(self, on: bool) -> None:
         """Hide broken heaps from now on, or show every byte as it is."""
+        on = on and self._base is not None
         if on != self._guarded:
             self._guarded = on
             self._blocks.clear()
+
+    def patch(self, at: int, data: bytes) -> None:
+        """Show `data` at a window offset from now on."""
+        self._patches[at] = data
+        self._blocks.clear()
 
     def check(self) -> None:
         """Raise what a callback met since the last call."""
@@ -162,13 +181,46 @@ class Window:
         self._fetch(at, memoryview(block))
         if self._guarded:
             # A signature may begin in one block and end in the next.
-            reach = bytes(block) + self._raw(at + BLOCK, len(_HEAP) - 1)
-            found = reach.find(_HEAP)
-            while found >= 0:
+            reach = bytes(block) + self.raw(at + BLOCK, len(_HEAP) - 1)
+            for found in _places(reach, _HEAP):
                 if not self._is_sound(at + found):
                     self.broken_heaps.add(at + found)
-                found = reach.find(_HEAP, found + 1)
+            if any([self._mend_names(at + found) for found in _places(reach, _NAMES)]):
+                self._fetch(at, memoryview(block))
         return bytes(block)
+
+    def _mend_names(self, at: int) -> bool:
+        """Patch a group's list of names so that it opens without its free space, which reading does not need.
+
+        HDF5 refuses the whole group when the free list is damaged or lies behind the end of a cut-off file.
+        """
+        header = self.raw(at, _NAMES_HEADER.size)
+        if len(header) < _NAMES_HEADER.size or at + 16 in self._patches:
+            return False
+        _, size, free, address = _NAMES_HEADER.unpack(header)
+        segment = address + (self._base or 0)
+        if self._is_free_list(segment, size, free):
+            return False
+        self._patches[at + 16] = _NO_FREE_LIST
+        lost = segment + size - max(segment, self.available)
+        if 0 < lost <= _MAX_NAMES_BYTES and segment + size <= self.declared:
+            # Names must end: zeros instead of filler.
+            self._patches[segment + size - lost] = bytes(lost)
+            self._blocks.clear()
+        return True
+
+    def _is_free_list(self, segment: int, size: int, free: int) -> bool:
+        """Whether the free blocks of a heap segment all lie in it and come to an end."""
+        for _ in range(_MAX_FREE_BLOCKS):
+            if free == _END_OF_FREE_LIST:
+                return True
+            entry = self.raw(segment + free, 16) if free + 16 <= size else b""
+            if len(entry) < 16:
+                return False
+            free, length = struct.unpack("<2Q", entry)
+            if not 16 <= length <= size:
+                return False
+        return False
 
     def _fetch(self, at: int, view: memoryview) -> None:
         """The file's bytes with patches applied; filler behind the end, and where reading fails."""
@@ -197,7 +249,8 @@ class Window:
                 shown[low - at : high - at] = FILLER * (high - low)
         return bytes(shown)
 
-    def _raw(self, at: int, count: int) -> bytes:
+    def raw(self, at: int, count: int) -> bytes:
+        """What the file holds at a window offset, without filler and patches; fewer bytes at its end."""
         wanted = min(count, max(0, self.available - at))
         return self._source.pread(self.start + at, wanted) if wanted else b""
 
@@ -206,10 +259,10 @@ class Window:
 
         HDF5 File Format Specification, III.E "Disk Format: Level 1E - Global Heap".
         """
-        end = at + int.from_bytes(self._raw(at + 8, 8), "little")
+        end = at + int.from_bytes(self.raw(at + 8, 8), "little")
         if end - at > MAX_HEAP_BYTES:
             return False
-        body = self._raw(at, end - at)
+        body = self.raw(at, end - at)
         whole = len(body) == end - at
         place = 16
         while place + _OBJECT.size <= len(body):
@@ -219,3 +272,10 @@ class Window:
                 return False
             place += step
         return True
+
+
+def _places(block: bytes, signature: bytes) -> Iterator[int]:
+    found = block.find(signature)
+    while found >= 0:
+        yield found
+        found = block.find(signature, found + 1)

@@ -13,6 +13,7 @@ import pytest
 
 from ckptui.errors import ChangedWhileReading, Damaged, Unreadable
 from ckptui.readers.hdf5_superblock import find_superblock, lookup3
+from ckptui.readers.hdf5_symbols import fit, restore_names
 from ckptui.readers.keras_h5 import open_h5
 from ckptui.readers.source import Source
 from ckptui.readers.window import FILLER, Memory, Window
@@ -159,8 +160,10 @@ def test_every_amount_of_lost_tail_gives_a_listing_and_a_finding(
     path.write_bytes(whole[:keep] + (b"" if tail == "cut" else bytes(len(whole) - keep)))
     with open_h5(path) as opened:
         listing = opened.listing()
+        codes = {f.code for f in listing.findings}
         if tail == "cut" or share < 90:
-            assert {"hdf5-damaged", "weights-missing"} & {f.code for f in listing.findings}
+            assert {"hdf5-damaged", "weights-missing"} & codes
+        assert ("zero-filled" in codes) == (tail == "zeros" and "hdf5-damaged" in codes and share < 85)
         for tensor in listing.tensors:
             if not tensor.problem:
                 opened.array(tensor)
@@ -242,3 +245,63 @@ def test_a_trainer_can_save_over_a_file_that_is_open_here(tmp_path: Path) -> Non
         code = "import h5py, sys; h5py.File(sys.argv[1], 'w').create_dataset('x', data=[1])"
         done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, timeout=60)
         assert done.returncode == 0, done.stderr.decode()
+
+
+def many_layers(path: Path, names: list[str], *, in_order: bool) -> Path:
+    """A legacy model with a layer group for each name, made in model order or sorted; names grow the group's heap."""
+    with h5py.File(path, "w") as file:
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = names
+        for number, name in enumerate(names if in_order else sorted(names)):
+            made = group.create_group(name)
+            made.attrs["weight_names"] = [f"{name}/kernel:0"]
+            made.create_dataset(f"{name}/kernel:0", data=np.full((8, 8), number, "f4"))
+        group.create_group("top_level_model_weights")
+    return path
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+@pytest.mark.parametrize("lost", ["cut", "zeros"])
+def test_names_lost_behind_the_cut_follow_from_the_layer_list(
+    tmp_path: Path, in_order: bool, lost: str
+) -> None:
+    names = [
+        f"{kind}_{number}" for number in range(6) for kind in ("conv2d", "batch_normalization", "activation")
+    ]
+    whole = many_layers(tmp_path / "whole.h5", names, in_order=in_order)
+    with open_h5(whole) as opened:
+        wanted = {t.name: opened.array(t) for t in opened.listing().tensors}
+    data = whole.read_bytes()
+    keep = len(data) * 7 // 10 // 4096 * 4096
+    path = tmp_path / "lost.h5"
+    path.write_bytes(data[:keep] + (bytes(len(data) - keep) if lost == "zeros" else b""))
+    with open_h5(path) as opened:
+        listing = opened.listing()
+        given_back = [f for f in listing.findings if f.title == "Lost names given back"]
+        assert [f.certainty for f in given_back] == ["likely"]
+        readable = [t for t in listing.tensors if not t.problem]
+        assert len(readable) >= 6
+        for tensor in readable:
+            values = opened.array(tensor)
+            assert np.array_equal(values, wanted[tensor.name]) or not values.any(), tensor.name
+
+
+def test_names_are_not_given_back_when_two_orders_fit(tmp_path: Path) -> None:
+    memory = Memory("m", bytes(4096))
+    assert not restore_names(Window(memory), 0, 96, [b"a", b"b"]), "no symbol table, no names"
+    nodes = [[8, 16]]
+    assert fit(nodes, {8: b"a", 16: b"b"})
+    assert not fit(nodes, {8: b"b", 16: b"a"}), "links of a node are sorted by name"
+    assert not fit(nodes, {8: b"a"})
+
+
+def test_a_damaged_free_list_does_not_cost_the_group(tmp_path: Path) -> None:
+    path = legacy_model(tmp_path / "m.h5")
+    data = bytearray(path.read_bytes())
+    at = data.find(b"HEAP")
+    while at >= 0:
+        data[at + 16 : at + 24] = b"\x13" * 8
+        at = data.find(b"HEAP", at + 1)
+    path.write_bytes(data)
+    with open_h5(path) as opened:
+        assert len(opened.listing().tensors) == 11
