@@ -185,8 +185,10 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the rate so far; None before there is one."""
-        return (self.total_bytes - self.done_bytes) / self.rate if self.rate > 0 else None
+        """At the rate so far; None before a fiftieth is done: the first bytes pay for starting up."""
+        if self.rate <= 0 or self.done_bytes * 50 < self.total_bytes:
+            return None
+        return (self.total_bytes - self.done_bytes) / self.rate
 
 
 @dataclass(frozen=True, slots=True)

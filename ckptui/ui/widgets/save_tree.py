@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
+from textual.geometry import Size
 from textual.message import Message
 
 from ckptui.core.report import SIGNS
 from ckptui.core.text import safe
-from ckptui.ui.fitting import fit_middle, left, right
+from ckptui.ui.fitting import left
 from ckptui.ui.ledger import Badge, Ledger, SaveRecord
 from ckptui.ui.tree_rows import TreeRow, build_tree
 from ckptui.ui.widgets.row_list import Piece, RowList
 
 SPINNER = "◜◠◝◞◡◟"
-BADGE_WIDTH = 5
+
+
+BADGE_ROOM = 12
+"""Columns for what stands around a name: fold sign, badge and its count, the scroll bar."""
 
 
 class SaveTree(RowList):
@@ -70,7 +75,12 @@ class SaveTree(RowList):
             self._rows = build_tree(self._ledger, self._root, self._toggled)
             place = next((i for i, row in enumerate(self._rows) if row.key == key), None)
         self.rows_changed(place)
+        self.refresh(layout=True)
         self._spin_if_busy()
+
+    def get_content_width(self, container: Size, viewport: Size) -> int:
+        """Columns that show every name whole, its badge beside it."""
+        return max((2 * row.depth + cell_len(safe(row.label)) for row in self._rows), default=0) + BADGE_ROOM
 
     @property
     def rows(self) -> Sequence[TreeRow]:
@@ -100,19 +110,16 @@ class SaveTree(RowList):
     def row_pieces(self, index: int, width: int) -> Sequence[Piece]:
         row = self._rows[index]
         badge, style = self._badge(row)
-        room = width - 2 - max(BADGE_WIDTH, len(badge) + 1) - 2 * row.depth
-        cursor = self.cursor_cell(index)
-        if row.kind == "folder":
-            sign = "▾ " if row.open else "▸ "
-            name = left(fit_middle(safe(row.label), room - 2), room - 2)
-            pieces = [cursor, (sign, "dim"), (name, "strong" if row.is_run or row.open else "")]
-        else:
-            indent = "  " * (row.depth + 1)
-            name_style = "dim" if row.kind == "notice" else "strong" if index == self.cursor else ""
-            name = left(fit_middle(safe(row.label), room - 2), room - 2)
-            pieces = [cursor, (indent[2 * row.depth :] + "  " * row.depth, ""), (name, name_style)]
-        used = sum(len(p[0]) for p in pieces[:2]) + room - 2
-        return [*pieces, (right(badge, width - used - 1) + " ", style)]
+        indent = "  " * row.depth
+        sign = "" if row.kind != "folder" else "▾ " if row.open else "▸ "
+        room = max(1, width - 1 - len(indent) - len(sign) - len(badge) - 2)
+        name_style = "dim" if row.kind == "notice" else "strong" if index == self.cursor or row.is_run else ""
+        return [
+            self.cursor_cell(index),
+            (indent + sign, "dim"),
+            (left(safe(row.label), room), name_style),
+            (f" {badge} ", style),
+        ]
 
     def _badge(self, row: TreeRow) -> tuple[str, str]:
         if row.kind == "notice":

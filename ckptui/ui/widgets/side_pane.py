@@ -69,7 +69,10 @@ class SidePane(Vertical):
     async def on_side_pane_loaded(self, event: Loaded) -> None:
         """Mount the panes and do what was asked of them meanwhile."""
         event.stop()
-        await self.query_one("#pane-switch", ContentSwitcher).mount(*self._panes())
+        panes = self._panes()
+        for pane in panes:
+            pane.display = pane.id == self.showing
+        await self.query_one("#pane-switch", ContentSwitcher).mount(*panes)
         self.ready = True
         self._switch()
         waiting, self._waiting = self._waiting, {}
@@ -77,7 +80,10 @@ class SidePane(Vertical):
             act()
 
     def _switch(self) -> None:
-        self.query_one("#pane-switch", ContentSwitcher).current = self.showing
+        switch = self.query_one("#pane-switch", ContentSwitcher)
+        switch.current = self.showing
+        for pane in switch.children:
+            pane.display = pane.id == self.showing
 
     def _soon(self, pane: str, act: Callable[[], None]) -> None:
         """Do it now, or, when the panes are there, the last thing asked of each."""
