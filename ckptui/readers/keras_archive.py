@@ -6,8 +6,7 @@ The inner HDF5 file is read where it lies; nothing is unpacked to disk, no pickl
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from types import TracebackType
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ckptui.core.model import ArchitectureRow, Artifact, Finding, Kind, Listing, Severity, Storage, Tensor
@@ -17,7 +16,7 @@ from ckptui.errors import Damaged
 from ckptui.readers.hdf5_contents import Contents, Tick
 from ckptui.readers.keras_config import load_config, parse, rows, text_of
 from ckptui.readers.keras_findings import in_words, limited, listed, note
-from ckptui.readers.keras_h5 import CHUNK_BYTES, Built, build
+from ckptui.readers.keras_h5 import Built, Hdf5Reader, build
 from ckptui.readers.keras_layout import Layout, promised_paths
 from ckptui.readers.keras_unsafe import unsafe_layers
 from ckptui.readers.source import Source
@@ -35,7 +34,7 @@ from ckptui.readers.zip_directory import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 MAX_JSON_BYTES = 32 << 20
 MAX_INFLATED_BYTES = 1 << 30
@@ -61,41 +60,22 @@ def open_archive(path: str | os.PathLike[str]) -> KerasArchive:
         raise
 
 
-class KerasArchive:
+class KerasArchive(Hdf5Reader):
     """One `.keras` file; the datasets of its inner HDF5 file are its tensors, named by their paths there."""
 
-    kind: Kind = "keras-archive"
-
     def __init__(self, source: Source, directory: Directory) -> None:
-        self.path = source.path
+        super().__init__(source, None)
         self.directory = directory
-        self._source = source
-        self._contents: Contents | None = None
-        self._listing: Listing | None = None
 
-    def listing(self, tick: Tick | None = None) -> Listing:
-        """Datasets, architecture and findings, without reading a value; `tick` is called now and then.
-
-        Raises ChangedWhileReading.
-        """
-        if self._listing is None:
-            self._listing = self._make(tick)
-        return self._listing
-
-    def chunks(self, tensor: Tensor, chunk_bytes: int = CHUNK_BYTES) -> Iterator[np.ndarray]:
-        """Values in C order as 1-D native arrays; raises Damaged, ChangedWhileReading."""
-        return self._opened(tensor).chunks(tensor, chunk_bytes)
-
-    def array(self, tensor: Tensor) -> np.ndarray:
-        """The whole tensor; strings as an object array of bytes. Raises as `chunks`, UsageError if too large."""
-        return self._opened(tensor).array(tensor)
+    @property
+    def kind(self) -> Kind:
+        """Always `keras-archive`."""
+        return "keras-archive"
 
     def verify(self, tick: Tick | None = None) -> list[Finding]:
         """Stream every member once and hold its CRC-32 against the archive's: one finding for each that differs."""
         findings: list[Finding] = []
         for member in self.directory.members:
-            if tick is not None:
-                tick()
             if member.size > BOMB_RATIO * max(member.stored, 1) and member.size > MAX_INFLATED_BYTES:
                 what = (
                     f"declares {human_bytes(member.size)} packed into {human_bytes(member.stored)}: not read"
@@ -103,7 +83,7 @@ class KerasArchive:
                 findings.append(self._zip_note(f"{safe(member.name, 120)} {what}", {"member": member.name}))
                 continue
             try:
-                found = checksum(self._source, member)
+                found = checksum(self._source, member, tick)
             except Damaged as error:
                 findings.append(self._zip_note(error.detail, error.evidence))
                 continue
@@ -121,20 +101,6 @@ class KerasArchive:
                 findings.append(self._zip_note(detail, facts))
         self._source.fence()
         return limited(findings)
-
-    def close(self) -> None:
-        """Close the file; doing it twice is harmless."""
-        if self._contents is not None:
-            self._contents.close()
-        self._source.close()
-
-    def __enter__(self) -> KerasArchive:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _make(self, tick: Tick | None) -> Listing:
         findings = self._directory_findings()
@@ -172,9 +138,7 @@ class KerasArchive:
     def _opened(self, tensor: Tensor) -> Contents:
         if self._contents is None and self._listing is None:
             self._contents, _ = self._weights()
-        if self._contents is None:
-            raise Damaged(f"{safe(tensor.name)}: {tensor.problem or 'no weights in the archive'}")
-        return self._contents
+        return super()._opened(tensor)
 
     def _weights(self) -> tuple[Contents | None, list[Finding]]:
         """The inner HDF5 file: where it lies if stored, in memory if compressed."""
@@ -258,7 +222,12 @@ class KerasArchive:
         outside = [m.name for m in directory.members if leaves_folder(m.name)]
         if outside:
             detail = f"{in_words(outside)}: unpacking would write outside the target folder"
-            findings.append(note("name-hostile", self.path, detail, evidence=listed(outside)))
+            title = "A name that leaves the folder it is unpacked to"
+            advice = "Nothing is unpacked here; do not unpack it elsewhere."
+            facts = listed(outside)
+            findings.append(
+                note("name-hostile", self.path, detail, evidence=facts, title=title, advice=advice)
+            )
         return findings
 
     def _cut_off(self) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ckptui.core.catalogue import make
 from ckptui.core.model import Certainty, Finding, Severity, Tensor
 from ckptui.core.text import safe, shape_text
 from ckptui.readers.keras_config import Node, Shape
@@ -15,54 +16,6 @@ MAX_PER_CODE = 200
 """Findings of one code that name a tensor each; the rest is counted in one more."""
 MAX_SHOWN = 20
 """Names listed in one finding's evidence."""
-
-_RECOPY = "Copy the file again from where it was written and compare sizes; keep this copy until then."
-_SAYS: dict[str, tuple[Severity, str, str]] = {
-    "hdf5-damaged": ("error", "The HDF5 file is damaged", _RECOPY),
-    "hdf5-not-closed": (
-        "warning",
-        "The HDF5 file was never closed by its writer",
-        "The save was killed or is still running; wait or copy again.",
-    ),
-    "zero-filled": (
-        "error",
-        "Zeros where data should be",
-        "Typical after a power loss or a full disk: take an earlier save, or copy this one again.",
-    ),
-    "zip-damaged": ("error", "The .keras archive is damaged", _RECOPY),
-    "entry-invalid": (
-        "error",
-        "An entry contradicts itself",
-        "Take another save; this entry can't be restored as it is.",
-    ),
-    "weights-missing": (
-        "error",
-        "Weights the architecture needs are not in the file",
-        "Look for a complete save of the same model.",
-    ),
-    "weights-unexpected": (
-        "warning",
-        "Weights the architecture does not know",
-        "Check that architecture and weights belong together.",
-    ),
-    "shape-mismatch": (
-        "error",
-        "A shape contradicts the architecture",
-        "Check that architecture and weights belong together.",
-    ),
-    "unsupported-format": ("info", "A format ckptui does not read", "Use that format's own tools."),
-    "external-reference": (
-        "warning",
-        "The file refers to another file",
-        "ckptui does not follow it: look at the target.",
-    ),
-    "unsafe-layer": ("error", "A layer carries code", "Know the author before you load this model."),
-    "name-hostile": (
-        "warning",
-        "A name that would leave the folder it is unpacked to",
-        "Nothing is unpacked here; do not unpack it elsewhere.",
-    ),
-}
 
 
 def note(
@@ -77,18 +30,17 @@ def note(
     title: str | None = None,
     advice: str | None = None,
 ) -> Finding:
-    """A finding of one of the codes above about `path`, or one tensor in it."""
-    usual, words, next_step = _SAYS[code]
-    return Finding(
-        code=code,
-        severity=severity or usual,
-        title=title or words,
-        artifact=path,
-        tensor=tensor,
-        certainty=certainty,
+    """A finding with the catalogue's words, `detail` first among what is particular to it."""
+    return make(
+        code,
+        path,
+        tensor,
         detail=detail,
-        evidence=dict(evidence or {}),
-        advice=next_step if advice is None else advice,
+        evidence=evidence,
+        certainty=certainty,
+        severity=severity,
+        title=title,
+        advice=advice,
     )
 
 

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ckptui.core.model import ArchitectureRow, Artifact, Finding, Kind, Listing, Tensor
 from ckptui.core.names import is_weight, step_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 CHUNK_BYTES = 1 << 20
+_R = TypeVar("_R", bound="Hdf5Reader")
 
 
 def open_h5(path: str | os.PathLike[str]) -> H5File:
@@ -44,10 +46,10 @@ def open_h5(path: str | os.PathLike[str]) -> H5File:
         raise
 
 
-class H5File:
-    """One HDF5 file on disk; every dataset is a tensor, named by its path."""
+class Hdf5Reader(ABC):
+    """What a file with HDF5 in it offers: its listing, made once, and the values behind it."""
 
-    def __init__(self, source: Source, contents: Contents) -> None:
+    def __init__(self, source: Source, contents: Contents | None) -> None:
         self.path = source.path
         self._source = source
         self._contents = contents
@@ -55,7 +57,7 @@ class H5File:
 
     @property
     def kind(self) -> Kind:
-        """`keras-h5`, `keras-weights` or `hdf5`, by content."""
+        """What the content is."""
         return self.listing().artifact.kind
 
     def listing(self, tick: Tick | None = None) -> Listing:
@@ -69,18 +71,19 @@ class H5File:
 
     def chunks(self, tensor: Tensor, chunk_bytes: int = CHUNK_BYTES) -> Iterator[np.ndarray]:
         """Values in C order as 1-D native arrays; raises Damaged, ChangedWhileReading."""
-        return self._contents.chunks(tensor, chunk_bytes)
+        return self._opened(tensor).chunks(tensor, chunk_bytes)
 
     def array(self, tensor: Tensor) -> np.ndarray:
         """The whole tensor; strings as an object array of bytes. Raises as `chunks`, UsageError if too large."""
-        return self._contents.array(tensor)
+        return self._opened(tensor).array(tensor)
 
     def close(self) -> None:
         """Close the file; doing it twice is harmless."""
-        self._contents.close()
+        if self._contents is not None:
+            self._contents.close()
         self._source.close()
 
-    def __enter__(self) -> H5File:
+    def __enter__(self: _R) -> _R:
         return self
 
     def __exit__(
@@ -88,8 +91,25 @@ class H5File:
     ) -> None:
         self.close()
 
+    def _opened(self, tensor: Tensor) -> Contents:
+        if self._contents is None:
+            raise Damaged(f"{safe(tensor.name)}: {tensor.problem or 'there are no weights'}")
+        return self._contents
+
+    @abstractmethod
     def _make(self, tick: Tick | None) -> Listing:
-        contents = self._contents
+        """The listing, from scratch."""
+
+
+class H5File(Hdf5Reader):
+    """One HDF5 file on disk; every dataset is a tensor, named by its path."""
+
+    def __init__(self, source: Source, contents: Contents) -> None:
+        super().__init__(source, contents)
+        self._inside = contents
+
+    def _make(self, tick: Tick | None) -> Listing:
+        contents = self._inside
         contents.read(tick)
         findings: list[Finding] = []
         config, problem = model_config(contents.texts.get("model_config"), self.path)

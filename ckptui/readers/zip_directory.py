@@ -11,7 +11,7 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from ckptui.core.text import safe
@@ -34,6 +34,7 @@ ZIP_ERRORS = (
 MAX_DIRECTORY_BYTES = 16 << 20
 MAX_MEMBERS = 200_000
 STEP = 1 << 20
+TICK_EVERY = 32
 STORED, DEFLATED = 0, 8
 _LOCAL = struct.Struct("<4s5H3I2H")
 _LOCAL_SIGNATURE = b"PK\x03\x04"
@@ -226,11 +227,13 @@ def read_member(source: Bytes, member: Member, cap: int) -> tuple[bytes, str]:
     return b"".join(parts), ""
 
 
-def checksum(source: Bytes, member: Member) -> int:
-    """CRC-32 of the member's bytes, in one streaming pass; raises as `stream` does."""
+def checksum(source: Bytes, member: Member, tick: Callable[[], None] | None = None) -> int:
+    """CRC-32 of the member's bytes, in one streaming pass with `tick` now and then; raises as `stream` does."""
     crc = 0
-    for piece in stream(source, member):
+    for number, piece in enumerate(stream(source, member)):
         crc = zlib.crc32(piece, crc)
+        if tick is not None and number % TICK_EVERY == 0:
+            tick()
     return crc
 
 
