@@ -31,14 +31,7 @@ def _entry(dtype: int, shape: tuple[int, ...], offset: int, size: int, crc: int)
     dims = b"".join(b"\x12" + _varint(len(d)) + d for d in (b"\x08" + _varint(n) for n in shape))
     place = (b"\x20" + _varint(offset) if offset else b"") + (b"\x28" + _varint(size) if size else b"")
     return (
-        b"\x08"
-        + _varint(dtype)
-        + b"\x12"
-        + _varint(len(dims))
-        + dims
-        + place
-        + b"\x35"
-        + struct.pack("<I", _mask(crc))
+        b"\x08" + _varint(dtype) + b"\x12" + _varint(len(dims)) + dims + place + b"\x35" + struct.pack("<I", _mask(crc))
     )
 
 
