@@ -15,7 +15,7 @@ from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged, UsageError
 from ckptui.readers.hdf5_open import Opened, open_hdf5, zero_tail
 from ckptui.readers.hdf5_symbols import restore_names
 from ckptui.readers.hdf5_types import BOMB_RATIO, Described, Extent, describe
-from ckptui.readers.hdf5_values import dataset_chunks
+from ckptui.readers.hdf5_values import dataset_chunks, longest_string
 from ckptui.readers.hdf5_walk import (
     HDF5_ERRORS,
     Item,
@@ -275,6 +275,9 @@ class Contents:
             facts = describe(dataset, self._extent)
             if facts.problem or (facts.dtype, facts.shape) != (tensor.dtype, tensor.shape):
                 raise ChangedWhileReading(f"{self.source.path}: {safe(tensor.name)} is not what was listed")
+            longest = longest_string(dataset, opened.window.raw) if tensor.dtype == "string" else 0
+            if longest > self.source.size:
+                raise Damaged(f"{safe(tensor.name)}: a string of {longest} bytes", code="hdf5-damaged")
             # Strings come through heaps, everything else must come as it is.
             opened.window.guard(tensor.dtype == "string")
             for values in dataset_chunks(dataset, tensor.dtype, chunk_bytes, self.source.size):

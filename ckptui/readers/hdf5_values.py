@@ -6,7 +6,7 @@ Runs in the reader child only.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ckptui.core.dtypes import ITEMSIZE, np_dtype
@@ -19,6 +19,9 @@ SLAB_BYTES = 128 << 20
 STRINGS_BYTES = 256 << 20
 """Most that variable-length strings may take at a time."""
 MAX_STRINGS = 65_536
+REFERENCES_STEP = 1 << 20
+_REFERENCE_BYTES = 16
+"""Length, heap address and index of one variable-length string."""
 
 Slices = tuple[slice | int, ...]
 
@@ -39,6 +42,30 @@ def dataset_chunks(dataset: Any, dtype: str, chunk_bytes: int, file_bytes: int) 
         step = max(1, chunk_bytes // max(1, values.itemsize))
         for at in range(0, values.size, step):
             yield values[at : at + step]
+
+
+def longest_string(dataset: Any, raw: Callable[[int, int], bytes]) -> int:
+    """The largest length a contiguous dataset of variable-length strings declares; 0 for any other dataset.
+
+    HDF5 allocates what a reference declares before it looks at the heap. `raw` reads the file.
+    """
+    import h5py
+    import numpy as np
+
+    kind = dataset.get_type()
+    contiguous = dataset.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
+    stored = int(dataset.get_storage_size())
+    variable = isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+    count = dataset.get_space().get_simple_extent_npoints()
+    if not (contiguous and stored and variable) or stored != count * _REFERENCE_BYTES:
+        return 0
+    offset, longest = int(dataset.get_offset()), 0
+    for at in range(0, stored, REFERENCES_STEP):
+        piece = raw(offset + at, min(REFERENCES_STEP, stored - at))
+        whole = len(piece) // _REFERENCE_BYTES * _REFERENCE_BYTES
+        lengths = np.frombuffer(piece[:whole], dtype="<u4").reshape(-1, 4)[:, 0]
+        longest = max(longest, int(lengths.max(initial=0)))
+    return longest
 
 
 def native(values: Any, dtype: str) -> np.ndarray:

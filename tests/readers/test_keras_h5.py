@@ -348,6 +348,18 @@ def test_strings_come_as_bytes(tmp_path: Path) -> None:
             assert opened.array(tensor).tolist() == wanted
 
 
+def test_a_string_longer_than_the_file_is_refused_before_it_is_allocated(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["free"] = np.array(["first", "second"], dtype=object)
+        at = file["free"].id.get_offset()
+    data = bytearray(path.read_bytes())
+    data[at + 16 : at + 20] = b"\xff\xff\xff\xfe"
+    path.write_bytes(data)
+    with open_h5(path) as opened, pytest.raises(Damaged, match="4278190079 bytes"):
+        opened.array(opened.listing().tensors[0])
+
+
 def test_array_types_add_their_axes(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     values = np.arange(30, dtype="f4").reshape(5, 2, 3)
