@@ -32,6 +32,9 @@ def _names(listing: Listing) -> Iterable[str]:
 
 def hostile_names(listing: Listing) -> list[Finding]:
     """One `name-hostile` finding for all names with characters that act on terminals or hide."""
+    joined = "".join(_names(listing))
+    if joined.isascii() and joined.isprintable():
+        return []
     odd = [name for name in _names(listing) if not (name.isascii() and name.isprintable()) and _acts(name)]
     if not odd:
         return []

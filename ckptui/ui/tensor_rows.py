@@ -76,7 +76,8 @@ class TensorSource:
     """`adam`, where the names tell."""
     huge: bool = False
     lowered: Sequence[str] = field(default=(), repr=False)
-    """What the filter looks in: every name in lower case, stored and variable's own."""
+    """What the filter looks in: every name in lower case, stored and variable's own; of a huge listing none until a
+    filter asks."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -103,8 +104,11 @@ def make_source(listing: Listing) -> TensorSource:
         lowered = [f"{t.name}\n{t.object_path}".lower() for t in tensors]
         paths: Iterable[str] = (f"{tensors[i].object_path} {names[i]}" for i in folds if folds[i] == "optimizer")
     else:
-        folds = {i: "optimizer" for i, name in enumerate(names) if _is_slot(name)}
-        lowered = [name.lower() for name in names]
+        # one look at all names together: most huge listings have no slots by name
+        joined = "\n".join(names)
+        slots = any(part in joined for part in ("/.OPTIMIZER_SLOT/", *_SLOT_STARTS, *_SLOT_ENDS))
+        folds = {i: "optimizer" for i, name in enumerate(names) if _is_slot(name)} if slots else {}
+        lowered = []
         paths = (names[i] for i in list(folds)[:100])
     return TensorSource(listing, names, folds, _optimizer_word(paths), huge, lowered)
 
@@ -182,11 +186,8 @@ class TensorRows:
 def build_rows(source: TensorSource, query: RowsQuery, flags: Mapping[str, Flag]) -> TensorRows:
     """Filter, sort and fold. While a filter is on, folds are open: it looks into all of them."""
     places, problem = _matching(source, query.text)
-    ranks = {
-        place: SEVERITY_RANK[flag.severity]
-        for place, flag in ((i, flags.get(source.names[i])) for i in places)
-        if flag is not None
-    }
+    flagged = ((i, flags.get(source.names[i])) for i in places) if flags else ()
+    ranks = {place: SEVERITY_RANK[flag.severity] for place, flag in flagged if flag is not None}
     ordered = _sorted(source, places, query, ranks)
     if query.text:
         return TensorRows(source, query, ordered, (), problem)
@@ -198,14 +199,15 @@ def _matching(source: TensorSource, text: str) -> tuple[Sequence[int], str]:
     if not text:
         return range(len(source)), ""
     needle = text.lower()
+    lowered = source.lowered or [name.lower() for name in source.names]
     problem = ""
     if re.search(r"[\\^$*+?()\[\]{}|]", text):
         try:
             search: Callable[[str], object] = re.compile(text, re.IGNORECASE | re.MULTILINE).search
-            return [i for i, name in enumerate(source.lowered) if search(name)], ""
+            return [i for i, name in enumerate(lowered) if search(name)], ""
         except (re.error, OverflowError) as error:
             problem = str(error)
-    return [i for i, name in enumerate(source.lowered) if needle in name], problem
+    return [i for i, name in enumerate(lowered) if needle in name], problem
 
 
 def _sorted(source: TensorSource, places: Sequence[int], query: RowsQuery, ranks: Mapping[int, int]) -> Sequence[int]:
