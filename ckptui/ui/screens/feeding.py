@@ -164,7 +164,8 @@ class Feeding(Working):
     def open_save(self, path: str) -> None:
         """Show a save; it is opened in a thread if it is not yet."""
         if path == self.current:
-            self._land()
+            if self.view.showing_save:
+                self._land()
             return
         self._leave()
         self.current = path

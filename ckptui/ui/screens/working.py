@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from textual import work
+from textual.message import Message
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
@@ -33,6 +34,11 @@ class Working(Screen[None]):
         cancel = self._cancels.pop(group, None)
         if cancel is not None:
             cancel.set()
+
+    async def _dispatch_message(self, message: Message) -> None:
+        """What our own jobs and widgets still say while the screen is taken down finds no widgets: let it pass."""
+        if self.app.is_running or not type(message).__module__.startswith("ckptui."):
+            await super()._dispatch_message(message)
 
     def on_unmount(self) -> None:
         """Nothing goes on behind a closed screen."""

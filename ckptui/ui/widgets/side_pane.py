@@ -69,10 +69,14 @@ class SidePane(Vertical):
     async def on_side_pane_loaded(self, event: Loaded) -> None:
         """Mount the panes and do what was asked of them meanwhile."""
         event.stop()
+        if not self.app.is_running:
+            return
         panes = self._panes()
         for pane in panes:
             pane.display = pane.id == self.showing
         await self.query_one("#pane-switch", ContentSwitcher).mount(*panes)
+        if not self.app.is_running:
+            return
         self.ready = True
         self._switch()
         waiting, self._waiting = self._waiting, {}
