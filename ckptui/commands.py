@@ -27,7 +27,7 @@ from ckptui.core.model import (
     worst_status,
 )
 from ckptui.core.text import human_bytes, safe
-from ckptui.errors import Cancelled, CkptuiError, ReaderFailed, UsageError
+from ckptui.errors import Cancelled, CkptuiError, NoSuchPath, ReaderFailed, UsageError
 from ckptui.narrator import Narrator
 from ckptui.output import Answer
 from ckptui.session import FILTERED, Session, checked_listing, require_save
@@ -364,11 +364,17 @@ def filters(path: str, tensor: str | None) -> Answer:
 
 def predict(model: str, images: Iterable[str], options: dict[str, Any]) -> Answer:
     """`ckptui predict`."""
+    wanted = list(images)
+    # TensorFlow takes seconds to start, too long for a slip of the pen; of several, a missing one is told in its place
+    if not any(map(os.path.exists, wanted)):
+        raise NoSuchPath(", ".join(wanted), "Name at least one PNG, JPEG, GIF, BMP, WebP or .npy")
     narrator = Narrator()
     report: PredictReport | None = None
     with Session() as session:
+        if "architecture" in options:
+            options["architecture"] = session.resolve(options["architecture"]).path
         try:
-            for item in session.predict(model, list(images), **options):
+            for item in session.predict(model, wanted, **options):
                 if isinstance(item, str):
                     narrator.tell(item)
                 elif isinstance(item, Run):
@@ -379,4 +385,6 @@ def predict(model: str, images: Iterable[str], options: dict[str, Any]) -> Answe
             narrator.close()
     assert report is not None
     done = report
-    return Answer(lambda: output.predict_document(done), lambda: output.predict_text(done), done.findings)
+    failed = [image for image in done.images if all(run.error for run in image.runs)]
+    notes = [f"no answer for {safe(image.path)}" for image in failed]
+    return Answer(lambda: output.predict_document(done), lambda: output.predict_text(done), done.findings, notes=notes)

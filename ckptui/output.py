@@ -355,6 +355,9 @@ def predict_text(report: PredictReport) -> list[str]:
         f"  TensorFlow {safe(str(model.get('tensorflow', '')))}"
     ]
     for image in report.images:
+        if all(run.error for run in image.runs):
+            lines += ["", f"image  {safe(image.path)}", "", safe(image.verdict)]
+            continue
         shape = shape_text(image.shape)
         low, high = number_text(image.low), number_text(image.high)
         lines += ["", f"image  {safe(image.path)}  {safe(image.preprocess)}  {shape}  {low} to {high}", ""]

@@ -249,10 +249,10 @@ MODEL = record(
         "kind": one_of(*get_args(Kind)),
         "loader": text,
         "signature": maybe(text),
-        "input": facts,
+        "input": maybe(facts),
         "tensorflow": text,
     },
-    {"architecture": maybe(text)},
+    {"output": maybe(text), "keras": maybe(text), "python": text, "others": many(text), "bound": facts},
 )
 SUMMARY = record(
     dict.fromkeys(
