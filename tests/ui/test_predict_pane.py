@@ -129,6 +129,9 @@ async def test_a_long_path_keeps_its_end_in_sight_where_the_keys_are_elsewhere()
         await pilot.pause()
         assert text(line, 0).endswith("digits.keras")
         assert "…" in text(line, 0)
+        line.focus()
+        await until(pilot, lambda: line.scroll_offset.x > 0)
+        assert "digits.keras" in text(line, 0)
 
 
 def test_hostile_labels_are_escaped_in_rows_and_bars() -> None:
@@ -186,7 +189,7 @@ async def test_enter_predicts_at_once_with_the_save_under_the_cursor_and_the_ima
         assert rows.count("bit-identical") == 2
         assert told(pane, "verdict").startswith("Restores cleanly.")
         assert "architecture of digits.keras" in told(pane, "facts")
-        assert "1×16×16×1 from 0 to 1, 0..1" in told(pane, "facts")
+        assert "1×16×16×1 · 0 to 1 · 0..1" in told(pane, "facts")
 
 
 async def test_rows_appear_one_by_one_and_the_state_line_says_what_goes_on() -> None:

@@ -12,6 +12,7 @@ from rich.segment import Segment
 from textual import work
 from textual.actions import SkipAction
 from textual.binding import Binding, BindingType
+from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widgets import Input
@@ -82,6 +83,11 @@ class PathInput(Input):
             return super().render_line(y)
         strip = Strip([Segment(fit_middle(self.value, width))])
         return strip.adjust_cell_length(width).apply_style(self.rich_style)
+
+    def on_focus(self) -> None:
+        """The end of the path comes into sight."""
+        end = Region(cell_len(self.value), 0, 1, 1)
+        self.call_after_refresh(self.scroll_to_region, end, animate=False, force=True)
 
     def action_complete(self) -> None:
         """Complete as far as it is clear; at the end of a complete path the key is the screen's."""

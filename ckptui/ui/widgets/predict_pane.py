@@ -329,11 +329,13 @@ class PredictPane(Widget):
             facts = self._report.model
             version = f"TF {facts['tensorflow']}" if facts.get("tensorflow") else ""
             who += [Content(safe(name)) for name in (str(facts.get("loader") or ""), version) if name]
-        lines = _packed(who, self.content_size.width - LABEL)
+        room = self.content_size.width - LABEL
+        lines = _packed(who, room)
         if self._predicted is not None:
             low, high = number_text(self._predicted.low, 3), number_text(self._predicted.high, 3)
             how = safe(self._predicted.preprocess)
-            lines.append(Content(f"{shape_text(self._predicted.shape)} from {low} to {high}, {how}"))
+            parts = [shape_text(self._predicted.shape), f"{low} to {high}", how]
+            lines += _packed([Content(part) for part in parts], room)
         self._lines("facts", lines)
 
     def _tell_error(self, words: str, hint: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -156,14 +156,21 @@ COUNT_WORDS: tuple[tuple[str, str, str], ...] = (
 def summary_of(layer: Layer) -> tuple[Line, ...]:
     """`5 untouched, 1 dead, 1 duplicate`, then what symmetry there is against what chance gives."""
     counted: list[Piece] = []
+    counts = _counts(layer)
     for key, word, style in COUNT_WORDS:
-        count = layer.counts.get(key, 0)
+        count = counts.get(key, 0)
         if count:
             counted += [(", ", "$dim")] * bool(counted) + [(f"{count} {word}", f"{style} bold")]
     unit = "filters" if layer.kernel else "units"
     if not counted and not layer.flagged_symmetric:
         counted = [(f"nothing odd among {human_count(layer.filters)} {unit}", "$dim")]
     return (*((tuple(counted),) if counted else ()), *_flagged_places(layer), *_symmetry(layer))
+
+
+def _counts(layer: Layer) -> Mapping[str, int]:
+    """The layer's counts, but a dead filter that is all zero counts once."""
+    both = sum(f.dead and f.zero for f in layer.detail)
+    return {**layer.counts, "dead": max(layer.counts.get("dead", 0) - both, 0)}
 
 
 def _flagged_places(layer: Layer) -> Sequence[Line]:
