@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ckptui.core.dtypes import ITEMSIZE, np_dtype
-from ckptui.core.model import Finding, Severity, Storage, Tensor
+from ckptui.core.model import Finding, Storage, Tensor
 from ckptui.core.text import human_bytes, safe
 from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged, UsageError
 from ckptui.readers.hdf5_open import Opened, open_hdf5, zero_tail
@@ -157,15 +157,17 @@ class Contents:
             facts = Described(
                 "unknown", (), 0, Storage("none"), text, "external-reference", {"target": item.text}
             )
-        elif item.kind == "broken" and item.path:
-            facts = Described("unknown", (), 0, Storage("none"), item.text, "hdf5-damaged")
+        elif item.kind == "broken":
+            text = f"can't be opened{self._likely_cause()}: {item.text}"
+            facts = Described("unknown", (), 0, Storage("none"), text, "hdf5-damaged")
         else:
-            problems.append(self._damage(item.text))
+            where = f"the links in /{safe(item.path, 200)} can't all be listed{self._likely_cause()}: "
+            problems.append(self._damage((where if item.kind == "unlisted" else "") + item.text))
             return
         self.described[item.path] = facts
         if facts.code and facts.code != "unsupported-format":
             detail = f"{safe(item.path, 200)}: {facts.problem}"
-            severity: Severity | None = "error" if facts.code == "entry-invalid" else None
+            title = "A dataset can't be read" if facts.code == "hdf5-damaged" else None
             problems.append(
                 note(
                     facts.code,
@@ -173,9 +175,12 @@ class Contents:
                     detail,
                     tensor=item.path,
                     evidence=facts.evidence,
-                    severity=severity,
+                    title=title,
                 )
             )
+
+    def _likely_cause(self) -> str:
+        return ", most likely cut off" if self.opened.cut else ""
 
     def _group(self, item: Item, problems: list[Finding]) -> None:
         """Take in the attributes Keras writes to groups."""

@@ -31,8 +31,9 @@ MAX_ATTRIBUTE_PARTS = 1000
 class Item:
     """One thing met on the walk."""
 
-    kind: Literal["group", "dataset", "external", "broken", "stopped"]
-    """`group` only for groups with attributes; `stopped`: a cap was reached and the walk ends here."""
+    kind: Literal["group", "dataset", "external", "broken", "unlisted", "stopped"]
+    """`group` only for groups with attributes; `broken`: an object that can't be opened; `unlisted`: a group whose
+    links can't all be listed; `stopped`: a cap was reached and the walk ends here."""
     path: str
     """Without a leading slash; undecodable bytes as surrogates, so that it can be turned back into bytes."""
     handle: Any = None
@@ -140,7 +141,7 @@ class _Walk:
         names, problem = self._names(group)
         if problem:
             path = self._path()
-            yield Item("broken", path, text=problem)
+            yield Item("unlisted", path, text=problem)
             names += self._search(group, path, names)
         self._links += len(names)
         stack.append(_Level(group, iter(names)))
