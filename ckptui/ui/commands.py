@@ -47,12 +47,12 @@ class Command:
 MOVING, LOOKING, COMPARING, DOING, WORKBENCH = "Moving", "Looking", "Comparing", "Doing", "Workbench"
 
 COMMANDS: tuple[Command, ...] = (
-    Command("down", "list", "cursor_down", ("down", "j"), "down", "Move to the next row", MOVING),
-    Command("up", "list", "cursor_up", ("up", "k"), "up", "Move to the row before", MOVING),
-    Command("top", "list", "cursor_top", ("g", "home"), "top", "Go to the first row", MOVING),
-    Command("bottom", "list", "cursor_bottom", ("G", "end"), "bottom", "Go to the last row", MOVING),
-    Command("page-down", "list", "page_down", ("pagedown",), "page down", "Move one page down", MOVING),
-    Command("page-up", "list", "page_up", ("pageup",), "page up", "Move one page up", MOVING),
+    Command("down", "list", "move('down')", ("down", "j"), "down", "Move to the next row", MOVING),
+    Command("up", "list", "move('up')", ("up", "k"), "up", "Move to the row before", MOVING),
+    Command("top", "list", "move('top')", ("g", "home"), "top", "Go to the first row", MOVING),
+    Command("bottom", "list", "move('bottom')", ("G", "end"), "bottom", "Go to the last row", MOVING),
+    Command("page-down", "list", "move('page-down')", ("pagedown",), "page down", "Move one page down", MOVING),
+    Command("page-up", "list", "move('page-up')", ("pageup",), "page up", "Move one page up", MOVING),
     Command(
         "choose", "list", "choose", ("enter",), "open",
         "Open the row: a save's tensors, a fold, a tensor's details, the tensor of a finding", MOVING,

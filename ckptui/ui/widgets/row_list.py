@@ -181,23 +181,18 @@ class RowList(ScrollView, can_focus=True):
             self.moved_by_user = True
             self.cursor = index
 
-    def action_cursor_down(self) -> None:
-        self.move_to(self.cursor + 1, 1)
-
-    def action_cursor_up(self) -> None:
-        self.move_to(self.cursor - 1, -1)
-
-    def action_cursor_top(self) -> None:
-        self.move_to(0, 1)
-
-    def action_cursor_bottom(self) -> None:
-        self.move_to(self.row_count() - 1, -1)
-
-    def action_page_down(self) -> None:
-        self.move_to(self.cursor + self.page, 1)
-
-    def action_page_up(self) -> None:
-        self.move_to(self.cursor - self.page, -1)
+    def action_move(self, where: str) -> None:
+        """Down, up, a page of either, top or bottom."""
+        last = self.row_count() - 1
+        places = {
+            "down": (self.cursor + 1, 1),
+            "up": (self.cursor - 1, -1),
+            "page-down": (self.cursor + self.page, 1),
+            "page-up": (self.cursor - self.page, -1),
+            "top": (0, 1),
+            "bottom": (last, -1),
+        }
+        self.move_to(*places[where])
 
     def action_choose(self) -> None:
         if self.row_count():
