@@ -11,6 +11,8 @@ from ckptui.core.model import Listing, RunFolder
 from ckptui.errors import CkptuiError
 
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
+FITTING_SHARE = 0.5
+"""Share of a save's weights that another's architecture must hold by name and shape to be borrowed."""
 MOST_CANDIDATES = 8
 """Files looked into for an architecture."""
 
@@ -65,7 +67,8 @@ def run_around(path: str) -> RunFolder | None:
 def fitting_model(session: Opens, path: str) -> str | None:
     """The undamaged .keras or .h5 nearby that shares most weights, by name and shape, with the save at `path`."""
     weights = _weights(session.open(path))
-    best: tuple[int, str] | None = None
+    least = len(weights) * FITTING_SHARE
+    best: tuple[float, str] | None = None
     for candidate in _model_files(path):
         try:
             listing = session.open(candidate)
@@ -73,7 +76,7 @@ def fitting_model(session: Opens, path: str) -> str | None:
             continue
         fitting = len(weights & _weights(listing))
         usable = listing.artifact.status != "error" and bool(listing.architecture)
-        if usable and fitting > (best[0] if best else 0):
+        if usable and fitting and fitting >= least and fitting > (best[0] if best else 0):
             best = fitting, listing.artifact.path
     return best[1] if best else None
 

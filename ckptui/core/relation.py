@@ -110,6 +110,8 @@ def _related(evidence: _Evidence) -> dict[str, Any]:
 
 def _without_kernels(weights: list[Pair], evidence: _Evidence) -> dict[str, Any]:
     """Nothing to compute with: other shapes under the same names say more than names that differ."""
+    if not weights:
+        return _said("related", "possible", evidence, "no weights were compared")
     if any(p.status == "shape-changed" for p in weights):
         return _said("different-architecture", "likely", evidence, "no kernel has a partner of its shape")
     if evidence.lone or not any(p.status in COMPARED for p in weights):

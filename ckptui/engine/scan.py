@@ -178,7 +178,11 @@ class Scanner:
                     sink.add(np.frombuffer(view, dtype))
             parts.append((sink.result(), checked.place_in(tile, tensor.shape)))
             complete = complete and sink.complete
-        return combine(parts, sum(stats.count for stats, _ in parts)), complete
+        total = sum(stats.count for stats, _ in parts)
+        if total != tensor.count:
+            # tiles with holes, or none at all: half a tensor has no statistics
+            return None, False
+        return combine(parts, total), complete
 
     # ------------------------------------------------------------------ meaning
 

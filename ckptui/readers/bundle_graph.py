@@ -51,9 +51,7 @@ class GraphOfBundle:
         entry = index.entry(self._position)
         path = index.shards.path(entry.shard)
         if entry.size > CAP:
-            self._tell(
-                f"object graph of {entry.size} bytes, at most {CAP} are read: names come from the keys alone"
-            )
+            self._tell(f"object graph of {entry.size} bytes, at most {CAP} are read: names come from the keys alone")
             return None
         try:
             with Source(path) as source:

@@ -15,6 +15,8 @@ _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 def origin(header: Header, names: Sequence[str]) -> dict[str, Any]:
     """`format`, `generation` and what the header says; `names` in index order."""
     style, generation = _generation(names)
+    if not names:
+        return {"producer": header.producer} if header.producer else {}
     found: dict[str, Any] = {"format": style, "generation": generation, "producer": header.producer}
     if header.min_consumer:
         found["min_consumer"] = header.min_consumer

@@ -121,9 +121,7 @@ def _visit(folder: Folder, runs: dict[str, str]) -> Generator[Found | RunFolder 
     contents = look(folder)
     grouped = group_runs(folder, contents)
     yield from grouped.runs
-    versions = [
-        name for name in folder.folders if name.isdigit() and name.isascii() and _is_version(folder, name)
-    ]
+    versions = [name for name in folder.folders if name.isdigit() and name.isascii() and _is_version(folder, name)]
     if versions:
         has_run = any(run.path == folder.path for run in grouped.runs)
         run = export_run(folder, versions, folder.join("*") if has_run else folder.path)

@@ -250,9 +250,7 @@ def _leftovers(folder: Folder, contents: Contents, taken: set[str]) -> None:
 def _interrupted(path: str, example: str, evidence: dict[str, list[str]], newest: float) -> Finding:
     if 0 <= time.time() - newest < RUNNING:
         detail = f"{example} changed {time.time() - newest:.0f} s ago: a save may be running right now"
-        return notice(
-            "interrupted-save", path, detail, evidence, title="A save is running or was interrupted"
-        )
+        return notice("interrupted-save", path, detail, evidence, title="A save is running or was interrupted")
     detail = f"{example} is what a save leaves when it is killed"
     if evidence["index"]:
         detail += f"; {evidence['index'][0]} may still describe its data"

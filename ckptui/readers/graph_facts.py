@@ -52,9 +52,7 @@ class OpCount:
 class Gatherer:
     """Takes in a walk's messages; nodes, functions and objects are counted, the rest kept as dictionaries."""
 
-    def __init__(
-        self, watched: frozenset[str] = frozenset(), keep_attributes: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, watched: frozenset[str] = frozenset(), keep_attributes: frozenset[str] = frozenset()) -> None:
         """`watched` ops are remembered with their first nodes, `keep_attributes` ones with their byte strings."""
         self.root: Message = {}
         self.watched = watched

@@ -95,9 +95,7 @@ def unsafe_ops(graph: MetaGraph, path: str) -> list[Finding]:
             continue
         severity, what = judged
         places = ", ".join(count.places[:3])
-        detail = (
-            f"{op} {what}: {count.total} in meta graph {', '.join(graph.tags) or 'without tags'}, at {places}"
-        )
+        detail = f"{op} {what}: {count.total} in meta graph {', '.join(graph.tags) or 'without tags'}, at {places}"
         evidence = {"op": op, "count": count.total, "nodes": count.places, "tags": list(graph.tags)}
         findings.append(notice("unsafe-op", path, detail, evidence, severity=severity))
     return findings

@@ -43,9 +43,7 @@ class _Bad(Exception):
 class Walk:
     """One pass over a file's bytes."""
 
-    def __init__(
-        self, pread: Pread, size: int, gatherer: Gatherer, progress: Callable[[int], None] | None
-    ) -> None:
+    def __init__(self, pread: Pread, size: int, gatherer: Gatherer, progress: Callable[[int], None] | None) -> None:
         self.pread = pread
         self.size = size
         self.gatherer = gatherer
@@ -113,11 +111,7 @@ class Walk:
             self._push(self.ends[-1], {}, None, Field(number, _GROUP, None, "", False, False))
             return position
         open_group = self.inside[-1]
-        if (
-            wire != _GROUP_END
-            or open_group is None
-            or (open_group.name, open_group.number) != (_GROUP, number)
-        ):
+        if wire != _GROUP_END or open_group is None or (open_group.name, open_group.number) != (_GROUP, number):
             raise _Bad(f"wire type {wire}")
         for level in (self.ends, self.tables, self.kept, self.inside):
             level.pop()

@@ -51,9 +51,7 @@ Tick = Callable[[], None]
 class Contents:
     """The datasets of one HDF5 file, read through h5py where need be and by position where possible."""
 
-    def __init__(
-        self, source: Bytes, start: int = 0, available: int | None = None, *, label: str = ""
-    ) -> None:
+    def __init__(self, source: Bytes, start: int = 0, available: int | None = None, *, label: str = "") -> None:
         """Opens at once; raises Damaged (`hdf5-damaged`) only where there is no HDF5 signature."""
         self.source = source
         self.label = label
@@ -154,9 +152,7 @@ class Contents:
             facts = describe(item.handle, self._extent)
         elif item.kind == "external":
             text = f"external link to {safe(item.text)}, not followed"
-            facts = Described(
-                "unknown", (), 0, Storage("none"), text, "external-reference", {"target": item.text}
-            )
+            facts = Described("unknown", (), 0, Storage("none"), text, "external-reference", {"target": item.text})
         elif item.kind == "broken":
             text = f"can't be opened{self._likely_cause()}: {item.text}"
             facts = Described("unknown", (), 0, Storage("none"), text, "hdf5-damaged")
@@ -228,9 +224,7 @@ class Contents:
         lost = names and path not in self._restored and block.width == block.lengths == 8
         if lost and restore_names(self.opened.window, block.at, address, [to_bytes(name) for name in names]):
             self._mended = True
-            detail = (
-                f"the names in /{safe(path, 200)} are lost; they follow from the layers Keras lists elsewhere"
-            )
+            detail = f"the names in /{safe(path, 200)} are lost; they follow from the layers Keras lists elsewhere"
             self._restored[path] = note(
                 "hdf5-damaged",
                 self.source.path,

@@ -132,14 +132,10 @@ def _describe(dataset: Any, extent: Extent) -> Described:
         if offset + stored > extent.available:
             return bad(**_beyond(offset + stored, extent, min(stored, offset + stored - extent.available)))
         if stored < declared:
-            return bad(
-                f"stores {stored} of {declared} bytes", "entry-invalid", expected=declared, found=stored
-            )
+            return bad(f"stores {stored} of {declared} bytes", "entry-invalid", expected=declared, found=stored)
         if element.plain and extent.start is not None:
             segment = Segment(extent.path, extent.start + offset, declared)
-            return Described(
-                element.dtype, shape, stored, Storage("plain", segment, big_endian=element.big_endian)
-            )
+            return Described(element.dtype, shape, stored, Storage("plain", segment, big_endian=element.big_endian))
     elif layout == h5d.CHUNKED and extent.cut:
         lost, end = _lost_chunks(dataset, extent.available)
         if lost:
@@ -175,9 +171,7 @@ def _outside(plist: Any, layout: int) -> tuple[str, str] | None:
     h5d = h5py.h5d
 
     if layout == h5d.VIRTUAL:
-        names = {
-            to_path(_raw(plist.get_virtual_filename(i))) for i in range(min(plist.get_virtual_count(), 20))
-        }
+        names = {to_path(_raw(plist.get_virtual_filename(i))) for i in range(min(plist.get_virtual_count(), 20))}
         return "virtual dataset over", ", ".join(sorted(names))
     if layout == h5d.CONTIGUOUS and plist.get_external_count():
         return "values stored in", to_path(_raw(plist.get_external(0)[0]))
@@ -245,9 +239,7 @@ def element_of(dataset: Any, legacy_keras: bool = False) -> Element:
         kind = kind.get_super()
     opaque = kind.get_class() == h5t.OPAQUE
     element = _opaque(dataset, kind, legacy_keras) if opaque else _element(kind)
-    return Element(
-        element.dtype, whole, element.plain and not dims, element.big_endian, dims, element.problem
-    )
+    return Element(element.dtype, whole, element.plain and not dims, element.big_endian, dims, element.problem)
 
 
 def _element(kind: Any) -> Element:

@@ -86,9 +86,7 @@ def walk(
 class _Walk:
     """The state of one walk: the open groups from the root down, and the addresses seen."""
 
-    def __init__(
-        self, file: Any, hints: Callable[[str, int], Sequence[str]], tick: Callable[[], None]
-    ) -> None:
+    def __init__(self, file: Any, hints: Callable[[str, int], Sequence[str]], tick: Callable[[], None]) -> None:
         import h5py
 
         h5g, h5o = h5py.h5g, h5py.h5o

@@ -77,9 +77,7 @@ class KerasArchive(Hdf5Reader):
         findings: list[Finding] = []
         for member in self.directory.members:
             if member.size > BOMB_RATIO * max(member.stored, 1) and member.size > MAX_INFLATED_BYTES:
-                what = (
-                    f"declares {human_bytes(member.size)} packed into {human_bytes(member.stored)}: not read"
-                )
+                what = f"declares {human_bytes(member.size)} packed into {human_bytes(member.stored)}: not read"
                 findings.append(self._zip_note(f"{safe(member.name, 120)} {what}", {"member": member.name}))
                 continue
             try:
@@ -225,9 +223,7 @@ class KerasArchive(Hdf5Reader):
             title = "A name that leaves the folder it is unpacked to"
             advice = "Nothing is unpacked here; do not unpack it elsewhere."
             facts = listed(outside)
-            findings.append(
-                note("name-hostile", self.path, detail, evidence=facts, title=title, advice=advice)
-            )
+            findings.append(note("name-hostile", self.path, detail, evidence=facts, title=title, advice=advice))
         return findings
 
     def _cut_off(self) -> Finding:

@@ -99,9 +99,7 @@ class Node:
 def load_config(text: str | bytes) -> Mapping[str, Any]:
     """The JSON object in `text`; raises Damaged for what is too large, too deep, no JSON, or no object."""
     if len(text) > MAX_CONFIG_BYTES:
-        raise Damaged(
-            f"a config of {len(text)} bytes", evidence={"found": len(text), "cap": MAX_CONFIG_BYTES}
-        )
+        raise Damaged(f"a config of {len(text)} bytes", evidence={"found": len(text), "cap": MAX_CONFIG_BYTES})
     try:
         value = json.loads(text)
     except RecursionError:

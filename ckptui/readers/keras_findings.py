@@ -70,9 +70,7 @@ def in_words(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 
 
-def against_architecture(
-    path: str, root: Node | None, layout: Layout, tensors: Mapping[str, Tensor]
-) -> list[Finding]:
+def against_architecture(path: str, root: Node | None, layout: Layout, tensors: Mapping[str, Tensor]) -> list[Finding]:
     """What the architecture expects and the file does not hold, holds too much of, or holds in another shape.
 
     Only standard layers are judged; models never built (no weights, no input shape) are not.
@@ -158,10 +156,7 @@ def _unexpected(
     extra = [
         name
         for name, place in layout.places.items()
-        if place.section == "model"
-        and place.node is None
-        and name in readable
-        and _is_weight_of_a_layer(place)
+        if place.section == "model" and place.node is None and name in readable and _is_weight_of_a_layer(place)
     ]
     for node, names in owned.items():
         wanted = expected(node)

@@ -51,9 +51,7 @@ _SAME = frozenset(
     ]
 )
 _MERGES = frozenset(["Add", "Average", "Divide", "Maximum", "Minimum", "Multiply", "Subtract", "TrueDivide"])
-_ELEMENTWISE_OPS = re.compile(
-    r"cast|math\.(multiply|add|subtract|truediv|divide)|__operators__\.\w+|nn\.\w*elu"
-)
+_ELEMENTWISE_OPS = re.compile(r"cast|math\.(multiply|add|subtract|truediv|divide)|__operators__\.\w+|nn\.\w*elu")
 _CONV = re.compile(r"(Depthwise|Separable)?Conv([123])D(Transpose)?")
 _POOL = re.compile(r"(?:Max|Average)Pooling([123])D")
 _GLOBAL_POOL = re.compile(r"Global(?:Max|Average)Pooling([123])D")

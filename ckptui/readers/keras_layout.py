@@ -74,9 +74,7 @@ def promised_paths(root: Node) -> list[str]:
         node, path = stack.pop()
         found.append(f"{path}/vars" if path else "vars")
         inside = "layers/" if node.is_model else ""
-        below = [
-            (child, f"{path}/{inside}{child.key}" if path else inside + child.key) for child in node.children
-        ]
+        below = [(child, f"{path}/{inside}{child.key}" if path else inside + child.key) for child in node.children]
         stack.extend(reversed([one for one in below if one[0].key]))
     return found
 
@@ -90,9 +88,7 @@ def style_of(names: Iterable[str], attributes: Attributes) -> Style:
     return "objects" if any(_OBJECT_VARIABLE.fullmatch(name) for name in names) else "none"
 
 
-def lay_out(
-    shapes: Mapping[str, tuple[int, ...]], attributes: Attributes, root: Node | None, style: Style
-) -> Layout:
+def lay_out(shapes: Mapping[str, tuple[int, ...]], attributes: Attributes, root: Node | None, style: Style) -> Layout:
     """A place for every dataset in `shapes` (path to shape)."""
     if style == "legacy":
         layout = _Legacy(shapes, attributes, root).layout()
@@ -124,9 +120,7 @@ def role(name: str, dtype: str, shape: Sequence[int], place: Place) -> Role:
 class _Legacy:
     """`layer_names` on the root or `/model_weights`, `weight_names` on each layer's group."""
 
-    def __init__(
-        self, shapes: Mapping[str, tuple[int, ...]], attributes: Attributes, root: Node | None
-    ) -> None:
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], attributes: Attributes, root: Node | None) -> None:
         self.shapes = shapes
         self.attributes = attributes
         self.root = root
@@ -240,9 +234,7 @@ class _Trail:
 class _Objects:
     """`layers/dense_1/vars/0`: groups named by class and attribute, variables by number."""
 
-    def __init__(
-        self, shapes: Mapping[str, tuple[int, ...]], attributes: Attributes, root: Node | None
-    ) -> None:
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], attributes: Attributes, root: Node | None) -> None:
         self.shapes, self.attributes, self.root = shapes, attributes, root
         self.groups: dict[str, list[tuple[int, str]]] = {}
         for name in shapes:
@@ -283,9 +275,7 @@ class _Objects:
             for v in variables
         ]
 
-    def _variables(
-        self, parts: list[str], node: Node | None, members: Sequence[tuple[int, str]]
-    ) -> Sequence[str]:
+    def _variables(self, parts: list[str], node: Node | None, members: Sequence[tuple[int, str]]) -> Sequence[str]:
         shapes = [self.shapes[name] for _, name in members]
         known = saved_names(node) if node is not None else ()
         if known:

@@ -54,11 +54,7 @@ def _untagged(config: dict[str, Any]) -> dict[str, Any]:
     while stack:
         holder = stack.pop()
         for key, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
-            if (
-                isinstance(value, dict)
-                and value.get("class_name") in TAGGED
-                and isinstance(value.get("items"), list)
-            ):
+            if isinstance(value, dict) and value.get("class_name") in TAGGED and isinstance(value.get("items"), list):
                 value = holder[key] = value["items"]
             if isinstance(value, (dict, list)):
                 stack.append(value)

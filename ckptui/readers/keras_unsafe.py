@@ -89,9 +89,7 @@ def _judge(entry: Mapping[str, Any], inner: Mapping[str, Any], layer: str) -> It
         yield Flag(layer, "error", f"names the built-in {safe(class_name, 80)}", "foreign-module")
     elif "module" in entry and module is None and class_name not in ("__lambda__", "__tensor__"):
         shown = safe(registered or class_name, 120)
-        yield Flag(
-            layer, "warning", f"the custom class {shown}, whose code is not in the file", "custom-class"
-        )
+        yield Flag(layer, "warning", f"the custom class {shown}, whose code is not in the file", "custom-class")
 
 
 def _judge_class(class_name: str, inner: Mapping[str, Any], layer: str) -> Iterator[Flag]:

@@ -56,9 +56,7 @@ def variables(class_name: str, config: Config, input_shape: Shape | None) -> tup
 def _altered(config: Config) -> bool:
     """Quantised layers and LoRA adapters save more, and other shapes, than the class alone tells."""
     policy = config.get("dtype")
-    name = str(
-        mapping(mapping(policy).get("config")).get("name") or mapping(policy).get("class_name") or policy
-    )
+    name = str(mapping(mapping(policy).get("config")).get("name") or mapping(policy).get("class_name") or policy)
     quantised = any(word in name.lower() for word in ("int8", "int4", "float8", "gptq", "awq", "quant"))
     return quantised or bool(config.get("lora_rank")) or config.get("quantization_config") is not None
 

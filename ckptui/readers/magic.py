@@ -179,9 +179,7 @@ def zip_names(pread: Reader, size: int) -> list[str] | None:
     directory = pread(start, min(length, DIRECTORY_CAP))
     names, position = [], 0
     while directory.startswith(ZIP_CENTRAL, position) and position + 46 <= len(directory):
-        sizes = [
-            int.from_bytes(directory[position + at : position + at + 2], "little") for at in (28, 30, 32)
-        ]
+        sizes = [int.from_bytes(directory[position + at : position + at + 2], "little") for at in (28, 30, 32)]
         names.append(directory[position + 46 : position + 46 + sizes[0]].decode("utf-8", "backslashreplace"))
         position += 46 + sum(sizes)
     return names if names or not length else None

@@ -23,9 +23,7 @@ _SKIP = re.compile(rb"(?:[\s,;]+|\#[^\n]*)*")
 _NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*|\[[^\]\n]*\]")
 _STRING = re.compile(rb"\"((?:[^\"\\\n]|\\.)*)\"|'((?:[^'\\\n]|\\.)*)'")
 _WORD = re.compile(rb"-?\s*[A-Za-z0-9_.+]+(?:[eE][-+]?[0-9]+)?")
-_ESCAPE = re.compile(
-    rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL
-)
+_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
 _LETTERS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
 _BRACKETS = {b"{": b"}", b"<": b">"}
 
@@ -155,9 +153,7 @@ class _Walk:
         found = _SKIP.match(self.data, position)
         return found.end() if found else position
 
-    def _push(
-        self, table: dict[str, Field] | None, kept: Message | None, field: Field | None, closing: bytes
-    ) -> None:
+    def _push(self, table: dict[str, Field] | None, kept: Message | None, field: Field | None, closing: bytes) -> None:
         self.tables.append(table)
         self.kept.append(kept)
         self.inside.append(field)
@@ -171,9 +167,7 @@ class _Walk:
             self.gatherer.done(kept, field)
 
 
-def walk_text(
-    data: bytes, gatherer: Gatherer, message: str, progress: Callable[[int], None] | None = None
-) -> None:
+def walk_text(data: bytes, gatherer: Gatherer, message: str, progress: Callable[[int], None] | None = None) -> None:
     """Walk a text proto as one `message` into `gatherer`; `progress` is told the offset now and then."""
     _Walk(data, gatherer, progress).run(message)
 

@@ -53,7 +53,7 @@ def find_one(argument: str) -> Found | None:
     try:
         status = os.stat(argument)
     except (FileNotFoundError, NotADirectoryError):
-        found = _prefix(argument)
+        found = _prefix(argument) or _prefix(argument.removesuffix(".index"))
         if found is None:
             raise _missing(argument) from None
         return found
@@ -208,7 +208,7 @@ def _no_save(path: str, name: str, is_table: bool, looks_like: str) -> NotASave:
         return NotASave(f"{path} is a temporary file of a save that did not finish", "Name a finished save")
     if name.endswith(".meta"):
         return NotASave(f"{path} is a graph without a checkpoint beside it", WHAT_TO_TYPE)
-    return NotASave(f"{path} is {looks_like}" if looks_like else path, WHAT_TO_TYPE)
+    return NotASave(f"{path} ({looks_like})" if looks_like else path, WHAT_TO_TYPE)
 
 
 def _missing(argument: str) -> NoSuchPath:
@@ -218,6 +218,9 @@ def _missing(argument: str) -> NoSuchPath:
         names = sorted(os.listdir(parent))
     except OSError:
         return NoSuchPath(argument, f"{parent} is not there either" if not os.path.isdir(parent) else "")
+    base = os.path.basename(argument)
+    if base in names:
+        return NoSuchPath(argument, "It is a link to something that is not there")
     known = {name[: -len(".index")] if name.endswith(".index") else name for name in names}
-    near = difflib.get_close_matches(os.path.basename(argument), sorted(known)[:NAMES_COMPARED], 3, 0.5)
+    near = difflib.get_close_matches(base, sorted(known)[:NAMES_COMPARED], 3, 0.5)
     return NoSuchPath(argument, f"Did you mean {' or '.join(near)}?" if near else "")

@@ -59,9 +59,7 @@ def group_runs(folder: Folder, contents: Contents) -> Runs:
         run = _stated_run(folder, contents, state)
         members = set(run.saves)
         out.saves += [
-            replace(found, run=run.path, latest=found.path == run.latest)
-            for found in rest
-            if found.path in members
+            replace(found, run=run.path, latest=found.path == run.latest) for found in rest if found.path in members
         ]
         rest = [found for found in rest if found.path not in members]
         leftovers = tuple(f for f in contents.notices if f.code == "interrupted-save")
@@ -144,9 +142,7 @@ def _stated_run(folder: Folder, contents: Contents, state: State) -> RunFolder:
     stems = {series_of(found) for found in checkpoints if found.label in named}
     stems |= {_series_of_name(name) for name in named}
     stems.discard(None)
-    members = [
-        found for found in checkpoints if found.label in named or series_of(found) in stems
-    ] or checkpoints
+    members = [found for found in checkpoints if found.label in named or series_of(found) in stems] or checkpoints
     latest = by_path.get(os.path.normpath(state.latest)) if state.latest else None
     findings = _judge(folder, contents, state, members, latest)
     if latest is None and state.latest:
@@ -233,10 +229,7 @@ def _newer(members: Sequence[Found], complete: set[str], latest: Found) -> list[
     later = [
         found
         for found in members
-        if found.step is not None
-        and found.step > latest.step
-        and found.path in complete
-        and series_of(found) == stem
+        if found.step is not None and found.step > latest.step and found.path in complete and series_of(found) == stem
     ]
     return in_order(later)
 

@@ -118,8 +118,7 @@ class SavedModel:
         if variables is not None:
             tensors = variables.tensors
             findings += [
-                replace(f, artifact=self.path, evidence={"file": f.artifact, **f.evidence})
-                for f in variables.findings
+                replace(f, artifact=self.path, evidence={"file": f.artifact, **f.evidence}) for f in variables.findings
             ]
         rows, tensors, code_findings = self._architecture(tensors)
         findings += code_findings

@@ -100,9 +100,7 @@ def v1_variables(folder: str, path: str, pattern: str) -> Finding:
 
 def assets(folder: Folder, names: Sequence[str]) -> list[Finding]:
     """Asset files that are missing, and names that lead out of assets/, which are not followed."""
-    outside = [
-        name for name in names if os.path.basename(name) != name or name in (".", "..") or "\0" in name
-    ]
+    outside = [name for name in names if os.path.basename(name) != name or name in (".", "..") or "\0" in name]
     missing = [n for n in names if n not in outside and not os.path.isfile(folder.join(f"assets/{n}"))]
     findings = []
     if missing:

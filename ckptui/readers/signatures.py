@@ -125,8 +125,7 @@ def _endpoint(entry: Message) -> Endpoint:
     if "coo_sparse" in info:
         sparse = _message(info, "coo_sparse")
         parts = tuple(
-            sparse.get(part, "")
-            for part in ("values_tensor_name", "indices_tensor_name", "dense_shape_tensor_name")
+            sparse.get(part, "") for part in ("values_tensor_name", "indices_tensor_name", "dense_shape_tensor_name")
         )
         return Endpoint(name, parts[0], dtype, shape, "sparse", parts)
     if "composite_tensor" in info:

@@ -172,9 +172,7 @@ class _Look:
             reason = "its HDF5 signature is gone, but HDF5 structures follow"
         return what, "hdf5-damaged" if structure or what else "not-a-model", reason
 
-    def _refuse(
-        self, looks_like: str, code: str, reason: str, evidence: Mapping[str, object] | None = None
-    ) -> Sniff:
+    def _refuse(self, looks_like: str, code: str, reason: str, evidence: Mapping[str, object] | None = None) -> Sniff:
         if self.promised is None:
             return Sniff(None, looks_like, None, reason, size=self.size, modified=self.modified)
         facts = self._evidence(looks_like) | dict(evidence or {})
@@ -216,13 +214,9 @@ class _Look:
             if first in ("metadata.json", "config.json", "model.weights.h5"):
                 facts = self._evidence("cut-off .keras archive")
                 reason = "it has no end record: the archive is cut off"
-                return Sniff(
-                    "keras-archive", "zip archive", "zip-damaged", reason, facts, self.size, self.modified
-                )
+                return Sniff("keras-archive", "zip archive", "zip-damaged", reason, facts, self.size, self.modified)
             if self.head.startswith(magic.ZIP_LOCAL):
-                return self._refuse(
-                    "zip archive", "zip-damaged", "it has no end record: the archive is cut off"
-                )
+                return self._refuse("zip archive", "zip-damaged", "it has no end record: the archive is cut off")
             return None
         members = set(names)
         parts = {"config.json", "metadata.json", "model.weights.h5", "model.weights.npz"} & members

@@ -104,9 +104,7 @@ class Source:
     def check_bounds(self, offset: int, count: int) -> None:
         """Raise Damaged unless the file had bytes `offset` to `offset + count` when it was opened."""
         if offset < 0 or count < 0:
-            raise Damaged(
-                f"{self.path}: offset {offset}, length {count}", evidence={"offset": offset, "bytes": count}
-            )
+            raise Damaged(f"{self.path}: offset {offset}, length {count}", evidence={"offset": offset, "bytes": count})
         missing = offset + count - self.size
         if missing > 0:
             raise Damaged(

@@ -83,9 +83,7 @@ def array_of(tensor: Tensor) -> np.ndarray[Any, Any]:
     encoding = tensor.storage.encoding
     if encoding in ("strings", "variant"):
         raw = stored_bytes(tensor)
-        items = (
-            decode_strings(raw, tensor.count)[0] if encoding == "strings" else decode_variants(raw, tensor.count)
-        )
+        items = decode_strings(raw, tensor.count)[0] if encoding == "strings" else decode_variants(raw, tensor.count)
         flat = np.empty(tensor.count, object)
         flat[:] = items
         return _shaped(flat, tensor.shape)

@@ -154,12 +154,13 @@ def export_tensors(
     Raises:
         UsageError: nothing reads, or the target can't be written so.
     """
+    from ckptui.export import check_target, write_tensors
+
+    check_target(listing, len(listing.tensors) if names is None else len(names), target)
     scans = [s for s in session.scan(listing, names, stats=False, cancel=cancel) if isinstance(s, TensorScan)]
     good = {s.name for s in scans if s.checksum not in ("mismatch", "unread")}
     tensors = [t for t in listing.tensors if t.name in good]
     if not tensors:
         raise UsageError("No tensor of these can be read", "The findings say why")
-    from ckptui.export import write_tensors
-
     written = write_tensors(session, listing, tensors, target)
     post(messages.Exported(target, written.tensors, len(scans) - len(good) + len(written.left_out)))

@@ -88,11 +88,16 @@ def test_frozen_or_replaced_layers_make_it_fine_tuned() -> None:
     assert word(*KIN, counter("step", 2000, 10)) == "fine-tuned"
 
 
+def test_without_weights_nothing_is_said_against_a_relation() -> None:
+    assert word() == "related"
+    assert word(counter("step", 10, 20)) == "related"
+    assert relation([counter("step", 10, 20)])["certainty"] == "possible"
+
+
 def test_kernels_without_partners_are_another_architecture() -> None:
     strange = [kernel(f"x{i}", None, status="shape-changed") for i in range(4)]
     assert word(*strange) == "different-architecture"
     assert word(*strange, kernel("c", 0.01)) == "different-architecture"
-    assert word() == "different-architecture"
     assert relation(strange)["certainty"] == "likely"
     renamed = [kernel("a", None, status="only-a"), kernel("b", None, status="only-b")]
     assert (relation(renamed)["verdict"], relation(renamed)["certainty"]) == ("different-architecture", "possible")
