@@ -62,9 +62,7 @@ def _from_stats(path: str, tensor: Tensor, stats: Stats) -> list[Finding]:
     bad = {"nan": stats.nan or 0, "posinf": stats.posinf or 0, "neginf": stats.neginf or 0}
     total = sum(bad.values())
     if total:
-        parts = [
-            f"{human_count(n)} {word}" for word, n in zip(("NaN", "+inf", "-inf"), bad.values(), strict=True) if n
-        ]
+        parts = [f"{human_count(n)} {word}" for word, n in zip(("NaN", "+inf", "-inf"), bad.values(), strict=True) if n]
         detail = f"{', '.join(parts)} among {human_count(stats.count)} values"
         return [make("non-finite", path, tensor.name, detail=detail, evidence={**bad, "count": stats.count})]
     found = []
@@ -137,9 +135,7 @@ def _partly(
     severity: Severity | None = None
     title = None
     if untouched:
-        detail = (
-            f"{human_count(untouched)} of {human_count(layer.filters)} {_noun(tensor, layer)} are exactly as drawn"
-        )
+        detail = f"{human_count(untouched)} of {human_count(layer.filters)} {_noun(tensor, layer)} are exactly as drawn"
         told = {**told, **_listed(layer, "untouched", [f for f in layer.detail if f.untouched])}
         if tensor.role == "embedding" and untouched < layer.filters / 2:
             severity, title = "info", "Some embedding rows never came up in training"
