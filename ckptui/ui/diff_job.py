@@ -115,9 +115,7 @@ def look_closely(
         post(LookedClosely(replace(close, error=str(error))))
 
 
-def _stats(
-    session: Session, listing: Listing, tensor: Tensor | None, cancel: threading.Event
-) -> Stats | None:
+def _stats(session: Session, listing: Listing, tensor: Tensor | None, cancel: threading.Event) -> Stats | None:
     if tensor is None or tensor.problem:
         return None
     for item in session.scan(listing, [tensor.name], cancel=cancel):

@@ -108,9 +108,7 @@ def own_names(*listings: Listing) -> dict[str, str]:
     found: dict[str, str] = {}
     for listing in listings:
         if len(listing.tensors) <= HUGE:
-            found.update(
-                (t.name, t.object_path) for t in listing.tensors if t.object_path not in ("", t.name)
-            )
+            found.update((t.name, t.object_path) for t in listing.tensors if t.object_path not in ("", t.name))
     return found
 
 
@@ -209,9 +207,7 @@ def relation_words(relation: Mapping[str, Any]) -> tuple[str, str]:
 
 def summary_pieces(counts: Mapping[PairStatus, int]) -> list[tuple[str, str]]:
     """`14 changed`, `2 only in A`, ...: words and row styles."""
-    return [
-        (f"{human_count(counts[s])} {STATUS_WORDS[s]}", STATUS_STYLES[s]) for s in STATUSES if counts.get(s)
-    ]
+    return [(f"{human_count(counts[s])} {STATUS_WORDS[s]}", STATUS_STYLES[s]) for s in STATUSES if counts.get(s)]
 
 
 # ------------------------------------------------------------------ one pair in numbers
@@ -268,12 +264,8 @@ def distance_lines(pair: Pair, width: int) -> list[str]:
         cosine = f"   cosine {number_text(pair.cosine, 6)}" if pair.cosine is not None else ""
         lines.append(f"{left('apart', 10)}{change_text(pair.relative_l2)}{cosine}")
     if pair.max_abs is not None:
-        lines.append(
-            f"{left('max |Δ|', 10)}{number_text(pair.max_abs)}   mean |Δ| {number_text(pair.mean_abs)}"
-        )
+        lines.append(f"{left('max |Δ|', 10)}{number_text(pair.max_abs)}   mean |Δ| {number_text(pair.mean_abs)}")
     if pair.changed is not None and pair.count:
         share_of = f" ({pair.changed / pair.count:.1%})"
-        lines.append(
-            f"{left('changed', 10)}{human_count(pair.changed)} of {human_count(pair.count)}{share_of}"
-        )
+        lines.append(f"{left('changed', 10)}{human_count(pair.changed)} of {human_count(pair.count)}{share_of}")
     return [fit_middle(line, width) for line in lines]

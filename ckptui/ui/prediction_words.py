@@ -127,9 +127,7 @@ def _columns(runs: Sequence[Run], scale: float, width: int, drawing: Drawing) ->
         (True, True, 0),
     ):
         name = max((cell_len(run_name(r.name, drawing, short=short_names)) for r in runs), default=8) + 1
-        words = max(
-            (len(_words(judged(run, scale), short_words)) for run in runs if not run.error), default=0
-        )
+        words = max((len(_words(judged(run, scale), short_words)) for run in runs if not run.error), default=0)
         room = width - name - label - SCORE_WIDTH - words - 2
         if room >= least:
             bar_width = min(room - 1, MOST_BAR) if room > LEAST_BAR else 0

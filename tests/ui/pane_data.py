@@ -135,9 +135,7 @@ LAYERS: dict[str, Layer] = {
     "conv1/kernel": layer_of("conv1/kernel", (3, 3, 1, 32), FIRST_FLAGS),
     "conv2/kernel": layer_of("conv2/kernel", (3, 3, 32, 64), {}),
     "rgb/kernel": layer_of("rgb/kernel", (5, 5, 3, 16), {}),
-    "dense/kernel": layer_of(
-        "dense/kernel", (1024, 10), {3: {"nonfinite": True}}, kernel=(), expected_symmetric=None
-    ),
+    "dense/kernel": layer_of("dense/kernel", (1024, 10), {3: {"nonfinite": True}}, kernel=(), expected_symmetric=None),
     HOSTILE: layer_of(HOSTILE, (3, 3, 1, 8), {}),
 }
 

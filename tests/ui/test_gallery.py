@@ -252,9 +252,7 @@ def test_depthwise_kernels_have_one_channel_and_a_filter_for_each_pair() -> None
         ({"left_right": None, "up_down": None, "rotate_180": None, "transpose": None}, None, None),
     ],
 )
-def test_a_filter_is_framed_for_its_gravest_reason(
-    changes: dict[str, Any], word: str | None, tone: str | None
-) -> None:
+def test_a_filter_is_framed_for_its_gravest_reason(changes: dict[str, Any], word: str | None, tone: str | None) -> None:
     flag = flag_of(plain_filter(0, **changes), LAYERS["conv1/kernel"])
     assert (flag.word if flag else None) == word
     assert (flag.tone if flag else None) == tone
@@ -282,9 +280,7 @@ def test_a_symmetric_layer_is_not_said_to_have_nothing_odd_and_a_quiet_one_is() 
     odd = ["".join(text for text, _ in line) for line in summary_of(LAYERS["conv1/kernel"])]
     assert odd[0] == "1 dead, 5 untouched, 1 duplicate"
     flags = {i: {"dead": True, "zero": True} for i in (1, 2)} | {3: {"dead": True}}
-    dead = [
-        "".join(text for text, _ in line) for line in summary_of(layer_of("c/kernel", (3, 3, 1, 8), flags))
-    ]
+    dead = ["".join(text for text, _ in line) for line in summary_of(layer_of("c/kernel", (3, 3, 1, 8), flags))]
     assert dead[0] == "2 all zero, 1 dead", "a dead filter that is all zero counts once"
 
 
@@ -530,9 +526,7 @@ async def test_vectors_are_bars_on_both_sides_of_zero() -> None:
 
 
 def test_hostile_text_values_are_escaped_and_cut() -> None:
-    values = np.array(
-        [b"\x1b]52;c;aGk=\x07", b"[/red][@click=app.quit]", b"x" * 5000, "bidi\u202e"], dtype=object
-    )
+    values = np.array([b"\x1b]52;c;aGk=\x07", b"[/red][@click=app.quit]", b"x" * 5000, "bidi\u202e"], dtype=object)
     lines = values_text(values).splitlines()
     assert lines[0] == "\\x1b]52;c;aGk=\\x07"
     assert lines[1] == "[/red][@click=app.quit]"
@@ -561,9 +555,7 @@ async def test_the_grid_takes_no_keys_where_there_are_no_filters() -> None:
     "dtype",
     ["bfloat16", "float8_e5m2", "float8_e4m3fn", "int4", "uint4", "bool", "complex64", "uint64", "float16"],
 )
-@pytest.mark.parametrize(
-    "shape", [(), (1,), (0, 4), (40,), (6, 7), (3, 3, 2, 5), (1, 1, 8, 9), (2, 3, 4, 5, 6)]
-)
+@pytest.mark.parametrize("shape", [(), (1,), (0, 4), (40,), (6, 7), (3, 3, 2, 5), (1, 1, 8, 9), (2, 3, 4, 5, 6)])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_every_dtype_and_shape_is_drawn_somehow(dtype: str, shape: tuple[int, ...]) -> None:
     kind = np.dtype(getattr(ml_dtypes, dtype, dtype))

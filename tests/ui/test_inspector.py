@@ -134,9 +134,7 @@ def test_the_trained_line_says_how_sure_it_is(initializer: dict[str, Any], words
         ({}, "partly"),
     ],
 )
-def test_partly_trained_without_an_untouched_filter_names_what_is_left(
-    facts: dict[str, Any], words: str
-) -> None:
+def test_partly_trained_without_an_untouched_filter_names_what_is_left(facts: dict[str, Any], words: str) -> None:
     initializer = {"verdict": "partly", "certainty": "confirmed", **facts}
     layer = replace(LAYERS["conv2/kernel"], initializer=initializer)
     assert facts_text("conv2/kernel", None, layer)["trained"] == words

@@ -302,9 +302,7 @@ class DiffScreen(Screen[None]):
         self.query_one("#diff-rows").border_title = Content(f"{ORDER_WORDS[rows.by]}{only}")
 
     def _summary(self) -> Content:
-        pieces = [
-            Content.styled(text, STYLES[style]) for text, style in summary_pieces(self.table.rows.counts)
-        ]
+        pieces = [Content.styled(text, STYLES[style]) for text, style in summary_pieces(self.table.rows.counts)]
         if not self._ended and self.progress is not None and self.progress.total_bytes:
             done = self.progress.done_bytes / self.progress.total_bytes
             pieces.append(Content.styled(f"{done:.0%} read", "$primary"))

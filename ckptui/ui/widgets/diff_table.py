@@ -102,12 +102,8 @@ class DiffTable(RowList):
         pieces: list[Piece] = [self.cursor_cell(index)]
         pieces.append((left(safe(self.rows.name(pair)), columns.name), name_style))
         if pair.relative_l2 is None and pair.detail:
-            room = sum(
-                size + 2 for size in (columns.bar, columns.change, columns.largest, columns.cosine) if size
-            )
-            pieces.append(
-                ("  " + left(fit_middle(safe(pair.detail), max(room - 2, 0)), max(room - 2, 0)), "dim")
-            )
+            room = sum(size + 2 for size in (columns.bar, columns.change, columns.largest, columns.cosine) if size)
+            pieces.append(("  " + left(fit_middle(safe(pair.detail), max(room - 2, 0)), max(room - 2, 0)), "dim"))
         else:
             pieces += self._number_pieces(pair, columns)
         if columns.status:

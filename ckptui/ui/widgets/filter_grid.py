@@ -150,9 +150,7 @@ class FilterGrid(ScrollView, can_focus=True):
                 }
             )
             picture = self.pictures.picture(index, self.look.view, self.look.per_filter)
-            self._drawn[key] = framed(
-                index, picture, flag, geometry, drawing_of(self.app), styles, under_cursor
-            )
+            self._drawn[key] = framed(index, picture, flag, geometry, drawing_of(self.app), styles, under_cursor)
         return self._drawn[key]
 
     # ------------------------------------------------------------------ events

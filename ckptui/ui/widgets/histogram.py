@@ -93,9 +93,7 @@ class HistogramView(Widget):
         if y >= rows:
             note = "log counts" if self.logarithmic else ""
             return [Segment(axis_text(histogram.low, histogram.high, width, note), axis)]
-        heights = shares(
-            resampled(histogram, width, histogram.low, histogram.high), logarithmic=self.logarithmic
-        )
+        heights = shares(resampled(histogram, width, histogram.low, histogram.high), logarithmic=self.logarithmic)
         drawing = drawing_of(self.app)
         text = "".join(column(_eighths(share, rows), rows - 1 - y, drawing) for share in heights.tolist())
         return [Segment(text, self.get_component_rich_style("histogram--bar", partial=True))]
@@ -158,10 +156,7 @@ class OverlaidHistograms(Widget):
         """Half blocks: two steps of height a row."""
         steps = [[_steps(share, rows * 2) for share in heights.tolist()] for heights in both]
         return [
-            [
-                self._cell(a, b, 2 * (rows - y) - 1, 2 * (rows - y) - 2)
-                for a, b in zip(steps[0], steps[1], strict=True)
-            ]
+            [self._cell(a, b, 2 * (rows - y) - 1, 2 * (rows - y) - 2) for a, b in zip(steps[0], steps[1], strict=True)]
             for y in range(rows)
         ]
 
@@ -184,9 +179,7 @@ class OverlaidHistograms(Widget):
         lines: list[Row] = []
         for name, heights, share_of_rows in zip("ab", both, (rows // 2, rows - rows // 2), strict=True):
             for y in range(share_of_rows):
-                text = "".join(
-                    column(_eighths(s, share_of_rows), share_of_rows - 1 - y, drawing) for s in heights
-                )
+                text = "".join(column(_eighths(s, share_of_rows), share_of_rows - 1 - y, drawing) for s in heights)
                 lines.append([Segment(text, self._style(name))])
         return lines
 

@@ -239,9 +239,7 @@ class Inspector(VerticalScroll, can_focus=True):
         session = session_of(self)
         try:
             if tensor.storage.encoding == "none" or tensor.problem:
-                self.post_message(
-                    self.Looked(token, subject=Subject("nothing", text="its bytes can't be read"))
-                )
+                self.post_message(self.Looked(token, subject=Subject("nothing", text="its bytes can't be read")))
                 return
             small = tensor.bytes <= LARGEST_DRAWN
             if scan is None and small:

@@ -272,9 +272,7 @@ class PredictPane(Widget):
         if image is not None:
             drawing = drawing_of(self.app)
             names = [run_name(name, drawing) for name in (ORIGINAL, "flip-left-right", "flip-up-down")]
-            self.query_one(ImageStrip).show(
-                list(zip(names, (image, image[:, ::-1], image[::-1]), strict=True))
-            )
+            self.query_one(ImageStrip).show(list(zip(names, (image, image[:, ::-1], image[::-1]), strict=True)))
         self._draw()
 
     # ------------------------------------------------------------------ drawing
@@ -387,7 +385,4 @@ def _verdict_lines(verdict: str) -> list[Content]:
 
 
 def _finding_lines(findings: Sequence[Finding]) -> list[Content]:
-    return [
-        Content.styled(f"{SIGNS[f.severity]} {safe(f.title)}", STYLES[f.severity])
-        for f in worst_first(findings)
-    ]
+    return [Content.styled(f"{SIGNS[f.severity]} {safe(f.title)}", STYLES[f.severity]) for f in worst_first(findings)]
