@@ -19,6 +19,7 @@ from ckptui.predict.client import Worker
 from ckptui.predict.image import Form, ImageReader, choose, fit, form_of
 from ckptui.predict.labels import Labels, labels_for
 from ckptui.predict.loading import Bound, Loaded, Order
+from ckptui.predict.signature import check_signature
 from ckptui.predict.subject import Subject
 
 Told = str | Run | Predicted | PredictReport
@@ -70,13 +71,14 @@ class Predictor:
         the whole Predicted, and the PredictReport last (without images where the model does not load).
 
         Raises:
-            UsageError: no image given, none usable, or the model takes no image. WorkerFailed: the worker died.
-            Cancelled: `cancel` was set.
+            UsageError: no image given, none usable, no such signature, or the model takes no image.
+            WorkerFailed: the worker died. Cancelled: `cancel` was set.
         """
         if not images:
             raise UsageError("no image is given", "Name at least one PNG, JPEG, GIF, BMP, WebP or .npy")
         path, kind = listing.artifact.path, listing.artifact.kind
         self._check(path, kind, architecture)
+        check_signature(listing, signature)
         wish = _Wish(preprocess, labels_for(path, images, labels), top, cancel)
         order = Order(path, kind, signature, architecture, weights, output)
         self._wait(cancel)
@@ -97,9 +99,7 @@ class Predictor:
                 title="No architecture",
             )
         if kind not in CALLABLE + WEIGHTS_ONLY:
-            raise UsageError(
-                f"{path} is of kind {kind}", "Predict with a .keras, .h5 or SavedModel", title="No model"
-            )
+            raise UsageError(f"{path} is of kind {kind}", "Predict with a .keras, .h5 or SavedModel", title="No model")
 
     def _wait(self, cancel: threading.Event | None) -> None:
         while not self._turn.acquire(timeout=0.05):
@@ -166,7 +166,12 @@ class Predictor:
         yield PredictReport(described, predicted, tuple(findings))
 
     def _first_runs(
-        self, subject: Subject, model: Loaded, form: Form, how: tuple[str, str], cancel: threading.Event | None
+        self,
+        subject: Subject,
+        model: Loaded,
+        form: Form,
+        how: tuple[str, str],
+        cancel: threading.Event | None,
     ) -> Iterator[Run | Predicted]:
         """Decode, then everything that needs no second load; an image that fails costs only itself."""
         try:
