@@ -423,3 +423,16 @@ async def test_about_names_what_was_checked_and_what_has_no_checksum() -> None:
         record = app.main.record
         assert record is not None
         assert record.badge.kind == "read"
+
+
+async def test_no_size_is_too_small() -> None:
+    app = Bench()
+    sizes = [(1, 1), (2, 2), (9, 40), (200, 1), (14, 6), (111, 4), (3, 60), (80, 24)]
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot, app)
+        for key in ("tab", "2", "question_mark", "escape", "1"):
+            await pilot.press(key)
+            for width, height in sizes:
+                await pilot.resize_terminal(width, height)
+        await pilot.pause()
+        assert "conv2/bias" in screen_text(app)

@@ -58,7 +58,8 @@ class Feeding(Looking):
             self.query_one(HeaderLine).job = (message.step, message.progress)
         self.view.learn(record, self.findings_of(record), fresh=fresh)
         tensor = self.view.tensor_here
-        if tensor is not None and any(scan.name == tensor.name for scan in message.scans):
+        told = {scan.name for scan in message.scans} | {finding.tensor for finding in message.findings}
+        if tensor is not None and tensor.name in told:
             self._inspect()
 
     def on_scan_ended(self, message: messages.ScanEnded) -> None:

@@ -60,7 +60,8 @@ def choose_columns(width: int, wants: Wants) -> list[Column]:
     chosen: set[str] = set()
     room = width - 2
     for column, name_wants in optional:
-        if room - column.width - GAP < name_wants:
+        pair = 2 if column.id == "min" else 1
+        if room - pair * (column.width + GAP) < name_wants:
             break
         room -= column.width + GAP
         chosen.add(column.id)
