@@ -60,6 +60,8 @@ class Child:
         self._buffer = FrameBuffer()
         self._tail: collections.deque[bytes] = collections.deque(maxlen=TAIL_LINES)
         self._drain: threading.Thread | None = None
+        self._spoke = False
+        """It sent a frame since it was started."""
 
     @property
     def pid(self) -> int | None:
@@ -85,7 +87,7 @@ class Child:
                 assert pipe is not None
                 os.set_blocking(pipe.fileno(), False)
             self._process = process
-            self._buffer = FrameBuffer()
+            self._buffer, self._spoke = FrameBuffer(), False
             self._tail = collections.deque(maxlen=TAIL_LINES)
             self.generation += 1
             self._drain = threading.Thread(target=self._drain_stderr, args=(process, self._tail), daemon=True)
@@ -128,9 +130,10 @@ class Child:
         with self._lock:
             if cancel is not None and cancel.is_set():
                 raise Cancelled("before it began")
+            # Before it is started: what a child says as it dies at once is its own reason.
+            self._tail.clear()
             self.start()
             self._number += 1
-            self._tail.clear()
             begin = time.monotonic()
             try:
                 pieces = encode({"id": self._number, "op": op, **(args or {})}, arrays)
@@ -203,6 +206,7 @@ class Child:
         while (frame := self._buffer.take()) is not None:
             if frame[0].get("id") != self._number:
                 raise FrameError(f"it answered request {frame[0].get('id')!r} and was asked {self._number}")
+            self._spoke = True
             if not frame[0].get("beat"):
                 return frame
         return None
@@ -296,5 +300,24 @@ class Worker(Child):
         )
 
     def hello(self, cancel: threading.Event | None = None) -> dict[str, Any]:
-        """Versions of Python, TensorFlow, Keras and numpy in there; imports them when it is the first request."""
-        return self.ask("hello", cancel=cancel).doc
+        """Versions of Python, TensorFlow, Keras and numpy in there; imports them when it is the first request.
+
+        Raises WorkerFailed saying whether this program is no Python or dies of TensorFlow; the rest as `ask`.
+        """
+        before = self.generation
+        try:
+            return self.ask("hello", cancel=cancel).doc
+        except WorkerFailed as error:
+            started, refused = self.generation > before, self.pid is not None
+            if refused or not started:
+                raise
+            raise self._not_begun(error.detail) from error
+
+    def _not_begun(self, reason: str) -> WorkerFailed:
+        """It ended, or was ended, before it could say which TensorFlow it has."""
+        python = safe(self.python)
+        if self._spoke:
+            hint = f"See what {python} -c 'import tensorflow' says, or name another Python with --tf-python"
+            return self._failed(f"`import tensorflow` failed in {python}: {reason}", hint)
+        hint = "Name a Python, 3.7 or later, that has TensorFlow: --tf-python PATH"
+        return self._failed(f"{python} is no Python that starts the worker: {reason}", hint)

@@ -195,10 +195,24 @@ def test_a_python_that_is_not_there_is_one_plain_error() -> None:
         worker.hello()
 
 
-def test_a_python_that_is_no_python_is_one_plain_error() -> None:
-    worker = Worker("/bin/true")
-    with pytest.raises(WorkerFailed, match="ended with exit code 0"):
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("exit 0", "it ended with exit code 0"),
+        ("echo no such module >&2; exit 1", r"it ended with exit code 1 \(no such module\)"),
+        ("echo chatter; cat >/dev/null", "it gave no proper answer: expected a frame"),
+    ],
+)
+def test_a_python_that_is_no_python_is_told_as_such_with_what_it_did(
+    tmp_path: Path, source: str, words: str
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{source}\n")
+    program.chmod(0o755)
+    worker = Worker(str(program))
+    with pytest.raises(WorkerFailed, match=f"{program} is no Python that starts the worker: {words}") as caught:
         worker.hello()
+    assert "--tf-python" in caught.value.hint
     worker.close()
 
 

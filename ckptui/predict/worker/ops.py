@@ -122,7 +122,7 @@ def import_tensorflow() -> Any:
     """tensorflow, or Refused saying which Python lacks it."""
     try:
         import tensorflow
-    except ImportError as error:
+    except Exception as error:  # a TensorFlow that does not fit its numpy raises AttributeError and others
         raise Refused(
             "missing",
             "no usable TensorFlow in " + sys.executable + " (" + brief(error) + ")",

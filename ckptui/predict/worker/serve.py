@@ -33,7 +33,7 @@ class Link:
 
 
 class Beat:
-    """Says once a second that the request is still being worked on."""
+    """Says at once, then once a second, that the request is being worked on."""
 
     def __init__(self, link: Link, request: int) -> None:
         self._link = link
@@ -42,6 +42,8 @@ class Beat:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> None:
+        # Said before the work, so that a crash of TensorFlow's import is told from a program that is no worker.
+        self._say()
         self._thread.start()
 
     def __exit__(self, *exc: object) -> None:
@@ -50,7 +52,10 @@ class Beat:
 
     def _run(self) -> None:
         while not self._done.wait(BEAT_SECONDS):
-            self._link.send({"id": self._request, "beat": True})
+            self._say()
+
+    def _say(self) -> None:
+        self._link.send({"id": self._request, "beat": True})
 
 
 def listen(link: Link, inbox: Any) -> None:
