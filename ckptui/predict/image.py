@@ -15,6 +15,7 @@ import numpy as np
 from ckptui.core.text import shape_text
 from ckptui.errors import NoSuchPath, UsageError
 from ckptui.predict.client import Child
+from ckptui.predict.protocol import Reply
 
 Array = np.ndarray[Any, Any]
 
@@ -194,12 +195,26 @@ class ImageReader(Child):
             NoSuchPath: there is no such file. UsageError: it is no image, or over the pixel cap.
             WorkerFailed: the child did not survive it.
         """
+        reply = self._ask("decode", path, size, channels, cancel)
+        width, height = reply.doc["size"]
+        return Picture(path, reply.arrays[0], bool(reply.doc["raw"]), (int(width), int(height)))
+
+    def look(self, path: str, cancel: threading.Event | None = None) -> None:
+        """Decode the image at `path` in its own size, for the errors of `decode` alone."""
+        self._ask("look", path, None, 0, cancel)
+
+    def _ask(
+        self,
+        op: str,
+        path: str,
+        size: tuple[int, int] | None,
+        channels: int,
+        cancel: threading.Event | None,
+    ) -> Reply:
         if not os.path.exists(path):
             raise NoSuchPath(path)
         args = {"path": os.path.abspath(path), "size": list(size) if size else None, "channels": channels}
-        reply = self.ask("decode", args, cancel=cancel, limit=DECODE_SECONDS)
-        width, height = reply.doc["size"]
-        return Picture(path, reply.arrays[0], bool(reply.doc["raw"]), (int(width), int(height)))
+        return self.ask(op, args, cancel=cancel, limit=DECODE_SECONDS)
 
 
 def fit(picture: Picture, form: Form) -> None:

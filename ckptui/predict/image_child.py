@@ -1,6 +1,6 @@
 """Decodes and resizes images in a process of its own, limited, so that a bomb or a crash costs one image.
 
-Run as `python -m ckptui.predict.image_child`; it speaks the worker's frames and knows one operation, `decode`.
+Run as `python -m ckptui.predict.image_child`; it speaks the worker's frames and knows `decode` and `look`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tempfile
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ckptui.predict.worker import cage, frames
 from ckptui.predict.worker.errors import Refused, brief
@@ -46,9 +46,12 @@ def decode(path: str, size: tuple[int, int] | None, channels: int) -> tuple[np.n
                 return fitted(eight_bit(image), size, channels), facts
         except Refused:
             raise
+        except UnidentifiedImageError as error:
+            detail = f"{path} is not an image Pillow can decode (PNG, JPEG, GIF, BMP, WebP) nor .npy"
+            raise Refused("image", detail, "Name another file") from error
         except Exception as error:  # Pillow raises anything at all on damaged files; its words are the answer
-            hint = "Known formats: PNG, JPEG, GIF, BMP, WebP and .npy"
-            raise Refused("image", f"{path} can't be decoded: {brief(error)}", hint) from error
+            said = str(error) if isinstance(error, (OSError, SyntaxError)) else brief(error)
+            raise Refused("image", f"{path} is damaged and can't be decoded: {said}") from error
 
 
 def open_regular(path: str) -> IO[bytes]:
@@ -123,7 +126,7 @@ def answer(doc: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
     try:
         size = doc.get("size")
         pixels, facts = decode(str(doc["path"]), tuple(size) if size else None, int(doc["channels"]))
-        return facts, [pixels]
+        return facts, [] if doc.get("op") == "look" else [pixels]
     except Refused as error:
         return {"error": error.kind, "detail": error.detail, "hint": error.hint}, []
     except MemoryError:

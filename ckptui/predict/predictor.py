@@ -119,6 +119,7 @@ class Predictor:
             worker = self._workers[place] = Worker(place[0], gpu=place[1], nice=self._nice)
         warm = worker.pid is not None
         if not warm:
+            self._look(images, wish.cancel)
             yield "starting TensorFlow"
         try:
             versions = worker.hello(wish.cancel)
@@ -164,6 +165,21 @@ class Predictor:
         findings += compare.findings_of(order.path, [subject.facts for subject in subjects])
         described = _described(order, model.facts, versions, model.bound)
         yield PredictReport(described, predicted, tuple(findings))
+
+    def _look(self, images: Sequence[str], cancel: threading.Event | None) -> None:
+        """Raise what is wrong with the first image where not one of them can be decoded; one is enough to go on."""
+        failure: CkptuiError | None = None
+        for path in images:
+            try:
+                self._images.look(path, cancel)
+            except Cancelled:
+                raise
+            except CkptuiError as error:
+                failure = failure or error
+            else:
+                return
+        if failure is not None:
+            raise failure
 
     def _first_runs(
         self,

@@ -130,6 +130,36 @@ def test_what_is_no_image_is_one_plain_error_and_the_reader_lives(
     assert reader.decode(str(good), (8, 8), 3).pixels.shape == (8, 8, 3)
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("text", r"bad\.png is not an image Pillow can decode \(PNG, JPEG, GIF, BMP, WebP\) nor \.npy\."),
+        ("empty", r"bad\.png is not an image Pillow can decode"),
+        ("truncated", r"bad\.png is damaged and can't be decoded: "),
+    ],
+)
+def test_an_undecodable_image_is_told_without_pillows_internals(
+    reader: ImageReader, tmp_path: Path, kind: str, words: str
+) -> None:
+    bad = tmp_path / "bad.png"
+    if kind == "truncated":
+        Image.fromarray(PIXELS).save(bad)
+        os.truncate(bad, bad.stat().st_size // 2)
+    else:
+        make_bad(kind, bad)
+    for attempt in (reader.decode, reader.look):
+        with pytest.raises(UsageError, match=words) as caught:
+            attempt(str(bad))
+        assert "Error" not in str(caught.value)
+        assert "<" not in str(caught.value)
+
+
+def test_a_look_at_a_good_image_sends_no_pixels(reader: ImageReader, tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "good.png")
+    reader.look(str(tmp_path / "good.png"))
+    assert not reader.ask("look", {"path": str(tmp_path / "good.png"), "size": None, "channels": 0}).arrays
+
+
 def test_a_path_that_is_not_there_is_named(reader: ImageReader) -> None:
     with pytest.raises(NoSuchPath, match=r"/nowhere\.png"):
         reader.decode("/nowhere.png")

@@ -111,7 +111,7 @@ def test_what_happens_is_told_as_it_happens(healthy: Answer) -> None:
 def test_one_file_that_is_no_image_costs_only_itself(healthy: Answer) -> None:
     bad = healthy.report.images[2]
     assert [run.name for run in bad.runs] == ["original"]
-    assert "can't be decoded" in bad.runs[0].error
+    assert "is not an image Pillow can decode" in bad.runs[0].error
     assert bad.verdict.startswith("No answer")
     assert healthy.run("fresh-process", 1).identical
 
@@ -204,6 +204,21 @@ def test_a_save_without_a_model_is_refused_before_tensorflow_starts(kind: Kind) 
     with pytest.raises(UsageError, match="no image is given"):
         list(made.predict(listing("/x/ckpt-1", kind), []))
     assert not made._workers
+
+
+def test_images_of_which_none_can_be_decoded_are_refused_before_tensorflow_starts(tmp_path: Path) -> None:
+    made = Predictor()
+    save = listing(SAMPLES / "digits.keras", "keras-archive")
+    with pytest.raises(UsageError, match=r"labels\.txt is not an image"):
+        list(made.predict(save, [str(SAMPLES / "labels.txt"), str(tmp_path / "missing.png")]))
+    assert all(worker.pid is None for worker in made._workers.values())
+    cancelled = threading.Event()
+    told = made.predict(save, [str(tmp_path / "missing.png"), TWO], cancel=cancelled)
+    assert next(iter(told)) == "starting TensorFlow", "one usable image is enough"
+    cancelled.set()
+    with pytest.raises(Cancelled):
+        list(told)
+    made.close()
 
 
 def loaded(worker: Worker, path: Path, kind: str, **options: Any) -> Loaded:
