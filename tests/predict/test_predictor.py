@@ -65,6 +65,13 @@ def worker(predictor: Predictor, healthy: Answer) -> Worker:
     return predictor._workers[None, False]
 
 
+@pytest.fixture
+def one_process(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warm worker stands in for the fresh process, where a test claims nothing about that."""
+    monkeypatch.setattr(predictor_module, "Worker", lambda *args, **options: worker)
+    monkeypatch.setattr(worker, "close", lambda: None)
+
+
 @pytest.fixture(scope="module")
 def direct(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What plain TensorFlow answers in a process of its own."""
@@ -124,6 +131,7 @@ def test_the_report_names_the_loader_the_input_and_the_versions(healthy: Answer)
     assert model["output"] == "dense"
 
 
+@pytest.mark.usefixtures("one_process")
 def test_live_dropout_is_found_by_its_repeats(predictor: Predictor) -> None:
     path = SAMPLES / "suspicious" / "dropout_live.keras"
     answer = Answer(list(predictor.predict(listing(path, "keras-archive"), [TWO])))
@@ -153,6 +161,7 @@ def test_a_fresh_process_that_fails_is_a_row_with_the_reason() -> None:
     assert run.max_abs_diff is None
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_model_that_ignores_its_input_is_found_by_its_probes(predictor: Predictor) -> None:
     path = SAMPLES / "suspicious" / "ignores_input.keras"
     answer = Answer(list(predictor.predict(listing(path, "keras-archive"), [TWO])))
@@ -161,6 +170,7 @@ def test_a_model_that_ignores_its_input_is_found_by_its_probes(predictor: Predic
     assert "does not follow the image" in answer.report.images[0].verdict
 
 
+@pytest.mark.usefixtures("one_process")
 def test_a_damaged_model_is_a_report_with_what_the_loader_said(predictor: Predictor) -> None:
     for name, kind in (("truncated.keras", "keras-archive"), ("truncated.h5", "keras-h5")):
         answer = Answer(list(predictor.predict(listing(SAMPLES / "broken" / name, kind), [TWO])))  # type: ignore[arg-type]
@@ -188,6 +198,7 @@ def test_a_cancelled_prediction_ends_at_once_and_the_next_one_works(predictor: P
     told.close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.usefixtures("one_process")
 def test_an_abandoned_prediction_leaves_its_turn_to_the_next(predictor: Predictor) -> None:
     told = predictor.predict(listing(SAMPLES / "digits.keras", "keras-archive"), [TWO])
     next(told)
