@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from ckptui.core.model import Listing
 from ckptui.core.text import safe
 from ckptui.errors import UsageError
-from ckptui.predict.worker.saved_model import DEFAULT
 
+DEFAULT = "serving_default"
+"""The signature the worker calls when none is named, tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY."""
 TOLD = 20
 """How many known names a message lists."""
 

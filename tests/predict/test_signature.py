@@ -7,7 +7,8 @@ import pytest
 from ckptui.core.model import Artifact, Kind, Listing, Signature
 from ckptui.errors import UsageError
 from ckptui.predict.predictor import Predictor
-from ckptui.predict.signature import check_signature
+from ckptui.predict.signature import DEFAULT, check_signature
+from ckptui.predict.worker import saved_model
 
 
 def save(*names: str, kind: Kind = "saved-model", tags: tuple[str, ...] = ("serve",)) -> Listing:
@@ -42,6 +43,10 @@ def test_several_signatures_without_a_default_need_a_name_before_a_worker_starts
 )
 def test_what_may_be_callable_is_left_to_the_loader(names: tuple[str, ...], wanted: str | None) -> None:
     check_signature(save(*names), wanted)
+
+
+def test_the_default_is_the_workers() -> None:
+    assert DEFAULT == saved_model.DEFAULT
 
 
 def test_of_several_meta_graphs_one_that_can_be_called_is_enough() -> None:
