@@ -48,6 +48,8 @@ class _Evidence:
     slots_z: float | None
     forward: bool
     backward: bool
+    earlier: bool
+    """Every counter of B is lower than, or equal to, A's, and none has started anew at 0."""
     counters: tuple[tuple[str, float, float], ...]
 
     @property
@@ -94,9 +96,13 @@ def relation(rows: Sequence[RelationRow]) -> dict[str, Any]:
 
 def _related(evidence: _Evidence) -> dict[str, Any]:
     """A common ancestor is certain: which kind."""
-    if evidence.forward and evidence.slots_z is not None and evidence.slots_z >= RELATED_Z and not evidence.lone:
-        reason = "kernels and optimizer slots share a past, and the counters went on"
-        return _said("same-run", "likely", evidence, reason)
+    if evidence.slots_z is not None and evidence.slots_z >= RELATED_Z and not evidence.lone:
+        if evidence.forward:
+            reason = "kernels and optimizer slots share a past, and the counters went on"
+            return _said("same-run", "likely", evidence, reason)
+        if evidence.earlier:
+            reason = "kernels and optimizer slots share a past, and B's counters are lower: B is the earlier save"
+            return _said("same-run", "likely", evidence, reason)
     if evidence.frozen and evidence.frozen < evidence.compared:
         return _said("fine-tuned", "likely", evidence, "some kernels are identical to the bit, others were trained")
     if evidence.lone:
@@ -147,6 +153,7 @@ def _gather(rows: Sequence[RelationRow]) -> _Evidence:
         slots_z=sorted(slots)[len(slots) // 2] if slots else None,
         forward=bool(steps) and all(b >= a for a, b in steps) and any(b > a for a, b in steps),
         backward=bool(steps) and any(b < a for a, b in steps),
+        earlier=bool(steps) and all(0 < b <= a for a, b in steps) and any(b < a for a, b in steps),
         counters=counters,
     )
 

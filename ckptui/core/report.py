@@ -9,6 +9,7 @@ from ckptui.core.model import SEVERITY_RANK, Finding
 from ckptui.core.text import safe
 
 SIGNS: dict[str, str] = {"error": "✖", "warning": "▲", "info": "·", "ok": "✔", "unchecked": "○"}
+CERTAINTIES = ("confirmed", "likely", "possible")
 ASCII_SIGNS: dict[str, str] = {"error": "x", "warning": "!", "info": "-", "ok": "+", "unchecked": "o"}
 
 
@@ -25,6 +26,14 @@ def _nonfinite(finding: Finding) -> str:
     if nan and inf:
         return f"NaN {nan} inf {inf}"
     return f"inf {inf}" if inf else f"NaN {nan}"
+
+
+def _untouched(finding: Finding) -> str:
+    """`5 untouched` filters, `103 inputs untouched`, or `partly untouched` where none can be named."""
+    if count := _count(finding.evidence, "untouched"):
+        return f"{count} untouched"
+    rows = _count(finding.evidence, "rows")
+    return f"{rows} inputs untouched" if rows else "partly untouched"
 
 
 def _counted(word: str, *names: str) -> Callable[[Finding], str]:
@@ -58,7 +67,7 @@ STATE_WORDS: dict[str, str | Callable[[Finding], str]] = {
     "all-zero": "all zero",
     "constant": "constant",
     "at-initializer": "untouched",
-    "untouched-filters": _counted("untouched", "untouched"),
+    "untouched-filters": _untouched,
     "symmetric-filters": _counted("symmetric", "symmetric"),
     "duplicate-filters": _counted("duplicate", "duplicate", "duplicates"),
     "dead-filters": _counted("dead", "dead", "zero"),
@@ -75,8 +84,8 @@ def state_word(finding: Finding) -> str:
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """Errors, warnings, infos; the order within each as it was."""
-    return sorted(findings, key=lambda f: -SEVERITY_RANK[f.severity])
+    """Errors, warnings, infos; the sure ones before the likely in each, else the order as it was."""
+    return sorted(findings, key=lambda f: (-SEVERITY_RANK[f.severity], CERTAINTIES.index(f.certainty)))
 
 
 def counts_text(findings: Iterable[Finding]) -> str:

@@ -11,7 +11,7 @@ from ckptui.core.model import Progress, Tensor, TensorScan
 from ckptui.engine.facts import unpack
 from ckptui.engine.items import Done, Outcome, run_items
 from ckptui.engine.pool import DEFAULT_IDLE_TIMEOUT, Flag, Pool
-from ckptui.errors import CkptuiError, ReaderFailed
+from ckptui.errors import CkptuiError, Damaged, ReaderFailed
 
 TASK_BYTES = 32 << 20
 TASK_TENSORS = 500
@@ -117,7 +117,9 @@ def failure(path: str, tensor: str | None, error: CkptuiError) -> Any:
         evidence["stderr"] = error.stderr[-500:]
     if code not in CODES:
         code = "entry-invalid"
-    return make(code, path, tensor, title=error.title, detail=error.detail, evidence=evidence)
+    # what is damaged has the catalogue's title; how a reader failed has its own
+    title = None if isinstance(error, Damaged) else error.title
+    return make(code, path, tensor, title=title, detail=error.detail, evidence=evidence)
 
 
 def _not_cached(pool: Pool, tensors: Sequence[Tensor], cancel: Flag | None) -> list[str]:

@@ -106,9 +106,7 @@ def other_writers(out: Arrays) -> None:
     out[key("fresh", "xla", "kernel", glorot)] = np.array(
         tf.function(lambda: glorot((3, 3, 16, 32)), jit_compile=True)()
     )
-    out[key("fresh", "tf1", "kernel", glorot)] = np.array(
-        tf.compat.v1.initializers.glorot_uniform()((3, 3, 16, 32))
-    )
+    out[key("fresh", "tf1", "kernel", glorot)] = np.array(tf.compat.v1.initializers.glorot_uniform()((3, 3, 16, 32)))
     wide = keras.initializers.RandomUniform(-0.3, 0.7)
     out[key("fresh", "lopsided", "kernel", wide)] = np.array(wide((64, 32)))
     scaled = keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,14 @@ def test_frozen_or_replaced_layers_make_it_fine_tuned() -> None:
     assert word(*KIN, kernel("head", None, status="shape-changed")) == "fine-tuned"
     assert word(*KIN, kernel("head", None, status="only-b")) == "fine-tuned"
     assert word(*KIN, counter("step", 2000, 10)) == "fine-tuned"
+
+
+def test_the_same_run_backwards_is_the_same_run() -> None:
+    slot = kernel("slot", 0.9)
+    slots = RelationRow(replace(slot.pair, role="slot"), slot.centred_cosine)
+    assert word(*KIN, slots, counter("step", 100, 2000)) == "same-run"
+    assert word(*KIN, slots, counter("step", 2000, 100)) == "same-run"
+    assert word(*KIN, slots, counter("step", 2000, 0)) == "fine-tuned"
 
 
 def test_without_weights_nothing_is_said_against_a_relation() -> None:

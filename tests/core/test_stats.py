@@ -273,9 +273,7 @@ def test_tiles_combine_to_the_stats_of_the_whole(dtype: str) -> None:
     for rows, columns in cuts:
         tile = whole[rows, columns]
 
-        def place(
-            index: int, rows: slice = rows, columns: slice = columns, width: int = tile.shape[1]
-        ) -> int:
+        def place(index: int, rows: slice = rows, columns: slice = columns, width: int = tile.shape[1]) -> int:
             return int((index // width + rows.start) * 9 + index % width + columns.start)
 
         parts.append((stats_of(tile, dtype), place))
