@@ -33,6 +33,8 @@ from ckptui.ui.widgets.path_input import PathInput
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".npy")
 NO_MODEL_OF_ITS_OWN = frozenset({"tf-checkpoint", "tf-checkpoint-v1", "keras-weights"})
+LOW = 30
+"""In fewer rows the verdict comes before the pictures."""
 LABEL = 8
 """Columns of the labels of the two lines."""
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
@@ -58,6 +60,7 @@ class PredictPane(Widget):
         & #predict-body { height: 1fr; margin-top: 1; scrollbar-size-vertical: 1; }
         & #predict-body > Static { height: auto; }
         & ImageStrip { margin-bottom: 1; }
+        &.-low ImageStrip { margin: 1 0 0 0; }
         & #predict-state { margin-bottom: 1; }
         & #predict-top, & #predict-verdict, & #predict-findings { margin-top: 1; }
     }
@@ -302,7 +305,16 @@ class PredictPane(Widget):
         line.display = self.running or not self._runs
 
     def on_resize(self) -> None:
+        self._place_pictures()
         self._draw()
+
+    def _place_pictures(self) -> None:
+        """Above the runs; where there are few rows behind the verdict, which is what one came for."""
+        low = self.size.height < LOW
+        if low != self.has_class("-low"):
+            self.set_class(low, "-low")
+            below = self.query_one("#predict-top" if low else "#predict-runs")
+            self.query_one("#predict-body").move_child(self.query_one(ImageStrip), before=below)
 
     def _draw(self) -> None:
         width, drawing = max(self.content_size.width - 1, 16), drawing_of(self.app)
