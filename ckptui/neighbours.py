@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from ckptui.core.model import Listing, RunFolder
+from ckptui.core.model import Listing
 from ckptui.errors import CkptuiError
 
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -51,17 +51,6 @@ def _around(path: str) -> Iterator[Path]:
     folder = Path(path).resolve().parent
     yield folder
     yield from list(folder.parents)[:2]
-
-
-def run_around(path: str) -> RunFolder | None:
-    """The run that the save at `path` is one of."""
-    from ckptui.readers.discover import discover
-
-    folder = os.path.dirname(path) or "."
-    for item in discover([folder], recurse=False):
-        if isinstance(item, RunFolder) and path in item.saves:
-            return item
-    return None
 
 
 def fitting_model(session: Opens, path: str) -> str | None:

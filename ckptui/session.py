@@ -70,7 +70,6 @@ class Session:
         self._pool: Pool | None = None
         self._predictor: Predictor | None = None
         self._listings: dict[str, tuple[tuple[Any, ...], Listing]] = {}
-        self._runs: dict[str, RunFolder] = {}
 
     @property
     def pool(self) -> Pool:
@@ -113,8 +112,6 @@ class Session:
         for item in discover(paths):
             if cancel is not None and cancel.is_set():
                 return
-            if isinstance(item, RunFolder):
-                self._runs[item.path] = item
             yield item
 
     def resolve(self, argument: str) -> Found:
@@ -279,17 +276,6 @@ class Session:
         yield from predictor.predict(listing, images, weights=weights, cancel=cancel, **options)
 
     # ------------------------------------------------------------------ neighbours
-
-    def previous_save(self, path: str) -> str | None:
-        """The save before this one in its run; None for the first or a lone one."""
-        from ckptui.neighbours import run_around
-
-        known = (run for run in self._runs.values() if path in run.saves)
-        run = next(known, None) or run_around(path)
-        if run is None:
-            return None
-        place = run.saves.index(path)
-        return run.saves[place - 1] if place else None
 
     def sibling_model(self, path: str) -> str | None:
         """The undamaged .keras or .h5 nearby whose weights fit this save best; None where nothing fits."""

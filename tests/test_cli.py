@@ -172,9 +172,7 @@ def test_export_never_replaces_a_file_unasked(tmp_path: Path) -> None:
 
 def test_export_leaves_out_what_is_damaged(tmp_path: Path) -> None:
     bad = [
-        f["tensor"]
-        for f in document("check", sample("broken/flipped_bit/ckpt-2"), code=1)["findings"]
-        if f["tensor"]
+        f["tensor"] for f in document("check", sample("broken/flipped_bit/ckpt-2"), code=1)["findings"] if f["tensor"]
     ]
     call("export", sample("broken/flipped_bit/ckpt-2"), "-o", str(tmp_path / "a.npz"), code=1)
     assert not set(bad) & set(np.load(tmp_path / "a.npz").files)

@@ -46,9 +46,3 @@ def test_a_damaged_model_is_not_borrowed(session: Session, tmp_path: Path) -> No
 def test_images_are_found_beside_and_above(session: Session) -> None:
     images = session.sibling_images(str(SAMPLES / "digits" / "ckpt-5"))
     assert [Path(image).name for image in images] == [f"{n}.png" for n in range(10)]
-
-
-def test_the_save_before_is_told_without_a_walk_first(session: Session) -> None:
-    assert session.previous_save(str(SAMPLES / "digits" / "ckpt-5")) == str(SAMPLES / "digits" / "ckpt-4")
-    assert session.previous_save(str(SAMPLES / "digits" / "ckpt-1")) is None
-    assert session.previous_save(str(SAMPLES / "digits.keras")) is None

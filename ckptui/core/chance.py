@@ -62,11 +62,6 @@ def mirror_tail(r: float, pairs: int) -> float:
     return beta_cdf((1.0 - r) / 2.0, pairs / 2.0, pairs / 2.0)
 
 
-def normal_tail(z: float) -> float:
-    """P(a standard normal exceeds z)."""
-    return 0.5 * math.erfc(z / math.sqrt(2.0))
-
-
 def kolmogorov_tail(distance: float, count: int) -> float:
     """P(a Kolmogorov-Smirnov distance this large) for `count` independent values of the tested law."""
     root = math.sqrt(count)

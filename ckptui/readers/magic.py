@@ -16,7 +16,6 @@ ZIP_CENTRAL = b"PK\x01\x02"
 ZIP_END = b"PK\x05\x06"
 ZIP64_END, ZIP64_END_SIZE = b"PK\x06\x06", 56
 ZIP64_LOCATOR, ZIP64_LOCATOR_SIZE = b"PK\x06\x07", 20
-RIEGELI_MAGIC = bytes.fromhex("83af70d10d884a3f")
 PYTORCH_PICKLE = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 

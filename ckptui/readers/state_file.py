@@ -51,11 +51,6 @@ def read_state(path: str | os.PathLike[str]) -> State:
     return parse_state(data, os.path.dirname(path))
 
 
-def looks_like_state(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of a state file."""
-    return head.lstrip().startswith((b"model_checkpoint_path", b"all_model_checkpoint"))
-
-
 def parse_state(data: bytes, folder: str) -> State:
     """The state in `data`, which lies in `folder`; never raises."""
     if not data.strip(b"\0 \t\r\n"):

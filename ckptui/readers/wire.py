@@ -96,32 +96,6 @@ def fields(buffer: Buffer) -> Iterator[Field]:
         yield number, kind, value
 
 
-def fields_until_error(buffer: Buffer) -> tuple[list[Field], WireError | None]:
-    """The fields before the first byte that is none, and what stopped the walk (None at a clean end)."""
-    found: list[Field] = []
-    try:
-        for field in fields(buffer):
-            found.append(field)
-    except WireError as error:
-        return found, error
-    return found, None
-
-
-def message_map(buffer: Buffer) -> dict[int, list[Value]]:
-    """Every value by field number, in file order; raises WireError."""
-    found: dict[int, list[Value]] = {}
-    for number, _, value in fields(buffer):
-        found.setdefault(number, []).append(value)
-    return found
-
-
-def sub_messages(buffer: Buffer, number: int) -> Iterator[Buffer]:
-    """The LEN values of one repeated field; raises WireError."""
-    for found, _, value in fields(buffer):
-        if found == number and not isinstance(value, int):
-            yield value
-
-
 def varints(value: Value) -> list[int]:
     """One occurrence of a repeated varint field: packed (LEN) or a single number; raises WireError."""
     if isinstance(value, int):

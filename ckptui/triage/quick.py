@@ -38,7 +38,7 @@ def hostile_names(listing: Listing) -> list[Finding]:
     odd = [name for name in _names(listing) if not (name.isascii() and name.isprintable()) and _acts(name)]
     if not odd:
         return []
-    shown = [safe(name, 80) for name in odd[:MAX_NAMES_SHOWN]]
+    shown = [name[:80] for name in odd[:MAX_NAMES_SHOWN]]
     return [
         make(
             "name-hostile",

@@ -118,7 +118,7 @@ class Ledger:
         """The save to begin with; None without saves.
 
         Of those about as new as the newest (a copy or checkout makes them all so) the one least deep in folders, a
-        run's latest before lone ones.
+        run's latest before lone ones, then by name.
         """
         readable = [r.found for r in self.saves.values() if not r.found.findings]
         candidates = readable or [r.found for r in self.saves.values()]
@@ -126,7 +126,7 @@ class Ledger:
             return None
         newest = max(found.modified for found in candidates)
         recent = [f for f in candidates if newest - f.modified <= SAME_AGE_SECONDS]
-        return max(recent, key=lambda f: (-_depth(f), f.latest, f.modified, f.step or -1)).path
+        return min(recent, key=lambda f: (_depth(f), not f.latest, f.folder, -(f.step or -1), f.label)).path
 
     def run_of(self, path: str) -> RunFolder | None:
         """The run a save belongs to."""

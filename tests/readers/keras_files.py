@@ -138,9 +138,7 @@ def archive(
     with path.open("wb") as raw:
         raw.write(prefix)
         with zipfile.ZipFile(raw, "w", compression) as made:
-            made.writestr(
-                "metadata.json", json.dumps({"keras_version": "3.15.1", "date_saved": "2026-01-01"})
-            )
+            made.writestr("metadata.json", json.dumps({"keras_version": "3.15.1", "date_saved": "2026-01-01"}))
             made.writestr("config.json", config if isinstance(config, bytes) else json.dumps(config))
             made.write(inner, "model.weights.h5")
     inner.unlink()

@@ -288,16 +288,12 @@ def write_bundle(
         nonlocal turn
         shard = turn % shards
         turn += 1
-        items[key] = entry(
-            NUMBERS[stored.dtype], stored.shape, shard, len(data[shard]), len(stored.raw), stored.crc
-        )
+        items[key] = entry(NUMBERS[stored.dtype], stored.shape, shard, len(data[shard]), len(stored.raw), stored.crc)
         data[shard] += stored.raw
 
     for name, value in tensors.items():
         if isinstance(value, Tiled):
-            items[name.encode()] = entry(
-                NUMBERS[str(value.array.dtype)], value.array.shape, slices=list(value.tiles)
-            )
+            items[name.encode()] = entry(NUMBERS[str(value.array.dtype)], value.array.shape, slices=list(value.tiles))
             for tile in value.tiles:
                 where = tuple(slice(None) if length < 0 else slice(start, start + length) for start, length in tile)
                 put(slice_key(name, tile), store(np.ascontiguousarray(value.array[where]), big_endian))

@@ -60,9 +60,7 @@ def saved_model_proto(*graphs: bytes) -> bytes:
     return number(1, 1) + b"".join(part(2, one) for one in graphs)
 
 
-def signature(
-    name: str, inputs: dict[str, bytes], outputs: dict[str, bytes], method: str = "predict"
-) -> bytes:
+def signature(name: str, inputs: dict[str, bytes], outputs: dict[str, bytes], method: str = "predict") -> bytes:
     """A field of `MetaGraphDef.signature_def`."""
     body = b"".join(entry(1, key, value) for key, value in inputs.items())
     body += b"".join(entry(2, key, value) for key, value in outputs.items())

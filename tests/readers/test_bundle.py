@@ -235,8 +235,7 @@ def keras3() -> dict[str, Content]:
         4: {"0": 5},
     }
     nodes = [
-        Node(links.get(i, {}), [("VARIABLE_VALUE", own[i][0], own[i][1] + tail)] if i in own else [])
-        for i in range(8)
+        Node(links.get(i, {}), [("VARIABLE_VALUE", own[i][0], own[i][1] + tail)] if i in own else []) for i in range(8)
     ]
     values = {3: np.array(2, np.int64), 5: KERNEL, 6: KERNEL, 7: np.array(9, np.int64)}
     return {GRAPH_KEY: graph(nodes)} | {own[i][1] + tail: value for i, value in values.items()}

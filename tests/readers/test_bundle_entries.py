@@ -23,9 +23,7 @@ from tests.readers.test_bundle import codes, listing
 # -- entries that can't be right
 
 
-def one(
-    folder: Path, record: bytes, data: bytes = bytes(64), head: bytes | None = None, key: bytes = b"w"
-) -> Listing:
+def one(folder: Path, record: bytes, data: bytes = bytes(64), head: bytes | None = None, key: bytes = b"w") -> Listing:
     """A bundle of one hand-made record."""
     items = [(b"", header() if head is None else head), (key, record)]
     (folder / "x.index").write_bytes(table([item for item in items if item[1] != b"none"]))
@@ -128,9 +126,7 @@ def test_tiles_that_overlap_or_leave_holes_are_told(tmp_path: Path) -> None:
 
 
 def test_a_lost_tile_of_a_missing_shard_is_the_tensors_problem(tmp_path: Path) -> None:
-    prefix = write_bundle(
-        tmp_path / "x", {"a": Tiled(np.arange(4, dtype=np.int32), [[(0, 2)], [(2, 2)]])}, shards=2
-    )
+    prefix = write_bundle(tmp_path / "x", {"a": Tiled(np.arange(4, dtype=np.int32), [[(0, 2)], [(2, 2)]])}, shards=2)
     Path(f"{prefix}.data-00001-of-00002").unlink()
     found = listing(prefix)
     assert found.tensors[0].problem == "its tile at (2,): shard 1 is missing"

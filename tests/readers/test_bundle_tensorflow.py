@@ -108,9 +108,7 @@ def test_what_tensorflow_wrote_is_healthy_and_understood(answered: tuple[Path, A
     assert run.findings == ()
     assert run.artifact.step == 2
     assert run.artifact.writer["generation"] == "TF2 Checkpoint.save or CheckpointManager, Keras 3 model"
-    weights = {
-        t.object_path.removeprefix("sequential/"): (t.role, t.layer) for t in run.tensors if t.role != "slot"
-    }
+    weights = {t.object_path.removeprefix("sequential/"): (t.role, t.layer) for t in run.tensors if t.role != "slot"}
     assert weights["conv1/kernel"] == ("kernel", "conv1")
     assert weights["bn1/moving_variance"] == ("moving-variance", "bn1")
     assert weights["adam/learning_rate"][0] == weights["save_counter"][0] == "counter"

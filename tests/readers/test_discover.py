@@ -200,9 +200,7 @@ def test_a_folder_that_refuses_is_a_notice_and_the_rest_goes_on(
 
     monkeypatch.setattr("os.scandir", refuse)
     walk = Walk(tmp_path)
-    assert [(n.code, n.severity, n.artifact) for n in walk.notices] == [
-        ("unreadable", "warning", str(tmp_path / "a"))
-    ]
+    assert [(n.code, n.severity, n.artifact) for n in walk.notices] == [("unreadable", "warning", str(tmp_path / "a"))]
     assert str(tmp_path / "b" / "ckpt") in walk.saves
 
 

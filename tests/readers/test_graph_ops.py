@@ -8,9 +8,7 @@ from ckptui.readers.saved_model import open_saved_model
 from tests.readers.protos import entry, function, graph, meta_graph, node, part, saved_model_proto
 
 
-def ops_of(
-    tmp_path: Path, *nodes: bytes, functions: tuple[bytes, ...] = (), rest: bytes = b""
-) -> dict[str, str]:
+def ops_of(tmp_path: Path, *nodes: bytes, functions: tuple[bytes, ...] = (), rest: bytes = b"") -> dict[str, str]:
     proto = saved_model_proto(meta_graph(graph(*nodes, functions=functions), rest=rest))
     (tmp_path / "saved_model.pb").write_bytes(proto)
     model = open_saved_model(tmp_path)

@@ -34,9 +34,7 @@ def test_lookup3_gives_the_published_hashes(data: bytes, hash32: int | None) -> 
 
 @pytest.mark.parametrize("libver", ["earliest", "v108", "latest"])
 @pytest.mark.parametrize("block", [0, 512, 2048])
-def test_superblock_of_every_version_says_where_the_file_ends(
-    tmp_path: Path, libver: str, block: int
-) -> None:
+def test_superblock_of_every_version_says_where_the_file_ends(tmp_path: Path, libver: str, block: int) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w", libver=libver, userblock_size=block) as file:
         file["x"] = np.arange(5)
@@ -151,9 +149,7 @@ def test_a_single_missing_byte_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [5, 20, 45, 60, 75, 90, 99])
 @pytest.mark.parametrize("tail", ["cut", "zeros"])
-def test_every_amount_of_lost_tail_gives_a_listing_and_a_finding(
-    tmp_path: Path, share: int, tail: str
-) -> None:
+def test_every_amount_of_lost_tail_gives_a_listing_and_a_finding(tmp_path: Path, share: int, tail: str) -> None:
     whole = legacy_model(tmp_path / "whole.h5").read_bytes()
     keep = len(whole) * share // 100
     path = tmp_path / "lost.h5"
@@ -262,12 +258,8 @@ def many_layers(path: Path, names: list[str], *, in_order: bool) -> Path:
 
 @pytest.mark.parametrize("in_order", [True, False])
 @pytest.mark.parametrize("lost", ["cut", "zeros"])
-def test_names_lost_behind_the_cut_follow_from_the_layer_list(
-    tmp_path: Path, in_order: bool, lost: str
-) -> None:
-    names = [
-        f"{kind}_{number}" for number in range(6) for kind in ("conv2d", "batch_normalization", "activation")
-    ]
+def test_names_lost_behind_the_cut_follow_from_the_layer_list(tmp_path: Path, in_order: bool, lost: str) -> None:
+    names = [f"{kind}_{number}" for number in range(6) for kind in ("conv2d", "batch_normalization", "activation")]
     whole = many_layers(tmp_path / "whole.h5", names, in_order=in_order)
     with open_h5(whole) as opened:
         wanted = {t.name: opened.array(t) for t in opened.listing().tensors}

@@ -90,13 +90,10 @@ def test_groups_without_names_are_counted_by_class_as_keras_2_15_does(tmp_path: 
 
 def test_shared_names_in_two_models_get_different_object_paths(tmp_path: Path) -> None:
     def model(name: str) -> dict[str, object]:
-        return sequential(
-            layer("InputLayer", "in", batch_shape=[None, 2]), layer("Dense", "d", units=2), name=name
-        )
+        return sequential(layer("InputLayer", "in", batch_shape=[None, 2]), layer("Dense", "d", units=2), name=name)
 
     groups = {
-        f"layers/sequential{end}/layers/dense": ("d", [np.ones((2, 2), "f4"), np.ones(2, "f4")])
-        for end in ("", "_1")
+        f"layers/sequential{end}/layers/dense": ("d", [np.ones((2, 2), "f4"), np.ones(2, "f4")]) for end in ("", "_1")
     }
     listing = listing_of(archive(tmp_path / "m.keras", groups, sequential(model("a"), model("b"))))
     assert len({t.object_path for t in listing.tensors}) == 4
@@ -121,9 +118,7 @@ def test_models_that_were_never_built_lack_nothing(tmp_path: Path) -> None:
 
 def test_quantised_layers_keep_their_companions_out_of_the_roles(tmp_path: Path) -> None:
     policy = {"module": "keras", "class_name": "QuantizedDTypePolicy", "config": {"mode": "int8"}}
-    config = sequential(
-        layer("InputLayer", "in", batch_shape=[None, 8]), layer("Dense", "d", units=6, dtype=policy)
-    )
+    config = sequential(layer("InputLayer", "in", batch_shape=[None, 8]), layer("Dense", "d", units=6, dtype=policy))
     values = [np.ones((8, 6), "i1"), np.ones(6, "f4"), np.ones((1, 6), "f4")]
     listing = listing_of(archive(tmp_path / "m.keras", {"layers/dense": ("d", values)}, config))
     assert [t.role for t in listing.tensors] == ["kernel", "bias", "other"]
@@ -326,9 +321,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
 
 def test_every_truncation_and_flip_gives_findings_or_a_plain_error(tmp_path: Path) -> None:
     config = sequential(layer("Dense", "d", units=1, batch_input_shape=[None, 1]))
-    data = archive(
-        tmp_path / "m.keras", {"layers/dense": ("d", [np.ones((1, 1), "f4")])}, config
-    ).read_bytes()
+    data = archive(tmp_path / "m.keras", {"layers/dense": ("d", [np.ones((1, 1), "f4")])}, config).read_bytes()
     start = data.rfind(b"PK\x03\x04")
     rng = np.random.default_rng(3)
     directory = range(data.find(b"PK\x01\x02"), len(data))

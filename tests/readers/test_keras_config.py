@@ -153,8 +153,7 @@ def test_keras_3_graph_uses_the_shapes_written_beside_its_tensors() -> None:
             "name": "m",
             "layers": [
                 layer("InputLayer", "a", batch_shape=[None, 8]) | {"inbound_nodes": []},
-                layer("MyLayer", "odd")
-                | {"inbound_nodes": [{"args": [tensor("a", [None, 8])], "kwargs": {}}]},
+                layer("MyLayer", "odd") | {"inbound_nodes": [{"args": [tensor("a", [None, 8])], "kwargs": {}}]},
                 layer("Dense", "out", units=2)
                 | {"inbound_nodes": [{"args": [tensor("odd", [None, 5, 3])], "kwargs": {}}]},
             ],

@@ -602,9 +602,7 @@ def test_files_that_hang_or_crash_h5py_do_not_hang_the_listing() -> None:
     import sys
 
     for name in names:
-        told = (
-            f"import runpy, sys; m = runpy.run_path({str(code)!r}); print(m['look'](sys.argv[1])['readable'])"
-        )
+        told = f"import runpy, sys; m = runpy.run_path({str(code)!r}); print(m['look'](sys.argv[1])['readable'])"
         done = subprocess.run(
             [sys.executable, "-c", told, str(HOSTILE / "crashers" / name)],
             capture_output=True,

@@ -142,9 +142,7 @@ def test_many_removed_saves_are_one_note(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\x00" * 64])
-def test_a_garbage_state_beside_saves_is_an_error_and_alone_is_ignored(
-    tmp_path: Path, content: bytes
-) -> None:
+def test_a_garbage_state_beside_saves_is_an_error_and_alone_is_ignored(tmp_path: Path, content: bytes) -> None:
     checkpoint(tmp_path / "run" / "ckpt-1")
     (tmp_path / "run" / "checkpoint").write_bytes(content)
     (tmp_path / "notes").mkdir()

@@ -34,12 +34,8 @@ from tests.readers.saves import V1
 
 FLOAT, STRING, INT64 = NUMBERS["float32"], NUMBERS["string"], NUMBERS["int64"]
 
-SIGNATURE = signature(
-    "serving_default", {"x": tensor_info("x:0", FLOAT, -1, 28)}, {"y": tensor_info("y:0", INT64)}
-)
-HEALTHY = saved_model_proto(
-    meta_graph(graph(node("x", "Placeholder"), node("y", "Identity")), rest=SIGNATURE)
-)
+SIGNATURE = signature("serving_default", {"x": tensor_info("x:0", FLOAT, -1, 28)}, {"y": tensor_info("y:0", INT64)})
+HEALTHY = saved_model_proto(meta_graph(graph(node("x", "Placeholder"), node("y", "Identity")), rest=SIGNATURE))
 
 
 def export(folder: Path, proto: bytes, name: str = "saved_model.pb") -> SavedModel:
@@ -64,9 +60,7 @@ def walked(proto: bytes) -> Gatherer:
 def test_a_healthy_graph_tells_signatures_writer_and_counts(tmp_path: Path) -> None:
     proto = saved_model_proto(
         meta_graph(
-            graph(
-                node("x", "Placeholder"), functions=(function("f", node("a", "MatMul"), node("b", "Relu")),)
-            ),
+            graph(node("x", "Placeholder"), functions=(function("f", node("a", "MatMul"), node("b", "Relu")),)),
             rest=SIGNATURE,
         )
     )
@@ -117,9 +111,7 @@ def test_sparse_and_composite_inputs_name_their_parts(tmp_path: Path) -> None:
         + part(4, part(1, "values:0") + part(2, "indices:0") + part(3, "dense:0"))
     )
     ragged = part(5, part(2, tensor_info("flat:0", STRING, -1)) + part(2, tensor_info("splits:0", INT64, -1)))
-    model = export(
-        tmp_path, saved_model_proto(meta_graph(rest=signature("s", {"a": sparse, "b": ragged}, {})))
-    )
+    model = export(tmp_path, saved_model_proto(meta_graph(rest=signature("s", {"a": sparse, "b": ragged}, {}))))
     first, second = model.signatures[0].inputs
     assert (first.encoding, first.tensor, first.dtype, first.shape) == (
         "sparse",
@@ -158,9 +150,7 @@ def test_keras_metadata_gives_version_and_architecture(tmp_path: Path) -> None:
     first = {"class_name": "InputLayer", "config": {"name": "x", "batch_input_shape": batch}}
     config = {"class_name": "Sequential", "config": {"name": "net", "layers": [first, layer]}}
     root = {"class_name": "Sequential", "keras_version": "2.12.0", "model_config": config}
-    nodes = part(1, part(3, "root.layer-0") + part(5, "{}")) + part(
-        1, part(3, "root") + part(5, json.dumps(root))
-    )
+    nodes = part(1, part(3, "root.layer-0") + part(5, "{}")) + part(1, part(3, "root") + part(5, json.dumps(root)))
     export(tmp_path, HEALTHY)
     (tmp_path / "keras_metadata.pb").write_bytes(nodes)
     (tmp_path / "fingerprint.pb").write_bytes(number(1, 7) + part(6, number(1, 4)))
@@ -174,9 +164,7 @@ def test_keras_metadata_gives_version_and_architecture(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "text", ["{", "[]", "[" * 200_000, '{"model_config": 3, "config": []}', '{"config": {}}']
-)
+@pytest.mark.parametrize("text", ["{", "[]", "[" * 200_000, '{"model_config": 3, "config": []}', '{"config": {}}'])
 def test_hostile_keras_metadata_costs_the_architecture_only(tmp_path: Path, text: str) -> None:
     export(tmp_path, HEALTHY)
     (tmp_path / "keras_metadata.pb").write_bytes(part(1, part(3, "root") + part(5, text)))
@@ -314,9 +302,7 @@ def test_a_sparse_terabyte_that_calls_itself_a_graph_is_no_trouble(tmp_path: Pat
     assert "2 GiB" in model.findings[0].detail
 
 
-def test_a_large_graph_says_that_it_was_not_looked_at_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_graph_says_that_it_was_not_looked_at_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph_wire, "MAX_FIELDS", 1000)
     model = export(tmp_path, saved_model_proto(meta_graph(b"\x0a\x00" * 2000, rest=SIGNATURE)))
     assert ("unsupported-format", "info") in codes(model)
@@ -355,9 +341,7 @@ def test_missing_assets_are_a_warning_and_paths_outside_are_not_followed(tmp_pat
         (meta_graph(rest=part(7, part(1, part(7, number(1, 1))))), True),
     ],
 )
-def test_variables_are_missed_only_by_a_graph_that_has_some(
-    tmp_path: Path, proto: bytes, missing: bool
-) -> None:
+def test_variables_are_missed_only_by_a_graph_that_has_some(tmp_path: Path, proto: bytes, missing: bool) -> None:
     model = export(tmp_path, saved_model_proto(proto))
     assert codes(model) == ([("index-missing", "error")] if missing else [])
 

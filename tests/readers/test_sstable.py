@@ -47,9 +47,7 @@ small_items = st.dictionaries(st.binary(min_size=1, max_size=20), st.binary(max_
 
 @settings(max_examples=60)
 @given(small_items, st.sampled_from([1, 50, 1 << 18]), st.sampled_from([1, 3, 16]), st.booleans())
-def test_any_table_comes_back_whole(
-    items: dict[bytes, bytes], block_size: int, interval: int, snappy: bool
-) -> None:
+def test_any_table_comes_back_whole(items: dict[bytes, bytes], block_size: int, interval: int, snappy: bool) -> None:
     wanted = [(b"", b"\x08\x01"), *sorted(items.items())]
     found = parse_table(table(wanted, block_size=block_size, interval=interval, snappy=snappy))
     assert items_of(found) == wanted

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptui.errors import NoSuchPath
-from ckptui.readers.state_file import looks_like_state, parse_state, read_state
+from ckptui.readers.state_file import parse_state, read_state
 from tests.places import ESTIMATOR, needs_estimator
 
 MANAGER = b"""model_checkpoint_path: "ckpt-2"
@@ -103,8 +103,3 @@ def test_absent_is_an_error_and_oversized_a_problem(tmp_path: Path) -> None:
 def test_no_bytes_raise(data: bytes) -> None:
     parse_state(data, "/d")
     parse_state(MANAGER[:40] + data, "/d")
-
-
-def test_state_files_are_told_by_their_first_bytes() -> None:
-    assert looks_like_state(MANAGER[:30])
-    assert not looks_like_state(b"{}")

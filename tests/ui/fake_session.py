@@ -204,9 +204,6 @@ class FakeSession(PaneSession):
         yield from (LAYERS[name] for name in wanted if name in LAYERS)
         yield from self.layer_findings.get(listing.artifact.path, ())
 
-    def previous_save(self, path: str) -> str | None:
-        return None
-
     def close(self) -> None:
         self.closed = True
 
