@@ -59,6 +59,23 @@ class Screen:
             time.sleep(0.1)
         raise AssertionError(f"{words} never appeared together; the screen:\n{self.text()}")
 
+    def until_gone(self, word: str, seconds: float = 10) -> None:
+        """Wait until a word is no longer on the screen."""
+        end = time.monotonic() + seconds
+        while word in self.text():
+            assert time.monotonic() < end, f"{word} stays:\n{self.text()}"
+            time.sleep(0.1)
+
+    def processes(self) -> set[int]:
+        """Every process started from this terminal."""
+        found, waiting = set(), [int(self._tmux("display-message", "-p", "#{pane_pid}"))]
+        while waiting:
+            listed = subprocess.run(["pgrep", "-P", str(waiting.pop())], capture_output=True, text=True, check=False)
+            children = [int(pid) for pid in listed.stdout.split()]
+            found.update(children)
+            waiting += children
+        return found
+
     def close(self) -> None:
         subprocess.run(["tmux", "-L", self.server, "kill-server"], capture_output=True, check=False)
 
@@ -78,12 +95,12 @@ def narrow() -> Iterator[Screen]:
 
 
 def test_open_filter_inspect_and_quit(wide: Screen) -> None:
-    wide.until("Saves", "Tensors", "quit")
-    wide.keys("/")
-    wide.keys("kernel", "Enter")
-    wide.until("kernel", "shape")
+    wide.until("Saves", "Tensors", "checksum", "quit")
+    wide.keys("/", "kernel", "Enter")
+    wide.until("conv1/kernel", "conv2/kernel")
+    wide.until_gone("conv1/bias ")
     wide.keys("f")
-    wide.until("filters")
+    wide.until("the weights")
     wide.keys("q")
     wide.until("ended with 0")
 
@@ -95,8 +112,9 @@ def test_eighty_columns_lose_nothing(narrow: Screen) -> None:
         shown = narrow.until("quit")
         assert all(len(line) <= 80 for line in shown.splitlines())
     narrow.keys("?")
-    narrow.until("diff", "mark")
+    narrow.until("Moving")
     narrow.keys("Escape")
+    narrow.until_gone("Moving")
     narrow.keys("q")
     narrow.until("ended with 0")
 
@@ -111,7 +129,7 @@ def test_diff_with_the_previous_save(narrow: Screen) -> None:
 
 @pytest.mark.tensorflow
 def test_predict_at_once_with_the_image_beside(wide: Screen) -> None:
-    wide.until("Saves", "digits.keras")
+    wide.until("digits.keras", "checksum")
     wide.keys("p")
     wide.until("Predict", "image")
     wide.keys("Enter")
@@ -121,19 +139,12 @@ def test_predict_at_once_with_the_image_beside(wide: Screen) -> None:
 
 
 def test_a_lost_connection_leaves_no_process_behind() -> None:
-    screen = Screen(100, 30, str(SAMPLES))
-    screen.until("Saves")
-    time.sleep(1)
-    children = subprocess.run(
-        ["pgrep", "-f", "ckptui.engine.child"], capture_output=True, text=True, check=False
-    ).stdout
+    screen = Screen(120, 30, str(SAMPLES))
+    screen.until("Saves", "checksum")
+    started = screen.processes()
+    assert len(started) >= 2
     screen.close()
-    end = time.monotonic() + 3
-    while time.monotonic() < end:
-        left = subprocess.run(
-            ["pgrep", "-f", "ckptui.engine.child"], capture_output=True, text=True, check=False
-        ).stdout
-        if not set(children.split()) & set(left.split()):
-            return
+    end = time.monotonic() + 5
+    while left := {pid for pid in started if os.path.exists(f"/proc/{pid}")}:
+        assert time.monotonic() < end, f"still running: {left}"
         time.sleep(0.1)
-    raise AssertionError(f"still running: {left}")

@@ -436,3 +436,12 @@ async def test_no_size_is_too_small() -> None:
                 await pilot.resize_terminal(width, height)
         await pilot.pause()
         assert "conv2/bias" in screen_text(app)
+
+
+async def test_letters_typed_right_after_the_filter_key_are_the_filter() -> None:
+    app = Bench()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot, app)
+        await pilot.press("h", "slash", "q", "e", "n")
+        assert app.main.view.filter_bar.text == "qen"
+        assert app.screen is app.main

@@ -56,6 +56,8 @@ class FilterBar(Horizontal):
     def begin(self) -> None:
         """Show the line and take the keys."""
         self.shown(True)
+        # at once: letters typed before the next refresh would be commands; and again, after a focus already on its way
+        self.screen.set_focus(self.input)
         self.input.focus()
 
     def clear(self) -> None:
