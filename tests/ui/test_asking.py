@@ -33,7 +33,7 @@ async def test_a_path_that_is_not_there_leaves_the_open_window_and_the_workbench
         raise NoSuchPath(path, "Check the [/red] spelling")
 
     async with app.run_test(size=NARROW) as pilot:
-        app.fake.resolve = nothing  # type: ignore[method-assign]
+        app.fake.resolve = nothing  # type: ignore[attr-defined]
         line = await asked(pilot, app, "o", "/nowhere")
         saves = list(app.main.ledger.saves)
         await until(pilot, lambda: "No such file or folder: /nowhere" in screen_text(app))

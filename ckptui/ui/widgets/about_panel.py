@@ -72,13 +72,28 @@ def _checked_words(record: SaveRecord) -> str:
         return "could not be opened"
     if record.listing is None:
         return "nothing yet"
-    read = sum(scan.checksum != "unread" for scan in record.scans.values())
-    agreed = sum(scan.checksum == "ok" for scan in record.scans.values())
     if not record.scans:
         return "the directory only: names, shapes, sizes; no tensor byte was read"
-    total = human_count(record.listing.artifact.tensors)
-    words = f"{human_count(read)} of {total} tensors read, {human_count(agreed)} agree with their checksum"
+    read = sum(scan.checksum != "unread" for scan in record.scans.values())
+    words = f"{human_count(read)} of {human_count(record.listing.artifact.tensors)} tensors read; "
+    words += _agreement_words(record)
     return words if record.phase == "checked" else f"{words}; not complete"
+
+
+def _agreement_words(record: SaveRecord) -> str:
+    """How many checksums agree; where there is none a tensor, who vouches for the bytes instead."""
+    verdicts = [scan.checksum for scan in record.scans.values()]
+    agreed, compared = verdicts.count("ok"), verdicts.count("ok") + verdicts.count("mismatch")
+    if compared:
+        return f"{human_count(agreed)} of {human_count(compared)} checksums agree"
+    if record.found.kind != "keras-archive":
+        return "this format stores no checksums" if record.found.kind in NO_CHECKSUMS else "no checksum was stored"
+    words = "no tensor has a checksum of its own in this format"
+    if record.phase != "checked":
+        return words
+    damaged = any(f.code in ("zip-damaged", "checksum-mismatch") for f in record.findings)
+    members = "not every member of the archive agrees" if damaged else "every member of the archive agrees"
+    return f"{words}; {members} with its CRC-32"
 
 
 def nothing_found(record: SaveRecord) -> str:

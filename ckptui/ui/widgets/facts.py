@@ -72,8 +72,8 @@ def headline(tensor: Tensor) -> str:
     return f"{what} · {safe(tensor.dtype)} · {human_bytes(tensor.bytes)}"
 
 
-def tensor_facts(tensor: Tensor, scan: TensorScan | None, layer: Layer | None) -> list[Fact]:
-    """What is known of a tensor: names, numbers, checksum, whether it was trained, where its bytes lie."""
+def tensor_facts(tensor: Tensor, scan: TensorScan | None, layer: Layer | None, kind: str = "") -> list[Fact]:
+    """What is known of a tensor of a `kind` of save: names, numbers, checksum, was it trained, where its bytes lie."""
     facts: list[Fact] = []
     name = own_name(tensor)
     if name != tensor.name:
@@ -84,7 +84,7 @@ def tensor_facts(tensor: Tensor, scan: TensorScan | None, layer: Layer | None) -
         facts.append(Fact("problem", safe(tensor.problem), "$error"))
     if not tensor.problem or (scan is not None and scan.stats is not None):
         facts += number_facts(tensor, scan.stats if scan else None)
-    facts.append(checksum_fact(tensor, scan))
+    facts.append(checksum_fact(tensor, scan, kind))
     facts += trained_facts(layer)
     facts += place_facts(tensor)
     return facts
@@ -126,10 +126,12 @@ def _at(index: int | None, shape: tuple[int, ...]) -> str:
     return f" at [{','.join(str(int(p)) for p in places)}]"
 
 
-def checksum_fact(tensor: Tensor, scan: TensorScan | None) -> Fact:
+def checksum_fact(tensor: Tensor, scan: TensorScan | None, kind: str = "") -> Fact:
     """Does the stored checksum hold, is there one, was it looked at?"""
     stored = tensor.storage.crc32c
     code = f"   crc32c {stored:08x}" if stored is not None else ""
+    if kind == "keras-archive" and (scan is None or scan.checksum == "none"):
+        return Fact("checksum", "the archive's, over the whole member", "$dim")
     if scan is None:
         has_one = stored is not None or any(part.crc32c is not None for part in tensor.storage.slices)
         return Fact("checksum", f"not checked yet{code}" if has_one else "not read yet", "$dim")
