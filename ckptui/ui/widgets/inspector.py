@@ -181,7 +181,8 @@ class Inspector(VerticalScroll, can_focus=True):
         title = short_title(shown.tensor, max(self.content_size.width, 8))
         self.query_one("#inspector-title", Static).update(Content(title))
         self.query_one("#inspector-headline", Static).update(Content(headline(shown.tensor)))
-        self.query_one(Facts).facts = tensor_facts(shown.tensor, shown.scan, shown.layer)
+        kind = shown.listing.artifact.kind
+        self.query_one(Facts).facts = tensor_facts(shown.tensor, shown.scan, shown.layer, kind)
         self._show_findings()
 
     def _show_findings(self) -> None:
@@ -238,14 +239,18 @@ class Inspector(VerticalScroll, can_focus=True):
         """Read what the screen doesn't know yet, the quickest to see first."""
         session = session_of(self)
         try:
-            if tensor.storage.encoding == "none" or tensor.problem:
-                self.post_message(self.Looked(token, subject=Subject("nothing", text="its bytes can't be read")))
-                return
             small = tensor.bytes <= LARGEST_DRAWN
-            if scan is None and small:
+            stored = tensor.storage.encoding != "none"
+            if scan is None and small and stored:
                 for item in session.scan(listing, [tensor.name], cancel=cancel):
                     if isinstance(item, TensorScan):
+                        scan = item
                         self.post_message(self.Looked(token, scan=item))
+            if not stored or tensor.problem:
+                unread = not stored or scan is None or scan.checksum == "unread"
+                text = "its bytes can't be read" if unread else "no picture: it contradicts its entry"
+                self.post_message(self.Looked(token, subject=Subject("nothing", text=text)))
+                return
             if _has_distribution(tensor):
                 found = session.histogram(listing, tensor.name, BINS)
                 self.post_message(self.Looked(token, histogram=found))
