@@ -284,6 +284,15 @@ class Commanded(Protocol):
     COMMAND_SCOPE: str
 
 
+@runtime_checkable
+class Explaining(Protocol):
+    """One that answers a key in words where its command can do nothing."""
+
+    def why_not(self, action: str) -> str:
+        """Why `action` can do nothing here; empty if it can."""
+        ...
+
+
 def carriers(screen: Screen[Any]) -> Iterator[tuple[str, DOMNode]]:
     """The scopes in reach of the focus, nearest first, each with the node that carries it out."""
     focused: Widget | None = screen.focused
@@ -317,7 +326,7 @@ def available(screen: Screen[Any]) -> list[Offer]:
         here = [c for c in in_scope(scope) if node.check_action(c.action.partition("(")[0], ())]
         for command in here:
             free = [key for key in command.keys if key not in claimed and not _typed(screen, key)]
-            if free:
+            if free and not (isinstance(node, Explaining) and node.why_not(command.action)):
                 found.append(Offer(command, node, free[0]))
         claimed.update(key for command in here for key in command.keys)
     return found

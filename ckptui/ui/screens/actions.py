@@ -12,8 +12,10 @@ from ckptui.ui.screens.feeding import Feeding
 from ckptui.ui.screens.telling import ErrorScreen, TextScreen, as_error
 from ckptui.ui.widgets.findings_panel import as_text
 
-NEEDS_SAVE = {"filter", "sort", "names", "show_tab", "mark", "predict", "check", "export"}
+NEEDS_SAVE = {"filter", "sort", "names", "show_tab"}
 """Actions that make sense only with a save on show."""
+CAN_WAIT = {"mark", "predict", "check", "export", "filters"}
+"""Actions for the save under the cursor, carried out once it is open."""
 
 
 class Actions(Feeding):
@@ -21,17 +23,15 @@ class Actions(Feeding):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer only what can be done."""
-        record = self.record
-        is_open = record is not None and record.listing is not None
-        if action in ("mark", "predict"):
+        record = self.ledger.saves.get(self.target or "")
+        is_open = record is not None and record is self.record and record.listing is not None
+        if action in CAN_WAIT:
             return record is not None and record.phase != "failed"
         if action in NEEDS_SAVE:
             return is_open
         if action == "diff":
-            return self._baseline() is not None
-        if action == "filters":
-            tensor = self.view.table.tensor if is_open and self.view.table.rows is not None else None
-            return tensor is not None and tensor.role in ("kernel", "embedding") and not tensor.problem
+            failed = record is not None and record.phase == "failed"
+            return self._baseline() is not None and not failed
         if action in ("next_flagged", "previous_flagged"):
             return any(self._flagged(path) for path in self.ledger.saves)
         if action in ("copy", "show_text"):
@@ -62,7 +62,31 @@ class Actions(Feeding):
         self.show_region("view")
         self._inspect()
 
+    def why_not(self, action: str) -> str:
+        """Why an action that answers its key can do nothing here; empty if it can."""
+        record = self.record
+        if action != "filters" or record is None or record.listing is None or self.target != self.current:
+            return ""
+        tensor = self.view.tensor_here
+        if tensor is None:
+            return "no filters: no tensor under the cursor"
+        if tensor.problem:
+            return "no filters: the tensor can't be read"
+        if tensor.role in ("kernel", "embedding"):
+            return ""
+        if tensor.role in ("other", "rng-state"):
+            return "no filters: not a kernel"
+        return f"no filters: {'an' if tensor.role[0] in 'aeio' else 'a'} {tensor.role.replace('-', ' ')}"
+
     def action_filters(self) -> None:
+        self.when_open(self._filters)
+
+    def _filters(self) -> None:
+        words = self.why_not("filters")
+        if words:
+            self.notify(words, timeout=3, markup=False)
+            return
+        self._inspect()
         self.pane.showing = "inspector"
         self.show_region("pane")
         self.pane.show_filters()
@@ -96,7 +120,7 @@ class Actions(Feeding):
     # ------------------------------------------------------------------ comparing
 
     def action_mark(self) -> None:
-        self.ledger.mark = None if self.ledger.mark == self.current else self.current
+        self.ledger.mark = None if self.ledger.mark == self.target else self.target
         self.show_mark()
         self.refresh_bindings()
 
@@ -106,12 +130,16 @@ class Actions(Feeding):
 
     def _baseline(self) -> str | None:
         """A for the save under the cursor: the marked one, else the previous of its run."""
-        if self.current is None:
+        path = self.target
+        if path is None:
             return None
         mark = self.ledger.mark
-        return mark if mark is not None and mark != self.current else self.ledger.previous(self.current)
+        return mark if mark is not None and mark != path else self.ledger.previous(path)
 
     def action_diff(self) -> None:
+        self.when_open(self._diff)
+
+    def _diff(self) -> None:
         baseline = self._baseline()
         if baseline is not None and self.current is not None:
             self.run_open_both(self.ledger.saves[baseline].found, self.ledger.saves[self.current].found)
@@ -126,6 +154,10 @@ class Actions(Feeding):
     # ------------------------------------------------------------------ doing
 
     def action_predict(self) -> None:
+        self.came_from = self.focus_region
+        self.when_open(self._predict)
+
+    def _predict(self) -> None:
         if self.current is not None:
             self.run_find_images(self.current)
 
@@ -140,15 +172,26 @@ class Actions(Feeding):
 
     def action_check(self) -> None:
         record = self.record
-        if record is None:
-            return
-        if record.phase == "checking":
+        if record is None or self.target != self.current or record.phase == "opening":
+            self.when_open(self._check)
+        elif record.phase == "checking":
             self.stop("check")
             self.notify("The check was stopped", timeout=3, markup=False)
         else:
-            self.check(record)
+            self._check()
+
+    def _check(self) -> None:
+        """Go through the save on show; a small one is being checked already when it opens."""
+        record = self.record
+        if record is not None:
+            self.asked = record
+            if record.phase != "checking":
+                self.check(record)
 
     def action_export(self) -> None:
+        self.when_open(self._ask_target)
+
+    def _ask_target(self) -> None:
         record = self.record
         if record is None or record.listing is None:
             return
@@ -192,6 +235,11 @@ class Actions(Feeding):
             return tensor.name
         row = self.save_tree.row
         return row.key if row is not None else ""
+
+    @property
+    def focus_region(self) -> str:
+        """Which region has the keys: `saves`, `view` or `pane`."""
+        raise NotImplementedError
 
     @property
     def focus_area(self) -> str:

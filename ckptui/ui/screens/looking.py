@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from textual.content import Content
 
@@ -38,11 +38,37 @@ class Looking(Working):
         self._walked = False
         self._landing = 0
         """Step of `n` or `N` that brought us to another save: land on its first or last flagged tensor."""
+        self.asked: SaveRecord | None = None
+        """The save whose check the user asked for: it ends with words."""
+        self.came_from = "view"
+        """Region that had the keys when a prediction was asked for: leaving it goes back there."""
+        self._then: Callable[[], None] | None = None
+        """What was asked of the save on show before it was open."""
 
     @property
     def record(self) -> SaveRecord | None:
         """The save on show."""
         return self.ledger.saves.get(self.current) if self.current is not None else None
+
+    @property
+    def target(self) -> str | None:
+        """Path of the save the commands are for: under the tree's cursor, even if it is not on show yet."""
+        row = self.save_tree.row
+        if not self._settled or row is None:
+            return self.current
+        return row.key if row.kind == "save" else None
+
+    def when_open(self, act: Callable[[], None]) -> None:
+        """Do it for the save under the tree's cursor: now, or as soon as it is open; never if it can't be."""
+        path = self.target
+        if path is None:
+            return
+        self.open_save(path)
+        record = self.ledger.saves[path]
+        if record.phase == "opening":
+            self._then = act
+        elif record.listing is not None:
+            act()
 
     @property
     def save_tree(self) -> SaveTree:
@@ -118,6 +144,8 @@ class Looking(Working):
         elif newest is not None and not self.save_tree.moved_by_user:
             self.save_tree.select(newest)
             self._highlight(self.save_tree.row)
+        elif self.current is None:
+            self._highlight(self.save_tree.row)
 
     def _nothing_here(self) -> None:
         words = Content.assemble(
@@ -164,6 +192,7 @@ class Looking(Working):
         """Stop what runs for the save on show."""
         self.stop("open")
         self.stop("check")
+        self._then = None
         record = self.record
         if record is not None:
             if record.phase in ("opening", "checking"):
@@ -205,6 +234,9 @@ class Looking(Working):
         record.learn(message.rows.source.listing.findings)
         if message.path == self.current:
             self.show_record(record)
+            then, self._then = self._then, None
+            if then is not None:
+                then()
         self.count()
         self._badge_others()
 
@@ -222,6 +254,7 @@ class Looking(Working):
 
     def _show_failure(self, record: SaveRecord) -> None:
         assert record.error is not None
+        self._then = None
         self.view.failure(record.error, self.findings_of(record), safe(record.found.label))
         self.refresh_bindings()
 

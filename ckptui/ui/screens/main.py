@@ -64,6 +64,11 @@ class MainScreen(Actions):
         return self.size.width >= WIDE or not self.size.width
 
     @property
+    def focus_region(self) -> str:
+        """`saves`, `view` or `pane`."""
+        return self._region
+
+    @property
     def focus_area(self) -> str:
         """`saves`, `pane`, or the tab on show."""
         if self._region != "view":
@@ -91,7 +96,8 @@ class MainScreen(Actions):
         self._arranged = None
         self.query_one(f"#{region}").display = True
         target = self._targets(region)[0]
-        target.focus()
+        # at once: keys already typed are meant for what is shown now
+        self.set_focus(target)
         self._arrange()
         self.refresh_bindings()
 
@@ -138,8 +144,8 @@ class MainScreen(Actions):
         if self.view.filter_bar.text:
             self.on_filter_bar_cleared()
         elif self._region == "pane":
-            self.pane.showing = "inspector"
-            self.show_region("view")
+            predicted, self.pane.showing = self.pane.showing == "predict", "inspector"
+            self.show_region(self.came_from if predicted else "view")
         elif self._region == "view" and self.view.tab != "tensors":
             self.action_show_tab("tensors")
         else:
