@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
 from textual.content import Content
 
-from ckptui.core.model import Run
+from ckptui.core.model import Finding, Run
+from ckptui.core.report import SIGNS, worst_first
 from ckptui.core.text import number_text, safe
-from ckptui.ui.fitting import left, right
+from ckptui.ui.fitting import left, right, shown
+from ckptui.ui.paths import short_path
 from ckptui.ui.widgets.cells import Drawing, bar
 
+STYLES = {"error": "$error", "warning": "$warning", "info": "$dim"}
 ORIGINAL = "original"
 RUN_NAMES: dict[str, str] = {
     ORIGINAL: "original",
@@ -181,3 +185,64 @@ def top_lines(original: Run, width: int, drawing: Drawing) -> list[Content]:
             )
         )
     return lines
+
+
+# ------------------------------------------------------------------ the lines around the runs
+
+
+def last_used(recent: Sequence[str], image: str | None) -> str | None:
+    """The last image used of the folder `image` is in, else `image`; where there is none, the last used of all."""
+    if image is None:
+        return recent[0] if recent else None
+    folder = os.path.dirname(os.path.abspath(image))
+    return next((path for path in recent if os.path.dirname(os.path.abspath(path)) == folder), image)
+
+
+def borrowed_words(model: str) -> Content:
+    """Whose layers hold the weights of a save without a model; empty where nothing beside it fits."""
+    if not model:
+        return Content.styled("weights only: name a .keras or .h5 with their layers", "$warning")
+    return Content.styled(f"architecture of {safe(model.rpartition('/')[2])}", "$dim")
+
+
+def packed(parts: Sequence[Content], width: int) -> list[Content]:
+    """Parts on as few lines as they fit, none of them broken."""
+    lines: list[Content] = []
+    for part in parts:
+        longer = Content(" · ").join([lines[-1], part]) if lines else part
+        if lines and longer.cell_length <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines
+
+
+def error_hint(hint: str) -> str:
+    """What to do, for someone in front of a pane: options of the command line are lines here."""
+    if "--architecture" in hint:
+        return "Name a .keras or .h5 with its layers in the line `layers`, then press Enter"
+    return "" if "--" in hint else hint
+
+
+def place_words(image: str, model: str, width: int) -> str:
+    """`image from ~/pictures` for an image that lies neither beside the model nor up to two folders above it."""
+    folder = os.path.dirname(os.path.abspath(image))
+    near = [os.path.dirname(os.path.abspath(model))]
+    near += [os.path.dirname(near[0]), os.path.dirname(os.path.dirname(near[0]))]
+    if not image or folder in (*near, *(os.path.join(each, "images") for each in near)):
+        return ""
+    return f"image from {shown(short_path(folder), max(width - 11, 1))}"
+
+
+def verdict_lines(verdict: str) -> list[Content]:
+    """The first sentence stands out."""
+    if not verdict:
+        return []
+    first, dot, rest = safe(verdict).partition(". ")
+    lines = [Content.styled(first + dot.rstrip(), "bold")]
+    return [*lines, Content.styled(rest, "$dim")] if rest else lines
+
+
+def finding_lines(findings: Sequence[Finding]) -> list[Content]:
+    """One line each, gravest first."""
+    return [Content.styled(f"{SIGNS[f.severity]} {safe(f.title)}", STYLES[f.severity]) for f in worst_first(findings)]

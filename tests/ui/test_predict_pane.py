@@ -13,9 +13,9 @@ from textual.app import ComposeResult
 from textual.pilot import Pilot
 
 from ckptui.core.model import Run
-from ckptui.errors import ModelDoesNotLoad
+from ckptui.errors import ModelDoesNotLoad, UsageError
 from ckptui.ui.paths import candidates, completed, harmless, load_recent, remember, short_path
-from ckptui.ui.prediction_words import judged, run_lines, scale_of, score_text, share_of, top_lines
+from ckptui.ui.prediction_words import judged, place_words, run_lines, scale_of, score_text, share_of, top_lines
 from ckptui.ui.widgets.cells import Drawing
 from ckptui.ui.widgets.image_view import ImageStrip, fitted, image_of
 from ckptui.ui.widgets.path_input import PathInput
@@ -249,6 +249,35 @@ async def test_a_checkpoint_without_a_model_beside_it_says_so(monkeypatch: pytes
         pane = app.query_one(PredictPane)
         pane.show_for(listing_of("ckpt-5", 5000), IMAGE)
         await until(pilot, lambda: "weights only" in told(pane, "facts"))
+
+
+async def test_weights_without_a_model_ask_for_layers_in_a_line_of_the_pane(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def predict(self: PaneSession, *args: Any, **options: Any) -> Any:
+        given.append(options.get("architecture"))
+        raise UsageError("ckpt-5 holds weights and no model", "Name its layers: --architecture ARTIFACT")
+
+    monkeypatch.setattr(PaneSession, "sibling_model", lambda self, path: "digits.keras")
+    monkeypatch.setattr(PaneSession, "predict", predict)
+    app = PredictApp()
+    async with app.run_test(size=WIDE) as pilot:
+        pane = await run(pilot, app)
+        await until(pilot, lambda: "in the line `layers`" in told(pane, "state"))
+        assert "--" not in told(pane, "state")
+        layers = pane.query_one("#predict-layers", PathInput)
+        assert layers.region.height == 1
+        layers.value = "/models/a.keras"
+        layers.focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: given == [None, "/models/a.keras"])
+
+
+def test_an_image_from_elsewhere_is_told_with_its_folder() -> None:
+    assert place_words("/pics/cat.png", "/runs/a/ckpt-1", 60) == "image from /pics"
+    assert place_words("/runs/images/cat.png", "/runs/a/ckpt-1", 60) == ""
+    assert place_words("/runs/a/cat.png", "/runs/a/ckpt-1", 60) == ""
+    assert len(place_words("/" + "long/" * 40 + "cat.png", "/runs/a/ckpt-1", 40)) <= 40
 
 
 async def test_another_save_takes_the_answers_of_the_one_before_away() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -19,14 +18,25 @@ from textual.widget import Widget
 from textual.widgets import Input, Static
 from textual.worker import Worker, WorkerState
 
-from ckptui.core.model import Finding, Listing, Predicted, PredictReport, Run
-from ckptui.core.report import SIGNS, worst_first
+from ckptui.core.model import Listing, Predicted, PredictReport, Run
 from ckptui.core.text import number_text, safe, shape_text
 from ckptui.errors import Cancelled, CkptuiError
 from ckptui.ui.access import session_of
 from ckptui.ui.commands import bindings_for
 from ckptui.ui.paths import harmless, load_recent, remember
-from ckptui.ui.prediction_words import ORIGINAL, run_lines, run_name, top_lines
+from ckptui.ui.prediction_words import (
+    ORIGINAL,
+    borrowed_words,
+    error_hint,
+    finding_lines,
+    last_used,
+    packed,
+    place_words,
+    run_lines,
+    run_name,
+    top_lines,
+    verdict_lines,
+)
 from ckptui.ui.widgets.cells import Drawing, drawing_of
 from ckptui.ui.widgets.image_view import ImageStrip, image_of
 from ckptui.ui.widgets.path_input import PathInput
@@ -40,7 +50,6 @@ LABEL = 8
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 ASCII_SPINNER = "|/-\\"
 SPIN_SECONDS = 0.1
-STYLES = {"error": "$error", "warning": "$warning", "info": "$dim"}
 Told = str | Run | Predicted | PredictReport
 
 
@@ -96,13 +105,16 @@ class PredictPane(Widget):
         self._report: PredictReport | None = None
         self._listing: Listing | None = None
         self._borrowed: str | None = None
+        self._needs_layers = False
+        """Is the line for an architecture on show?"""
 
     def compose(self) -> ComposeResult:
         for name, suffixes, words in (
             ("model", (), "a .keras, .h5 or SavedModel"),
+            ("layers", (".keras", ".h5", ".hdf5"), "a .keras or .h5 with the layers of these weights"),
             ("image", IMAGE_SUFFIXES, "path of an image; Tab completes, ↑ brings back recent ones"),
         ):
-            with Horizontal(classes="predict-line"):
+            with Horizontal(classes="predict-line", id=f"predict-line-{name}"):
                 yield Static(name, classes="predict-label", markup=False)
                 yield PathInput(suffixes=suffixes, placeholder=words, id=f"predict-{name}")
         yield Static(id="predict-offered", markup=False)
@@ -125,15 +137,16 @@ class PredictPane(Widget):
         """Offer this save and this image; the image used last goes before it."""
         if self._listing is None or self._listing.artifact.path != listing.artifact.path:
             self.halt()
-            self._listing, self._borrowed = listing, None
+            self._listing, self._borrowed, self._needs_layers = listing, None, False
             self._forget()
+            self._input("layers").value = ""
             self._find_model(listing)
         model, picture = self._input("model"), self._input("image")
         model.set_path(listing.artifact.path)
         if not picture.value:
             recent = load_recent("images")
             picture.recent = tuple(harmless(recent))
-            chosen = _last_used(recent, image)
+            chosen = last_used(recent, image)
             if chosen:
                 picture.set_path(chosen)
         model.recent = tuple(harmless(load_recent("models")))
@@ -163,7 +176,8 @@ class PredictPane(Widget):
         self.running = True
         self._set_state("starting")
         self._draw()
-        self._predict(model, image, self._token, self._cancel)
+        layers = self._input("layers").path if self._needs_layers else ""
+        self._predict(model, image, layers or None, self._token, self._cancel)
 
     def action_stop(self) -> None:
         """Take the prediction back."""
@@ -199,6 +213,7 @@ class PredictPane(Widget):
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
         self.query_one("#predict-offered").display = False
+        self._draw_facts()
 
     def on_path_input_offered(self, event: PathInput.Offered) -> None:
         """Show how the path could go on."""
@@ -218,12 +233,12 @@ class PredictPane(Widget):
             self.post_message(self.Borrowed(path, session_of(self).sibling_model(path)))
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="predict")
-    def _predict(self, model: str, image: str, token: int, cancel: threading.Event) -> None:
+    def _predict(self, model: str, image: str, layers: str | None, token: int, cancel: threading.Event) -> None:
         """Run the worker and hand on what it says."""
         remember("images", image)
         remember("models", model)
         try:
-            for told in session_of(self).predict(model, [image], cancel=cancel):
+            for told in session_of(self).predict(model, [image], cancel=cancel, architecture=layers):
                 self.post_message(self.Answered(token, told))
         except Cancelled:
             return
@@ -242,6 +257,7 @@ class PredictPane(Widget):
         event.stop()
         if self._listing is not None and event.path == self._listing.artifact.path:
             self._borrowed = event.model or ""
+            self._needs_layers = not event.model
             self._draw_facts()
 
     def on_predict_pane_answered(self, event: Answered) -> None:
@@ -252,7 +268,9 @@ class PredictPane(Widget):
         told = event.told
         if event.error is not None:
             self.running = False
-            self._tell_error(f"{event.error.title}: {event.error.detail}", event.error.hint)
+            self._needs_layers = self._needs_layers or "--architecture" in event.error.hint
+            self._draw_facts()
+            self._tell_error(f"{event.error.title}: {event.error.detail}", error_hint(event.error.hint))
             return
         if isinstance(told, str):
             self._set_state(told)
@@ -321,8 +339,8 @@ class PredictPane(Widget):
         self._draw_facts()
         self._lines("runs", run_lines(self._runs, width, drawing))
         self._draw_state()
-        self._lines("verdict", _verdict_lines(self._predicted.verdict if self._predicted else ""))
-        self._lines("findings", _finding_lines(self._report.findings if self._report else ()))
+        self._lines("verdict", verdict_lines(self._predicted.verdict if self._predicted else ""))
+        self._lines("findings", finding_lines(self._report.findings if self._report else ()))
         original = next((run for run in self._runs if run.name == ORIGINAL and run.top), None)
         top = top_lines(original, width, drawing) if original is not None and len(original.top) > 1 else []
         self._lines("top", [Content.styled("best answers to the original", "$dim"), *top] if top else [])
@@ -334,19 +352,21 @@ class PredictPane(Widget):
 
     def _draw_facts(self) -> None:
         """Who answers, and what the model is given."""
-        who = [_borrowed_words(self._borrowed)] if self._borrowed is not None else []
+        self.query_one("#predict-line-layers").display = self._needs_layers
+        room = self.content_size.width - LABEL
+        who = [borrowed_words(self._borrowed)] if self._borrowed is not None else []
         if self._report is not None:
             facts = self._report.model
             version = f"TF {facts['tensorflow']}" if facts.get("tensorflow") else ""
             who += [Content(safe(name)) for name in (str(facts.get("loader") or ""), version) if name]
-        room = self.content_size.width - LABEL
-        lines = _packed(who, room)
+        lines = packed(who, room)
         if self._predicted is not None:
             low, high = number_text(self._predicted.low, 3), number_text(self._predicted.high, 3)
             how = safe(self._predicted.preprocess)
             parts = [shape_text(self._predicted.shape), f"{low} to {high}", how]
-            lines += _packed([Content(part) for part in parts], room)
-        self._lines("facts", lines)
+            lines += packed([Content(part) for part in parts], room)
+        elsewhere = place_words(self._input("image").path, self._input("model").path, room)
+        self._lines("facts", [*([Content(elsewhere)] if elsewhere else []), *lines])
 
     def _tell_error(self, words: str, hint: str) -> None:
         """What went wrong, and what to do about it."""
@@ -359,42 +379,3 @@ class PredictPane(Widget):
 
     def on_unmount(self) -> None:
         self._cancel.set()
-
-
-def _last_used(recent: Sequence[str], image: str | None) -> str | None:
-    """The last image used of the folder `image` is in, else `image`; where there is none, the last used of all."""
-    if image is None:
-        return recent[0] if recent else None
-    folder = os.path.dirname(os.path.abspath(image))
-    return next((path for path in recent if os.path.dirname(os.path.abspath(path)) == folder), image)
-
-
-def _borrowed_words(model: str) -> Content:
-    if not model:
-        return Content.styled("weights only, and no .keras or .h5 beside them", "$warning")
-    return Content.styled(f"architecture of {safe(model.rpartition('/')[2])}", "$dim")
-
-
-def _packed(parts: Sequence[Content], width: int) -> list[Content]:
-    """Parts on as few lines as they fit, none of them broken."""
-    lines: list[Content] = []
-    for part in parts:
-        longer = Content(" · ").join([lines[-1], part]) if lines else part
-        if lines and longer.cell_length <= width:
-            lines[-1] = longer
-        else:
-            lines.append(part)
-    return lines
-
-
-def _verdict_lines(verdict: str) -> list[Content]:
-    """The first sentence stands out."""
-    if not verdict:
-        return []
-    first, dot, rest = safe(verdict).partition(". ")
-    lines = [Content.styled(first + dot.rstrip(), "bold")]
-    return [*lines, Content.styled(rest, "$dim")] if rest else lines
-
-
-def _finding_lines(findings: Sequence[Finding]) -> list[Content]:
-    return [Content.styled(f"{SIGNS[f.severity]} {safe(f.title)}", STYLES[f.severity]) for f in worst_first(findings)]
