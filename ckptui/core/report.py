@@ -49,7 +49,7 @@ STATE_WORDS: dict[str, str | Callable[[Finding], str]] = {
     "zero-filled": "zero-filled",
     "shard-missing": "unreadable",
     "shard-truncated": "cut off",
-    "entry-invalid": "unreadable",
+    "entry-invalid": "bad entry",
     "duplicate-key": "twice",
     "index-data-mismatch": "other save",
     "hdf5-damaged": "unreadable",
