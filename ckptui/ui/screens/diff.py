@@ -60,6 +60,7 @@ class DiffScreen(Screen[None]):
     DiffScreen {
         & #diff-head { height: auto; background: $panel; padding: 0 1; }
         & #diff-head > Static { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+        & #diff-head > #diff-relation { height: auto; max-height: 3; text-wrap: wrap; }
         & #diff-body { height: 1fr; }
         & #diff-rows, & #diff-pair {
             border: round $border-blurred; border-title-color: $dim; height: 1fr; width: 1fr;
