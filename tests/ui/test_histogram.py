@@ -101,6 +101,6 @@ async def test_without_colours_they_stand_one_above_the_other(monkeypatch: pytes
         view.show((Histogram(0.0, 2.0, (10, 0)), Histogram(0.0, 2.0, (0, 10))))
         await pilot.pause()
         rows = drawn(view)
-        assert rows[2].startswith("█")
-        assert rows[5].startswith(" ")
+        assert rows[2].startswith("A █")
+        assert rows[5].startswith("B  ")
         assert rows[5].rstrip().endswith("█")

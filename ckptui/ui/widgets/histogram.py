@@ -20,6 +20,8 @@ from ckptui.core.text import number_text
 from ckptui.ui.fitting import fit_middle
 from ckptui.ui.widgets.cells import Drawing, Row, column, drawing_of
 
+LETTER = 2
+"""Columns of `A` and `B` beside histograms that no colour tells apart."""
 Heights = npt.NDArray[np.float64]
 
 
@@ -107,7 +109,7 @@ def _eighths(share: float, rows: int) -> int:
 class OverlaidHistograms(Widget):
     """Two histograms on one axis: where only A reaches, where only B does, and where both do.
 
-    Without colours they stand one above the other.
+    Without colours they stand one above the other, each beside its letter.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -146,10 +148,12 @@ class OverlaidHistograms(Widget):
         if self.pair is not None and len(drawable) == 2 and width and height > 2:
             low = min(h.low for h in drawable)
             high = max(h.high for h in drawable)
-            both = [shares(resampled(h, width, low, high), logarithmic=False) for h in self.pair]
             coloured = drawing_of(self.app) is Drawing.COLOUR
+            margin = 0 if coloured else LETTER
+            both = [shares(resampled(h, width - margin, low, high), logarithmic=False) for h in self.pair]
             self._rows = self._overlaid(both, height - 1) if coloured else self._stacked(both, height - 1)
-            self._rows.append([Segment(axis_text(low, high, width), self._style("axis"))])
+            axis = " " * margin + axis_text(low, high, width - margin)
+            self._rows.append([Segment(axis, self._style("axis"))])
         self.refresh()
 
     def _overlaid(self, both: Sequence[Heights], rows: int) -> list[Row]:
@@ -180,7 +184,8 @@ class OverlaidHistograms(Widget):
         for name, heights, share_of_rows in zip("ab", both, (rows // 2, rows - rows // 2), strict=True):
             for y in range(share_of_rows):
                 text = "".join(column(_eighths(s, share_of_rows), share_of_rows - 1 - y, drawing) for s in heights)
-                lines.append([Segment(text, self._style(name))])
+                letter = name.upper() if y == share_of_rows - 1 else ""
+                lines.append([Segment(letter.ljust(LETTER), self._style("axis")), Segment(text, self._style(name))])
         return lines
 
     def _style(self, name: str) -> Style:

@@ -12,6 +12,7 @@ from ckptui.core.text import safe
 from ckptui.ui.diff_job import Close
 from ckptui.ui.diff_rows import distance_lines, number_lines, pair_subtitle, pair_title, side_by_side
 from ckptui.ui.fitting import fit_middle
+from ckptui.ui.widgets.cells import Drawing, drawing_of
 from ckptui.ui.widgets.gallery import Gallery
 from ckptui.ui.widgets.histogram import OverlaidHistograms
 
@@ -66,7 +67,8 @@ class PairView(VerticalScroll, can_focus=True):
         histograms = close.histograms if close is not None else None
         self.query_one(OverlaidHistograms).show(histograms)
         self.query_one(OverlaidHistograms).display = histograms is not None
-        self.query_one("#pair-legend").display = histograms is not None
+        coloured = drawing_of(self.app) is Drawing.COLOUR
+        self.query_one("#pair-legend").display = histograms is not None and coloured
         subject = close.subject if close is not None else None
         had_focus = self.has_focus
         if self.gallery.subject is not subject or subject is None:
