@@ -17,6 +17,8 @@ NOTHING: dict[str, str] = {
     "tf-checkpoint": "A checkpoint holds weights only; its architecture is in a .keras or .h5 file or a SavedModel",
     "keras-weights": "A weights file holds no architecture; it is in a .keras or .h5 file, or a SavedModel",
 }
+LEAST_NAME, SHORTEST_NAME, LEAST_KIND = 16, 8, 8
+"""Columns a layer's name gets before others go, the fewest it can do with, and those of its class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +66,21 @@ class ArchitecturePanel(RowList):
         return len(self._rows)
 
     def _widths(self, width: int) -> tuple[int, int, int, int]:
-        """Name, class, output shape, parameters; 0 for a column that does not fit."""
+        """Name, class, output shape, parameters; 0 for a column that does not fit: first the parameters go."""
         shape = max((len(r.shape) for r in self._rows), default=0)
         count = max((len(r.count) for r in self._rows), default=0)
         kind = min(max((len(r.middle) for r in self._rows), default=0), 24)
+        kind = max(kind, 5) if kind else 0
         shape = max(shape, 12) if shape else 0
         count = max(count, 10) if count else 0
-        room = width - 2
-        for need in (shape, count, kind):
-            room -= need + 2 if need else 0
-        if room < 16 and shape:
+        room = width - 2 - sum(need + 2 for need in (kind, shape, count) if need)
+        if room < LEAST_NAME and count:
+            room, count = room + count + 2, 0
+        if room < LEAST_NAME and kind:
+            given = min(LEAST_NAME - room, max(kind - LEAST_KIND, 0))
+            room, kind = room + given, kind - given
+        if room < SHORTEST_NAME and shape:
             room, shape = room + shape + 2, 0
-        if room < 16 and kind:
-            room, kind = room + kind + 2, 0
         return max(room, 1), kind, shape, count
 
     def head_pieces(self, line: int, width: int) -> Sequence[Piece]:
