@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ckptui.core.model import Finding, Found, Listing, RunFolder, TensorScan
+from ckptui.core.text import human_count
 from ckptui.errors import CkptuiError
 from ckptui.ui.tensor_rows import Flag, TensorRows, flag_of
 
@@ -74,6 +75,19 @@ class SaveRecord:
         if self.found.kind == "keras-archive":
             return self.phase == "checked"
         return bool(self.scans) and all(scan.checksum == "ok" for scan in self.scans.values())
+
+    @property
+    def outcome(self) -> str:
+        """What a full check came to, in one line."""
+        total = self.listing.artifact.tensors if self.listing is not None else len(self.scans)
+        read = sum(scan.checksum != "unread" for scan in self.scans.values())
+        words = f"{human_count(read)} of {human_count(total)} tensors read"
+        count = self.counts["error"] + self.counts["warning"]
+        if count:
+            return f"{words}, {human_count(count)} finding{'s' if count != 1 else ''}"
+        return f"{words}, " + (
+            "every checksum agrees" if self.vouched else "nothing found; no checksum vouches for them"
+        )
 
     @property
     def badge(self) -> Badge:

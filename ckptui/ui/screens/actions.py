@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from textual.widgets import Input
+
 from ckptui.core.text import safe
 from ckptui.ui import messages
 from ckptui.ui.access import session_of
@@ -18,11 +20,17 @@ CAN_WAIT = {"mark", "predict", "check", "export", "filters"}
 """Actions for the save under the cursor, carried out once it is open."""
 
 
+TAKES_LETTERS = frozenset({"filter", "open", "export", "predict"})
+"""Actions whose keys go before a widget's own: not while one types."""
+
+
 class Actions(Feeding):
     """One method per command; none waits."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer only what can be done."""
+        """Offer only what can be done; letters typed into a line are no commands."""
+        if action in TAKES_LETTERS and isinstance(self.focused, Input):
+            return False
         record = self.ledger.saves.get(self.target or "")
         is_open = record is not None and record is self.record and record.listing is not None
         if action in CAN_WAIT:
@@ -104,8 +112,11 @@ class Actions(Feeding):
             return
         order = self.save_tree.saves_in_order()[::step]
         start = order.index(self.current) + 1 if self.current in order else 0
-        for path in [*order[start:], *order[:start]]:
+        for place, path in enumerate([*order[start:], *order[:start]]):
             if self._flagged(path):
+                if place >= len(order) - start:
+                    words = "from the start again" if step > 0 else "from the end again"
+                    self.notify(words, timeout=3, markup=False)
                 self._landing = step
                 self.save_tree.moved_by_user = True
                 self.view.tab = "tensors"
@@ -235,11 +246,6 @@ class Actions(Feeding):
             return tensor.name
         row = self.save_tree.row
         return row.key if row is not None else ""
-
-    @property
-    def focus_region(self) -> str:
-        """Which region has the keys: `saves`, `view` or `pane`."""
-        raise NotImplementedError
 
     @property
     def focus_area(self) -> str:

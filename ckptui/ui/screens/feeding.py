@@ -18,7 +18,7 @@ class Feeding(Looking):
     """Keeps every widget true to what is known of the save on show."""
 
     def show_record(self, record: SaveRecord) -> None:
-        self.view.show(record, self.findings_of(record))
+        self.view.show(record, self.findings_of(record), self.name_of(record))
         self.land()
         self.save_tree.badges_changed()
         self.refresh_bindings()
@@ -28,10 +28,17 @@ class Feeding(Looking):
             self.check(record)
 
     def land(self) -> None:
+        """Where no row is flagged, `n` and `N` end at the gravest finding of the save itself."""
         step, self._landing = self._landing, 0
+        if not step:
+            return
         table = self.view.table
-        if step and not table.next_flagged(step, -1 if step > 0 else table.row_count()):
-            self.view.tab = "findings"
+        if not (self.view.showing_save and table.next_flagged(step, -1 if step > 0 else table.row_count())):
+            if self.view.showing_save:
+                self.view.tab = "findings"
+            self.view.findings.rows.move_to(0)
+        if self.focus_region == "view":
+            self.view.focus_target.focus()
 
     def check(self, record: SaveRecord) -> None:
         """Read every byte of the save on show, the visible rows' tensors first."""
@@ -74,6 +81,10 @@ class Feeding(Looking):
         if message.error is not None:
             self.notify(safe(str(message.error)), severity="error", markup=False)
         self.save_tree.badges_changed()
+        if record is self.asked:
+            self.asked = None
+            if message.complete:
+                self.notify(record.outcome, timeout=6, markup=False)
         if record is self.record:
             self.query_one(HeaderLine).job = None
             self.view.learn(record, self.findings_of(record), fresh=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
 from textual.content import Content
@@ -93,7 +94,20 @@ class Looking(Working):
         """Errors and warnings so far, for the header."""
         self.query_one(HeaderLine).totals = self.ledger.totals()
 
+    def name_of(self, record: SaveRecord) -> str:
+        """`zero_filled_tail/ckpt-2`: its label, after the folder the tree shows it in."""
+        found = record.found
+        folder = os.path.abspath(found.run or found.folder)
+        if not found.run and folder == os.path.abspath(self.root):
+            return safe(found.label)
+        return safe(f"{os.path.basename(folder)}/{found.label}")
+
     # ------------------------------------------------------------------ what the next layer does
+
+    @property
+    def focus_region(self) -> str:
+        """Which region has the keys: `saves`, `view` or `pane`."""
+        raise NotImplementedError
 
     def show_record(self, record: SaveRecord) -> None:
         """Show a save that is open."""
@@ -172,6 +186,8 @@ class Looking(Working):
     def _highlight(self, row: TreeRow | None) -> None:
         if row is None:
             return
+        if row.key != self.current:
+            self._landing = 0
         if row.kind == "save":
             self.open_save(row.key)
             return
@@ -207,7 +223,7 @@ class Looking(Working):
     def open_save(self, path: str) -> None:
         """Show a save; it is opened in a thread if it is not yet."""
         if path == self.current:
-            if self.view.showing_save:
+            if self.ledger.saves[path].phase != "opening":
                 self.land()
             return
         self._leave()
@@ -220,8 +236,7 @@ class Looking(Working):
             self._show_failure(record)
             return
         record.phase = "opening"
-        title = safe(record.found.label)
-        self.view.message(Content.styled("Opening …", "$dim"), title)
+        self.view.message(Content.styled("Opening …", "$dim"), self.name_of(record))
         self.save_tree.badges_changed()
         self.run_open(record.found, self.begin("open"))
 
@@ -255,7 +270,8 @@ class Looking(Working):
     def _show_failure(self, record: SaveRecord) -> None:
         assert record.error is not None
         self._then = None
-        self.view.failure(record.error, self.findings_of(record), safe(record.found.label))
+        self.view.failure(record.error, self.findings_of(record), self.name_of(record))
+        self.land()
         self.refresh_bindings()
 
     def _badge_others(self) -> None:

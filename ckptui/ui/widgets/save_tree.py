@@ -10,7 +10,7 @@ from textual.message import Message
 
 from ckptui.core.report import SIGNS
 from ckptui.core.text import safe
-from ckptui.ui.fitting import left
+from ckptui.ui.fitting import shown
 from ckptui.ui.ledger import Badge, Ledger, SaveRecord
 from ckptui.ui.tree_rows import TreeRow, build_tree
 from ckptui.ui.widgets.row_list import Piece, RowList
@@ -20,6 +20,10 @@ SPINNER = "◜◠◝◞◡◟"
 
 BADGE_ROOM = 12
 """Columns for what stands around a name: fold sign, badge and its count, the scroll bar."""
+
+
+COUNT_ROOM = 4
+"""Columns for the number of saves behind a folder's name."""
 
 
 class SaveTree(RowList):
@@ -80,7 +84,9 @@ class SaveTree(RowList):
 
     def get_content_width(self, container: Size, viewport: Size) -> int:
         """Columns that show every name whole, its badge beside it."""
-        return max((2 * row.depth + cell_len(safe(row.label)) for row in self._rows), default=0) + BADGE_ROOM
+        return (
+            max((2 * row.depth + cell_len(safe(row.label)) for row in self._rows), default=0) + BADGE_ROOM + COUNT_ROOM
+        )
 
     @property
     def rows(self) -> Sequence[TreeRow]:
@@ -112,12 +118,15 @@ class SaveTree(RowList):
         badge, style = self._badge(row)
         indent = "  " * row.depth
         sign = "" if row.kind != "folder" else "▾ " if row.open else "▸ "
-        room = max(1, width - 1 - len(indent) - len(sign) - len(badge) - 2)
+        count = f" ({row.count})" if row.kind == "folder" else ""
+        room = max(1, width - 1 - len(indent) - len(sign) - len(count) - len(badge) - 2)
+        name = shown(row.label, room)
         name_style = "dim" if row.kind == "notice" else "strong" if index == self.cursor or row.is_run else ""
         return [
             self.cursor_cell(index),
             (indent + sign, "dim"),
-            (left(safe(row.label), room), name_style),
+            (name, name_style),
+            (count + " " * (room - cell_len(name)), "dim"),
             (f" {badge} ", style),
         ]
 
@@ -129,14 +138,19 @@ class SaveTree(RowList):
             return self._badge_text(self._ledger.saves[row.key].badge)
         run = self._ledger.runs.get(row.key)
         findings = list(run.findings) if run else []
-        if not row.open:
-            for record in self._members(row.key):
-                findings += record.findings
+        for record in self._members(row.key):
+            findings += record.findings
         for severity in ("error", "warning"):
             count = sum(f.severity == severity for f in findings)
             if count:
                 return f"{SIGNS[severity]} {count}", severity
-        return ("" if row.open else str(row.count)), "dim"
+        return "", "dim"
+
+    def cursor_cell(self, index: int) -> Piece:
+        """The bar stays, thinner, beside the save on show while other panes have the keys."""
+        if index == self.cursor and not self.has_focus:
+            return ("▎", "accent")
+        return super().cursor_cell(index)
 
     def _members(self, folder: str) -> list[SaveRecord]:
         return [r for r in self._ledger.saves.values() if (r.found.run or r.found.folder) == folder]

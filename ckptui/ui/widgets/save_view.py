@@ -14,6 +14,7 @@ from textual.widgets import ContentSwitcher, Static
 from ckptui.core.model import Artifact, Finding, Tensor
 from ckptui.core.text import human_bytes, human_count, safe
 from ckptui.errors import CkptuiError
+from ckptui.ui.fitting import fit_middle
 from ckptui.ui.ledger import SaveRecord
 from ckptui.ui.tensor_rows import SORT_WORDS
 from ckptui.ui.widgets.about_panel import AboutPanel, nothing_found
@@ -44,6 +45,7 @@ class SaveView(Vertical):
                 yield Static("", id="message-text", markup=False)
 
     def on_mount(self) -> None:
+        self._title = ("", "")
         self.message(Content.styled("Looking for saves …", "$dim"))
 
     @property
@@ -78,11 +80,11 @@ class SaveView(Vertical):
 
     # ------------------------------------------------------------------ content
 
-    def show(self, record: SaveRecord, findings: Sequence[Finding]) -> None:
-        """Show a save that is open."""
+    def show(self, record: SaveRecord, findings: Sequence[Finding], name: str) -> None:
+        """Show a save that is open, under a name made harmless."""
         assert record.listing is not None
         self.filter_bar.clear()
-        self.border_title = Content(title_of(record.listing.artifact))
+        self._entitle(name, facts_of(record.listing.artifact))
         self.table.show(record.rows, record.scans, record.flags)
         self.query_one(ArchitecturePanel).show(record.listing)
         self.learn(record, findings, fresh=False)
@@ -109,11 +111,21 @@ class SaveView(Vertical):
     def message(self, words: Content, title: str = "") -> None:
         """Show words instead of a save."""
         self.filter_bar.clear()
-        self.border_title = Content(title)
+        self._entitle(title)
         self.table.show(None, {}, {})
         self.query_one(TabLine).tabs = ()
         self.query_one("#message-text", Static).update(words)
         self.query_one("#view-switch", ContentSwitcher).current = "message"
+
+    def _entitle(self, name: str, facts: str = "") -> None:
+        self._title = (name, facts)
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        """The facts stay, the name loses its middle where there is no room for it."""
+        name, facts = self._title
+        room = (self.size.width or 10_000) - len(facts) - 4
+        self.border_title = Content(fit_middle(name, max(room, 8)) + facts)
 
     def failure(self, error: CkptuiError, findings: Sequence[Finding], title: str) -> None:
         """Why a save can't be opened."""
@@ -157,13 +169,10 @@ class SaveView(Vertical):
             self.border_subtitle = Content(SORT_WORDS[rows.query.sort])
 
 
-def title_of(artifact: Artifact) -> str:
-    """`ckpt-5  step 5000  2.1 MB`."""
-    parts = [safe(artifact.label)]
-    if artifact.step is not None:
-        parts.append(f"step {artifact.step}")
-    parts.append(human_bytes(artifact.bytes))
-    return "  ".join(parts)
+def facts_of(artifact: Artifact) -> str:
+    """What stands behind the name: `  step 5000  2.1 MB`."""
+    step = f"  step {artifact.step}" if artifact.step is not None else ""
+    return f"{step}  {human_bytes(artifact.bytes)}"
 
 
 def error_words(error: CkptuiError) -> Content:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ckptui.core.dtypes import NAMES
 from ckptui.core.model import Tensor, TensorScan
 from ckptui.core.text import human_bytes, number_text, safe, shape_text
 from ckptui.ui.fitting import left, right
@@ -45,17 +46,18 @@ def choose_columns(width: int, wants: Wants) -> list[Column]:
     A column that does not fit is dropped, never cut. The first ones may shorten long names in their middle, the
     rest come only when the names have what they want (at most `NAME_MAX`). State goes last of all.
     """
+    names = min(max(wants.name, NAME_MIN), NAME_MAX)
     state = Column("state", "state", max(5, wants.state), right=False)
     shape = Column("shape", "shape", max(5, min(wants.shape, SHAPE_MAX)))
     optional = [
         (state, NAME_MIN),
         (shape, 16),
-        (Column("std", "std", UNSIGNED), min(wants.name, 16)),
-        (Column("mean", "mean", SIGNED), min(wants.name, 22)),
-        (Column("dtype", "dtype", wants.dtype, right=False), min(wants.name, NAME_MAX)),
-        (Column("min", "min", SIGNED), min(wants.name, NAME_MAX)),
-        (Column("max", "max", SIGNED), min(wants.name, NAME_MAX)),
-        (Column("size", "size", 8), min(wants.name, NAME_MAX)),
+        (Column("std", "std", UNSIGNED), min(names, 16)),
+        (Column("mean", "mean", SIGNED), min(names, 22)),
+        (Column("dtype", "dtype", wants.dtype, right=False), names),
+        (Column("min", "min", SIGNED), names),
+        (Column("max", "max", SIGNED), names),
+        (Column("size", "size", 8), names),
     ]
     chosen: set[str] = set()
     room = width - 2
@@ -74,6 +76,8 @@ def choose_columns(width: int, wants: Wants) -> list[Column]:
 def cell_text(column: str, tensor: Tensor, scan: TensorScan | None) -> str:
     """What stands in a cell of an ordinary column."""
     if column == "shape":
+        if tensor.problem and not tensor.shape and tensor.dtype not in NAMES.values():
+            return "–"
         return shape_text(tensor.shape)
     if column == "dtype":
         return safe(tensor.dtype)
