@@ -260,8 +260,12 @@ def in_scope(scope: str) -> tuple[Command, ...]:
     return tuple(command for command in COMMANDS if command.scope == scope)
 
 
+BEFORE_TYPING = frozenset({"filter", "open", "export", "predict"})
+"""What ends in a line to type into: carried out before the next key is handed on, which is meant for that line."""
+
+
 def bindings_for(scope: str) -> list[BindingType]:
-    """Textual bindings of one scope; Ctrl+C goes before any widget's own use of it."""
+    """Textual bindings of one scope; Ctrl+C goes before any widget's own use of it, see also `BEFORE_TYPING`."""
     return [
         Binding(
             key,
@@ -270,7 +274,7 @@ def bindings_for(scope: str) -> list[BindingType]:
             show=False,
             id=command.id,
             tooltip=command.help,
-            priority=key == "ctrl+c",
+            priority=key == "ctrl+c" or command.id in BEFORE_TYPING,
         )
         for command in in_scope(scope)
         for key in command.keys

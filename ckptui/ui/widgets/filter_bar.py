@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
@@ -9,6 +10,10 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from ckptui.ui.commands import bindings_for
+
+
+AROUND = 6
+"""Columns for the sign, the typing mark and the gaps."""
 
 
 class FilterBar(Horizontal):
@@ -46,6 +51,7 @@ class FilterBar(Horizontal):
         return self.input.value
 
     def on_mount(self) -> None:
+        self._told = ("", "")
         self.shown(False)
 
     def shown(self, visible: bool) -> None:
@@ -56,9 +62,8 @@ class FilterBar(Horizontal):
     def begin(self) -> None:
         """Show the line and take the keys."""
         self.shown(True)
-        # at once: letters typed before the next refresh would be commands; and again, after a focus already on its way
+        # at once: letters typed before the next refresh would be commands
         self.screen.set_focus(self.input)
-        self.input.focus()
 
     def clear(self) -> None:
         """No filter, nothing in the line."""
@@ -67,9 +72,17 @@ class FilterBar(Horizontal):
             self.input.value = ""
         self.tell("")
 
-    def tell(self, words: str) -> None:
-        """How many rows match, or what is wrong with the expression."""
-        self.query_one("#filter-count", Static).update(Content.styled(words, "$dim"))
+    def tell(self, words: str, problem: str = "") -> None:
+        """How many rows match, and that the expression is none, as far as what is typed leaves room."""
+        self._told = (words, problem)
+        self.on_resize()
+
+    def on_resize(self) -> None:
+        """What was typed stays whole: the words at the right make room."""
+        words, problem = self._told
+        room = (self.size.width or 10_000) - cell_len(self.text) - AROUND
+        told = next((t for t in (f"{words}  {problem}", problem or words) if len(t.strip()) <= room), "")
+        self.query_one("#filter-count", Static).update(Content.styled(told.strip(), "$dim"))
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
