@@ -28,23 +28,24 @@ bench: $(VENV)/.dev-ready
 	$(BIN)/python -m benchmarks
 
 samples: $(VENV)/.dev-ready
-	$(BIN)/pip install -q '.[samples]'
+	$(BIN)/pip install -q -e '.[tf,samples]'
 	$(BIN)/python sample_models/make_samples.py
 
 screenshot: $(VENV)/.dev-ready
 	$(BIN)/python docs/screenshot.py
 
-$(BIN)/python:
+$(VENV)/.made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "ckptui needs Python 3.10 or newer: make PYTHON=/path/to/python3 run")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
+	touch $@
 
-$(VENV)/.run-ready: pyproject.toml | $(BIN)/python
+$(VENV)/.run-ready: pyproject.toml | $(VENV)/.made
 	@echo "Setting up $(VENV) (TensorFlow is a download of some 600 MB; this happens once) ..."
 	$(BIN)/pip install -q -e '.[tf]'
 	touch $@
 
-$(VENV)/.dev-ready: pyproject.toml | $(BIN)/python
+$(VENV)/.dev-ready: pyproject.toml | $(VENV)/.made
 	@echo "Setting up $(VENV) for tests (TensorFlow is a download of some 600 MB; this happens once) ..."
 	$(BIN)/pip install -q -e '.[tf,dev]'
 	touch $@ $(VENV)/.run-ready
