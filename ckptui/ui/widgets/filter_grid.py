@@ -95,6 +95,7 @@ class FilterGrid(ScrollView, can_focus=True):
         self.set_reactive(FilterGrid.look, Look(order=first))
         self.set_reactive(FilterGrid.cursor, 0)
         self._lay_out()
+        self.refresh_bindings()
         self.scroll_to(y=0, animate=False)
 
     @property
@@ -196,6 +197,12 @@ class FilterGrid(ScrollView, can_focus=True):
         self._drawn.clear()
 
     # ------------------------------------------------------------------ keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Other channels are offered only where there are several."""
+        if action == "look" and parameters[:1] == ("view",):
+            return self.pictures is not None and self.pictures.views > 1
+        return True
 
     def action_go(self, where: str) -> None:
         """Move the cursor by a filter, a row, a page or to an end; at the ends it stays."""
