@@ -46,8 +46,17 @@ def right(text: str, width: int) -> str:
     return " " * (width - cell_len(text)) + text
 
 
+TIE = "\u00a0"
+"""Stands for a space at which no line is broken, until the lines are made."""
+
+
+def tied(text: str) -> str:
+    """A number with its unit, or anything else that is to stay on one line."""
+    return text.replace(" ", TIE)
+
+
 def wrap(text: str, width: int) -> list[str]:
-    """Lines of at most `width` cells, broken at spaces where there are any."""
+    """Lines of at most `width` cells, broken at spaces where there are any, but not where words are `tied`."""
     lines: list[str] = []
     for paragraph in text.split("\n"):
         line = ""
@@ -66,4 +75,4 @@ def wrap(text: str, width: int) -> list[str]:
             else:
                 line = joined
         lines.append(line)
-    return lines
+    return [line.replace(TIE, " ") for line in lines]

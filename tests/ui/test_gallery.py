@@ -12,9 +12,11 @@ import pytest
 from rich.style import Style
 from textual.app import ComposeResult
 from textual.color import Color
+from textual.content import Content
 from textual.pilot import Pilot
 
 from ckptui.core.layout import KernelLayout, layout_of
+from ckptui.ui.fitting import TIE, tied, wrap
 from ckptui.ui.theme import DARK
 from ckptui.ui.widgets.cells import (
     Drawing,
@@ -33,10 +35,16 @@ from ckptui.ui.widgets.filter_grid import FilterGrid
 from ckptui.ui.widgets.filter_images import FilterSet, TripleSet, first_component, flag_of, layer_limit
 from ckptui.ui.widgets.gallery import Gallery
 from ckptui.ui.widgets.matrix_view import BarLine, MatrixView
-from ckptui.ui.widgets.subject import Subject, subject_of, summary_of, values_text
+from ckptui.ui.widgets.reflow import wrapped
+from ckptui.ui.widgets.subject import Line, Subject, subject_of, summary_of, values_text
 from tests.ui.cells_at import background, cells, foreground, line, text
 from tests.ui.driving import until
 from tests.ui.pane_data import LAYERS, VALUES, Array, PaneApp, kernel, layer_of, plain_filter, tensor_of
+
+
+def plain(words: Line) -> str:
+    """A line of the summary as it stands in one piece."""
+    return "".join(piece for piece, _ in words).replace(TIE, " ")
 
 
 def laid_out(array: Array, name: str = "conv/kernel") -> KernelLayout:
@@ -273,15 +281,42 @@ def test_a_symmetric_layer_is_not_said_to_have_nothing_odd_and_a_quiet_one_is() 
         expected_symmetric=0.7,
         symmetry_p_value=6.7e-38,
     )
-    lines = ["".join(text for text, _ in line) for line in summary_of(layer)]
+    lines = [plain(line) for line in summary_of(layer)]
     assert lines == ["60 of 64 symmetric, by chance 0.7 (p 7e−38)"]
-    quiet = ["".join(text for text, _ in line) for line in summary_of(LAYERS["conv2/kernel"])]
+    quiet = [plain(line) for line in summary_of(LAYERS["conv2/kernel"])]
     assert quiet == ["nothing odd among 64 filters", "symmetry: as chance gives (1 of 64)"]
-    odd = ["".join(text for text, _ in line) for line in summary_of(LAYERS["conv1/kernel"])]
+    odd = [plain(line) for line in summary_of(LAYERS["conv1/kernel"])]
     assert odd[0] == "1 dead, 5 untouched, 1 duplicate"
     flags = {i: {"dead": True, "zero": True} for i in (1, 2)} | {3: {"dead": True}}
-    dead = ["".join(text for text, _ in line) for line in summary_of(layer_of("c/kernel", (3, 3, 1, 8), flags))]
+    dead = [plain(line) for line in summary_of(layer_of("c/kernel", (3, 3, 1, 8), flags))]
     assert dead[0] == "2 all zero, 1 dead", "a dead filter that is all zero counts once"
+
+
+def test_a_layer_of_which_some_values_never_moved_is_not_said_to_have_nothing_odd() -> None:
+    layer = replace(LAYERS["conv2/kernel"], initializer={"verdict": "partly", "on_grid": 0.26, "rows": 0})
+    assert plain(summary_of(layer)[0]) == (
+        "26% of the values still as an initializer draws them; which filters can't be told"
+    )
+    layer = replace(layer, initializer={"verdict": "partly", "on_grid": 0.26, "rows": 103})
+    assert plain(summary_of(layer)[0]) == "103 inputs untouched"
+
+
+def test_a_number_stays_with_its_unit_and_colours_with_their_words() -> None:
+    line = Content.assemble((tied("8 of 24"), "bold"), (", by chance 0.1 " + tied("(p 7e−38)"), "dim"))
+    parts = wrapped(line, 20)
+    assert [part.plain for part in parts] == ["8 of 24, by chance", "0.1 (p 7e−38)"]
+    assert [span.style for span in parts[1].spans] == ["dim"]
+    assert wrap(f"about {tied('27.6 kB')}", 8) == ["about", "27.6 kB"]
+
+
+async def test_other_channels_are_offered_only_where_there_are_several() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(60, 30)) as pilot:
+        gallery = await shown(pilot, app, subject("conv1/kernel"))
+        assert not gallery.grid.check_action("look", ("view", 1))
+        assert gallery.grid.check_action("look", ("zoom", 1))
+        gallery = await shown(pilot, app, subject("conv2/kernel"))
+        assert gallery.grid.check_action("look", ("view", 1))
 
 
 def test_orders_start_with_the_largest_norm_or_the_flagged() -> None:

@@ -12,7 +12,7 @@ from textual.reactive import reactive
 
 from ckptui.core.model import Layer, Stats, Tensor, TensorScan
 from ckptui.core.text import human_bytes, human_count, number_text, safe, shape_text
-from ckptui.ui.fitting import fit_middle, wrap
+from ckptui.ui.fitting import fit_middle, tied, wrap
 from ckptui.ui.naming import own_name
 from ckptui.ui.widgets.reflow import Reflow
 
@@ -69,7 +69,7 @@ def headline(tensor: Tensor) -> str:
         what = shape_text(tensor.shape)
     else:
         what = f"{tensor.role.replace('-', ' ')} · {shape_text(tensor.shape)}"
-    return f"{what} · {safe(tensor.dtype)} · {human_bytes(tensor.bytes)}"
+    return f"{tied(what)} {tied(f'· {safe(tensor.dtype)}')} {tied(f'· {human_bytes(tensor.bytes)}')}"
 
 
 def tensor_facts(tensor: Tensor, scan: TensorScan | None, layer: Layer | None, kind: str = "") -> list[Fact]:
@@ -106,7 +106,7 @@ def number_facts(tensor: Tensor, stats: Stats | None) -> list[Fact]:
         return [mean, Fact("not finite", words or "no values", alarm)]
     zeros = human_count(stats.zeros or 0)
     if stats.zeros and stats.count:
-        zeros += f" of {human_count(stats.count)}"
+        zeros = tied(f"{zeros} of {human_count(stats.count)}")
     if stats.nan is not None and not words and tensor.dtype not in WHOLE:
         zeros += ", all finite"
     facts = [

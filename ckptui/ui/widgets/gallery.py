@@ -18,6 +18,7 @@ from ckptui.ui.widgets.cells import Drawing, drawing_of, shade
 from ckptui.ui.widgets.colours import diverging
 from ckptui.ui.widgets.filter_grid import FilterGrid
 from ckptui.ui.widgets.matrix_view import BarLine, Fitted, MatrixView
+from ckptui.ui.widgets.reflow import wrapped
 from ckptui.ui.widgets.subject import Line, Subject
 
 RAMP_COLUMNS = 15
@@ -87,8 +88,11 @@ class Gallery(Vertical):
         self._summary = lines
         words = self.query_one("#gallery-summary", Static)
         words.display = bool(lines)
-        between = Content.styled("  ·  ", "$dim") if self.content_size.width >= WIDE else Content("\n")
-        words.update(between.join(Content.assemble(*line) for line in lines))
+        width = self.content_size.width
+        told = [Content.assemble(*line) for line in lines]
+        if width >= WIDE:
+            told = [Content.styled("  ·  ", "$dim").join(told)]
+        words.update(Content("\n").join(part for line in told for part in wrapped(line, width)))
 
     def on_filter_grid_changed(self, event: FilterGrid.Changed) -> None:
         event.stop()

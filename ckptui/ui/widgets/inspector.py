@@ -21,6 +21,7 @@ from ckptui.core.text import human_bytes, safe
 from ckptui.errors import Cancelled, CkptuiError
 from ckptui.ui.access import session_of
 from ckptui.ui.commands import bindings_for
+from ckptui.ui.fitting import wrap
 from ckptui.ui.widgets.facts import Facts, headline, short_title, tensor_facts
 from ckptui.ui.widgets.gallery import Gallery
 from ckptui.ui.widgets.histogram import HistogramView
@@ -178,9 +179,10 @@ class Inspector(VerticalScroll, can_focus=True):
         shown = self._shown
         if shown is None:
             return
-        title = short_title(shown.tensor, max(self.content_size.width, 8))
+        width = max(self.content_size.width, 8)
+        title = short_title(shown.tensor, width)
         self.query_one("#inspector-title", Static).update(Content(title))
-        self.query_one("#inspector-headline", Static).update(Content(headline(shown.tensor)))
+        self.query_one("#inspector-headline", Static).update(Content("\n".join(wrap(headline(shown.tensor), width))))
         kind = shown.listing.artifact.kind
         self.query_one(Facts).facts = tensor_facts(shown.tensor, shown.scan, shown.layer, kind)
         self._show_findings()

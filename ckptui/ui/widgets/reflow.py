@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.geometry import Size
 from textual.widget import Widget
 
-from ckptui.ui.fitting import left, wrap
+from ckptui.ui.fitting import TIE, left, wrap
 
 Span = tuple[str, str] | str
 
@@ -50,3 +50,14 @@ def two_columns(rows: Sequence[tuple[str, str]], name_width: int, width: int, st
         for line in more:
             parts += [" " * name_width, line, "\n"]
     return parts
+
+
+def wrapped(line: Content, width: int) -> list[Content]:
+    """One line with its colours as lines of at most `width` cells; what is `tied` stays together."""
+    text = line.plain.replace(TIE, " ")
+    whole, lines, start = Content(text, spans=list(line.spans)), [], 0
+    for part in wrap(line.plain, max(width, 1)):
+        start = text.find(part, start)
+        lines.append(whole[start : start + len(part)])
+        start += len(part)
+    return lines

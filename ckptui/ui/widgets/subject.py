@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ckptui.core.layout import KernelLayout, layout_of
 from ckptui.core.model import Layer, Tensor
 from ckptui.core.text import human_count, number_text, safe
+from ckptui.ui.fitting import tied
 from ckptui.ui.widgets.cells import strongest
 from ckptui.ui.widgets.filter_images import FilterPictures, FilterSet, flag_of, layer_limit
 
@@ -162,9 +163,20 @@ def summary_of(layer: Layer) -> tuple[Line, ...]:
         if count:
             counted += [(", ", "$dim")] * bool(counted) + [(f"{count} {word}", f"{style} bold")]
     unit = "filters" if layer.kernel else "units"
+    if not counted and layer.initializer.get("verdict") == "partly":
+        counted = [(_partly_words(layer, unit), "$warning")]
     if not counted and not layer.flagged_symmetric:
         counted = [(f"nothing odd among {human_count(layer.filters)} {unit}", "$dim")]
     return (*((tuple(counted),) if counted else ()), *_flagged_places(layer), *_symmetry(layer))
+
+
+def _partly_words(layer: Layer, unit: str) -> str:
+    """Values that never left what an initializer drew, where no filter as a whole can be named for it."""
+    rows, share = layer.initializer.get("rows"), layer.initializer.get("on_grid")
+    if isinstance(rows, int) and rows > 0:
+        return f"{human_count(rows)} inputs untouched"
+    some = f"{share:.0%}" if isinstance(share, float) else "some"
+    return f"{some} of the values still as an initializer draws them; which {unit} can't be told"
 
 
 def _counts(layer: Layer) -> Mapping[str, int]:
@@ -189,12 +201,12 @@ def _symmetry(layer: Layer) -> Sequence[Line]:
         return ()
     count = layer.counts.get("symmetric", 0)
     if not layer.flagged_symmetric:
-        return [((f"symmetry: as chance gives ({count} of {layer.filters})", "$dim"),)]
+        return [((f"symmetry: as chance gives {tied(f'({count} of {layer.filters})')}", "$dim"),)]
     expected = number_text(layer.expected_symmetric, 2)
     return [
         (
-            (f"{count} of {layer.filters} symmetric", "$warning bold"),
-            (f", by chance {expected} (p {_power(layer.symmetry_p_value)})", "$dim"),
+            (f"{tied(f'{count} of {layer.filters}')} symmetric", "$warning bold"),
+            (f", by chance {expected} {tied(f'(p {_power(layer.symmetry_p_value)})')}", "$dim"),
         )
     ]
 
