@@ -101,7 +101,7 @@ class Workbench(App[None]):
     def action_help(self) -> None:
         """All keys."""
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen())
+            self.push_screen(HelpScreen(self.screen))
 
 
 def run_workbench(paths: Sequence[str], session: Session, ascii: bool = False) -> int:

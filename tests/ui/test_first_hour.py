@@ -7,6 +7,7 @@ import pytest
 from ckptui.ui.screens import looking
 from ckptui.ui.screens.asking import ExportScreen
 from ckptui.ui.screens.diff import DiffScreen
+from ckptui.ui.screens.help import help_text, here
 from tests.ui.driving import WIDE, Bench, at_rest, screen_text, settled, until
 from tests.ui.fake_session import RUN, SICK
 
@@ -84,3 +85,75 @@ async def test_leaving_a_prediction_goes_back_to_where_it_was_asked_for() -> Non
             await pilot.pause()
             assert app.main.focus_area == area
             assert app.main.pane.showing == "inspector"
+
+
+async def test_the_title_names_the_folder_and_the_tree_marks_the_save_on_show() -> None:
+    app = Bench()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot, app)
+        assert str(app.main.view.border_title).startswith("run/ckpt-5  step 5000  ")
+        assert any("▎" in line and "ckpt-5" in line for line in screen_text(app).splitlines())
+        await pilot.resize_terminal(34, 20)
+        await pilot.pause()
+        title = str(app.main.view.border_title)
+        assert len(title) <= 30
+        assert title.endswith("  step 5000  340 kB") or "…" in title
+
+
+async def test_folders_show_their_count_and_keep_their_badge_when_open() -> None:
+    app = Bench()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot, app)
+        lines = screen_text(app).splitlines()
+        assert any("▾ run (5)" in line and "✖ 2" in line for line in lines)
+
+
+async def test_a_check_asked_for_ends_with_words() -> None:
+    app = Bench()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot, app)
+        assert not app._notifications
+        await pilot.press("c")
+        await until(pilot, lambda: app._notifications)
+        assert [n.message for n in app._notifications] == ["27 of 28 tensors read, 5 findings"]
+
+
+async def test_n_ends_at_a_finding_where_no_tensor_is_flagged_and_says_when_it_goes_round() -> None:
+    app = Bench()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot, app)
+        await at_rest(pilot, app)
+        for _ in range(5):
+            await pilot.press("n")
+        await until(pilot, lambda: app.main.record is not None and app.main.record.phase == "failed")
+        await pilot.press("n")
+        await until(pilot, lambda: app.main.current == SICK)
+        assert "from the start again" in [n.message for n in app._notifications]
+        assert app.main.view.table.cursor == 0
+
+
+async def test_a_pattern_that_is_none_leaves_what_was_typed_whole() -> None:
+    app = Bench()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot, app)
+        await pilot.press("slash", *"conv1/kernel[")
+        await pilot.pause()
+        text = screen_text(app)
+        assert "conv1/kernel[" in text
+        await pilot.resize_terminal(40, 20)
+        await pilot.pause()
+        assert "conv1/kernel[" in screen_text(app)
+
+
+async def test_help_begins_with_the_keys_of_where_one_is_then_the_signs() -> None:
+    app = Bench()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot, app)
+        for keys, first in ((("h",), "In the saves"), (("l",), "In the tensors"), (("2",), "In the findings")):
+            await pilot.press(*keys)
+            lines = help_text(100, here(app.screen)).plain.splitlines()
+            assert [line for line in lines if line and line[0] != " "][:3] == [first, "Signs", "Moving"]
+            await pilot.press("question_mark")
+            await pilot.pause()
+            assert first in screen_text(app)
+            await pilot.press("escape")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 
 from ckptui.core.report import SIGNS
-from ckptui.ui.commands import COMMANDS, Command, key_text
+from ckptui.ui.commands import COMMANDS, Command, available, carriers, key_text
 from ckptui.ui.widgets.reflow import Reflow, two_columns
 
 KEYS_WIDTH = 17
@@ -22,6 +23,13 @@ PLACES: dict[str, str] = {
     "predict": "In the prediction",
     "diff": "In a diff",
 }
+AREAS: dict[str, str] = {
+    "saves": "In the saves",
+    "tensors": "In the tensors",
+    "findings": "In the findings",
+}
+Section = tuple[str, list[Command]]
+"""A heading and the commands under it."""
 LEGEND = (
     (SIGNS["error"], "$error", "errors"),
     (SIGNS["warning"], "$warning", "warnings"),
@@ -42,31 +50,51 @@ class HelpScreen(ModalScreen[None]):
         Binding("pageup", "scroll(-15)", "page up"),
     ]
 
+    def __init__(self, below: Screen[Any] | None = None) -> None:
+        super().__init__()
+        self._here = here(below) if below is not None else ()
+
     def compose(self) -> ComposeResult:
         with Vertical(classes="window -tall") as window:
             window.border_title = Content("Keys")
             window.border_subtitle = Content("↑↓ scroll  Esc close")
             with VerticalScroll(can_focus=False):
-                yield Reflow(help_text)
+                yield Reflow(lambda width: help_text(width, self._here))
 
     def action_scroll(self, lines: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
 
 
-def help_text(width: int) -> Content:
-    """Every command under its heading, then the signs, laid out for `width`."""
-    parts: list[tuple[str, str] | str] = []
-    for heading, commands in _by_heading():
-        parts += [(heading, "bold $primary"), "\n"]
-        rows = [("  " + " ".join(key_text(key) for key in c.keys), c.help) for c in commands]
-        parts += [*two_columns(rows, KEYS_WIDTH, width, "bold"), "\n"]
+def here(screen: Screen[Any]) -> Sequence[Section]:
+    """The keys of the part of `screen` that has the focus: its own, else those its footer puts first."""
+    scopes = [scope for scope, _ in carriers(screen)]
+    place = next((scope for scope in scopes if scope in PLACES), "")
+    if place:
+        return [section for section in _by_heading() if section[0] == PLACES[place]]
+    area = str(getattr(screen, "focus_area", ""))
+    offers = [offer.command for offer in available(screen) if area in offer.command.areas]
+    return [(AREAS[area], sorted(offers, key=lambda c: c.rank))] if area in AREAS and offers else []
+
+
+def help_text(width: int, first: Sequence[Section] = ()) -> Content:
+    """What is needed `first`, the signs, then every other command under its heading, laid out for `width`."""
+    rest = [section for section in _by_heading() if section not in first]
+    parts: list[tuple[str, str] | str] = [*_section_parts(first, width)]
     parts += [("Signs", "bold $primary"), "\n"]
     for sign, style, words in LEGEND:
         parts += two_columns([("  " + sign, words)], KEYS_WIDTH, width, style)
-    return Content.assemble(*parts)
+    return Content.assemble(*parts, "\n", *_section_parts(rest, width))
 
 
-def _by_heading() -> list[tuple[str, list[Command]]]:
+def _section_parts(sections: Sequence[Section], width: int) -> Iterator[tuple[str, str] | str]:
+    for heading, commands in sections:
+        yield from ((heading, "bold $primary"), "\n")
+        rows = [("  " + " ".join(key_text(key) for key in c.keys), c.help) for c in commands]
+        yield from two_columns(rows, KEYS_WIDTH, width, "bold")
+        yield "\n"
+
+
+def _by_heading() -> list[Section]:
     def heading(command: Command) -> str:
         return PLACES.get(command.scope, command.group)
 

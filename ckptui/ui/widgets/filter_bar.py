@@ -11,7 +11,6 @@ from textual.widgets import Input, Static
 
 from ckptui.ui.commands import bindings_for
 
-
 AROUND = 6
 """Columns for the sign, the typing mark and the gaps."""
 

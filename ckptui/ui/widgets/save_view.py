@@ -164,7 +164,7 @@ class SaveView(Vertical):
             return
         if rows.query.text:
             told = f"{human_count(len(rows))} of {human_count(len(rows.source))}"
-            self.filter_bar.tell(f"{told}  no expression: {rows.problem}" if rows.problem else told)
+            self.filter_bar.tell(told, "no such pattern" if rows.problem else "")
         if rows.query.sort != "worst":
             self.border_subtitle = Content(SORT_WORDS[rows.query.sort])
 
