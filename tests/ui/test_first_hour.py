@@ -106,6 +106,8 @@ async def test_folders_show_their_count_and_keep_their_badge_when_open() -> None
         await settled(pilot, app)
         lines = screen_text(app).splitlines()
         assert any("▾ run (5)" in line and "✖ 2" in line for line in lines)
+        await at_rest(pilot, app)
+        assert any("▾ broken (1)" in line and "✖ 1" in line for line in screen_text(app).splitlines())
 
 
 async def test_a_check_asked_for_ends_with_words() -> None:

@@ -138,10 +138,12 @@ class SaveTree(RowList):
             return self._badge_text(self._ledger.saves[row.key].badge)
         run = self._ledger.runs.get(row.key)
         findings = list(run.findings) if run else []
-        for record in self._members(row.key):
+        members = self._members(row.key)
+        for record in members:
             findings += record.findings
+        unopened = sum(record.phase == "failed" and not record.counts["error"] for record in members)
         for severity in ("error", "warning"):
-            count = sum(f.severity == severity for f in findings)
+            count = sum(f.severity == severity for f in findings) + (unopened if severity == "error" else 0)
             if count:
                 return f"{SIGNS[severity]} {count}", severity
         return "", "dim"
