@@ -264,7 +264,8 @@ def check_text(
         "",
         *told,
         *([""] if told else []),
-        f"{len(artifacts)} save{'s' if len(artifacts) != 1 else ''}, {human_count(summary['tensors_checked'])} tensors, "
+        f"{len(artifacts)} {'save' if len(artifacts) == 1 else 'saves'}, "
+        f"{human_count(summary['tensors_checked'])} tensors, "
         f"{human_bytes(summary['bytes_read'])} read in {seconds:.1f} s ({speed}): {total}",
     ]
 

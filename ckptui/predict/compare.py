@@ -250,9 +250,7 @@ def _flips(model: str, images: Sequence[Facts]) -> list[Finding | None]:
     if changed:
         flips = sorted({flip for flips in changed.values() for flip in flips})
         detail = f"{len(changed)} of {len(images)} image(s), under {' and '.join(flips)}"
-        made.append(
-            make("flip-changes-prediction", model, detail=detail, evidence={"flips": flips, "images": changed})
-        )
+        made.append(make("flip-changes-prediction", model, detail=detail, evidence={"flips": flips, "images": changed}))
     if still:
         moved = max(facts.runs[FLIP_LR].max_abs_diff or 0.0 for facts in still)
         noise = min(max(probe.max_abs for probe in facts.probes) for facts in still)

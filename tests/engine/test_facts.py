@@ -31,14 +31,10 @@ from ckptui.core.model import (
 from ckptui.engine.facts import CLASSES, pack, pack_tensors, unpack
 from ckptui.errors import ReaderFailed
 
-FINDING = Finding(
-    "checksum-mismatch", "error", "t", "p", "n", evidence={"found": 3, "deep": {"a": [1, None]}}
-)
+FINDING = Finding("checksum-mismatch", "error", "t", "p", "n", evidence={"found": 3, "deep": {"a": [1, None]}})
 STATS = Stats(9, 8, 1, 0, 0, 2, -3, 2**64, 0, 8, 0.1 + 0.2, 5e-324, math.inf)
 TENSORS = [
-    Tensor(
-        "a", "float32", (2, 3), 24, "conv", "kernel", "conv/kernel", Storage("plain", Segment("f", 8, 24), 7)
-    ),
+    Tensor("a", "float32", (2, 3), 24, "conv", "kernel", "conv/kernel", Storage("plain", Segment("f", 8, 24), 7)),
     Tensor("b\udcff", "string", (), 0, storage=Storage("none"), problem="no bytes"),
     Tensor(
         "c",

@@ -20,9 +20,7 @@ def pool() -> Iterator[Pool]:
         yield made
 
 
-def run(
-    pool: Pool, items: Sequence[str], tasks: Sequence[Sequence[int]] | None = None, **args: Any
-) -> dict[str, Any]:
+def run(pool: Pool, items: Sequence[str], tasks: Sequence[Sequence[int]] | None = None, **args: Any) -> dict[str, Any]:
     """Name to result or error; every name exactly once."""
     found: dict[str, Any] = {}
     chosen = [list(range(len(items)))] if tasks is None else tasks
@@ -122,9 +120,7 @@ def test_cancelling_ends_the_stream_soon(pool: Pool) -> None:
     cancel = threading.Event()
     threading.Timer(0.3, cancel.set).start()
     begun = time.monotonic()
-    found = list(
-        run_items(pool, "work", {}, ["hang heavy", "hang too"], [[0], [1]], cancel=cancel, idle_timeout=20)
-    )
+    found = list(run_items(pool, "work", {}, ["hang heavy", "hang too"], [[0], [1]], cancel=cancel, idle_timeout=20))
     assert time.monotonic() - begun < 1.5
     assert not any(isinstance(item, Outcome) for item in found)
 

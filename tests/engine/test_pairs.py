@@ -47,18 +47,14 @@ def test_numbers_of_a_pair_are_numpys(pool: Pool, tmp_path: Path) -> None:
     wide_a, wide_b = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
     assert (found.status, found.changed, found.count) == ("changed", int((a != b).sum()), a.size)
     assert found.max_abs == np.abs(wide_a - wide_b).max()
-    assert found.relative_l2 == pytest.approx(
-        np.linalg.norm(wide_a - wide_b) / np.linalg.norm(wide_a), rel=1e-12
-    )
+    assert found.relative_l2 == pytest.approx(np.linalg.norm(wide_a - wide_b) / np.linalg.norm(wide_a), rel=1e-12)
     assert pairs["same"].status == "identical"
     assert (pairs["words"].status, pairs["words"].changed) == ("changed", 1)
     assert report.findings == ()
 
 
 @pytest.mark.parametrize("side", ["a", "b"])
-def test_a_wrong_checksum_on_either_side_is_a_finding_of_that_side(
-    side: str, pool: Pool, tmp_path: Path
-) -> None:
+def test_a_wrong_checksum_on_either_side_is_a_finding_of_that_side(side: str, pool: Pool, tmp_path: Path) -> None:
     values = np.arange(1000, dtype=np.float32)
     paths = {name: write_bundle(tmp_path / name, {"k": values}) for name in "ab"}
     shard = tmp_path / f"{side}.data-00000-of-00001"
@@ -141,9 +137,7 @@ def test_kernels_come_in_order_each_followed_by_its_findings(pool: Pool, tmp_pat
 def test_a_name_that_is_not_there_is_an_error_of_its_item(pool: Pool, tmp_path: Path) -> None:
     path = write_bundle(tmp_path / "m", {"a/kernel": np.ones((3, 3), np.float32)})
     args = {"path": path, "kind": "tf-checkpoint"}
-    found = [
-        o for o in run_items(pool, "layers", args, ["zz", "a/kernel"], [[0, 1]]) if isinstance(o, Outcome)
-    ]
+    found = [o for o in run_items(pool, "layers", args, ["zz", "a/kernel"], [[0, 1]]) if isinstance(o, Outcome)]
     assert [(o.key, o.error is None) for o in sorted(found, key=lambda o: o.key)] == [(0, False), (1, True)]
 
 

@@ -287,9 +287,7 @@ def test_a_variant_that_fails_names_its_element(shard: Shard) -> None:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    raw=st.binary(max_size=60), count=st.integers(0, 2**70), encoding=st.sampled_from(["strings", "variant"])
-)
+@given(raw=st.binary(max_size=60), count=st.integers(0, 2**70), encoding=st.sampled_from(["strings", "variant"]))
 def test_no_bytes_make_the_check_fail_otherwise_than_as_damage(
     raw: bytes, count: int, encoding: Any, tmp_path: Path
 ) -> None:
@@ -324,9 +322,7 @@ def tiled(shard: Shard, whole: Array) -> Tensor:
     for start, shape in (((0, 0), (3, 4)), ((0, 4), (3, 5)), ((3, 0), (4, 9))):
         raw = whole[start[0] : start[0] + shape[0], start[1] : start[1] + shape[1]].tobytes()
         tiles.append(Slice(start, shape, shard.put(raw), crc32c(raw)))
-    return Tensor(
-        "t", whole.dtype.name, whole.shape, whole.nbytes, storage=Storage("slices", slices=tuple(tiles))
-    )
+    return Tensor("t", whole.dtype.name, whole.shape, whole.nbytes, storage=Storage("slices", slices=tuple(tiles)))
 
 
 def test_tiles_are_checked_each_and_counted_together(shard: Shard) -> None:

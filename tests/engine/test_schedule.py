@@ -181,10 +181,7 @@ def test_arrays_bytes_strings_and_histograms_come_over_the_pipe(pool: Pool, pref
     kernel = array(pool, prefix, "tf-checkpoint", "a/kernel", 50_000_000)
     assert kernel.dtype == np.float32
     assert np.array_equal(kernel, wanted["a/kernel"])
-    assert (
-        b"".join(bytes(b) for b in raw(pool, prefix, "tf-checkpoint", "a/kernel"))
-        == wanted["a/kernel"].tobytes()
-    )
+    assert b"".join(bytes(b) for b in raw(pool, prefix, "tf-checkpoint", "a/kernel")) == wanted["a/kernel"].tobytes()
     found = histogram(pool, prefix, "tf-checkpoint", "a/kernel", 32)
     assert sum(found.counts) == kernel.size
     assert (found.low, found.high) == (float(kernel.min()), float(kernel.max()))
@@ -203,9 +200,7 @@ def test_what_can_not_be_had_is_an_error_of_its_kind(pool: Pool, prefix: str) ->
         list(raw(pool, prefix, "tf-checkpoint", "words"))
 
 
-@pytest.mark.parametrize(
-    "dtype", ["bfloat16", "float8_e4m3fn", "int4", "complex64", "bool", "float16", "uint64"]
-)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "int4", "complex64", "bool", "float16", "uint64"])
 def test_arrays_of_rarer_dtypes_come_over_the_pipe(dtype: str, pool: Pool, tmp_path: Path) -> None:
     from ckptui.core.dtypes import np_dtype
 

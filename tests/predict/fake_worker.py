@@ -71,9 +71,7 @@ def main() -> None:
             time.sleep(float(str(doc["seconds"])))
         print("noise of a library, on file descriptor 1", flush=True)
         if op == "refuse":
-            frames.write_frame(
-                replies, {"id": doc["id"], "error": doc["kind"], "detail": "no\x1b[31m", "hint": "h"}
-            )
+            frames.write_frame(replies, {"id": doc["id"], "error": doc["kind"], "detail": "no\x1b[31m", "hint": "h"})
         else:
             frames.write_frame(replies, {"id": doc["id"], "value": doc.get("value"), "pid": os.getpid()}, arrays)
 

@@ -203,9 +203,7 @@ def test_a_python_that_is_not_there_is_one_plain_error() -> None:
         ("echo chatter; cat >/dev/null", "it gave no proper answer: expected a frame"),
     ],
 )
-def test_a_python_that_is_no_python_is_told_as_such_with_what_it_did(
-    tmp_path: Path, source: str, words: str
-) -> None:
+def test_a_python_that_is_no_python_is_told_as_such_with_what_it_did(tmp_path: Path, source: str, words: str) -> None:
     program = tmp_path / "python"
     program.write_text(f"#!/bin/sh\n{source}\n")
     program.chmod(0o755)

@@ -116,9 +116,7 @@ def make_bad(kind: str, path: Path) -> None:
         path.write_bytes(contents[kind])
 
 
-@pytest.mark.parametrize(
-    "kind", ["bomb", "truncated", "empty", "text", "svg", "pickle", "huge npy", "fifo", "folder"]
-)
+@pytest.mark.parametrize("kind", ["bomb", "truncated", "empty", "text", "svg", "pickle", "huge npy", "fifo", "folder"])
 def test_what_is_no_image_is_one_plain_error_and_the_reader_lives(
     reader: ImageReader, tmp_path: Path, kind: str
 ) -> None:
@@ -193,9 +191,7 @@ def end(shape: Any, dtype: str = "float32", name: str = "image") -> dict[str, An
         (None, None, 0, "hwc"),
     ],
 )
-def test_the_models_input_shape_says_how_it_wants_an_image(
-    shape: Any, size: Any, channels: int, layout: str
-) -> None:
+def test_the_models_input_shape_says_how_it_wants_an_image(shape: Any, size: Any, channels: int, layout: str) -> None:
     form = form_of([end(shape)])
     assert (form.size, form.channels, form.layout) == (size, channels, layout)
 

@@ -77,9 +77,7 @@ def direct(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What plain TensorFlow answers in a process of its own."""
     output = tmp_path_factory.mktemp("direct") / "answers.npz"
     script = str(ROOT / "tests" / "predict" / "direct_tensorflow.py")
-    subprocess.run(
-        [sys.executable, script, str(SAMPLES), str(output)], check=True, capture_output=True, timeout=120
-    )
+    subprocess.run([sys.executable, script, str(SAMPLES), str(output)], check=True, capture_output=True, timeout=120)
     return np.load(output)
 
 
@@ -270,9 +268,7 @@ def test_a_model_is_loaded_by_content_whatever_its_suffix(worker: Worker, direct
         assert outputs[0].tobytes() == direct["h5" if kind == "keras-h5" else "keras"].tobytes()
 
 
-def test_a_model_whose_file_changed_is_loaded_again_and_one_that_did_not_is_not(
-    worker: Worker, tmp_path: Path
-) -> None:
+def test_a_model_whose_file_changed_is_loaded_again_and_one_that_did_not_is_not(worker: Worker, tmp_path: Path) -> None:
     path = tmp_path / "model.keras"
     path.write_bytes((SAMPLES / "digits.keras").read_bytes())
     model = loaded(worker, path, "keras-archive")

@@ -58,7 +58,7 @@ def a_session(names: Sequence[str]) -> FakeSession:
         Finding("non-finite", "error", n, path, n, detail=n, evidence={n: n, "list": [n]}, advice=n) for n in names
     ]
     values: dict[str, tuple[Array, Role]] = {n: (kernel(1, (3, 3, 1, 4)), "kernel") for n in names}
-    listing = session.add(path, "saved-model", values, modified=9.0, findings=findings)
+    listing = session.add(path, "saved-model", values, modified=9000.0, findings=findings)
     layers = tuple(ArchitectureRow(n, n, weights=(n,)) for n in names)
     ends = tuple(Endpoint(n, n, n, (None,)) for n in names)
     signatures = (Signature(names[0], names[1], tuple(names), ends, ends),)

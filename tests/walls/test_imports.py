@@ -53,9 +53,7 @@ def test_everything_below_the_screen_loads_no_textual() -> None:
 
 
 def test_no_source_file_outgrows_its_room() -> None:
-    long = {
-        str(p): n for p in sorted((ROOT / "ckptui").rglob("*.py")) if (n := len(p.read_text().splitlines())) > 400
-    }
+    long = {str(p): n for p in sorted((ROOT / "ckptui").rglob("*.py")) if (n := len(p.read_text().splitlines())) > 400}
     assert not long
 
 
