@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -122,10 +123,15 @@ def write_sparse(prefix: Path, gigabytes: int) -> Path:
     for start in range(0, size, CHUNK):
         crc = crc32c.crc32c(zeros[: min(CHUNK, size - start)], crc)
     items = [HEADER]
-    items += [
-        (f"layer_{n:03d}/kernel".encode(), _entry(1, (rows, 1024), n * size, size, crc)) for n in range(gigabytes)
-    ]
+    items += [(f"layer_{n:03d}/bias".encode(), _entry(1, (rows, 1024), n * size, size, crc)) for n in range(gigabytes)]
     write_index(Path(f"{prefix}.index"), items)
     with open(f"{prefix}.data-00000-of-00001", "wb") as data:
         data.truncate(gigabytes * size)
     return prefix
+
+
+if __name__ == "__main__":
+    root = Path(sys.argv[1])
+    write_checkpoint(root / "large" / "ckpt-1", 1000)
+    write_many(root / "many" / "ckpt-1")
+    write_sparse(root / "sparse" / "ckpt-1", 20)
