@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ckptui.ui.widgets.predict_pane import PredictPane
 
 TITLES = {"inspector": "Inspector", "predict": "Predict"}
+LOAD_AFTER = 1.0
+"""Seconds after which the panes are loaded though nothing asked for them yet."""
 PANES = ("ckptui.ui.widgets.inspector", "ckptui.ui.widgets.predict_pane")
 """What draws arrays: numpy comes with it, so it is loaded behind the first frame."""
 
@@ -38,6 +40,7 @@ class SidePane(Vertical):
     def __init__(self, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._waiting: dict[str, Callable[[], None]] = {}
+        self._loading = False
         self.ready = all(name in sys.modules for name in PANES)
         """The panes are there."""
 
@@ -51,7 +54,13 @@ class SidePane(Vertical):
         if self.ready:
             self._switch()
         else:
-            self.call_after_refresh(self._load)
+            # the first rows come first; whoever asks for a pane before has it loaded then
+            self.set_timer(LOAD_AFTER, self._begin_loading)
+
+    def _begin_loading(self) -> None:
+        if not self._loading:
+            self._loading = True
+            self._load()
 
     @staticmethod
     def _panes() -> tuple[Widget, Widget]:
@@ -95,6 +104,8 @@ class SidePane(Vertical):
             act()
         else:
             self._waiting[pane] = act
+            if not self.ready and pane != "nothing":
+                self.call_after_refresh(self._begin_loading)
 
     @property
     def inspector(self) -> Inspector:
@@ -116,7 +127,8 @@ class SidePane(Vertical):
 
     def clear(self) -> None:
         """Let the inspector show nothing."""
-        self._soon("inspector", lambda: self.inspector.clear())
+        self._waiting.pop("inspector", None)
+        self._soon("nothing", lambda: self.inspector.clear())
 
     def show_filters(self) -> None:
         """Let the inspector give the keys to the filters."""
