@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +21,10 @@ from ckptui.ui.commands import Command, available, bindings_for, key_text
 from ckptui.ui.screens.help import HelpScreen
 from ckptui.ui.screens.main import MainScreen
 from ckptui.ui.theme import DARK, PlainSigns, plain_here
+
+
+HANG_UP_SECONDS = 2.0
+"""Time to restore the terminal and end the children after SIGHUP or SIGTERM."""
 
 
 class Commands(Provider):
@@ -92,7 +98,17 @@ class Workbench(App[None]):
         if not self.is_headless:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGHUP, signal.SIGTERM):
-                loop.add_signal_handler(number, self.exit)
+                loop.add_signal_handler(number, self._hang_up, number)
+
+    def _hang_up(self, number: int) -> None:
+        """Leave, and be gone soon even if the terminal is: writing to a dead one can block for good.
+
+        Children end with this process, however it ends.
+        """
+        last = threading.Timer(HANG_UP_SECONDS, os._exit, (128 + number,))
+        last.daemon = True
+        last.start()
+        self.exit()
 
     def on_unmount(self) -> None:
         """Children end before the interpreter waits for threads that wait for them."""
