@@ -22,7 +22,6 @@ from ckptui.ui.screens.help import HelpScreen
 from ckptui.ui.screens.main import MainScreen
 from ckptui.ui.theme import DARK, PlainSigns, plain_here
 
-
 HANG_UP_SECONDS = 2.0
 """Time to restore the terminal and end the children after SIGHUP or SIGTERM."""
 
