@@ -1,0 +1,205 @@
+"""What TensorFlow, Keras and h5py say about each kind of damage, so that a user can search for the text they saw.
+
+Texts as printed by TensorFlow 2.21, Keras 3.15 and h5py 3.14; parts that change from file to file are `{names}`.
+Findings carry the one that fits their damage as `tensorflow_says` in their evidence; docs/messages.md lists them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """One message of another program."""
+
+    text: str
+    """With `{names}` where the message quotes paths or numbers."""
+    error: str
+    """The Python exception it comes in; empty where it is a log line or nothing is raised."""
+    caller: str
+    """The call that says it."""
+    codes: tuple[str, ...]
+    """The findings that stand for it here."""
+
+
+_CHECKPOINT = "tf.train.load_checkpoint"
+_TENSOR = "load_checkpoint(...).get_tensor"
+_SAVED_MODEL = "tf.saved_model.load"
+_KERAS = "keras.models.load_model"
+_STATE = "tf.train.latest_checkpoint"
+
+SAYINGS: dict[str, Saying] = {
+    # TensorBundle
+    "no-index": Saying(
+        "Unsuccessful TensorSliceReader constructor: Failed to find any matching files for {prefix}",
+        "NotFoundError",
+        _CHECKPOINT,
+        ("index-missing",),
+    ),
+    "no-shard": Saying("{file}; No such file or directory", "NotFoundError", _TENSOR, ("shard-missing",)),
+    "short-shard": Saying(
+        "Read less bytes than requested", "IndexError", _TENSOR, ("shard-truncated", "empty-file", "not-a-model")
+    ),
+    "checksum": Saying(
+        "TensorBundle at {prefix} shard {shard} ({bytes} bytes): Checksum does not match: stored {stored} vs. "
+        "calculated on the restored bytes {calculated}",
+        "OpError",
+        _TENSOR,
+        ("checksum-mismatch", "zero-filled", "index-data-mismatch"),
+    ),
+    "length-checksum": Saying(
+        "The length checksum does not match: expected {stored} but actual is {calculated}",
+        "OpError",
+        _TENSOR,
+        ("checksum-mismatch", "zero-filled", "index-data-mismatch"),
+    ),
+    "block-checksum": Saying(
+        "Unable to read file ({file}). Perhaps the file is corrupt or was produced by a newer version of TensorFlow "
+        "with format changes (failed to seek to header entry): block checksum mismatch",
+        "OpError",
+        _CHECKPOINT,
+        ("index-damaged",),
+    ),
+    "bad-magic": Saying(
+        "not an sstable (bad magic number)", "OpError", _CHECKPOINT, ("index-damaged", "not-a-model", "zero-filled")
+    ),
+    "short-index": Saying(
+        "file is too short to be an sstable", "OpError", _CHECKPOINT, ("index-damaged", "empty-file", "not-a-model")
+    ),
+    "index-folder": Saying("{file}; Is a directory", "FailedPreconditionError", _CHECKPOINT, ("not-a-model",)),
+    "entry-size": Saying(
+        "Invalid size in bundle entry: key {tensor}; stored size {stored}; expected size {expected}",
+        "OpError",
+        _TENSOR,
+        ("entry-invalid",),
+    ),
+    "slices": Saying(
+        "Does not have sufficient slices for partitioned tensor {tensor}", "OpError", _TENSOR, ("entry-invalid",)
+    ),
+    "consumer": Saying(
+        "Checkpoint min consumer version {min_consumer} above current version 1 for TensorFlow 2.21.0.  "
+        "Please upgrade TensorFlow.",
+        "OpError",
+        _CHECKPOINT,
+        ("unsupported-format",),
+    ),
+    "v1-table": Saying(
+        "Unable to open table file {file}: Data loss: not an sstable (bad magic number): perhaps your file is in a "
+        "different file format and you need to use a different restore operator?",
+        "DataLossError",
+        _CHECKPOINT,
+        ("index-damaged", "not-a-model"),
+    ),
+    # state file
+    "empty-state": Saying(
+        "Invalid checkpoint state loaded from {folder}", "ValueError", _STATE, ("empty-file", "state-dangling")
+    ),
+    "no-match": Saying("Couldn't match files for checkpoint {prefix}", "", _STATE, ("state-dangling",)),
+    # SavedModel
+    "no-graph": Saying(
+        "SavedModel file does not exist at: {folder}/{{saved_model.pbtxt|saved_model.pb}}",
+        "OSError",
+        _SAVED_MODEL,
+        ("graph-missing", "unsupported-format"),
+    ),
+    "empty-graph": Saying(
+        "Importing a SavedModel with `tf.saved_model.load` requires a `tags=` argument if there is more than one "
+        "MetaGraph. Got `tags=None`, but there are 0 MetaGraphs in the SavedModel with tag sets: []. Pass a `tags=` "
+        "argument to load this SavedModel.",
+        "ValueError",
+        _SAVED_MODEL,
+        ("empty-file", "graph-damaged"),
+    ),
+    "graph-wire": Saying(
+        "Cannot parse file b'{file}': Error parsing message with type 'tensorflow.SavedModel': Wire format was "
+        "corrupt.",
+        "OSError",
+        _SAVED_MODEL,
+        ("graph-damaged", "not-a-model"),
+    ),
+    "graph-text": Saying("Cannot parse file b'{file}': ", "OSError", _SAVED_MODEL, ("graph-damaged", "not-a-model")),
+    "no-variables": Saying(
+        "Unsuccessful TensorSliceReader constructor: Failed to find any matching files for {prefix}",
+        "FileNotFoundError",
+        _SAVED_MODEL,
+        ("index-missing",),
+    ),
+    "no-asset": Saying("{file}; No such file or directory", "FileNotFoundError", _SAVED_MODEL, ("graph-damaged",)),
+    # HDF5
+    "short-hdf5": Saying(
+        "Unable to synchronously open file (truncated file: eof = {found}, sblock->base_addr = {base}, "
+        "stored_eof = {expected})",
+        "OSError",
+        _KERAS,
+        ("hdf5-damaged",),
+    ),
+    "no-signature": Saying(
+        "Unable to synchronously open file (file signature not found)",
+        "OSError",
+        _KERAS,
+        ("empty-file", "not-a-model", "hdf5-damaged", "zero-filled"),
+    ),
+    "open-for-write": Saying(
+        "Unable to synchronously open file (file is already open for write (may use <h5clear file> to clear file "
+        "consistency flags))",
+        "OSError",
+        _KERAS,
+        ("hdf5-not-closed",),
+    ),
+    "object-type": Saying(
+        "Unable to synchronously open object (unable to determine object type)", "KeyError", _KERAS, ("hdf5-damaged",)
+    ),
+    "address-overflow": Saying(
+        "(addr overflow, addr = {addr}, size = {size}, eoa = {eoa})", "RuntimeError", _KERAS, ("hdf5-damaged",)
+    ),
+    "b-tree": Saying("(wrong B-tree signature)", "RuntimeError", _KERAS, ("hdf5-damaged",)),
+    "local-heap": Saying("(bad local heap signature)", "RuntimeError", _KERAS, ("hdf5-damaged",)),
+    "symbol-node": Saying("(bad symbol table node signature)", "RuntimeError", _KERAS, ("hdf5-damaged",)),
+    "object-header": Saying("(bad object header version number)", "RuntimeError", _KERAS, ("hdf5-damaged",)),
+    "no-config": Saying("No model config found in the file at {file}.", "ValueError", _KERAS, ()),
+    "no-layer-group": Saying("'{layer}'", "KeyError", _KERAS, ("weights-missing",)),
+    # .keras
+    "no-archive": Saying(
+        "File not found: filepath={file}. Please ensure the file is an accessible `.keras` zip file.",
+        "ValueError",
+        _KERAS,
+        ("zip-damaged", "empty-file", "not-a-model"),
+    ),
+    "zip-header": Saying("Bad magic number for file header", "BadZipFile", _KERAS, ("zip-damaged", "not-a-model")),
+    "zip-crc": Saying("Bad CRC-32 for file '{member}'", "BadZipFile", _KERAS, ("zip-damaged",)),
+    "zip-member": Saying(
+        "\"There is no item named '{member}' in the archive\"", "KeyError", _KERAS, ("zip-damaged", "weights-missing")
+    ),
+    "no-weights-member": Saying(
+        "Expected a model.weights.h5 or model.weights.npz file.", "ValueError", _KERAS, ("weights-missing",)
+    ),
+    "layer-variables": Saying(
+        "Layer '{layer}' expected {expected} variables, but received {found} variables during loading.",
+        "ValueError",
+        _KERAS,
+        ("weights-missing",),
+    ),
+    "variable-shape": Saying(
+        "The shape of the target variable and the shape of the target value in `variable.assign(value)` must match.",
+        "ValueError",
+        _KERAS,
+        ("shape-mismatch",),
+    ),
+}
+"""By a short name of the damage."""
+
+
+def says(saying: str, **values: object) -> str:
+    """The message of a kind of damage with the file's own paths and numbers; unknown ones stay `{names}`.
+
+    KeyError for a saying that is not in the table.
+    """
+    return SAYINGS[saying].text.format_map(_Left(values))
+
+
+class _Left(dict[str, object]):
+    """Leaves a name that has no value as it stands."""
+
+    def __missing__(self, key: str) -> str:
+        return f"{{{key}}}"
