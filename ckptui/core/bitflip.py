@@ -1,0 +1,144 @@
+"""Which single flipped bit explains a CRC-32C that does not match.
+
+A CRC is linear: stored and computed checksum of data that differ in one bit differ by x**n modulo the polynomial, n
+counting bits from that bit to the end of the checksum. So the place is a discrete logarithm, found by baby steps and
+giant steps in milliseconds however many gigabytes lie in between. Polynomial: RFC 3720, B.4 (Castagnoli).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+ORDER = 2**31 - 1
+"""x**ORDER is 1 modulo the polynomial, so places this many bits apart can't be told apart."""
+_REFLECTED = 0x82F63B78
+"""The polynomial without x**32, lowest power in the highest bit, as the checksum itself is written."""
+_ONE = 1 << 31
+_WIDTH = 32
+
+Words = np.ndarray[Any, np.dtype[np.uint32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A place in checksummed bytes."""
+
+    byte: int
+    """From the first checksummed byte on."""
+    bit: int
+    """0 is the lowest bit of the byte, 7 the highest."""
+
+    @property
+    def mask(self) -> int:
+        """What the byte is to be combined with by exclusive or."""
+        return 1 << self.bit
+
+
+def find_flip(stored: int, computed: int, size: int) -> Flip | None:
+    """The one bit of `size` bytes whose flipping turns the CRC-32C `computed` into `stored`, both unmasked.
+
+    None where no single bit does, and where more than one would: beyond 2**31 - 1 bits (256 MB) places repeat, and
+    none of them is certain. See `find_flips`.
+    """
+    found = find_flips(stored, computed, size)
+    return found[0] if len(found) == 1 else None
+
+
+def find_flips(stored: int, computed: int, size: int) -> tuple[Flip, ...]:
+    """Every bit of `size` bytes that would do, first byte first; several only where `size` passes 256 MB."""
+    difference = (stored ^ computed) & 0xFFFFFFFF
+    bits = size * 8
+    # x + 1 divides the polynomial: a power of x has an odd number of terms
+    if bits <= 0 or difference.bit_count() % 2 == 0:
+        return ()
+    found = _logarithm(_times(difference, _power(ORDER - _WIDTH)), min(bits, ORDER))
+    if found is None:
+        return ()
+    places = (divmod(bits - 1 - behind, 8) for behind in range(found, bits, ORDER))
+    return tuple(sorted((Flip(byte, bit) for byte, bit in places), key=lambda flip: flip.byte))
+
+
+def coincidence(size: int) -> float:
+    """The chance that damage of another kind in `size` bytes looks like one flipped bit: bits / 2**32, at most 1."""
+    return min(1.0, size * 8 / 2**32)
+
+
+def _times(a: int, b: int) -> int:
+    """The product of two polynomials modulo the CRC's."""
+    product = 0
+    while a:
+        if a & _ONE:
+            product ^= b
+        a = (a << 1) & 0xFFFFFFFF
+        b = (b >> 1) ^ (_REFLECTED if b & 1 else 0)
+    return product
+
+
+@lru_cache(maxsize=256)
+def _power(exponent: int) -> int:
+    """x**exponent, exponent from 0 on."""
+    result, base = _ONE, _ONE >> 1
+    while exponent:
+        if exponent & 1:
+            result = _times(result, base)
+        base = _times(base, base)
+        exponent >>= 1
+    return result
+
+
+def _tables(factor: int) -> list[Words]:
+    """What each byte of a word becomes when the word is multiplied by `factor`: four tables of 256."""
+    # bit 31 - k stands for x**k, so the product of bit b is factor * x**(31 - b)
+    of_bit = []
+    product = factor
+    for _ in range(_WIDTH):
+        of_bit.append(product)
+        product = (product >> 1) ^ (_REFLECTED if product & 1 else 0)
+    of_bit.reverse()
+    tables = []
+    for byte in range(4):
+        table = np.zeros(256, np.uint32)
+        for bit in range(8):
+            table[1 << bit : 2 << bit] = table[: 1 << bit] ^ np.uint32(of_bit[byte * 8 + bit])
+        tables.append(table)
+    return tables
+
+
+def _progression(first: int, factor: int, count: int) -> Words:
+    """first * factor**k for k from 0 to count - 1, by doubling."""
+    words = np.empty(count, np.uint32)
+    words[0] = first
+    filled = 1
+    while filled < count:
+        more = min(filled, count - filled)
+        known = words[:more]
+        tables = _tables(factor)
+        words[filled : filled + more] = (
+            tables[0][known & 0xFF]
+            ^ tables[1][known >> 8 & 0xFF]
+            ^ tables[2][known >> 16 & 0xFF]
+            ^ tables[3][known >> 24]
+        )
+        filled += more
+        factor = _times(factor, factor)
+    return words
+
+
+def _logarithm(value: int, limit: int) -> int | None:
+    """The n in 0 .. limit - 1 with x**n equal to `value`; None where there is none. `limit` is at most ORDER."""
+    step = math.isqrt(limit - 1) + 1
+    rounds = -(-limit // step)
+    baby = _progression(_ONE, _ONE >> 1, step)
+    giant = _progression(value, _power(ORDER - step), rounds)
+    order = np.argsort(baby)
+    places = np.minimum(np.searchsorted(baby, giant, sorter=order), step - 1)
+    hits = np.flatnonzero(baby[order[places]] == giant)
+    if not hits.size:
+        return None
+    found = int(hits[0]) * step + int(order[places[hits[0]]])
+    return found if found < limit else None
