@@ -89,10 +89,11 @@ class Bundle:
         folder, base = os.path.split(self.path)
         label = base or os.path.basename(os.path.abspath(folder or "."))
         size, modified = index.table.size, index.shards.modified
-        try:
-            modified = max(modified, os.stat(index.path).st_mtime)
-        except (OSError, ValueError):
-            size = 0
+        if size:
+            try:
+                modified = max(modified, os.stat(index.path).st_mtime)
+            except (OSError, ValueError):
+                size = 0
         return Artifact(
             path=self.path,
             kind=self.kind,

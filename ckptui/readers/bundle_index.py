@@ -24,17 +24,19 @@ from ckptui.readers.sstable import Table
 class BundleIndex:
     """Names at once, records when asked for. A position counts entries of the table, a number counts tensors."""
 
-    def __init__(self, prefix: str, path: str, table: Table) -> None:
-        """`path`: the file that `table` was read from."""
+    def __init__(self, prefix: str, path: str, table: Table, *, shards: Shards | None = None) -> None:
+        """`path`: the file that `table` was read from; `shards`: where the data lies, if not under its final names."""
         self.prefix = prefix
         self.path = path
         self.table = table
         self._shapes: dict[bytes, tuple[int, ...]] = {}
         self.header_findings: list[Finding] = []
+        self.doubts: dict[int, str] = {}
+        """Position of an entry to why its place is not known, though nothing in it is wrong by itself."""
         self.first = 1 if table.keys and not table.keys[0] else 0
         """Position of the first entry after the header."""
         self.header: Header = decode_header(table.values[0]) if self.first else self._guessed_header()
-        self.shards = Shards(prefix, self.header.shards)
+        self.shards = shards or Shards(prefix, self.header.shards)
         self.tiles: Tiles = find_tiles(table.keys)
         self.positions: list[int] = []
         """Position of each tensor's entry."""
@@ -101,7 +103,7 @@ class BundleIndex:
         if known is not None:
             return known.problems.get(position, "")
         entry = self.entry(position)
-        return entry_fault(entry) or shard_fault(entry, self.shards)
+        return entry_fault(entry) or shard_fault(entry, self.shards) or self.doubts.get(position, "")
 
     # ------------------------------------------------------------------ checks
 
@@ -111,6 +113,8 @@ class BundleIndex:
         self.shards.look_at_all()
         positions = [*self.positions, *self.tiles.owners]
         verdicts = check_entries(self.entries, positions, self.label, self.shards)
+        for position, doubt in self.doubts.items():
+            verdicts.problems.setdefault(position, doubt)
         self._check_tiles(verdicts)
         all_there = self.table.complete and len(positions) == len(self.entries) - self.first
         if all_there and not any(item.code == "entry-invalid" for item in verdicts.findings):

@@ -26,13 +26,14 @@ class Shards:
     """Why a shard that was looked for can't be read."""
     modified: float = 0.0
     """The newest of them, in seconds since the epoch."""
-    _paths: dict[int, str] = field(default_factory=dict)
+    paths: dict[int, str] = field(default_factory=dict)
+    """Where a shard lies that has not got its final name; filled with the others' names as they are asked for."""
 
     def path(self, number: int) -> str:
         """The file name of a shard."""
-        path = self._paths.get(number)
+        path = self.paths.get(number)
         if path is None:
-            path = self._paths[number] = f"{self.prefix}.data-{number:05d}-of-{self.count:05d}"
+            path = self.paths[number] = f"{self.prefix}.data-{number:05d}-of-{self.count:05d}"
         return path
 
     def size(self, number: int) -> int | None:

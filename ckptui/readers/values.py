@@ -126,6 +126,23 @@ def decode_strings(raw: bytes, count: int) -> tuple[list[bytes], int, bool]:
     """
     if not raw and count == 0:
         return [], 0, True
+    lengths, body, crc, lengths_hold = decode_lengths(raw, count)
+    if body + sum(lengths) > len(raw):
+        raise Damaged(f"strings of {sum(lengths)} bytes in {len(raw) - body}")
+    items = []
+    end = body
+    for length in lengths:
+        items.append(raw[end : end + length])
+        end += length
+    return items, crc32c(raw[body - 4 : end], crc), lengths_hold
+
+
+def decode_lengths(raw: bytes, count: int) -> tuple[list[int], int, int, bool]:
+    """The lengths of a string tensor, where its strings begin, the lengths' checksum, and whether it holds.
+
+    Raises:
+        Damaged: the table does not fit into `raw`.
+    """
     if not 0 <= count <= min(len(raw), MAX_ITEMS):
         raise Damaged(f"{count} strings in {len(raw)} bytes")
     position, lengths = 0, []
@@ -136,17 +153,11 @@ def decode_strings(raw: bytes, count: int) -> tuple[list[bytes], int, bool]:
     except WireError as error:
         raise Damaged(f"the length table of {count} strings breaks off: {error.detail}") from None
     body = position + 4
-    if body + sum(lengths) > len(raw):
-        raise Damaged(f"strings of {sum(lengths)} bytes in {len(raw) - body}")
+    if body > len(raw):
+        raise Damaged(f"the length table of {count} strings breaks off")
     table = b"".join(struct.pack("<I" if length <= 0xFFFFFFFF else "<Q", length) for length in lengths)
     crc = crc32c(table)
-    lengths_hold = unmask(int.from_bytes(raw[position:body], "little")) == crc
-    items = []
-    end = body
-    for length in lengths:
-        items.append(raw[end : end + length])
-        end += length
-    return items, crc32c(raw[position:end], crc), lengths_hold
+    return lengths, body, crc, unmask(int.from_bytes(raw[position:body], "little")) == crc
 
 
 def decode_variants(raw: bytes, count: int) -> list[bytes]:
