@@ -194,9 +194,9 @@ def workbench(paths: tuple[str, ...], ascii_only: bool) -> int:
     """Open the workbench on PATH (default: the current folder)."""
     places = list(paths) or ["."]
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "") in ("", "dumb"):
-        from ckptui import commands
+        from ckptui import checking
 
-        answer = commands.list_saves(places)
+        answer = checking.list_saves(places)
         answer.notes.append("no terminal here, so this is the listing; `ckptui ls` is the command for it")
         return _finish(answer, False, "error")
     from ckptui.session import Session
@@ -225,9 +225,9 @@ def group() -> None:
 @_fail_on
 def ls(paths: tuple[str, ...], as_json: bool, fail_on: str) -> int:
     """List the saves found below PATHS with a quick check of each."""
-    from ckptui import commands
+    from ckptui import checking
 
-    return _finish(commands.list_saves(paths), as_json, fail_on)
+    return _finish(checking.list_saves(paths), as_json, fail_on)
 
 
 @group.command()
@@ -261,9 +261,9 @@ def stats(artifact: str, match: str | None, as_json: bool, fail_on: str) -> int:
 @_fail_on
 def check(paths: tuple[str, ...], quick: bool, as_json: bool, fail_on: str) -> int:
     """Look for damage: every stored checksum and every non-finite value of every save below PATHS."""
-    from ckptui import commands
+    from ckptui import checking
 
-    return _finish(commands.check(paths, quick=quick), as_json, fail_on)
+    return _finish(checking.check(paths, quick=quick), as_json, fail_on)
 
 
 @group.command()

@@ -4,144 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from ckptui import output
-from ckptui.core.model import (
-    Artifact,
-    DiffReport,
-    Finding,
-    Found,
-    Layer,
-    Listing,
-    PredictReport,
-    Progress,
-    Run,
-    RunFolder,
-    Stats,
-    Tensor,
-    TensorScan,
-    worst_status,
-)
+from ckptui.core.model import DiffReport, Finding, Layer, PredictReport, Progress, Run, Stats, Tensor, TensorScan
 from ckptui.core.text import human_bytes, safe
-from ckptui.errors import Cancelled, CkptuiError, NoSuchPath, ReaderFailed, UsageError
+from ckptui.errors import NoSuchPath, UsageError
+from ckptui.gathering import listing_of, scan_all
 from ckptui.narrator import Narrator
 from ckptui.output import Answer
-from ckptui.session import FILTERED, Session, checked_listing, require_save
-
-
-def _each_save(session: Session, paths: Sequence[str]) -> Iterator[Found | Finding]:
-    """The saves below `paths`, and findings that belong to no single save."""
-    found: dict[str, Found] = {}
-    for item in _find(session, paths):
-        if isinstance(item, Found):
-            # two arguments may lead to the same save
-            if found.setdefault(os.path.realpath(item.path), item) is item:
-                yield item
-        elif isinstance(item, RunFolder):
-            yield from item.findings
-        else:
-            yield item
-    require_save(list(found.values()), paths)
-
-
-def _find(session: Session, paths: Sequence[str]) -> Iterator[Found | RunFolder | Finding]:
-    """Walk folders; take anything else as the save it belongs to, as every other command does."""
-    for path in paths:
-        if os.path.isdir(path):
-            yield from session.find([path])
-        else:
-            yield session.resolve(path)
-
-
-def _open(session: Session, found: Found) -> tuple[Artifact, Listing | None, list[Finding]]:
-    """Open one save of many; a save that can't be opened at all becomes an artifact with the reason."""
-    try:
-        listing = session.open(found.path, found=found)
-        return listing.artifact, listing, list(listing.findings)
-    except CkptuiError as error:
-        listing = _bare(found, error)
-        return listing.artifact, None, list(listing.findings)
-
-
-def _listing(session: Session, path: str) -> Listing:
-    """The save a path stands for; what looks like one and can't be opened is one without tensors, and the reason.
-
-    Raises:
-        NoSuchPath, NotASave: nothing is there that looks like a save.
-    """
-    found = session.resolve(path)
-    try:
-        return session.open(found.path, found=found)
-    except Cancelled:
-        raise
-    except CkptuiError as error:
-        return _bare(found, error)
-
-
-def _bare(found: Found, error: CkptuiError) -> Listing:
-    """The listing of a save that can't be opened at all."""
-    findings = found.findings or (_unopened(found, error),)
-    artifact = Artifact(
-        path=found.path,
-        kind=found.kind,
-        label=found.label,
-        step=found.step,
-        bytes=_size(found.path),
-        shards=0,
-        tensors=0,
-        parameters=0,
-        modified=found.modified,
-        status=worst_status(findings),
-    )
-    return Listing(artifact, (), tuple(findings))
-
-
-def _unopened(found: Found, error: CkptuiError) -> Finding:
-    gone = "reader-crashed" if isinstance(error, ReaderFailed) else "changed-while-reading"
-    code = getattr(error, "code", None) or gone
-    return Finding(
-        code=code,
-        severity="error",
-        title=error.title,
-        artifact=found.path,
-        detail=error.detail,
-        evidence=getattr(error, "evidence", {}),
-        advice=error.hint,
-    )
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
-
-
-def list_saves(paths: Sequence[str]) -> Answer:
-    """`ckptui ls`."""
-    artifacts: list[Artifact] = []
-    findings: list[Finding] = []
-    with Session() as session:
-        for item in _each_save(session, paths):
-            if isinstance(item, Finding):
-                findings.append(item)
-                continue
-            artifact, _, told = _open(session, item)
-            artifacts.append(artifact)
-            findings += told
-    return Answer(
-        lambda: output.ls_document(artifacts, findings), lambda: output.ls_text(artifacts, findings), findings
-    )
+from ckptui.session import FILTERED, Session, checked_listing
 
 
 def show(path: str, name: str | None) -> Answer:
     """`ckptui show`."""
     with Session() as session:
-        listing = _listing(session, path)
+        listing = listing_of(session, path)
         if name is None:
             return Answer(
                 lambda: output.show_document(listing, listing.tensors),
@@ -164,27 +44,6 @@ def show(path: str, name: str | None) -> Answer:
     }
     text = [*output.tensor_text(tensor, stats, histogram), *output.findings_text(findings)]
     return Answer(lambda: output.show_document(listing, [tensor], extra, findings), lambda: text, findings)
-
-
-def _scan(
-    session: Session, listing: Listing, names: Sequence[str] | None, *, stats: bool
-) -> tuple[list[TensorScan], list[Finding]]:
-    """Every tensor's scan in the order of the listing, and all findings."""
-    narrator = Narrator()
-    scans: dict[str, TensorScan] = {}
-    findings: list[Finding] = []
-    try:
-        for item in session.scan(listing, names, stats=stats):
-            if isinstance(item, Progress):
-                narrator.progress(listing.artifact.label, item)
-            elif isinstance(item, Finding):
-                findings.append(item)
-            else:
-                scans[item.name] = item
-    finally:
-        narrator.close()
-    ordered = [scans[t.name] for t in listing.tensors if t.name in scans]
-    return ordered, [*(f for s in ordered for f in s.findings), *findings]
 
 
 def _regular(match: str | None) -> None:
@@ -213,9 +72,9 @@ def stats(path: str, match: str | None) -> Answer:
     """`ckptui stats`."""
     _regular(match)
     with Session() as session:
-        listing = _listing(session, path)
+        listing = listing_of(session, path)
         names = set(_require_match(listing.tensors, match, path))
-        scans, findings = _scan(session, listing, None if match is None else sorted(names), stats=True)
+        scans, findings = scan_all(session, listing, None if match is None else sorted(names), stats=True)
     numbers = {s.name: s.stats for s in scans if s.checksum != "unread"}
     rows = [(t, numbers.get(t.name)) for t in listing.tensors if t.name in names]
     checked = checked_listing(listing, findings)
@@ -224,58 +83,6 @@ def stats(path: str, match: str | None) -> Answer:
         lambda: output.stats_text(rows, checked.findings),
         checked.findings,
     )
-
-
-def check(paths: Sequence[str], *, quick: bool) -> Answer:
-    """`ckptui check`: one pass over every save."""
-    started = time.monotonic()
-    artifacts: list[Artifact] = []
-    findings: list[Finding] = []
-    checked: dict[str, str] = {}
-    totals = {"tensors_checked": 0, "tensors_unreadable": 0, "bytes_read": 0}
-    with Session() as session:
-        for item in _each_save(session, paths):
-            if isinstance(item, Finding):
-                findings.append(item)
-                continue
-            artifact, listing, told = _open(session, item)
-            checked[artifact.path] = "directory and entries; no tensor bytes" if listing else "could not be opened"
-            if listing is not None and not quick:
-                listing = _full_check(session, listing, totals, checked)
-                artifact, told = listing.artifact, list(listing.findings)
-            artifacts.append(artifact)
-            findings += told
-    severities = [f.severity for f in findings]
-    summary = {
-        **{name: severities.count(name) for name in ("error", "warning", "info")},
-        "artifacts": len(artifacts),
-        **totals,
-        "seconds": round(time.monotonic() - started, 3),
-    }
-    return Answer(
-        lambda: output.check_document(artifacts, findings, summary),
-        lambda: output.check_text(artifacts, findings, summary, checked),
-        findings,
-    )
-
-
-def _full_check(session: Session, listing: Listing, totals: dict[str, int], checked: dict[str, str]) -> Listing:
-    scans, findings = _scan(session, listing, None, stats=False)
-    findings += session.verify(listing)
-    totals["tensors_checked"] += sum(s.checksum != "unread" for s in scans)
-    totals["tensors_unreadable"] += sum(s.checksum == "unread" for s in scans)
-    totals["bytes_read"] += sum(s.bytes for s in scans)
-    compared = sum(s.checksum in ("ok", "mismatch") for s in scans)
-    bare = sum(s.checksum == "none" for s in scans)
-    words = [f"{compared} checksums"] if compared else []
-    if listing.artifact.kind == "keras-archive":
-        words.append("checksums of the archive's members")
-    elif bare:
-        words.append(f"{bare} tensors without checksum: flipped bits can't be seen")
-    if compared or bare:
-        words.append("non-finite values")
-    checked[listing.artifact.path] = ", ".join(words) or "directory and entries; no tensor could be read"
-    return checked_listing(listing, findings)
 
 
 def export(path: str, match: str | None, target: str, *, force: bool) -> Answer:
@@ -287,7 +94,7 @@ def export(path: str, match: str | None, target: str, *, force: bool) -> Answer:
         listing = session.open(path)
         names = _require_match(listing.tensors, match, path)
         check_target(listing, len(names), target, force=force)
-        scans, found = _scan(session, listing, None if match is None else names, stats=False)
+        scans, found = scan_all(session, listing, None if match is None else names, stats=False)
         good = {s.name for s in scans if s.checksum not in ("mismatch", "unread")}
         readable = [t for t in listing.tensors if t.name in good]
         if not readable:
@@ -321,7 +128,7 @@ def diff(a: str, b: str, match: str | None) -> Answer:
     narrator = Narrator()
     report: DiffReport | None = None
     with Session() as session:
-        first, second = _listing(session, a), _listing(session, b)
+        first, second = listing_of(session, a), listing_of(session, b)
         _require_match([*first.tensors, *second.tensors], match, f"{a} or {b}")
         try:
             for item in session.diff(first, second, pattern=match):
@@ -341,12 +148,12 @@ def filters(path: str, tensor: str | None) -> Answer:
     """`ckptui filters`."""
     layers: list[Layer] = []
     with Session() as session:
-        listing = _listing(session, path)
+        listing = listing_of(session, path)
         if tensor is not None:
             session.tensor(listing, tensor)
         chosen = [t.name for t in listing.tensors if (t.role in FILTERED if tensor is None else t.name == tensor)]
         # filters of a kernel that fails its checksum are no evidence: the checksums are part of the answer
-        _, findings = _scan(session, listing, chosen, stats=False)
+        _, findings = scan_all(session, listing, chosen, stats=False)
         for item in session.layers(listing, chosen):
             if isinstance(item, Finding):
                 findings.append(item)
