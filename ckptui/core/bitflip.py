@@ -1,8 +1,9 @@
-"""Which single flipped bit explains a CRC-32C that does not match.
+"""Which single flipped bit explains a CRC-32C (or the CRC-32 of zip archives) that does not match.
 
 A CRC is linear: stored and computed checksum of data that differ in one bit differ by x**n modulo the polynomial, n
 counting bits from that bit to the end of the checksum. So the place is a discrete logarithm, found by baby steps and
-giant steps in milliseconds however many gigabytes lie in between. Polynomial: RFC 3720, B.4 (Castagnoli).
+giant steps in milliseconds however many gigabytes lie in between. Polynomials: RFC 3720, B.4 (Castagnoli), and
+ISO/IEC 8802-3, which APPNOTE.TXT 4.4.7 takes for zip archives.
 """
 
 from __future__ import annotations
@@ -14,10 +15,24 @@ from typing import Any
 
 import numpy as np
 
-ORDER = 2**31 - 1
-"""x**ORDER is 1 modulo the polynomial, so places this many bits apart can't be told apart."""
-_REFLECTED = 0x82F63B78
-"""The polynomial without x**32, lowest power in the highest bit, as the checksum itself is written."""
+
+@dataclass(frozen=True, slots=True)
+class Polynomial:
+    """What a CRC of 32 bits divides by."""
+
+    reflected: int
+    """Without x**32, lowest power in the highest bit, as the checksum itself is written."""
+    order: int
+    """x**order is 1 modulo the polynomial, so places this many bits apart can't be told apart."""
+    even: bool
+    """x + 1 divides it: a power of x then has an odd number of terms."""
+
+
+CASTAGNOLI = Polynomial(0x82F63B78, 2**31 - 1, even=True)
+"""CRC-32C: TensorFlow's checkpoints."""
+ZIP = Polynomial(0xEDB88320, 2**32 - 1, even=False)
+"""CRC-32: zip archives; the polynomial is primitive."""
+ORDER = CASTAGNOLI.order
 _ONE = 1 << 31
 _WIDTH = 32
 
@@ -39,27 +54,28 @@ class Flip:
         return 1 << self.bit
 
 
-def find_flip(stored: int, computed: int, size: int) -> Flip | None:
+def find_flip(stored: int, computed: int, size: int, polynomial: Polynomial = CASTAGNOLI) -> Flip | None:
     """The one bit of `size` bytes whose flipping turns the CRC-32C `computed` into `stored`, both unmasked.
 
-    None where no single bit does, and where more than one would: beyond 2**31 - 1 bits (256 MB) places repeat, and
-    none of them is certain. See `find_flips`.
+    None where no single bit does, and where more than one would: beyond 2**31 - 1 bits (256 MB; 512 MB for `ZIP`)
+    places repeat, and none of them is certain. See `find_flips`.
     """
-    found = find_flips(stored, computed, size)
+    found = find_flips(stored, computed, size, polynomial)
     return found[0] if len(found) == 1 else None
 
 
-def find_flips(stored: int, computed: int, size: int) -> tuple[Flip, ...]:
+def find_flips(stored: int, computed: int, size: int, polynomial: Polynomial = CASTAGNOLI) -> tuple[Flip, ...]:
     """Every bit of `size` bytes that would do, first byte first; several only where `size` passes 256 MB."""
     difference = (stored ^ computed) & 0xFFFFFFFF
     bits = size * 8
-    # x + 1 divides the polynomial: a power of x has an odd number of terms
-    if bits <= 0 or difference.bit_count() % 2 == 0:
+    if bits <= 0 or not difference or (polynomial.even and difference.bit_count() % 2 == 0):
         return ()
-    found = _logarithm(_times(difference, _power(ORDER - _WIDTH)), min(bits, ORDER))
+    order, reflected = polynomial.order, polynomial.reflected
+    value = _times(difference, _power(order - _WIDTH, reflected), reflected)
+    found = _logarithm(value, min(bits, order), polynomial)
     if found is None:
         return ()
-    places = (divmod(bits - 1 - behind, 8) for behind in range(found, bits, ORDER))
+    places = (divmod(bits - 1 - behind, 8) for behind in range(found, bits, order))
     return tuple(sorted((Flip(byte, bit) for byte, bit in places), key=lambda flip: flip.byte))
 
 
@@ -68,37 +84,37 @@ def coincidence(size: int) -> float:
     return min(1.0, size * 8 / 2**32)
 
 
-def _times(a: int, b: int) -> int:
+def _times(a: int, b: int, reflected: int) -> int:
     """The product of two polynomials modulo the CRC's."""
     product = 0
     while a:
         if a & _ONE:
             product ^= b
         a = (a << 1) & 0xFFFFFFFF
-        b = (b >> 1) ^ (_REFLECTED if b & 1 else 0)
+        b = (b >> 1) ^ (reflected if b & 1 else 0)
     return product
 
 
 @lru_cache(maxsize=256)
-def _power(exponent: int) -> int:
+def _power(exponent: int, reflected: int) -> int:
     """x**exponent, exponent from 0 on."""
     result, base = _ONE, _ONE >> 1
     while exponent:
         if exponent & 1:
-            result = _times(result, base)
-        base = _times(base, base)
+            result = _times(result, base, reflected)
+        base = _times(base, base, reflected)
         exponent >>= 1
     return result
 
 
-def _tables(factor: int) -> list[Words]:
+def _tables(factor: int, reflected: int) -> list[Words]:
     """What each byte of a word becomes when the word is multiplied by `factor`: four tables of 256."""
     # bit 31 - k stands for x**k, so the product of bit b is factor * x**(31 - b)
     of_bit = []
     product = factor
     for _ in range(_WIDTH):
         of_bit.append(product)
-        product = (product >> 1) ^ (_REFLECTED if product & 1 else 0)
+        product = (product >> 1) ^ (reflected if product & 1 else 0)
     of_bit.reverse()
     tables = []
     for byte in range(4):
@@ -109,7 +125,7 @@ def _tables(factor: int) -> list[Words]:
     return tables
 
 
-def _progression(first: int, factor: int, count: int) -> Words:
+def _progression(first: int, factor: int, count: int, reflected: int) -> Words:
     """first * factor**k for k from 0 to count - 1, by doubling."""
     words = np.empty(count, np.uint32)
     words[0] = first
@@ -117,7 +133,7 @@ def _progression(first: int, factor: int, count: int) -> Words:
     while filled < count:
         more = min(filled, count - filled)
         known = words[:more]
-        tables = _tables(factor)
+        tables = _tables(factor, reflected)
         words[filled : filled + more] = (
             tables[0][known & 0xFF]
             ^ tables[1][known >> 8 & 0xFF]
@@ -125,16 +141,17 @@ def _progression(first: int, factor: int, count: int) -> Words:
             ^ tables[3][known >> 24]
         )
         filled += more
-        factor = _times(factor, factor)
+        factor = _times(factor, factor, reflected)
     return words
 
 
-def _logarithm(value: int, limit: int) -> int | None:
-    """The n in 0 .. limit - 1 with x**n equal to `value`; None where there is none. `limit` is at most ORDER."""
+def _logarithm(value: int, limit: int, polynomial: Polynomial) -> int | None:
+    """The n in 0 .. limit - 1 with x**n equal to `value`; None where there is none. `limit` is at most the order."""
     step = math.isqrt(limit - 1) + 1
     rounds = -(-limit // step)
-    baby = _progression(_ONE, _ONE >> 1, step)
-    giant = _progression(value, _power(ORDER - step), rounds)
+    reflected = polynomial.reflected
+    baby = _progression(_ONE, _ONE >> 1, step, reflected)
+    giant = _progression(value, _power(polynomial.order - step, reflected), rounds, reflected)
     order = np.argsort(baby)
     places = np.minimum(np.searchsorted(baby, giant, sorter=order), step - 1)
     hits = np.flatnonzero(baby[order[places]] == giant)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import time
+import zlib
 
 import pytest
 from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckptui.core.bitflip import ORDER, Flip, coincidence, find_flip, find_flips
+from ckptui.core.bitflip import ORDER, ZIP, Flip, coincidence, find_flip, find_flips
 
 SIZES = (1, 2, 3, 4, 5, 7, 8, 63, 64, 1000, 4096, 65_537, 1_000_000)
 
@@ -118,3 +119,15 @@ def test_coincidence_is_bits_in_the_checksums() -> None:
     assert coincidence(1 << 20) == 2**23 / 2**32
     assert coincidence(1) == 8 / 2**32
     assert coincidence(1 << 40) == 1.0
+
+
+@pytest.mark.parametrize("size", [1, 5, 100, 20_000, 3_000_000])
+def test_the_checksum_of_zip_archives_gives_its_flip_too(size: int) -> None:
+    rng = np.random.default_rng(size)
+    data = bytearray(rng.bytes(size))
+    for _ in range(4):
+        at, bit = int(rng.integers(size)), int(rng.integers(8))
+        changed = bytearray(data)
+        changed[at] ^= 1 << bit
+        assert find_flip(zlib.crc32(data), zlib.crc32(changed), size, ZIP) == Flip(at, bit)
+    assert find_flips(zlib.crc32(data), zlib.crc32(data), size, ZIP) == ()
