@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ckptui import output
+from ckptui import tree_output
 from ckptui.core.model import Artifact, Finding, Listing
 from ckptui.gathering import each_save, open_one, scan_all
 from ckptui.output import Answer
@@ -25,7 +25,7 @@ def list_saves(paths: Sequence[str]) -> Answer:
             artifacts.append(artifact)
             findings += told
     return Answer(
-        lambda: output.ls_document(artifacts, findings), lambda: output.ls_text(artifacts, findings), findings
+        lambda: tree_output.ls_document(artifacts, findings), lambda: tree_output.ls_text(artifacts, findings), findings
     )
 
 
@@ -56,8 +56,8 @@ def check(paths: Sequence[str], *, quick: bool) -> Answer:
         "seconds": round(time.monotonic() - started, 3),
     }
     return Answer(
-        lambda: output.check_document(artifacts, findings, summary),
-        lambda: output.check_text(artifacts, findings, summary, checked),
+        lambda: tree_output.check_document(artifacts, findings, summary),
+        lambda: tree_output.check_text(artifacts, findings, summary, checked),
         findings,
     )
 

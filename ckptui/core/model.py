@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckptui.core.found import Found, RunFolder
 from ckptui.core.results import (
     DiffReport,
     Filter,
@@ -22,12 +23,10 @@ from ckptui.core.vocabulary import (
     Encoding,
     Endpoint,
     Finding,
-    Found,
     Kind,
     Listing,
     PairStatus,
     Role,
-    RunFolder,
     Segment,
     Severity,
     Signature,
