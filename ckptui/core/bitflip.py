@@ -8,7 +8,6 @@ ISO/IEC 8802-3, which APPNOTE.TXT 4.4.7 takes for zip archives.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -35,6 +34,8 @@ ZIP = Polynomial(0xEDB88320, 2**32 - 1, even=False)
 ORDER = CASTAGNOLI.order
 _ONE = 1 << 31
 _WIDTH = 32
+_STEP = 1 << 16
+"""Powers of x kept at hand; about the square root of ORDER."""
 
 Words = np.ndarray[Any, np.dtype[np.uint32]]
 
@@ -107,7 +108,8 @@ def _power(exponent: int, reflected: int) -> int:
     return result
 
 
-def _tables(factor: int, reflected: int) -> list[Words]:
+@lru_cache(maxsize=64)
+def _tables(factor: int, reflected: int) -> tuple[Words, ...]:
     """What each byte of a word becomes when the word is multiplied by `factor`: four tables of 256."""
     # bit 31 - k stands for x**k, so the product of bit b is factor * x**(31 - b)
     of_bit = []
@@ -122,7 +124,7 @@ def _tables(factor: int, reflected: int) -> list[Words]:
         for bit in range(8):
             table[1 << bit : 2 << bit] = table[: 1 << bit] ^ np.uint32(of_bit[byte * 8 + bit])
         tables.append(table)
-    return tables
+    return tuple(tables)
 
 
 def _progression(first: int, factor: int, count: int, reflected: int) -> Words:
@@ -145,17 +147,21 @@ def _progression(first: int, factor: int, count: int, reflected: int) -> Words:
     return words
 
 
-def _logarithm(value: int, limit: int, polynomial: Polynomial) -> int | None:
-    """The n in 0 .. limit - 1 with x**n equal to `value`; None where there is none. `limit` is at most the order."""
-    step = math.isqrt(limit - 1) + 1
-    rounds = -(-limit // step)
-    reflected = polynomial.reflected
-    baby = _progression(_ONE, _ONE >> 1, step, reflected)
-    giant = _progression(value, _power(polynomial.order - step, reflected), rounds, reflected)
-    order = np.argsort(baby)
-    places = np.minimum(np.searchsorted(baby, giant, sorter=order), step - 1)
-    hits = np.flatnonzero(baby[order[places]] == giant)
+def _logarithm(value: int, limit: int) -> int | None:
+    """The n in 0 .. limit - 1 with x**n equal to `value`; None where there is none. `limit` is at most ORDER."""
+    baby, exponents = _baby_steps()
+    giant = _progression(value, _power(ORDER - _STEP), -(-limit // _STEP))
+    places = np.minimum(np.searchsorted(baby, giant), _STEP - 1)
+    hits = np.flatnonzero(baby[places] == giant)
     if not hits.size:
         return None
-    found = int(hits[0]) * step + int(order[places[hits[0]]])
+    found = int(hits[0]) * _STEP + int(exponents[places[hits[0]]])
     return found if found < limit else None
+
+
+@lru_cache(maxsize=1)
+def _baby_steps() -> tuple[Words, np.ndarray[Any, np.dtype[np.intp]]]:
+    """The first `_STEP` powers of x in ascending order, and the exponent of each."""
+    steps = _progression(_ONE, _ONE >> 1, _STEP)
+    order = np.argsort(steps)
+    return steps[order], order
