@@ -83,7 +83,7 @@ def _usual_entry(value: bytes, shapes: dict[bytes, tuple[int, ...]]) -> Entry | 
         raw = value[4:position]
         shape = shapes.get(raw)
         if shape is None:
-            shape = shapes[raw] = _shape(raw)
+            shape = shapes[raw] = decode_shape(raw)
         shard = offset = size = 0
         tag = value[position]
         if tag == 0x18:
@@ -141,11 +141,11 @@ def _any_entry(value: bytes) -> Entry:
                 else:
                     size = plain
             elif number == 2 and kind == LENGTH and not isinstance(content, int):
-                shape = _shape(bytes(content))
+                shape = decode_shape(bytes(content))
             elif number == 6 and kind == FIXED32 and isinstance(content, int):
                 crc = content
             elif number == 7 and kind == LENGTH and not isinstance(content, int):
-                slices.append(_extents(bytes(content)))
+                slices.append(decode_extents(bytes(content)))
             elif number <= 7:
                 raise WireError(f"field {number} with wire type {kind}", 0)
     except WireError as error:
@@ -153,7 +153,7 @@ def _any_entry(value: bytes) -> Entry:
     return Entry(dtype, shape, shard, offset, size, crc, tuple(slices), fault)
 
 
-def _shape(data: bytes) -> tuple[int, ...]:
+def decode_shape(data: bytes) -> tuple[int, ...]:
     """The dimensions of a TensorShapeProto; raises WireError, also where there are none to know."""
     dims: list[int] = []
     for number, kind, value in fields(data):
@@ -166,7 +166,7 @@ def _shape(data: bytes) -> tuple[int, ...]:
     return tuple(dims)
 
 
-def _extents(data: bytes) -> tuple[Extent, ...]:
+def decode_extents(data: bytes) -> tuple[Extent, ...]:
     """The extents of a TensorSliceProto; an absent length is the whole axis."""
     extents: list[Extent] = []
     for number, kind, value in fields(data):
