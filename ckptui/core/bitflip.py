@@ -108,7 +108,7 @@ def _power(exponent: int, reflected: int) -> int:
     return result
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def _tables(factor: int, reflected: int) -> tuple[Words, ...]:
     """What each byte of a word becomes when the word is multiplied by `factor`: four tables of 256."""
     # bit 31 - k stands for x**k, so the product of bit b is factor * x**(31 - b)
@@ -147,10 +147,11 @@ def _progression(first: int, factor: int, count: int, reflected: int) -> Words:
     return words
 
 
-def _logarithm(value: int, limit: int) -> int | None:
-    """The n in 0 .. limit - 1 with x**n equal to `value`; None where there is none. `limit` is at most ORDER."""
-    baby, exponents = _baby_steps()
-    giant = _progression(value, _power(ORDER - _STEP), -(-limit // _STEP))
+def _logarithm(value: int, limit: int, polynomial: Polynomial) -> int | None:
+    """The n in 0 .. limit - 1 with x**n equal to `value`; None where there is none. `limit` is at most the order."""
+    reflected = polynomial.reflected
+    baby, exponents = _baby_steps(reflected)
+    giant = _progression(value, _power(polynomial.order - _STEP, reflected), -(-limit // _STEP), reflected)
     places = np.minimum(np.searchsorted(baby, giant), _STEP - 1)
     hits = np.flatnonzero(baby[places] == giant)
     if not hits.size:
@@ -159,9 +160,9 @@ def _logarithm(value: int, limit: int) -> int | None:
     return found if found < limit else None
 
 
-@lru_cache(maxsize=1)
-def _baby_steps() -> tuple[Words, np.ndarray[Any, np.dtype[np.intp]]]:
+@lru_cache(maxsize=2)
+def _baby_steps(reflected: int) -> tuple[Words, np.ndarray[Any, np.dtype[np.intp]]]:
     """The first `_STEP` powers of x in ascending order, and the exponent of each."""
-    steps = _progression(_ONE, _ONE >> 1, _STEP)
+    steps = _progression(_ONE, _ONE >> 1, _STEP, reflected)
     order = np.argsort(steps)
     return steps[order], order
