@@ -87,12 +87,12 @@ def place_tiles(
         covered, count = sum(prod(tile.shape) for tile in placed), prod(entry.shape)
         if covered < count:
             problem = f"its tiles cover {covered} of {count} elements"
-        elif covered > count or _overlap(placed):
+        elif covered > count or overlap(placed):
             problem = "its tiles overlap"
     return placed, problem
 
 
-def _overlap(placed: list[Placed]) -> bool:
+def overlap(placed: list[Placed]) -> bool:
     if len(placed) > MAX_COMPARED:
         return False
     for index, one in enumerate(placed):
