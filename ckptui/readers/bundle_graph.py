@@ -12,6 +12,7 @@ from ckptui.readers.bundle_index import BundleIndex
 from ckptui.readers.object_graph import ObjectGraph, parse
 from ckptui.readers.source import Source
 from ckptui.readers.sstable_block import unmask
+from ckptui.readers.unsaved import never_saved
 from ckptui.readers.values import decode_strings
 from ckptui.readers.wire import WireError, uvarint
 
@@ -71,6 +72,8 @@ class GraphOfBundle:
             )
         elif graph.problem:
             self._tell(f"the object graph makes no sense: {graph.problem}", {"file": path, "reason": graph.problem})
+        else:
+            self.findings += never_saved(graph, index.prefix, index.names)
         return graph
 
     def _tell(self, detail: str, evidence: dict[str, object] | None = None) -> None:
