@@ -31,12 +31,15 @@ Beat = Callable[[int], None]
 class Mismatch:
     """A stored checksum that its bytes do not give."""
 
-    expected: int
-    """Unmasked."""
-    found: int
+    expected: int | None
+    """Unmasked; None where what is stored can't be told from what lies around it."""
+    found: int | None
+    """None where a damaged length leaves nothing to take a checksum of."""
     segment: Segment
     part: str = ""
     """`lengths`, `element 3`, `tile 2`; empty for the whole tensor."""
+    reason: str = ""
+    """Why no checksum could be taken."""
 
 
 @dataclass(slots=True)
@@ -55,6 +58,11 @@ class Verdict:
         self.verified += 1
         if expected != found:
             self.mismatches.append(Mismatch(expected, found, segment, part))
+
+    def unreadable(self, segment: Segment, part: str, reason: str) -> None:
+        """Note a length among the bytes that can't be right: they are not those that were stored."""
+        self.verified += 1
+        self.mismatches.append(Mismatch(None, None, segment, part, reason))
 
 
 class Files:
@@ -104,6 +112,10 @@ def plain(
     verdict.compare(expected, crc, segment, part)
 
 
+class _Misfit(Damaged):
+    """A length among the bytes that can't be right, whatever the entry says."""
+
+
 class _Cursor:
     """Consumes a segment front to back: small items as values, long runs only through the checksum."""
 
@@ -117,7 +129,7 @@ class _Cursor:
         if not len(self._view):
             self._view = next(self._views, memoryview(b""))
             if not len(self._view):
-                raise Damaged(f"{self._segment.bytes} bytes are too few for what their lengths say")
+                raise _Misfit(f"{self._segment.bytes} bytes are too few for what their lengths say")
 
     def _skip(self, count: int) -> None:
         self._view = self._view[count:]
@@ -141,7 +153,7 @@ class _Cursor:
                 if value >> 64:
                     break
                 return value
-        raise Damaged("a length that is no 64-bit number")
+        raise _Misfit("a length that is no 64-bit number")
 
     def short_run(self, most: int) -> np.ndarray:
         """The next one-byte varints, at most `most`; empty where a longer one or nothing comes next."""
@@ -183,6 +195,25 @@ def check_strings(files: Files, storage: Storage, count: int, verdict: Verdict, 
     if count > segment.bytes - 4:
         raise Damaged(f"{count} strings can't lie in {segment.bytes} bytes")
     cursor = _Cursor(files, segment, verdict, beat)
+    try:
+        crc, total = _lengths(cursor, count)
+        stored, raw = cursor.checksum()
+    except _Misfit as error:
+        verdict.unreadable(segment, "lengths", error.detail)
+        cursor.feed(cursor.left, 0)
+        return
+    verdict.compare(stored, crc, segment, "lengths")
+    if verdict.mismatches:
+        cursor.feed(cursor.left, 0)
+        return
+    if total != cursor.left:
+        raise Damaged(f"the strings have {total} bytes, {cursor.left} are there")
+    crc = cursor.feed(total, crc32c(raw, crc))
+    verdict.compare(storage.crc32c, crc, segment)
+
+
+def _lengths(cursor: _Cursor, count: int) -> tuple[int, int]:
+    """Checksum and sum of the next `count` lengths."""
     crc, total, left = 0, 0, count
     while left:
         run = cursor.short_run(left)
@@ -195,28 +226,25 @@ def check_strings(files: Files, storage: Storage, count: int, verdict: Verdict, 
         crc = crc32c(struct.pack("<I" if length <= 0xFFFFFFFF else "<Q", length), crc)
         total += length
         left -= 1
-    stored, raw = cursor.checksum()
-    verdict.compare(stored, crc, segment, "lengths")
-    if verdict.mismatches:
-        cursor.feed(cursor.left, 0)
-        return
-    if total != cursor.left:
-        raise Damaged(f"the strings have {total} bytes, {cursor.left} are there")
-    crc = cursor.feed(total, crc32c(raw, crc))
-    verdict.compare(storage.crc32c, crc, segment)
+    return crc, total
 
 
 def check_variants(files: Files, storage: Storage, count: int, verdict: Verdict, beat: Beat) -> None:
-    """Verify a variant tensor of `count` elements; raises Damaged (`entry-invalid`) where lengths do not fit."""
+    """Verify a variant tensor of `count` elements; raises Damaged (`entry-invalid`) where it can't hold so many."""
     segment = _segment_of(storage)
     if count * 5 > segment.bytes:
         raise Damaged(f"{count} variants can't lie in {segment.bytes} bytes")
     cursor = _Cursor(files, segment, verdict, beat)
     crc = 0
     for number in range(count):
-        length = cursor.varint()
-        if length > cursor.left - 4:
-            raise Damaged(f"element {number} says {length} bytes, {cursor.left} are left")
+        try:
+            length = cursor.varint()
+            if length > cursor.left - 4:
+                raise _Misfit(f"element {number} says {length} bytes, {cursor.left} are left")
+        except _Misfit as error:
+            verdict.unreadable(segment, f"element {number}", error.detail)
+            cursor.feed(cursor.left, 0)
+            return
         crc = cursor.feed(length, crc32c(struct.pack("<Q", length), crc))
         stored, raw = cursor.checksum()
         verdict.compare(stored, crc, segment, f"element {number}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ SECTOR = 512
 _BEFORE = 4
 """Data may end in this many zero bytes of its own, less one, before a lost sector."""
 _SHORTEST_TAIL = 16
+_GROUP = 64
+"""Bytes looked at together: every run of twice as many holds one such group in full."""
 _LOOSE_TAIL = 64
 """A tail this long that goes on after the tensor was lost, wherever it begins."""
 
@@ -62,14 +65,28 @@ def _runs(source: Source, segment: Segment, beat: Beat) -> Iterator[_Run]:
     position = segment.offset
     end = segment.offset + segment.bytes
     for view in source.stream(segment.offset, segment.bytes, CHUNK):
-        places = np.flatnonzero(np.frombuffer(view, np.uint8))
-        if places.size:
-            edges = places.astype(np.int64) + position
-            starts = np.concatenate(([open_run], edges[:-1] + 1))
+        data = np.frombuffer(view, np.uint8)
+        zero_groups = _zero_groups(data)
+        if not zero_groups.all() or data[zero_groups.size * _GROUP :].any():
+            if zero_groups.size and not zero_groups.any():
+                # no long run inside: the first and the last byte bound those that reach in from either side
+                first = int(np.flatnonzero(data[:_GROUP])[0])
+                last = data.size - 1 - int(np.flatnonzero(data[: -2 * _GROUP - 1 : -1])[0])
+                edges, starts = np.array([position + first]), np.array([open_run])
+                open_run = position + last + 1
+            else:
+                edges = np.flatnonzero(data).astype(np.int64) + position
+                starts = np.concatenate(([open_run], edges[:-1] + 1))
+                open_run = int(edges[-1]) + 1
             for n in np.flatnonzero(edges - starts >= SECTOR // 4):
                 yield _Run(int(starts[n]), int(edges[n]))
-            open_run = int(edges[-1]) + 1
         position += len(view)
         beat(0)
     if end > open_run:
         yield _Run(open_run, end)
+
+
+def _zero_groups(data: np.ndarray[Any, np.dtype[np.uint8]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which whole groups of bytes are all zero."""
+    words = data[: data.size // _GROUP * _GROUP].view(np.uint64).reshape(-1, _GROUP // 8)
+    return np.asarray(np.bitwise_or.reduce(words, axis=1) == 0)

@@ -119,6 +119,31 @@ class Source:
                 hint="Copy the file again from where it was whole",
             )
 
+    def holes(self, offset: int, count: int) -> Iterator[tuple[int, int]]:
+        """(first byte, bytes) of every stretch from `offset` on that the file system keeps no data for.
+
+        Stretches are cut at `offset + count` and at the end of the file. Where the system can't tell there are none:
+        a file with as many blocks as its size needs is not even asked about (lseek(2), SEEK_HOLE).
+        """
+        end = min(offset + count, self.size)
+        if self._stamp.st_blocks * 512 >= self.size:
+            return
+        place = offset
+        try:
+            while place < end:
+                hole = os.lseek(self._fd, place, os.SEEK_HOLE)
+                if hole >= end:
+                    return
+                try:
+                    place = min(os.lseek(self._fd, hole, os.SEEK_DATA), end)
+                except OSError as error:
+                    if error.errno != errno.ENXIO:
+                        return
+                    place = end
+                yield hole, place - hole
+        except (OSError, ValueError, AttributeError):
+            return
+
     def drop_cache(self) -> None:
         """Tell the kernel that this file's pages need not stay in its cache."""
         with contextlib.suppress(OSError):
