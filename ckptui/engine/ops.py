@@ -45,6 +45,8 @@ _IMPORTS = {
     "layers": ("ckptui.engine.scan", "ckptui.core.filters", "ckptui.triage.values"),
     "diff": ("ckptui.engine.checked", "ckptui.core.diff"),
     "histogram": ("ckptui.core.histogram",),
+    "prove": ("ckptui.engine.stored",),
+    "stored": ("ckptui.engine.stored",),
 }
 
 
@@ -336,6 +338,21 @@ def absent(call: Call, args: Args) -> Answer:
     return [file for file in args["files"] if resident(file) is False], []
 
 
+def prove(call: Call, args: Args) -> Answer:
+    """What the checksums of the packed `tensors` named in `items` say; see `salvaging.prove`."""
+    from ckptui.engine import salvaging
+
+    salvaging.prove(Items(call, args.get("careful", False)), args)
+    return None, []
+
+
+def stored(call: Call, args: Args) -> Answer:
+    """The packed `tensor` as a checkpoint stores it; see `salvaging.stored`."""
+    from ckptui.engine import salvaging
+
+    return salvaging.stored(call, args, lambda: _opened(call, args), Items(call, False).beat), []
+
+
 OPS: dict[str, Callable[[Call, Args], Answer]] = {
     "open": open_,
     "scan": scan,
@@ -346,4 +363,6 @@ OPS: dict[str, Callable[[Call, Args], Answer]] = {
     "histogram": histogram,
     "verify": verify,
     "absent": absent,
+    "prove": prove,
+    "stored": stored,
 }

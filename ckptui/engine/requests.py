@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ckptui.core.model import Finding, Histogram, Kind, Listing
 from ckptui.engine.facts import unpack
 from ckptui.engine.frames import Blob
-from ckptui.engine.pool import Event, Flag, Pool, twice
-from ckptui.errors import ReaderFailed
+from ckptui.engine.pool import Event, Flag, Pool, Reply, twice
+from ckptui.errors import Cancelled, ReaderFailed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,42 +107,49 @@ def strings(pool: Pool, path: str, kind: Kind, name: str, limit: int) -> tuple[B
 
 def raw(pool: Pool, path: str, kind: Kind, name: str) -> Iterator[Blob]:
     """The element bytes of a tensor, C order, native byte order, in pieces of 1 MB, a few in memory at most."""
+    for item in streamed(pool, "raw", {"path": path, "kind": kind, "name": name}):
+        if isinstance(item, Event):
+            yield from item.blobs
+
+
+def streamed(pool: Pool, op: str, args: Mapping[str, Any], cancel: Flag | None = None) -> Iterator[Event | Reply]:
+    """The events of an op as they come, a few in memory at most, and its reply at the end."""
     import queue
     import threading
 
-    box: queue.Queue[Blob | BaseException | None] = queue.Queue(maxsize=4)
+    box: queue.Queue[Event | Reply | BaseException] = queue.Queue(maxsize=4)
     stop = threading.Event()
 
-    def take(event: Event) -> None:
-        for blob in event.blobs:
-            while not stop.is_set():
-                try:
-                    box.put(blob, timeout=0.1)
-                    break
-                except queue.Full:
-                    continue
-
-    def work() -> None:
-        last: BaseException | None = None
-        try:
-            pool.call("raw", {"path": path, "kind": kind, "name": name}, cancel=stop, on_event=take)
-        except BaseException as error:
-            # carried over to the consumer's thread, where it is raised
-            last = error
+    def put(item: Event | Reply | BaseException) -> None:
         while not stop.is_set():
             try:
-                box.put(last, timeout=0.1)
+                box.put(item, timeout=0.1)
                 return
             except queue.Full:
                 continue
 
-    thread = threading.Thread(target=work, name="ckptui-raw", daemon=True)
+    def work() -> None:
+        try:
+            put(pool.call(op, args, cancel=stop, on_event=put))
+        except BaseException as error:
+            # carried over to the consumer's thread, where it is raised
+            put(error)
+
+    thread = threading.Thread(target=work, name=f"ckptui-{op}", daemon=True)
     thread.start()
     try:
-        while (item := box.get()) is not None:
+        while True:
+            if cancel is not None and cancel.is_set():
+                raise Cancelled(op)
+            try:
+                item = box.get(timeout=0.1)
+            except queue.Empty:
+                continue
             if isinstance(item, BaseException):
                 raise item
             yield item
+            if isinstance(item, Reply):
+                return
     finally:
         stop.set()
         thread.join()

@@ -1,0 +1,142 @@
+"""The ops of a salvage: `prove` (items) and `stored` (one tensor's bytes). See `engine.ops` for how ops work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ckptui.core.dtypes import ITEMSIZE
+from ckptui.core.model import Tensor
+from ckptui.engine.facts import TensorColumns, unpack
+from ckptui.errors import Damaged
+
+if TYPE_CHECKING:
+    from ckptui.engine.child import Call
+    from ckptui.engine.frames import Blob
+    from ckptui.engine.opened import OpenReader
+    from ckptui.engine.ops import Items
+
+Args = Mapping[str, Any]
+PIECE = 1 << 20
+"""Bytes sent at a time."""
+BUNDLES = frozenset({"tf-checkpoint", "saved-model"})
+"""Kinds whose tensors are read where their storage says, whatever index said it."""
+
+
+def prove(items: Items, args: Args) -> None:
+    """See `stored.prove`: for every name in `items` the tensor of that name among the packed `tensors`."""
+    from ckptui.engine.checked import Files
+    from ckptui.engine.stored import prove as prove_tensor
+
+    tensors = {tensor.name: tensor for tensor in TensorColumns(args["tensors"])}
+    files = Files()
+    try:
+        items.run(args, lambda name: prove_tensor(tensors[name], files, items.beat), lambda name: False)
+    finally:
+        files.close()
+
+
+def stored(call: Call, args: Args, opened: Callable[[], OpenReader], beat: Callable[[int], None]) -> dict[str, Any]:
+    """Send a tensor as a checkpoint stores it, in event blobs; {"bytes", "crc"} of all that was sent.
+
+    `tensor` (packed), `repairs` [[part, byte, bit]], `holes` [tile numbers]; `form` is `bundle`, or for a string tensor
+    `array`: its bytes in events "text", then int64 offsets in events "offsets". `opened` is asked where only the reader
+    knows the layout.
+    """
+    tensor = unpack(args["tensor"], Tensor)
+    call.begin(tensor.name)
+    repairs = {part: (byte, bit) for part, byte, bit in args.get("repairs", ())}
+    own = args["kind"] in BUNDLES
+    if tensor.dtype == "variant":
+        return _send_variants(call, tensor, own, beat)
+    if tensor.dtype == "string":
+        items = _strings(tensor, repairs, own, opened)
+        return _send_strings(call, items, args.get("form", "bundle"))
+    if tensor.dtype not in ITEMSIZE:
+        raise Damaged(f"{tensor.name}: values of dtype {tensor.dtype} are not copied")
+    return _send_elements(call, tensor, _elements(tensor, repairs, frozenset(args.get("holes", ())), own, opened, beat))
+
+
+def _elements(
+    tensor: Tensor,
+    repairs: Mapping[int, tuple[int, int]],
+    holes: frozenset[int],
+    own: bool,
+    opened: Callable[[], OpenReader],
+    beat: Callable[[int], None],
+) -> Iterator[memoryview]:
+    from ckptui.engine.stored import elements
+
+    if own:
+        yield from elements(tensor, repairs, holes, beat)
+        return
+    import numpy as np
+
+    for chunk in opened().reader.chunks(tensor, PIECE):
+        flat: Any = np.ascontiguousarray(chunk).reshape(-1).view(np.uint8)
+        yield memoryview(flat)
+
+
+def _send_elements(call: Call, tensor: Tensor, pieces: Iterator[memoryview]) -> dict[str, Any]:
+    from crc32c import crc32c
+
+    crc, sent, needed = 0, 0, tensor.count * ITEMSIZE[tensor.dtype]
+    for piece in pieces:
+        for start in range(0, len(piece), PIECE):
+            part = piece[start : start + PIECE]
+            crc = crc32c(part, crc)
+            sent += len(part)
+            call.event("bytes", [part])
+    if sent != needed:
+        raise Damaged(f"{tensor.name}: {sent} bytes are there, its shape needs {needed}")
+    return {"bytes": sent, "crc": crc}
+
+
+def _strings(
+    tensor: Tensor, repairs: Mapping[int, tuple[int, int]], own: bool, opened: Callable[[], OpenReader]
+) -> Sequence[bytes]:
+    from ckptui.engine.stored import STRING_LIMIT, stored_strings
+
+    if own:
+        return stored_strings(tensor, repairs)
+    if tensor.bytes > STRING_LIMIT:
+        raise Damaged(f"{tensor.name}: {tensor.bytes} bytes of strings, at most {STRING_LIMIT} are copied")
+    flat = opened().reader.array(tensor).reshape(-1)
+    return [item if isinstance(item, bytes) else str(item).encode() for item in flat]
+
+
+def _send_strings(call: Call, items: Sequence[bytes], form: str) -> dict[str, Any]:
+    import numpy as np
+
+    from ckptui.engine.stored import encoded
+
+    if form == "bundle":
+        raw, crc = encoded(items)
+        _send(call, "bytes", raw)
+        return {"bytes": len(raw), "crc": crc}
+    offsets = np.zeros(len(items) + 1, "<i8")
+    np.cumsum([len(item) for item in items], out=offsets[1:])
+    _send(call, "text", b"".join(items))
+    _send(call, "offsets", offsets.tobytes())
+    return {"bytes": int(offsets[-1]), "crc": 0}
+
+
+def _send_variants(call: Call, tensor: Tensor, own: bool, beat: Callable[[int], None]) -> dict[str, Any]:
+    from ckptui.engine.checked import Files
+    from ckptui.engine.stored import stored_variants
+
+    if not own:
+        raise Damaged(f"{tensor.name}: variants are copied from checkpoints only")
+    files = Files()
+    try:
+        raw, crc = stored_variants(tensor, files, beat)
+    finally:
+        files.close()
+    _send(call, "bytes", raw)
+    return {"bytes": len(raw), "crc": crc}
+
+
+def _send(call: Call, what: str, raw: bytes) -> None:
+    blobs: Blob = memoryview(raw)
+    for start in range(0, len(raw), PIECE):
+        call.event(what, [blobs[start : start + PIECE]])
