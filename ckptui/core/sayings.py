@@ -84,17 +84,32 @@ SAYINGS: dict[str, Saying] = {
         _CHECKPOINT,
         ("unsupported-format",),
     ),
+    # V1 checkpoints
     "v1-table": Saying(
-        "Unable to open table file {file}: Data loss: not an sstable (bad magic number): perhaps your file is in a "
-        "different file format and you need to use a different restore operator?",
+        "Unable to open table file {file}: DATA_LOSS: {reason}: perhaps your file is in a different file format and "
+        "you need to use a different restore operator?",
         "DataLossError",
         _CHECKPOINT,
-        ("index-damaged", "not-a-model"),
+        ("index-damaged", "not-a-model", "empty-file", "shard-truncated", "zero-filled"),
+    ),
+    "v1-no-list": Saying(
+        "Failed to find the saved tensor slices at the beginning of the checkpoint file: {file}",
+        "InternalError",
+        _CHECKPOINT,
+        ("index-damaged",),
+    ),
+    "v1-tensor": Saying(
+        "{tensor} not found in checkpoint file",
+        "NotFoundError",
+        _TENSOR,
+        ("checksum-mismatch", "shard-missing", "entry-invalid"),
     ),
     # state file
     "empty-state": Saying(
         "Invalid checkpoint state loaded from {folder}", "ValueError", _STATE, ("empty-file", "state-dangling")
     ),
+    "ignored-state": Saying("{file}: Checkpoint ignored", "", _STATE, ("state-dangling",)),
+    "undecoded-state": Saying("'utf-8' codec can't decode byte", "UnicodeDecodeError", _STATE, ("state-dangling",)),
     "no-match": Saying("Couldn't match files for checkpoint {prefix}", "", _STATE, ("state-dangling",)),
     # SavedModel
     "no-graph": Saying(
