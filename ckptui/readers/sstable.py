@@ -7,38 +7,24 @@ When footer or index block can't be trusted, the data blocks are walked from the
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from operator import lt
+from typing import Any
 
 from ckptui.readers.source import Source
-from ckptui.readers.sstable_block import Budget, Handle, load_block, parse_block
-from ckptui.readers.sstable_walk import walk
-from ckptui.readers.wire import WireError, encode_uvarint, uvarint
+from ckptui.readers.sstable_block import Budget, Handle, RawBlock, load_block, parse_block
+from ckptui.readers.sstable_ends import FOOTER, MAGIC, Footer, Problem, find_footer, landmark
+from ckptui.readers.sstable_mend import Mended, mend
+from ckptui.readers.sstable_walk import WalkedBlock, walk
+from ckptui.readers.wire import WireError, uvarint
 
-FOOTER = 48
-MAGIC = 0xDB4775248B80FB57.to_bytes(8, "little")
+__all__ = ["CAP", "FOOTER", "MAGIC", "Problem", "Table", "parse_table", "read_table"]
+
 CAP = 1 << 29
 """Bytes of the largest table that is read; it is read whole."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One contradiction in a table."""
-
-    where: str
-    """`file`, `footer`, `index block`, `metaindex block`, `data block` or `key`."""
-    offset: int
-    """File offset of the block, footer or first byte concerned."""
-    reason: str
-    expected: int | None = None
-    """The checksum the file stores, unmasked."""
-    found: int | None = None
-    """The checksum its bytes have."""
-    cosmetic: bool = False
-    """Nothing a reader needs is touched."""
-    duplicate: bytes | None = None
-    """The key, where the trouble is that it stands twice."""
+ZERO_RUN = 64
+"""Zeros in a damaged block that are told as such: no block holds that many."""
 
 
 @dataclass(slots=True)
@@ -58,16 +44,6 @@ class Table:
     """As far as the file tells, no entry is lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Footer:
-    start: int
-    """Where it begins: the file's end less 48, unless bytes follow it."""
-    meta: Handle
-    index: Handle
-    canonical: bool
-    """The handles are in shortest form and the padding is zero."""
-
-
 def read_table(path: str | os.PathLike[str], cap: int = CAP) -> Table:
     """The table in a file; raises NoSuchPath, Unreadable or ChangedWhileReading, and nothing for damage."""
     with Source(path) as source:
@@ -83,13 +59,17 @@ def parse_table(data: bytes) -> Table:
     """The table in `data`; never raises for what it holds, and takes time and memory bounded by its length."""
     table = Table(size=len(data))
     if not data:
-        table.problems.append(Problem("file", 0, "the file is empty"))
+        table.problems.append(Problem("file", 0, "the file is empty", cause="empty"))
         table.complete = False
         return table
     budget = Budget()
-    footer = _find_footer(data, table)
+    footer, trouble = find_footer(data)
+    if trouble is not None:
+        table.problems.append(trouble)
     handles = _read_index(data, footer, table, budget) if footer else None
     if footer is None or handles is None:
+        if trouble is not None and trouble.where == "footer" and len(data) >= FOOTER and data.endswith(MAGIC):
+            _tell_from_landmark(data, table, budget)
         _walk_all(data, table, budget)
     else:
         _check_layout(data, footer, table, budget)
@@ -98,70 +78,63 @@ def parse_table(data: bytes) -> Table:
     return table
 
 
-def _find_footer(data: bytes, table: Table) -> _Footer | None:
-    """The footer whose index block its checksum vouches for: at the end, else before appended bytes."""
-    end = len(data)
-    if end < FOOTER:
-        table.problems.append(Problem("footer", 0, f"{end} bytes are less than a footer"))
-        return None
-    if data.endswith(MAGIC):
-        footer = _parse_footer(data, end - FOOTER)
-        if footer is None:
-            table.problems.append(Problem("footer", end - FOOTER, "its block handles make no sense"))
-        return footer
-    last = data.rfind(MAGIC)
-    earlier = _parse_footer(data, last - 40) if last >= 40 else None
-    if earlier is not None and _vouched(data, earlier):
-        extra = end - earlier.start - FOOTER
-        table.problems.append(Problem("footer", earlier.start, f"{extra} bytes follow the footer"))
-        return earlier
-    table.problems.append(Problem("footer", end - FOOTER, "no table ends here: the magic number is wrong"))
-    footer = _parse_footer(data, end - FOOTER)
-    return footer if footer is not None and _vouched(data, footer) else None
+def _read_index(data: bytes, footer: Footer, table: Table, budget: Budget) -> list[tuple[bytes, Handle]] | None:
+    """The index block's separators and handles, or None where its word does not count.
 
-
-def _parse_footer(data: bytes, start: int) -> _Footer | None:
-    """The footer at `start`, or None where its handles leave the file."""
-    stop = start + FOOTER - len(MAGIC)
-    numbers, position = [], start
-    try:
-        for _ in range(4):
-            number, position = uvarint(data, position, stop)
-            numbers.append(number)
-    except WireError:
-        return None
-    index = Handle(numbers[2], numbers[3])
-    if index.end > start:
-        return None
-    canonical = b"".join(map(encode_uvarint, numbers)).ljust(FOOTER - len(MAGIC), b"\0") == data[start:stop]
-    return _Footer(start, Handle(numbers[0], numbers[1]), index, canonical)
-
-
-def _vouched(data: bytes, footer: _Footer) -> bool:
-    return load_block(data, footer.index, Budget()).proved
-
-
-def _read_index(data: bytes, footer: _Footer, table: Table, budget: Budget) -> list[tuple[bytes, Handle]] | None:
-    """The index block's separators and handles, or None where its word does not count."""
+    A block with one flipped bit counts once the bit is turned back.
+    """
     block = load_block(data, footer.index, budget)
-    entries = parse_block(block.body, budget) if block.proved else None
-    reason = block.problem or (entries.problem if entries else "")
-    handles: list[tuple[bytes, Handle]] = []
-    if entries is not None and not reason:
-        floor = 0
-        for key, value in zip(entries.keys, entries.values, strict=True):
-            handle = _handle(value)
-            if handle is None or handle.offset < floor or handle.end > footer.index.offset:
-                reason = "block handles that overlap or leave the file"
-                break
-            floor = handle.end
-            handles.append((key, handle))
-    if not reason:
+    if block.proved:
+        handles, reason = _handles(block, footer, budget)
+        if handles is None:
+            table.problems.append(Problem("index block", footer.index.offset, reason))
         return handles
-    table.problems.append(
-        Problem("index block", footer.index.offset, reason, *_checksums(block.stored, block.computed))
-    )
+    if _tell_from_landmark(data, table, budget, footer):
+        return None
+    mended = mend(data, footer.index, block, budget)
+    sums = _checksums(block.stored, block.computed)
+    if mended is not None:
+        handles, _ = _handles(mended.block, footer, budget)
+        if handles is not None:
+            table.problems.append(_flipped("index block", footer.index, mended, sums))
+            return handles
+    table.problems.append(Problem("index block", footer.index.offset, block.problem, *sums))
     return None
+
+
+def _handles(block: RawBlock, footer: Footer, budget: Budget) -> tuple[list[tuple[bytes, Handle]] | None, str]:
+    """What an index block holds, or None and why it can't be."""
+    entries = parse_block(block.body, budget)
+    if entries.problem:
+        return None, entries.problem
+    floor = 0
+    handles: list[tuple[bytes, Handle]] = []
+    for key, value in zip(entries.keys, entries.values, strict=True):
+        handle = _handle(value)
+        if handle is None or handle.offset < floor or handle.end > footer.index.offset:
+            return None, "block handles that overlap or leave the file"
+        floor = handle.end
+        handles.append((key, handle))
+    return handles, ""
+
+
+def _tell_from_landmark(data: bytes, table: Table, budget: Budget, footer: Footer | None = None) -> bool:
+    """Whether the index block is whole where it always stands, so that the footer's handle of it is to blame."""
+    start = len(data) - FOOTER if footer is None else footer.start
+    handle = landmark(data, start)
+    if handle is None or (footer is not None and handle == footer.index) or not load_block(data, handle, budget).proved:
+        return False
+    facts: dict[str, Any] = {"expected": [handle.offset, handle.size]}
+    if footer is not None:
+        facts["found"] = [footer.index.offset, footer.index.size]
+    reason = "the footer's handle of the index block is wrong"
+    told = [problem for problem in table.problems if problem.where != "footer" or problem.cause == "appended"]
+    table.problems = [*told, Problem("footer", start, reason, cause="flipped", facts=facts)]
+    return True
+
+
+def _flipped(where: str, handle: Handle, mended: Mended, sums: tuple[int | None, int | None]) -> Problem:
+    return Problem(where, handle.offset, mended.words, *sums, cause="flipped", facts=mended.facts)
 
 
 def _handle(value: bytes) -> Handle | None:
@@ -178,7 +151,7 @@ def _checksums(stored: int, computed: int) -> tuple[int | None, int | None]:
     return (stored, computed) if stored != computed else (None, None)
 
 
-def _check_layout(data: bytes, footer: _Footer, table: Table, budget: Budget) -> None:
+def _check_layout(data: bytes, footer: Footer, table: Table, budget: Budget) -> None:
     """What no reader needs but every writer writes the same way: metaindex, padding, no gaps."""
     meta, index = footer.meta, footer.index
     if not footer.canonical:
@@ -206,8 +179,9 @@ def _read_blocks(data: bytes, handles: list[tuple[bytes, Handle]], end: int, tab
             table.problems.append(Problem("data block", handle.offset, reason, cosmetic=True))
         floor = handle.end
         block = load_block(data, handle, budget)
+        mended = None if block.proved else mend(data, handle, block, budget)
+        entries = parse_block((mended.block if mended else block).body, budget)
         first = len(table.keys)
-        entries = parse_block(block.body, budget)
         table.keys += entries.keys
         table.values += entries.values
         reason = block.problem or entries.problem
@@ -217,11 +191,32 @@ def _read_blocks(data: bytes, handles: list[tuple[bytes, Handle]], end: int, tab
         if reason:
             table.unproved.append(range(first, len(table.keys)))
             table.complete = table.complete and not entries.problem and bool(entries.keys)
-            sums = _checksums(block.stored, block.computed)
-            table.problems.append(Problem("data block", handle.offset, reason, *sums))
+            table.problems.append(_block_problem(data, handle, block, mended, reason))
     if handles and floor != end:
         reason = f"the last block ends at {floor}, the metaindex block begins at {end}"
         table.problems.append(Problem("data block", floor, reason, cosmetic=True))
+
+
+def _block_problem(data: bytes, handle: Handle, block: RawBlock, mended: Mended | None, reason: str) -> Problem:
+    sums = _checksums(block.stored, block.computed)
+    if mended is not None:
+        return _flipped("data block", handle, mended, sums)
+    zeros = _zeros(data, handle) if sums[0] is not None else None
+    if zeros is None:
+        return Problem("data block", handle.offset, reason, *sums)
+    start, count = zeros
+    facts = {"zero_run": {"offset": start, "bytes": count}}
+    reason = f"{count} bytes from {start} on are zeros"
+    return Problem("data block", handle.offset, reason, *sums, cause="zero-filled", facts=facts)
+
+
+def _zeros(data: bytes, handle: Handle) -> tuple[int, int] | None:
+    """The first long run of zeros in a block: offset and length."""
+    start = data.find(bytes(ZERO_RUN), handle.offset, handle.end)
+    if start < 0:
+        return None
+    rest = data[start : handle.end]
+    return start, len(rest) - len(rest.lstrip(b"\0"))
 
 
 def _bounds_hold(previous: bytes, keys: list[bytes], separator: bytes, position: int) -> bool:
@@ -236,15 +231,35 @@ def _walk_all(data: bytes, table: Table, budget: Budget) -> None:
         first = len(table.keys)
         table.keys += block.entries.keys
         table.values += block.entries.values
-        if block.proved:
-            continue
-        table.unproved.append(range(first, len(table.keys)))
-        reason = block.entries.problem or "checksum mismatch"
-        table.problems.append(Problem("data block", block.offset, reason, block.stored, block.computed))
+        if not block.proved:
+            table.unproved.append(range(first, len(table.keys)))
     table.complete = outcome.reached_end
-    if not outcome.reached_end:
+    known = next((place for place, problem in enumerate(table.problems) if not problem.cosmetic), None)
+    if known is not None and table.problems[known].cause in ("truncated", "zero-filled"):
+        # that the last block breaks off is no damage of its own
+        table.problems[known] = _up_to(table.problems[known], outcome.stopped, len(data))
+        table.problems += [_walked(block) for block in outcome.blocks if block.closed and not block.proved]
+        return
+    table.problems += [_walked(block) for block in outcome.blocks if not block.proved]
+    if not outcome.reached_end and not any(not block.proved for block in outcome.blocks):
         reason = f"from byte {outcome.stopped} of {len(data)} on nothing can be told apart"
-        table.problems.append(Problem("file", outcome.stopped, reason))
+        if known is None:
+            table.problems.append(Problem("file", outcome.stopped, reason))
+        else:
+            worse = table.problems[known]
+            table.problems[known] = replace(worse, reason=f"{worse.reason}; {reason}")
+
+
+def _up_to(problem: Problem, stopped: int, size: int) -> Problem:
+    """The end's problem, told from the byte on where entries stop."""
+    if stopped >= size or problem.cause == "zero-filled":
+        return problem
+    return replace(problem, offset=stopped, reason=f"{problem.reason}; entries could be read up to byte {stopped}")
+
+
+def _walked(block: WalkedBlock) -> Problem:
+    reason = block.entries.problem or "checksum mismatch"
+    return Problem("data block", block.offset, reason, block.stored, block.computed)
 
 
 def _check_order(table: Table) -> None:

@@ -75,6 +75,11 @@ def unmask(masked: int) -> int:
     return (rotated >> 17) | (rotated << 15) & 0xFFFFFFFF
 
 
+def mask(crc: int) -> int:
+    """The form in which a CRC-32C is stored."""
+    return (((crc >> 15) | (crc << 17)) + MASK_DELTA) & 0xFFFFFFFF
+
+
 def load_block(data: bytes, handle: Handle, budget: Budget) -> RawBlock:
     """The block at `handle`, which must lie inside `data`; a wrong checksum is told, not raised."""
     stop = handle.offset + handle.size
