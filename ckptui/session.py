@@ -44,6 +44,9 @@ IN_PROCESS: frozenset[str] = frozenset({"tf-checkpoint", "tf-checkpoint-v1"})
 """Kinds whose listing is bounded pure Python, read without a child."""
 
 
+VERIFIED: frozenset[str] = frozenset({"keras-archive", "tf-checkpoint-v1"})
+"""Kinds with checksums beside those of single tensors."""
+
 NAMES_FIRST = 20_000
 """With more tensors than this a screen gets the names first; entries are decoded when they are seen."""
 
@@ -216,10 +219,10 @@ class Session:
             yield from layer_findings(artifact.path, [(t, scanned[t.name]) for t in tensors])
 
     def verify(self, listing: Listing) -> list[Finding]:
-        """Checksums that stand over a whole file and not over one tensor (members of a .keras archive)."""
+        """Checksums that stand over no single tensor: members of a .keras archive, blocks of a V1 checkpoint."""
         from ckptui.engine.requests import verify
 
-        if listing.artifact.kind != "keras-archive":
+        if listing.artifact.kind not in VERIFIED:
             return []
         return verify(self.pool, listing.artifact.path, listing.artifact.kind)
 
@@ -318,6 +321,7 @@ def _identity(path: str) -> tuple[Any, ...]:
         f"{path}/.index",
         f"{path}/saved_model.pb",
         f"{path}/variables/variables.index",
+        path.replace("-?????-of-", "-00000-of-"),
     ):
         try:
             info = os.stat(name)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from crc32c import crc32c
 
-from ckptui.core.model import Segment, Slice, Storage
+from ckptui.core.model import Segment, Slice, Storage, Tensor
 from ckptui.errors import Damaged
 from ckptui.readers.source import Source
 
@@ -25,6 +25,15 @@ CHUNK = 1 << 18
 _TABLE_PIECE = 4096
 Beat = Callable[[int], None]
 """Called with the bytes just done."""
+
+
+@runtime_checkable
+class BlockReader(Protocol):
+    """A reader of a format whose checksums stand over blocks that several tensors share."""
+
+    def checksums(self, tensor: Tensor, beat: Beat) -> Iterator[tuple[int, int, Segment, str]]:
+        """(stored, computed, the bytes it is over, its name) for each block of a tensor."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +282,13 @@ def check_bytes(files: Files, storage: Storage, count: int, verdict: Verdict, be
     elif storage.segment is not None:
         for _ in plain(files, storage.segment, storage.crc32c, verdict, beat):
             pass
+
+
+def check_blocks(reader: object, tensor: Tensor, verdict: Verdict, beat: Beat) -> None:
+    """Compare the checksums of the blocks a tensor lies in, where its reader knows such. Raises what reading raises."""
+    if isinstance(reader, BlockReader):
+        for stored, computed, segment, part in reader.checksums(tensor, beat):
+            verdict.compare(stored, computed, segment, part)
 
 
 def place_in(tile: Slice, shape: tuple[int, ...]) -> Callable[[int], int]:

@@ -116,7 +116,8 @@ def _throttled(alive: Tick) -> Tick:
 def identity(path: str) -> Identity:
     """Device, inode, size and time of the files that hold a save's directory; None for each that is not there."""
     ends = ("", ".index", "/.index", "/saved_model.pb", "/saved_model.pbtxt", "/variables/variables.index")
-    return tuple(_stamp(path + end) for end in ends)
+    first = path.replace("-?????-of-", "-00000-of-")
+    return tuple(_stamp(end) for end in (*(path + end for end in ends), *((first,) if first != path else ())))
 
 
 def _stamp(path: str) -> tuple[int, int, int, int] | None:

@@ -322,7 +322,16 @@ def histogram(call: Call, args: Args) -> Answer:
 
 
 def verify(call: Call, args: Args) -> Answer:
-    """Findings from checksums that stand over whole members of a .keras archive."""
+    """Findings from checksums that stand over no single tensor: members of a .keras archive, blocks of a V1 table."""
+    if args["kind"] == "tf-checkpoint-v1":
+        from ckptui.readers.bundle_v1 import open_v1
+
+        call.begin(args["path"])
+        table = open_v1(args["path"])
+        try:
+            return pack(table.verify(Items(call, False).beat)), []
+        finally:
+            table.close()
     from ckptui.readers.keras_archive import open_archive
 
     call.begin(args["path"])

@@ -90,6 +90,8 @@ class PairReader:
             return
         if self._check and storage.encoding in ("strings", "variant", "slices"):
             checked.check_bytes(side.files, storage, tensor.count, verdict, self._beat)
+        if self._check and storage.encoding == "v1":
+            checked.check_blocks(side.reader, tensor, verdict, self._beat)
         if tensor.dtype not in ITEMSIZE:
             yield side.reader.array(tensor).reshape(-1)
             return

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from ckptui.core.model import Finding, Found, Kind
 from ckptui.core.names import natural_key, step_of
-from ckptui.readers.notices import notice, sniffed, v1_notice
+from ckptui.readers.notices import notice, sniffed
 from ckptui.readers.sniff import SAVED_MODEL_FILES, Sniff, file_type, promise, sniff
 
 SHARD = re.compile(r"(.*)\.data-([0-9]{5,10})-of-([0-9]{5,10})", re.DOTALL)
@@ -202,8 +202,9 @@ def one_file(folder_path: str, path: str, seen: Sniff) -> Found | None:
     if seen.kind is None or seen.kind == "saved-model":
         return None
     name = os.path.basename(path)
-    findings = (v1_notice(path),) if seen.kind == "tf-checkpoint-v1" else sniffed(path, seen)
-    return Found(path, seen.kind, name, folder_path, step_of(name), modified=seen.modified, findings=findings)
+    return Found(
+        path, seen.kind, name, folder_path, step_of(name), modified=seen.modified, findings=sniffed(path, seen)
+    )
 
 
 def v1_shards(folder: Folder, base: str, total: str) -> Found:
@@ -219,7 +220,6 @@ def v1_shards(folder: Folder, base: str, total: str) -> Found:
         folder.path,
         step_of(base),
         modified=max(times, default=0.0),
-        findings=(v1_notice(path),),
     )
 
 

@@ -144,6 +144,35 @@ def table_first_key(head: bytes) -> bytes | None:
     return head[position + 1 : position + 5] or None
 
 
+def is_v1_table(head: bytes) -> bool:
+    """Whether a V1 checkpoint starts here: an empty key whose value is a list of tensors, the first with a name.
+
+    Tells one whose end is lost; a list longer than `head` is followed as far as it goes.
+    """
+    if head[:1] != b"\x00":
+        head = _first_literal(head)
+    if len(head) < 8 or head[0] or head[1]:
+        return False
+    numbers, position = [], 2
+    # length of the value, then two nested messages, each of a tag and a length, then a name's
+    for tag in (b"", b"\x0a", b"\x0a", b"\x0a"):
+        if head[position : position + 1] != tag and tag:
+            return False
+        position += len(tag)
+        value = shift = 0
+        while position < len(head) and shift < 35:
+            byte = head[position]
+            position += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        numbers.append((value, position))
+    (whole, start), (meta, inside), (listed, item), (name, text) = numbers
+    fits = inside + meta == start + whole and item + listed <= inside + meta and text + name <= item + listed
+    return fits and 0 < name < 1024 and b"\x00" not in head[text : text + name]
+
+
 def _first_literal(head: bytes) -> bytes:
     position = 0
     while position < min(len(head), 5) and head[position] >= 0x80:

@@ -36,15 +36,3 @@ def sniffed(path: str, seen: Sniff) -> tuple[Finding, ...]:
         detail = "recognised by its first bytes, not read"
     advice = "Run `git lfs pull` to fetch the real file." if seen.looks_like == "git-lfs pointer" else None
     return (notice(seen.code, path, detail, seen.evidence, title=title, advice=advice),)
-
-
-def v1_notice(path: str) -> Finding:
-    """V1 checkpoints are recognised, not read."""
-    return notice(
-        "unsupported-format",
-        path,
-        "V1 checkpoints are recognised, not read yet",
-        {"format": "V1 checkpoint"},
-        title="A V1 checkpoint",
-        advice="Save it again with a Saver of write_version V2 to look inside.",
-    )

@@ -9,6 +9,7 @@ from ckptui.errors import Damaged
 
 MAX_RANK = 254
 """TensorFlow's own limit."""
+_ESCAPED = {0: b"\x00\xff", 0xFF: b"\xff\x00"}
 
 
 class KeyFault(Damaged):
@@ -84,3 +85,19 @@ def slice_key(key: bytes) -> tuple[bytes, tuple[tuple[int, int], ...]]:
     if position != len(key):
         raise KeyFault("bytes after a tile's key")
     return name, tuple(extents)
+
+
+def encode_slice_key(name: bytes, extents: tuple[tuple[int, int], ...]) -> bytes:
+    """The key of a tile: the inverse of `slice_key`."""
+    escaped = b"".join(_ESCAPED.get(byte, bytes([byte])) for byte in name)
+    rank = len(extents)
+    head = b"\0" + escaped + b"\0\1" + (bytes([1, rank]) if rank else b"\0")
+    return head + b"".join(_encode_signed(number) for extent in extents for number in extent)
+
+
+def _encode_signed(value: int) -> bytes:
+    plain = ~value if value < 0 else value
+    length = max(1, -(-(plain.bit_length() + 1) // 7))
+    bits = ((1 << length) - 1) << (7 * length) | plain
+    raw = bits.to_bytes(length, "big")
+    return bytes(byte ^ 0xFF for byte in raw) if value < 0 else raw

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ckptui.core.model import Artifact, Kind, Listing, Tensor, worst_status
-from ckptui.core.names import step_of
-from ckptui.errors import NoSuchPath, NoSuchTensor, NotASave
+from ckptui.core.model import Kind, Listing, Tensor
+from ckptui.errors import NotASave
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,64 +65,7 @@ def open_reader(path: str | os.PathLike[str], kind: Kind) -> Reader:
 
         return open_h5(where)
     if kind == "tf-checkpoint-v1":
-        return RecognisedReader(where, kind)
+        from ckptui.readers.bundle_v1 import open_v1
+
+        return open_v1(where)
     raise NotASave(f"{where}: {kind} is not read")
-
-
-class RecognisedReader:
-    """A save that is recognised and not read: its files and why, no tensors."""
-
-    def __init__(self, path: str, kind: Kind) -> None:
-        """Raises NoSuchPath where no file of it is there."""
-        self.path = path
-        self.kind = kind
-        self._files = _v1_files(path)
-        if not self._files:
-            raise NoSuchPath(path)
-
-    def listing(self) -> Listing:
-        """Size and time of its files, and the finding that it is not read."""
-        from ckptui.readers.notices import v1_notice
-
-        sizes = [(status.st_size, status.st_mtime) for status in map(os.stat, self._files)]
-        finding = v1_notice(self.path)
-        label = os.path.basename(self.path)
-        artifact = Artifact(
-            path=self.path,
-            kind=self.kind,
-            label=label,
-            step=step_of(label.partition("-?????-of-")[0]),
-            bytes=sum(size for size, _ in sizes),
-            shards=len(sizes),
-            tensors=0,
-            parameters=0,
-            modified=max(modified for _, modified in sizes),
-            status=worst_status([finding]),
-        )
-        return Listing(artifact, (), (finding,))
-
-    def chunks(self, tensor: Tensor, chunk_bytes: int = 1 << 20) -> Iterator[np.ndarray[Any, Any]]:
-        """Raises NoSuchTensor."""
-        raise NoSuchTensor(f"{tensor.name} in {self.path}")
-
-    def array(self, tensor: Tensor) -> np.ndarray[Any, Any]:
-        """Raises NoSuchTensor."""
-        raise NoSuchTensor(f"{tensor.name} in {self.path}")
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def _v1_files(path: str) -> list[str]:
-    """The files of a V1 checkpoint: one, or all that its `PREFIX-?????-of-NNNNN` stands for."""
-    if os.path.isfile(path):
-        return [path]
-    folder, name = os.path.split(path)
-    stem, mark, total = name.partition("-?????-of-")
-    if not mark:
-        return []
-    shard = re.compile(rf"{re.escape(stem)}-[0-9]{{5,10}}-of-{re.escape(total)}")
-    try:
-        return [os.path.join(folder, found) for found in os.listdir(folder or ".") if shard.fullmatch(found)]
-    except OSError:
-        return []

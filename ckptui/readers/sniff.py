@@ -123,6 +123,8 @@ class _Look:
                 return self._found("tf-checkpoint-v1", "V1 checkpoint")
             if self.promised == "tf-checkpoint" or (first is not None and first[:1] == b"\x08"):
                 return self._found("tf-checkpoint", "checkpoint index")
+        if self.promised is None and magic.is_v1_table(self.head):
+            return self._found("tf-checkpoint-v1", "V1 checkpoint")
         if self.promised == "saved-model" and not self._foreign()[0]:
             return self._found("saved-model", "SavedModel graph")
         return None
