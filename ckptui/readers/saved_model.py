@@ -18,6 +18,7 @@ from ckptui.core.model import (
     Finding,
     Kind,
     Listing,
+    Segment,
     Signature,
     Tensor,
     worst_status,
@@ -27,8 +28,6 @@ from ckptui.errors import ChangedWhileReading, Damaged, NoSuchPath, NotASave
 from ckptui.readers import saved_model_notes as notes
 from ckptui.readers.folder import (
     SAVED_MODEL_FOLDERS,
-    SAVED_MODEL_TRACES,
-    SHARD,
     SHARD_V1,
     Folder,
     graph_missing,
@@ -38,6 +37,7 @@ from ckptui.readers.folder import (
 from ckptui.readers.graph_facts import Gatherer, Message
 from ckptui.readers.graph_ops import PRINT_OPS, WATCHED, unsafe_ops
 from ckptui.readers.graph_wire import walk_bytes, walk_wire
+from ckptui.readers.leftovers import SAVED_MODEL_TRACES, SHARD
 from ckptui.readers.notices import sniffed
 from ckptui.readers.pbtxt import TEXT_CAP, walk_text
 from ckptui.readers.signatures import INTERNAL, MetaGraph, meta_graph
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ckptui.readers.bundle import Bundle
+    from ckptui.readers.bundle_v1 import BundleV1
 
 SIDE_FILE_CAP = 1 << 26
 """Bytes of keras_metadata.pb and fingerprint.pb that are read."""
@@ -89,6 +90,8 @@ class SavedModel:
         self._progress = progress
         self._read_graph()
         self.bundle: Bundle | None = self._open_variables()
+        self.v1: BundleV1 | None = None if self.bundle is not None else self._open_v1_variables()
+        """The variables of a SavedModel of 2016, which are a V1 checkpoint."""
         self._check_graphs()
 
     @property
@@ -112,7 +115,8 @@ class SavedModel:
 
     def listing(self) -> Listing:
         """Everything the folder says without a tensor byte being read."""
-        variables = self.bundle.listing() if self.bundle is not None else None
+        stored = self.bundle or self.v1
+        variables = stored.listing() if stored is not None else None
         findings = list(self.findings)
         tensors: Sequence[Tensor] = ()
         if variables is not None:
@@ -143,16 +147,22 @@ class SavedModel:
         """The elements of a variable as 1-D arrays in native byte order; see `values.element_chunks`."""
         from ckptui.readers.values import element_chunks
 
-        return element_chunks(tensor, chunk_bytes)
+        return self.v1.chunks(tensor, chunk_bytes) if self.v1 is not None else element_chunks(tensor, chunk_bytes)
 
     def array(self, tensor: Tensor) -> np.ndarray[Any, Any]:
         """All values of a variable; see `values.array_of`."""
         from ckptui.readers.values import array_of
 
-        return array_of(tensor)
+        return self.v1.array(tensor) if self.v1 is not None else array_of(tensor)
+
+    def checksums(self, tensor: Tensor, beat: Progress) -> Iterator[tuple[int, int, Segment, str]]:
+        """Checksums of the blocks of a V1 checkpoint; see `BundleV1.checksums`."""
+        return self.v1.checksums(tensor, beat) if self.v1 is not None else iter(())
 
     def close(self) -> None:
-        """Nothing stays open; here for the sake of every reader's interface."""
+        """Let go of variables that are a V1 checkpoint; nothing else stays open."""
+        if self.v1 is not None:
+            self.v1.close()
 
     # ------------------------------------------------------------------ the graph
 
@@ -206,7 +216,7 @@ class SavedModel:
         self.findings += notes.assets(
             self.folder, sorted({name for graph in self.meta_graphs for name in graph.assets})
         )
-        if self.bundle is not None or self._note_v1_variables() or not self._graph_read:
+        if self.bundle is not None or self.v1 is not None or not self._graph_read:
             return
         if any(graph.needs_variables for graph in self.meta_graphs):
             self.findings.append(notes.variables_missing(self.path, self._prefix))
@@ -230,17 +240,23 @@ class SavedModel:
             self.findings.append(notes.changed(self.path, error))
             return None
 
-    def _note_v1_variables(self) -> bool:
-        """Whether the variables are a V1 checkpoint, as SavedModels of 2016 have."""
+    def _open_v1_variables(self) -> BundleV1 | None:
+        """Variables as SavedModels of 2016 have them."""
         inside = self.folder.join("variables")
         for name in _names(inside):
             path = os.path.join(inside, name)
-            if sniff(path).kind == "tf-checkpoint-v1":
-                sharded = SHARD_V1.fullmatch(name)
-                pattern = f"{sharded[1]}-?????-of-{sharded[3]}" if sharded else name
-                self.findings.append(notes.v1_variables(self.path, path, pattern))
-                return True
-        return False
+            if sniff(path).kind != "tf-checkpoint-v1":
+                continue
+            from ckptui.readers.bundle_v1 import open_v1
+
+            sharded = SHARD_V1.fullmatch(name)
+            whole = os.path.join(inside, f"{sharded[1]}-?????-of-{sharded[3]}") if sharded else path
+            try:
+                return open_v1(whole)
+            except ChangedWhileReading as error:
+                self.findings.append(notes.changed(self.path, error))
+                return None
+        return None
 
     # ------------------------------------------------------------------ Keras
 

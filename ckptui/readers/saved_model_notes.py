@@ -87,17 +87,6 @@ def variables_missing(folder: str, prefix: str) -> Finding:
     return notice("index-missing", folder, detail, {"prefix": prefix})
 
 
-def v1_variables(folder: str, path: str, pattern: str) -> Finding:
-    """Variables as SavedModels of 2016 have them."""
-    return notice(
-        "unsupported-format",
-        folder,
-        f"variables/{pattern} is a V1 checkpoint: recognised, not read yet",
-        {"format": "V1 checkpoint", "file": path},
-        title="The variables are a V1 checkpoint",
-    )
-
-
 def assets(folder: Folder, names: Sequence[str]) -> list[Finding]:
     """Asset files that are missing, and names that lead out of assets/, which are not followed."""
     outside = [name for name in names if os.path.basename(name) != name or name in (".", "..") or "\0" in name]
