@@ -36,5 +36,11 @@ class RunFolder:
     """Paths of its saves, oldest first."""
     latest: str = ""
     """Path of the save its state file names, if that save is there."""
+    state: str = ""
+    """Path of its state file; empty where it has none."""
+    stated: str = ""
+    """The latest save as it stands in the state file."""
+    leftovers: tuple[str, ...] = ()
+    """Paths of what saves, copies and clean-ups that did not end left in it."""
     findings: tuple[Finding, ...] = ()
     """state-dangling, state-stale, state-elsewhere, interrupted-save, ..."""

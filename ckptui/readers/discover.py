@@ -13,7 +13,8 @@ from dataclasses import replace
 from ckptui.core.model import Finding, Found, RunFolder
 from ckptui.core.names import natural_key
 from ckptui.errors import NotASave
-from ckptui.readers.folder import SAVED_MODEL_TRACES, Folder, is_orbax, look, read_folder
+from ckptui.readers.folder import Folder, is_orbax, look, read_folder
+from ckptui.readers.leftovers import SAVED_MODEL_TRACES
 from ckptui.readers.notices import notice
 from ckptui.readers.resolving import WHAT_TO_TYPE, enclosing_saved_model, find_one, strip_slashes
 from ckptui.readers.runs import export_run, group_runs

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ckptui.core.model import Finding, Found, Kind
 from ckptui.core.names import natural_key, step_of
+from ckptui.readers.leftovers import (
+    COPY_FOLDERS,
+    SAVED_MODEL_TRACES,
+    SHARD,
+    STATE_FILE,
+    TEMP_SUFFIX,
+    Leftover,
+    find_leftovers,
+    interrupted,
+    modified_path,
+)
 from ckptui.readers.notices import notice, sniffed
-from ckptui.readers.sniff import SAVED_MODEL_FILES, Sniff, file_type, promise, sniff
+from ckptui.readers.sniff import SAVED_MODEL_FILES, STATE_LOOK, Sniff, file_type, promise, sniff
 
-SHARD = re.compile(r"(.*)\.data-([0-9]{5,10})-of-([0-9]{5,10})", re.DOTALL)
 SHARD_V1 = re.compile(r"(.+)-([0-9]{5,10})-of-([0-9]{5,10})", re.DOTALL)
-TEMPSTATE = re.compile(r"(.*?)(\.index|\.data-[0-9]+-of-[0-9]+)?\.tempstate[0-9]+", re.DOTALL)
-TEMP_PART = re.compile(r"part-[0-9]+-of-[0-9]+(\..+)?")
-TEMP_SUFFIX = "_temp"
-STATE_FILE = "checkpoint"
-SAVED_MODEL_TRACES = ("keras_metadata.pb", "fingerprint.pb")
 SAVED_MODEL_FOLDERS = ("variables", "assets", "assets.extra", "debug")
 ORBAX_FILES = frozenset({"_CHECKPOINT_METADATA", "_METADATA", "checkpoint_metadata", "orbax.checkpoint"})
 ORBAX_TEMPORARY = ".orbax-checkpoint-tmp"
-RUNNING = 120
-"""Seconds since its last change in which a half-written save may just be in progress."""
 
 
 @dataclass(slots=True)
@@ -56,6 +58,12 @@ class Contents:
     """Names of subfolders that belong to a save and are not walked."""
     complete: set[str] = field(default_factory=set)
     """Paths of saves with nothing missing as far as names tell."""
+    states: list[str] = field(default_factory=list)
+    """Names of state files other than `checkpoint`."""
+    leftovers: list[Leftover] = field(default_factory=list)
+    """What is left of interrupted saves and copies that no save here tells of."""
+    told: list[Leftover] = field(default_factory=list)
+    """The same, told by a finding of the save they belong to."""
 
 
 def read_folder(path: str) -> Folder:
@@ -111,9 +119,14 @@ def look(folder: Folder) -> Contents:
         taken.update((*SAVED_MODEL_FILES, *SAVED_MODEL_TRACES))
         if not found.findings:
             contents.complete.add(found.path)
-    _leftovers(folder, contents, taken)
+    contents.leftovers = find_leftovers(folder)
+    for left in contents.leftovers:
+        taken.update(name for name in left.files if name in folder.files)
+        contents.inner.update(os.path.basename(path) for path in left.paths if path.endswith(TEMP_SUFFIX))
+    contents.inner.update(COPY_FOLDERS & folder.folders.keys())
     _bundles(folder, contents, taken)
     _others(folder, contents, taken)
+    _attach(folder, contents)
     contents.saves.sort(key=lambda found: natural_key(found.label))
     return contents
 
@@ -123,7 +136,7 @@ def saved_model(folder: Folder) -> Found:
     whole = os.path.abspath(folder.path)
     label = os.path.basename(whole)
     graph = next((name for name in SAVED_MODEL_FILES if name in folder.files), None)
-    modified = _modified_path(folder.path)
+    modified = modified_path(folder.path)
     if graph is None:
         findings: tuple[Finding, ...] = (graph_missing(folder.path),)
     else:
@@ -223,38 +236,32 @@ def v1_shards(folder: Folder, base: str, total: str) -> Found:
     )
 
 
-def _leftovers(folder: Folder, contents: Contents, taken: set[str]) -> None:
-    """Temporary files and folders of saves that did not end, or have not ended yet."""
-    by_prefix: dict[str, list[str]] = {}
-    for name in folder.files:
-        found = TEMPSTATE.fullmatch(name)
-        if found:
-            by_prefix.setdefault(found[1], []).append(name)
-            taken.add(name)
-    for prefix, names in sorted(by_prefix.items()):
-        newest = max(_modified(folder.files[name]) for name in names)
-        evidence = {"files": sorted(names), "index": [n for n in sorted(names) if ".index.tempstate" in n]}
-        contents.notices.append(_interrupted(folder.join(prefix), sorted(names)[0], evidence, newest))
-    for name, entry in sorted(folder.folders.items()):
-        if not name.endswith(TEMP_SUFFIX):
+def _attach(folder: Folder, contents: Contents) -> None:
+    """Tell interrupted saves and copies with the save they belong to; remains of a first save are a save themselves."""
+    places = {found.label: place for place, found in enumerate(contents.saves)}
+    saved = is_saved_model(folder)
+    lonely = not any(found.kind == "tf-checkpoint" for found in contents.saves)
+    for left in [item for item in contents.leftovers if item.kind in ("save", "copy") and item.of != STATE_FILE]:
+        place = places.get(left.prefix, places.get(left.of))
+        if place is None and saved and left.of in SAVED_MODEL_FILES:
+            place = next(i for i, found in enumerate(contents.saves) if found.kind == "saved-model")
+        if place is not None and contents.saves[place].path not in contents.complete:
+            found = contents.saves[place]
+            absent = left.kind == "copy" and left.of not in folder.files
+            kept = tuple(f for f in found.findings if not (absent and f.code in ("index-missing", "graph-missing")))
+            finding = interrupted(left, severity="error" if absent else None)
+            finding = replace(finding, artifact=found.path)
+            contents.saves[place] = replace(found, findings=(*kept, finding))
+        elif lonely and left.kind == "save" and left.index + [n for n in left.files if ".data-" in n]:
+            prefix = left.prefix
+            finding = replace(interrupted(left), artifact=folder.join(prefix))
+            found = replace(bundle(folder, prefix, (), (finding,)), modified=left.newest)
+            places.setdefault(prefix, len(contents.saves))
+            contents.saves.append(found)
+        else:
             continue
-        parts = [part for part in _names(entry.path) if TEMP_PART.fullmatch(part)]
-        if parts:
-            contents.inner.add(name)
-            newest = _modified_path(entry.path)
-            evidence = {"files": parts[:100], "index": [p for p in parts if p.endswith(".index")][:100]}
-            path = folder.join(name)
-            contents.notices.append(_interrupted(path, f"{name}/{parts[0]}", evidence, newest))
-
-
-def _interrupted(path: str, example: str, evidence: dict[str, list[str]], newest: float) -> Finding:
-    if 0 <= time.time() - newest < RUNNING:
-        detail = f"{example} changed {time.time() - newest:.0f} s ago: a save may be running right now"
-        return notice("interrupted-save", path, detail, evidence, title="A save is running or was interrupted")
-    detail = f"{example} is what a save leaves when it is killed"
-    if evidence["index"]:
-        detail += f"; {evidence['index'][0]} may still describe its data"
-    return notice("interrupted-save", path, detail, evidence)
+        contents.leftovers.remove(left)
+        contents.told.append(left)
 
 
 def _bundles(folder: Folder, contents: Contents, taken: set[str]) -> None:
@@ -294,6 +301,8 @@ def _others(folder: Folder, contents: Contents, taken: set[str]) -> None:
                 contents.complete.add(path)
         elif seen.code is not None:
             contents.notices += sniffed(path, seen)
+        elif seen.looks_like == STATE_LOOK:
+            contents.states.append(name)
     for base, total in v1:
         save = v1_shards(folder, base, total)
         contents.saves.append(save)
@@ -336,12 +345,5 @@ def _names(path: str) -> list[str]:
 def _modified(entry: os.DirEntry[str]) -> float:
     try:
         return entry.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _modified_path(path: str) -> float:
-    try:
-        return os.stat(path).st_mtime
     except OSError:
         return 0.0

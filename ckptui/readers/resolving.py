@@ -10,11 +10,7 @@ from dataclasses import replace
 from ckptui.core.model import Found
 from ckptui.errors import NoSuchPath, NotASave
 from ckptui.readers.folder import (
-    SAVED_MODEL_TRACES,
-    SHARD,
     SHARD_V1,
-    STATE_FILE,
-    TEMPSTATE,
     Folder,
     bundle,
     index_missing,
@@ -27,10 +23,13 @@ from ckptui.readers.folder import (
     shards_by_prefix,
     v1_shards,
 )
+from ckptui.readers.leftovers import SAVED_MODEL_TRACES, SHARD, STATE_FILE, TEMPSTATE
 from ckptui.readers.notices import sniffed
-from ckptui.readers.runs import CHECKPOINTS, group_runs, newest_complete
+from ckptui.readers.runs import group_runs
+from ckptui.readers.series import CHECKPOINTS
 from ckptui.readers.sniff import SAVED_MODEL_FILES, file_type, sniff
 from ckptui.readers.state_file import read_state
+from ckptui.readers.state_judging import newest_complete
 
 NAMES_COMPARED = 2000
 """How many names of a folder are compared with a mistyped one."""

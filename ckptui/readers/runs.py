@@ -1,29 +1,31 @@
 """Runs: which saves of a folder are successive saves of one training, and whether its state file tells the truth.
 
-A run is what a `checkpoint` state file speaks of, saves whose names differ in their step only, or export versions
-(SavedModels in folders named by digits, as Estimators and TensorFlow Serving number them).
+A run is what a state file speaks of (`checkpoint`, or under whatever name a saver was told to write it), saves whose
+names differ in their step only, or export versions (SavedModels in folders named by digits, as Estimators and
+TensorFlow Serving number them).
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ckptui.core.model import Finding, Found, RunFolder
-from ckptui.core.names import natural_key, step_of
-from ckptui.readers.folder import STATE_FILE, Contents, Folder
-from ckptui.readers.notices import notice
+from ckptui.core.names import natural_key
+from ckptui.readers.folder import Contents, Folder
+from ckptui.readers.leftovers import SHARD, STATE_FILE, Leftover, cleaned_up, interrupted
+from ckptui.readers.series import CHECKPOINTS, in_order, series_of, series_of_name
 from ckptui.readers.state_file import State, read_state
+from ckptui.readers.state_judging import Case, judge, older_than_recorded
 
-CHECKPOINTS = ("tf-checkpoint", "tf-checkpoint-v1")
-SHOWN = 20
-"""How many paths a finding carries."""
+STATES_READ = 20
+"""State files of one folder that are read; more lie in no folder of saves."""
 
-_DIGITS = re.compile(r"[0-9]+")
 _WEIGHT_SHARD = re.compile(r"(.+)_[0-9]{5}\.weights\.h5", re.DOTALL)
-_STEP_WORD = re.compile(r"(?:^|[^A-Za-z0-9]|epochs?|steps?|ep|iter|iteration|ckpt|cp)$", re.IGNORECASE)
+_SOLE = ("hdf5", "saved-model", "meta-graph")
+"""Kinds that make no run by their names."""
 
 
 @dataclass(slots=True)
@@ -35,38 +37,12 @@ class Runs:
     notices: list[Finding] = field(default_factory=list)
 
 
-def series_of(found: Found) -> tuple[str, str] | None:
-    """What stays the same from save to save: the name before the step, and the suffix; None without a step."""
-    name = found.label
-    step = found.step
-    if step is None:
-        return None
-    suffix = "" if found.kind in CHECKPOINTS else _suffix(name)
-    places = [m for m in _DIGITS.finditer(name) if len(m[0]) <= 18 and int(m[0]) == step]
-    if not places:
-        return None
-    after_word = [m for m in places if _STEP_WORD.search(name[: m.start()])]
-    place = (after_word or places)[0]
-    return name[: place.start()], suffix
-
-
 def group_runs(folder: Folder, contents: Contents) -> Runs:
-    """Find the runs among the saves of a folder."""
-    out = Runs()
-    rest = list(contents.saves)
-    state = _state(folder, rest)
-    if state is not None:
-        run = _stated_run(folder, contents, state)
-        members = set(run.saves)
-        out.saves += [
-            replace(found, run=run.path, latest=found.path == run.latest) for found in rest if found.path in members
-        ]
-        rest = [found for found in rest if found.path not in members]
-        leftovers = tuple(f for f in contents.notices if f.code == "interrupted-save")
-        out.runs.append(replace(run, findings=(*run.findings, *leftovers)))
-        out.notices = [f for f in contents.notices if f.code != "interrupted-save"]
-    else:
-        out.notices = list(contents.notices)
+    """Find the runs among the saves of a folder, with its leftovers and what its state files say wrongly."""
+    out = Runs(notices=list(contents.notices))
+    rest, left = list(contents.saves), list(contents.leftovers)
+    for name, state in _states(folder, contents):
+        rest = _stated_run(folder, replace_saves(contents, rest), name, state, out, left)
     series = _series([found for found in rest if not _is_weight_shard(folder, found)])
     for (stem, _), members_of in series.items():
         several = bool(out.runs) or len(series) > 1
@@ -78,7 +54,13 @@ def group_runs(folder: Folder, contents: Contents) -> Runs:
     placed = {found.path for found in out.saves}
     out.saves += [found for found in rest if found.path not in placed]
     out.saves.sort(key=lambda found: natural_key(found.label))
+    _tell_leftovers(folder, contents, out, left)
     return out
+
+
+def replace_saves(contents: Contents, saves: list[Found]) -> Contents:
+    """The same look at a folder, with only these saves."""
+    return replace(contents, saves=saves)
 
 
 def export_run(folder: Folder, names: Sequence[str], path: str) -> RunFolder:
@@ -87,20 +69,9 @@ def export_run(folder: Folder, names: Sequence[str], path: str) -> RunFolder:
     return RunFolder(path, folder_label(folder.path), tuple(folder.join(name) for name in ordered))
 
 
-def in_order(saves: Sequence[Found]) -> list[Found]:
-    """Oldest first: by step where names carry one, else by time."""
-    return sorted(saves, key=lambda s: (s.step is not None, s.step or 0, s.modified, natural_key(s.label)))
-
-
 def folder_label(path: str) -> str:
     """The name of a folder, also when it was given as `.`."""
     return os.path.basename(os.path.abspath(path)) or path
-
-
-def newest_complete(saves: Sequence[Found], complete: set[str]) -> Found | None:
-    """The newest save with nothing missing as far as names tell."""
-    whole = [found for found in in_order(saves) if found.path in complete]
-    return whole[-1] if whole else None
 
 
 def _is_weight_shard(folder: Folder, found: Found) -> bool:
@@ -109,144 +80,150 @@ def _is_weight_shard(folder: Folder, found: Found) -> bool:
     return shard is not None and f"{shard[1]}.weights.json" in folder.files
 
 
-def _suffix(name: str) -> str:
-    lower = name.lower()
-    return ".weights.h5" if lower.endswith(".weights.h5") else os.path.splitext(lower)[1]
-
-
 def _series(saves: Sequence[Found]) -> dict[tuple[str, str], list[Found]]:
     """Saves that differ in their step only: at least two, each with another step. Plain HDF5 data makes no run."""
     groups: dict[tuple[str, str], list[Found]] = {}
     for found in saves:
-        key = series_of(found) if found.kind not in ("hdf5", "saved-model", "meta-graph") else None
+        key = series_of(found) if found.kind not in _SOLE else None
         if key is not None:
             groups.setdefault(key, []).append(found)
     return {key: group for key, group in groups.items() if len({found.step for found in group}) > 1}
 
 
-def _state(folder: Folder, saves: Sequence[Found]) -> State | None:
-    """The state file's content; None without one, or where nothing makes it a state file."""
-    if STATE_FILE not in folder.files:
-        return None
-    path = folder.join(STATE_FILE)
-    state = read_state(path)
-    near = any(found.kind in CHECKPOINTS for found in saves)
-    return state if near or (state.latest and not state.problem) else None
+def _states(folder: Folder, contents: Contents) -> list[tuple[str, State]]:
+    """The state files of a folder, `checkpoint` first; what bears that name beside no save and says nothing is none."""
+    names = ([STATE_FILE] if STATE_FILE in folder.files else []) + contents.states
+    out = []
+    for name in names[:STATES_READ]:
+        state = read_state(folder.join(name))
+        near = any(found.kind in CHECKPOINTS for found in contents.saves)
+        if near or (state.latest and not state.problem):
+            out.append((name, state))
+    return out
 
 
-def _stated_run(folder: Folder, contents: Contents, state: State) -> RunFolder:
+def _stated_run(
+    folder: Folder, contents: Contents, name: str, state: State, out: Runs, left: list[Leftover]
+) -> list[Found]:
+    """Add the run a state file speaks of, or what it says wrongly to the run of another; returns the saves left over.
+
+    Takes from `left` what is told with the state file, and adds what a clean-up left.
+    """
+    others = [found for found in out.saves if found.kind in CHECKPOINTS]
     checkpoints = [found for found in contents.saves if found.kind in CHECKPOINTS]
-    by_path = {os.path.normpath(found.path): found for found in checkpoints}
-    by_name = {os.path.basename(path): found for path, found in by_path.items()}
-    named = [os.path.basename(path) for path in (*state.all_paths, state.latest) if path]
-    stems = {series_of(found) for found in checkpoints if found.label in named}
-    stems |= {_series_of_name(name) for name in named}
-    stems.discard(None)
-    members = [found for found in checkpoints if found.label in named or series_of(found) in stems] or checkpoints
-    latest = by_path.get(os.path.normpath(state.latest)) if state.latest else None
-    findings = _judge(folder, contents, state, members, latest)
-    if latest is None and state.latest:
-        latest = by_name.get(os.path.basename(state.latest))
-    return RunFolder(
-        path=folder.path,
-        label=folder_label(folder.path),
-        saves=tuple(found.path for found in in_order(members)),
-        latest=latest.path if latest else "",
-        findings=tuple(findings),
-    )
-
-
-def _series_of_name(name: str) -> tuple[str, str] | None:
-    return series_of(Found("", "tf-checkpoint", name, "", step_of(name)))
-
-
-def _judge(
-    folder: Folder, contents: Contents, state: State, members: Sequence[Found], latest: Found | None
-) -> list[Finding]:
-    """What is wrong with a state file: one finding about its latest save, one about newer, one about gone."""
-    path = folder.join(STATE_FILE)
-    if state.problem or not state.latest:
-        best = newest_complete(members, contents.complete)
-        detail = state.problem or "it names no save"
-        advice = f"Restore by path: {best.path} is the newest whole save here." if best else None
-        return [notice("state-dangling", path, detail, {"problem": detail}, advice=advice)]
-    findings = []
-    if latest is None or any(finding.code == "index-missing" for finding in latest.findings):
-        findings.append(_not_there(folder, contents, state, members))
-    reference = latest or next((m for m in members if m.label == os.path.basename(state.latest)), None)
-    newer = _newer(members, contents.complete, reference) if reference else []
-    if newer:
-        evidence = {"latest": state.stored_latest, "newer": [found.path for found in newer[:SHOWN]]}
-        detail = f"it names {state.stored_latest}; {newer[-1].label} is newer"
-        findings.append(notice("state-stale", path, detail, evidence))
-    gone = _gone(folder, state, members)
-    if gone:
-        detail = f"{len(gone)} older saves it lists are gone, for example {gone[0]}"
-        findings.append(
-            notice(
-                "state-dangling",
-                path,
-                detail,
-                {"gone": gone[:SHOWN], "count": len(gone)},
-                severity="info",
-                title="The state file lists saves that were removed",
-                advice="Normal after old saves were cleaned up by hand.",
-            )
+    main = not out.runs
+    members = _members([*checkpoints, *others], state, everything=main)
+    case = _case(folder, replace_saves(contents, [*checkpoints, *others]), name, state, members)
+    # a pointer to the best save is no pointer to the newest
+    case.newest_wanted = main and "best" not in name.lower()
+    case.leftover = [f for item in left if item.of == name and item.kind == "save" for f in item.files]
+    removed = _cleaned(folder, case) if case.newest_wanted else set()
+    findings = judge(case)
+    if any(finding.code == "state-stale" for finding in findings):
+        left[:] = [item for item in left if item.of != name or item.kind != "save"]
+    own = [found for found in in_order(members) if found.path not in removed and found.run == ""]
+    if removed:
+        names = sorted(f for f in folder.files if _belongs(f, {os.path.basename(path) for path in removed}))
+        left.append(cleaned_up(folder.path, names, [folder.join(f) for f in names]))
+    if not main and (not own or any(found.run for found in members)):
+        # it points into a run that another state file leads already
+        at = next((i for i, run in enumerate(out.runs) if run.path in {m.run for m in members}), 0)
+        out.runs[at] = replace(out.runs[at], findings=(*out.runs[at].findings, *findings))
+        return contents.saves
+    older = older_than_recorded(state, own)
+    last = case.latest.step if case.latest and case.latest.step is not None else None
+    if last is not None:
+        own.sort(key=lambda found: found.path not in older or (found.step or 0) <= last)
+    latest = case.latest or next((m for m in members if m.label == os.path.basename(state.latest)), None)
+    path, label = (folder.path, folder_label(folder.path)) if main else (folder.join(name), name)
+    saves = tuple(found.path for found in own)
+    out.runs.append(
+        RunFolder(
+            path, label, saves, latest.path if latest else "", case.path, state.stored_latest, (), tuple(findings)
         )
-    return findings
+    )
+    out.saves += [replace(found, run=path, latest=latest is not None and found.path == latest.path) for found in own]
+    taken = {*saves, *removed}
+    return [found for found in contents.saves if found.path not in taken]
 
 
-def _not_there(folder: Folder, contents: Contents, state: State, members: Sequence[Found]) -> Finding:
-    """The state file's latest save is not beside it: moved, elsewhere, or gone."""
-    path = folder.join(STATE_FILE)
-    name = os.path.basename(state.latest)
-    beside = next((found for found in members if found.label == name), None)
-    inside = os.path.dirname(os.path.normpath(state.latest)) == os.path.normpath(folder.path)
-    exists = not inside and _exists(state.latest)
-    evidence = {"latest": state.stored_latest, "beside": beside.path if beside else None}
-    if not inside and (exists or beside is not None):
-        if beside is not None:
-            detail = f"it names {state.stored_latest}; a save of the same name lies beside it"
-            if not exists:
-                detail += ", and nothing is at that path"
-        else:
-            detail = f"it names {state.stored_latest}, in another folder"
-        return notice("state-elsewhere", path, detail, evidence)
-    best = newest_complete(members, contents.complete)
-    evidence["newest"] = best.path if best else None
-    detail = f"it names {state.stored_latest}, which is not there"
-    if beside is not None:
-        detail = f"it names {state.stored_latest}, whose index is not there"
-    advice = f"Restore by path: {best.path} is the newest whole save here." if best else None
-    return notice("state-dangling", path, detail, evidence, advice=advice)
+def _members(checkpoints: Sequence[Found], state: State, *, everything: bool) -> list[Found]:
+    """The checkpoints a state file speaks of: those it names and their series; all where it speaks of none there."""
+    named = {os.path.basename(path) for path in (*state.all_paths, state.latest) if path}
+    stems = {series_of(found) for found in checkpoints if found.label in named}
+    stems |= {series_of_name(name) for name in named}
+    stems.discard(None)
+    members = [found for found in checkpoints if found.label in named or series_of(found) in stems]
+    return members or (list(checkpoints) if everything else [])
 
 
-def _newer(members: Sequence[Found], complete: set[str], latest: Found) -> list[Found]:
-    """Whole saves of the same series with a higher step; times say nothing after a copy."""
-    if latest.step is None:
-        return []
-    stem = series_of(latest)
-    later = [
-        found
-        for found in members
-        if found.step is not None and found.step > latest.step and found.path in complete and series_of(found) == stem
-    ]
-    return in_order(later)
+def _case(folder: Folder, contents: Contents, name: str, state: State, members: Sequence[Found]) -> Case:
+    by_path = {os.path.normpath(found.path): found for found in contents.saves if found.kind in CHECKPOINTS}
+    latest = by_path.get(os.path.normpath(state.latest)) if state.latest else None
+    return Case(folder, name, state, in_order(members), contents, latest)
 
 
-def _gone(folder: Folder, state: State, members: Sequence[Found]) -> list[str]:
-    there = {found.label for found in members}
-    gone = []
-    for path, stored in zip(state.all_paths, state.stored_paths, strict=False):
-        if path == state.latest or os.path.basename(path) in there:
+def _cleaned(folder: Folder, case: Case) -> set[str]:
+    """Paths of old saves that a clean-up began to delete: older than the latest, no longer listed, one half gone."""
+    latest = case.latest
+    if latest is None or latest.step is None or latest.path not in case.contents.complete or case.state.problem:
+        return set()
+    named = {os.path.basename(path) for path in case.state.all_paths}
+    with_data = {match[1] for name in folder.files if (match := SHARD.fullmatch(name))}
+    removed = set()
+    for found in case.members:
+        if found.kind != "tf-checkpoint" or found.step is None or found.step >= latest.step or found.label in named:
             continue
-        if os.path.dirname(path) == os.path.normpath(folder.path) or not _exists(path):
-            gone.append(stored)
-    return gone
+        lost_index = any(finding.code == "index-missing" for finding in found.findings)
+        lost_data = not found.findings and found.label not in with_data
+        if (lost_index or lost_data) and not any(f.code == "interrupted-save" for f in found.findings):
+            removed.add(found.path)
+    return removed
 
 
-def _exists(prefix: str) -> bool:
-    """Whether a save stands at a prefix in any folder: an index, a V1 file or a V1 pattern's first shard."""
-    if os.path.isfile(f"{prefix}.index") or os.path.isfile(prefix):
-        return True
-    return "-?????-of-" in prefix and os.path.isfile(prefix.replace("-?????-of-", "-00000-of-"))
+def _belongs(name: str, prefixes: set[str]) -> bool:
+    shard = SHARD.fullmatch(name)
+    return (shard[1] if shard else name.removesuffix(".index")) in prefixes and name not in prefixes
+
+
+def _tell_leftovers(folder: Folder, contents: Contents, out: Runs, left: Sequence[Leftover]) -> None:
+    """Give each run its leftovers, with a finding where no save tells of them; the others are notices."""
+    whole = {found.label for found in contents.saves if found.path in contents.complete}
+    known = [_names_of(run) for run in out.runs] if left or contents.told else []
+    for item in [*left, *contents.told]:
+        at = _run_of(folder, out.runs, known, item)
+        told = item in contents.told or item.kind == "backup"
+        note = f"{item.prefix} itself is whole" if item.prefix in whole or item.of in whole else ""
+        findings = () if told else (_finding_of(item, note),)
+        if at is None:
+            out.notices += findings
+            continue
+        run = out.runs[at]
+        out.runs[at] = replace(
+            run, findings=(*run.findings, *findings), leftovers=_unique((*run.leftovers, *item.paths))
+        )
+
+
+def _finding_of(item: Leftover, note: str) -> Finding:
+    if item.kind == "clean-up":
+        note = "index or data of old saves the state file no longer lists; nothing that is wanted is lost"
+    return interrupted(item, note=note)
+
+
+def _names_of(run: RunFolder) -> set[str | tuple[str, str] | None]:
+    """What ties a leftover to a run: the names of its saves and state file, and the series they are of."""
+    labels = {os.path.basename(path) for path in run.saves}
+    return {*labels, *map(series_of_name, labels), os.path.basename(run.state) or None}
+
+
+def _run_of(
+    folder: Folder, runs: Sequence[RunFolder], known: Sequence[set[str | tuple[str, str] | None]], item: Leftover
+) -> int | None:
+    """Which run leftovers belong to: that of their series, else the folder's own."""
+    marks = {item.prefix, item.of, series_of_name(item.prefix)} - {None}
+    at = next((at for at, names in enumerate(known) if not names.isdisjoint(marks)), None)
+    return at if at is not None else next((at for at, run in enumerate(runs) if run.path == folder.path), None)
+
+
+def _unique(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(paths))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ckptui.core.model import Kind
 from ckptui.readers import magic
+from ckptui.readers.state_file import is_state
 
 HEAD = 4104
 """Bytes read of every file: the HDF5 signature may stand as far as 4096."""
@@ -22,6 +23,7 @@ WORDS_TAIL = 1 << 18
 SIGNATURE_REACH = 1 << 26
 """How far a promised HDF5 signature is looked for behind a user block."""
 
+STATE_LOOK = "checkpoint state file"
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
 
 
@@ -133,6 +135,8 @@ class _Look:
         name = magic.framework(self.head, self.size, self.name)
         if name:
             return self._named(name)
+        if self.promised is None and is_state(self.head):
+            return Sniff(None, STATE_LOOK, size=self.size, modified=self.modified)
         name, evidence = self._foreign()
         if name or self.promised is None:
             return self._refuse(name, "not-a-model", f"found instead: {name}" if name else "", evidence)

@@ -84,14 +84,14 @@ def test_shards_without_an_index_are_a_checkpoint_that_lost_it(tmp_path: Path) -
     (tmp_path / "ckpt-2.data-00000-of-00001").write_bytes(b"x" * 8)
     checkpoint(tmp_path / "ckpt-2_temp" / "part-00000-of-00001")
     walk = Walk(tmp_path)
-    assert walk.codes(tmp_path / "ckpt-2") == ["index-missing"]
+    assert walk.codes(tmp_path / "ckpt-2") == ["index-missing", "interrupted-save"]
     finding = walk.saves[str(tmp_path / "ckpt-2")].findings[0]
     assert finding.evidence["rescue"] == [str(tmp_path / "ckpt-2_temp" / "part-00000-of-00001.index")]
     assert list(walk.saves) == [str(tmp_path / "ckpt-2")], "parts of the interrupted save are no saves"
-    assert [n.code for n in walk.notices] == ["interrupted-save"]
+    assert walk.notices == [], "the save tells it"
 
 
-def test_temporary_files_are_leftovers_and_not_saves(tmp_path: Path) -> None:
+def test_temporary_files_of_a_first_save_are_a_save_that_was_interrupted(tmp_path: Path) -> None:
     for name in (
         "x.data-00000-of-00001.tempstate123456789",
         "x.index.tempstate987654321",
@@ -100,16 +100,18 @@ def test_temporary_files_are_leftovers_and_not_saves(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(table())
         os.utime(tmp_path / name, (1, 1))
     walk = Walk(tmp_path)
-    assert not walk.saves
-    notes = {os.path.basename(n.artifact): n for n in walk.notices}
+    assert not walk.notices
+    notes = {os.path.basename(path): save.findings[0] for path, save in walk.saves.items()}
     assert set(notes) == {"x", "variables"}
-    assert all(n.code == "interrupted-save" and n.severity == "warning" for n in walk.notices)
+    assert all(n.code == "interrupted-save" and n.severity == "warning" for n in notes.values())
     assert notes["x"].evidence["index"] == ["x.index.tempstate987654321"]
     assert "killed" in notes["x"].detail
 
 
 def test_a_save_that_changed_just_now_may_be_running(tmp_path: Path) -> None:
     (tmp_path / "x.data-00000-of-00001.tempstate1").write_bytes(b"x")
+    assert "running" in Walk(tmp_path).saves[str(tmp_path / "x")].findings[0].title
+    checkpoint(tmp_path / "y")
     assert "running" in Walk(tmp_path).notices[0].title
 
 
