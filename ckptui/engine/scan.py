@@ -5,7 +5,6 @@ Runs in a reader child. Checksum and statistics are taken from the same piece wh
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any, Literal, Protocol
 
@@ -16,8 +15,7 @@ from ckptui.core.catalogue import CODES, make
 from ckptui.core.model import Finding, Segment, Stats, Tensor, TensorScan
 from ckptui.core.stats import StatsAccumulator, combine, nonfinite_in
 from ckptui.engine import checked
-from ckptui.engine.checked import Beat, Files, Mismatch, Verdict
-from ckptui.engine.zeros import zero_run
+from ckptui.engine.checked import Beat, Files, Verdict
 from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged
 
 Array = np.ndarray[Any, Any]
@@ -97,6 +95,9 @@ class Scanner:
             stats, complete = self._values(tensor, verdict)
             self._files.fence(tensor.storage)
         except CkptuiError as error:
+            if verdict.mismatches and isinstance(error, Damaged):
+                # bytes that fail their checksum need make no sense: that is not a second kind of damage
+                return TensorScan(tensor.name, None, "mismatch", tuple(self.mismatches(tensor, verdict)), verdict.bytes)
             # what the directory already tells is in the listing's findings: it is not told twice
             known = bool(tensor.problem) and not isinstance(error, ChangedWhileReading)
             told = () if known else (self.trouble(tensor, error),)
@@ -113,7 +114,13 @@ class Scanner:
 
     def mismatches(self, tensor: Tensor, verdict: Verdict) -> list[Finding]:
         """A finding for every checksum that was wrong."""
-        return [self._mismatch(tensor, wrong) for wrong in verdict.mismatches]
+        from ckptui.engine.mismatches import looked_at
+        from ckptui.triage.causes import mismatch_finding
+
+        return [
+            mismatch_finding(self._artifact, tensor.name, looked_at(self._files, tensor, wrong, self._beat))
+            for wrong in verdict.mismatches
+        ]
 
     def trouble(self, tensor: Tensor, error: CkptuiError) -> Finding:
         """The finding for bytes that could not be read."""
@@ -144,11 +151,15 @@ class Scanner:
             raise Damaged(tensor.problem)
         if storage.encoding == "none":
             return Stats(tensor.count), True
+        if storage.encoding == "v1" and self._check:
+            checked.check_blocks(self._reader, tensor, verdict, self._beat)
         sink = self._sink(tensor)
         for chunk in self._reader.chunks(tensor, READER_CHUNK):
             sink.add(chunk)
             verdict.bytes += chunk.nbytes
             self._beat(chunk.nbytes)
+        if tensor.dtype == "string":
+            return Stats(tensor.count), True
         return sink.result(), sink.complete
 
     def _sink(self, tensor: Tensor) -> ValueSink:
@@ -194,39 +205,6 @@ class Scanner:
             # what a damaged tensor looks like says nothing about the training, but NaN is NaN
             found = [finding for finding in found if finding.code == "non-finite"]
         return found
-
-    def _mismatch(self, tensor: Tensor, wrong: Mismatch) -> Finding:
-        segment = wrong.segment
-        evidence: dict[str, Any] = {
-            "expected": wrong.expected,
-            "found": wrong.found,
-            "file": segment.file,
-            "offset": segment.offset,
-            "bytes": segment.bytes,
-        }
-        if wrong.part:
-            evidence["part"] = wrong.part
-        part = f" ({wrong.part})" if wrong.part else ""
-        detail = (
-            f"stored checksum {wrong.expected}, the bytes give {wrong.found}{part}: "
-            f"{segment.bytes} bytes from {segment.offset} of {segment.file}"
-        )
-        zeros = None
-        with contextlib.suppress(CkptuiError):
-            zeros = zero_run(self._files.get(segment.file), segment, self._beat)
-        if zeros is None:
-            return make("checksum-mismatch", self._artifact, tensor.name, detail=detail, evidence=evidence)
-        evidence["zero_run"] = {"offset": zeros.offset, "bytes": zeros.bytes}
-        whole = zeros.bytes == segment.bytes
-        detail += f"; {zeros.bytes} of them, from {zeros.offset} on, are zero"
-        return make(
-            "zero-filled",
-            self._artifact,
-            tensor.name,
-            detail=detail,
-            evidence=evidence,
-            certainty="confirmed" if whole else "likely",
-        )
 
 
 def stored_dtype(tensor: Tensor) -> np.dtype[Any] | None:
