@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,10 @@ MAX_NAME = 4096
 """Characters of a name that are kept."""
 MAX_METADATA = 64 << 20
 """Characters of Keras metadata that are kept in all."""
+MAX_DECLARED = 50_000
+"""How many variables of a graph are remembered with dtype and shape."""
+MAX_KEYS = 200_000
+"""How many checkpoint keys are remembered that a graph restores."""
 MAX_PLACES = 5
 """How many nodes of a flagged op are remembered by name."""
 
@@ -35,6 +40,11 @@ class Damage:
     where: str
     """The messages around it: `meta_graphs.graph_def.node`."""
     reason: str
+    expected: int | None = None
+    """Where a length is at fault: the bytes it asks for; of the whole file if `of_file`, else of the field alone."""
+    found: int | None = None
+    """The bytes there are for it."""
+    of_file: bool = False
     count: int = 1
 
 
@@ -47,6 +57,15 @@ class OpCount:
     """`name` or `name (in function)` of the first nodes."""
     texts: list[bytes] = field(default_factory=list)
     """Byte-string attributes that name a place (`file://...`), where they were asked for."""
+
+
+VARIABLE_OPS = frozenset({"VariableV2", "Variable", "VarHandleOp", "AutoReloadVariable", "TemporaryVariable"})
+_RESTORED = re.compile(r"(?:.*/)?RestoreV2(?:_[0-9]+)?/tensor_names", re.DOTALL)
+"""The constant that tells a RestoreV2 op which checkpoint keys to read."""
+_TELLING = VARIABLE_OPS | {"Const"}
+
+Declared = tuple[int, tuple[int | None, ...] | None]
+"""A variable's DataType number and shape; None for an unknown size or rank."""
 
 
 class Gatherer:
@@ -71,13 +90,13 @@ class Gatherer:
             return None
         kind = field.message
         if kind == "NodeDef":
-            return {"parent": parent}
+            return {"parent": parent, "kept": self.kept}
         if kind == "FunctionDef":
             parent["functions"] = parent.get("functions", 0) + 1
             return {"home": parent}
         if kind == "AttrEntry":
             op = parent.get("op")
-            if op and op not in self.keep_attributes:
+            if op and op not in self.keep_attributes and not (op in _TELLING and _tells(op, parent)):
                 return None
         elif kind == "CollectionDef":
             if parent.get("key") != ASSETS_COLLECTION:
@@ -132,6 +151,9 @@ class Gatherer:
         counts[op if op in counts or len(counts) < MAX_OPS else OTHER_OPS] += 1
         if op in self.watched:
             self._remember(home, op, message)
+        if op in _TELLING and "attr" in message:
+            _take_variable(home, op, message)
+        self.kept = message["kept"]
 
     def _remember(self, home: Message, op: str, message: Message) -> None:
         seen = home.setdefault("watched", {}).setdefault(op, OpCount())
@@ -145,9 +167,52 @@ class Gatherer:
             if isinstance(text, bytes) and b"://" in text and len(seen.texts) < MAX_PLACES:
                 seen.texts.append(text)
 
-    def hurt(self, offset: int, where: str, reason: str) -> None:
-        """Note damage; the first place is remembered, the others are counted."""
+    def hurt(
+        self,
+        offset: int,
+        where: str,
+        reason: str,
+        lengths: tuple[int, int] | None = None,
+        of_file: bool = False,
+    ) -> None:
+        """Note damage; the first place is remembered, the others are counted. `lengths`: asked for, and there."""
         if self.damage is None:
-            self.damage = Damage(offset, where, reason)
+            expected, found = lengths or (None, None)
+            self.damage = Damage(offset, where, reason, expected, found, of_file)
         else:
             self.damage.count += 1
+
+
+def shape_of(message: Message) -> tuple[int | None, ...] | None:
+    """Sizes of a gathered TensorShapeProto; None for unknown rank; a size not written is 0, one below 0 unknown."""
+    if message.get("unknown_rank"):
+        return None
+    sizes = [dim.get("size", 0) for dim in message.get("dim", ())]
+    return tuple(None if size >> 63 else size for size in sizes)
+
+
+def _tells(op: str, node: Message) -> bool:
+    """Whether a node's attributes say which variables there are or which keys are restored."""
+    if op == "Const":
+        return _RESTORED.fullmatch(node.get("name", "")) is not None
+    return "home" not in node["parent"]
+
+
+def _take_variable(home: Message, op: str, node: Message) -> None:
+    """Remember a variable by its name, or the keys of a restore op by the function or the name it stands in."""
+    values = {entry.get("key"): entry.get("value", {}) for entry in node["attr"]}
+    name, parent = node.get("name", ""), node["parent"]
+    if op != "Const":
+        shared = values.get("shared_name", {}).get("s", b"").decode("utf-8", "backslashreplace")
+        shape = values.get("shape", {}).get("shape")
+        declared: dict[str, set[Declared]] = home.setdefault("declared", {})
+        if len(declared) < MAX_DECLARED:
+            dtype = values.get("dtype", {}).get("type", 0)
+            declared.setdefault(shared or name, set()).add((dtype, None if shape is None else shape_of(shape)))
+    elif _tells(op, node):
+        function = parent.get("signature", {}).get("name", "") if "home" in parent else ""
+        keys = values.get("value", {}).get("tensor", {}).get("string_val", ())
+        restored: list[tuple[str, str, list[str]]] = home.setdefault("restored", [])
+        if sum(len(known) for _, _, known in restored) + len(keys) <= MAX_KEYS:
+            texts = [key.decode("utf-8", "backslashreplace") for key in keys]
+            restored.append((function, name, texts))

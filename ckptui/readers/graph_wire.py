@@ -124,7 +124,9 @@ class Walk:
         if end > limit:
             name = field.name if field else "a field"
             where = "the file" if limit == self.size else "its message"
-            self._hurt(start, f"{name} of {length} bytes runs off the end of {where}")
+            whole = limit == self.size
+            lengths = (end, self.size) if whole else (length, limit - begin)
+            self._hurt(start, f"{name} of {length} bytes runs off the end of {where}", lengths, whole)
             end = limit
             if field is None or not field.message:
                 return end
@@ -235,9 +237,9 @@ class Walk:
             self._pop()
         return self.ends[-1]
 
-    def _hurt(self, offset: int, reason: str) -> None:
+    def _hurt(self, offset: int, reason: str, lengths: tuple[int, int] | None = None, of_file: bool = False) -> None:
         where = ".".join(field.name for field in self.inside if field is not None)
-        self.gatherer.hurt(offset, where, reason)
+        self.gatherer.hurt(offset, where, reason, lengths, of_file)
 
 
 def walk_wire(

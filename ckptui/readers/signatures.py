@@ -8,12 +8,15 @@ from typing import Any
 
 from ckptui.core.dtypes import dtype_name
 from ckptui.core.model import Endpoint, Signature
-from ckptui.readers.graph_facts import Message, OpCount
+from ckptui.readers.graph_facts import VARIABLE_OPS, Declared, Message, OpCount, shape_of
 from ckptui.readers.graph_wire import walk_bytes
 
 INTERNAL = frozenset({"__saved_model_init_op", "__saved_model_train_op"})
 """Signatures TensorFlow writes for its own loader; their output is a NoOp."""
-VARIABLE_OPS = frozenset({"VariableV2", "Variable", "VarHandleOp", "AutoReloadVariable", "TemporaryVariable"})
+
+
+RESTORE_FUNCTION = "__inference__traced_restore"
+"""What TensorFlow 2 calls the function that reads an export's variables, a number aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,10 @@ class MetaGraph:
     """Nodes of the object graph; 0 in exports of TF1 and Estimators."""
     variables: int = 0
     """Variables the object graph knows."""
+    restored: tuple[str, ...] = ()
+    """Checkpoint keys that loading this graph reads, from the constants of its restore op."""
+    declared: dict[str, frozenset[Declared]] = field(default_factory=dict)
+    """Name of a variable to what the graph makes of it; names may stand for several."""
     keras_metadata: str = ""
     """The JSON Keras 2 before 2.5 kept in the object graph's root."""
 
@@ -82,6 +89,8 @@ def meta_graph(message: Message) -> MetaGraph:
         has_saver=bool(_message(message, "saver_def").get("filename_tensor_name")),
         objects=objects.get("objects", 0),
         variables=objects.get("variables", 0),
+        restored=_restored(message, graph, library, bool(objects.get("objects"))),
+        declared={name: frozenset(kinds) for name, kinds in graph.get("declared", {}).items()},
         keras_metadata=root.get("metadata", ""),
     )
 
@@ -93,6 +102,17 @@ def _assets(message: Message) -> list[str]:
         for packed in _message(_message(entry, "value"), "any_list").get("value", ()):
             names.append(walk_bytes(packed.get("value", b""), "AssetFileDef").get("filename", ""))
     return sorted({name for name in names if name})
+
+
+def _restored(message: Message, graph: Message, library: Message, objects: bool) -> tuple[str, ...]:
+    """The keys that the graph's own saver reads: TF2 exports keep it in a function, others in one name scope."""
+    if objects:
+        found = [keys for name, _, keys in library.get("restored", ()) if name.startswith(RESTORE_FUNCTION)]
+    else:
+        scope = _message(message, "saver_def").get("restore_op_name", "").rpartition("/")[0]
+        start = f"{scope}/RestoreV2"
+        found = [keys for _, name, keys in graph.get("restored", ()) if scope and name.startswith(start)]
+    return tuple(dict.fromkeys(key for keys in found for key in keys))
 
 
 def _message(parent: Message, name: str) -> Message:
@@ -121,7 +141,7 @@ def _endpoint(entry: Message) -> Endpoint:
     info = _message(entry, "value")
     number = info.get("dtype", 0)
     dtype = f"{dtype_name(number - 100)}_ref" if 100 < number < 200 else dtype_name(number)
-    name, shape = entry.get("key", ""), _shape(_message(info, "tensor_shape"))
+    name, shape = entry.get("key", ""), shape_of(_message(info, "tensor_shape"))
     if "coo_sparse" in info:
         sparse = _message(info, "coo_sparse")
         parts = tuple(
@@ -133,11 +153,3 @@ def _endpoint(entry: Message) -> Endpoint:
         parts = tuple(component.get("name", "") for component in components)
         return Endpoint(name, parts[0] if parts else "", dtype, shape, "composite", parts)
     return Endpoint(name, info.get("name", ""), dtype, shape)
-
-
-def _shape(message: Message) -> tuple[int | None, ...] | None:
-    """None for unknown rank; a size not written is 0, one below 0 is unknown."""
-    if message.get("unknown_rank"):
-        return None
-    sizes = [dim.get("size", 0) for dim in message.get("dim", ())]
-    return tuple(None if size >> 63 else size for size in sizes)

@@ -128,8 +128,8 @@ class _Look:
         """Weights that an optimizer trains and no model reaches; None where there are none."""
         trained = [target for _, target in self._at(self._at(optimizer).child(TRAINABLE)).children]
         lost = [target for target in trained if target not in self.reached and self._at(target).key]
-        owners = [name for name, _ in self._tracked() if not _SERVICE.match(name)]
         root_is_model = self.nodes[0].child("_compiled_trainable_state") is not None
+        owners = [] if root_is_model else [name for name, _ in self._tracked() if not _SERVICE.match(name)]
         if not lost or not (owners or root_is_model):
             return None
         layers = _layers(self.nodes, optimizer, trained)
