@@ -9,17 +9,21 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ckptui.core.model import Artifact, Finding, Kind, Listing, Tensor, worst_status
 from ckptui.core.names import step_of
-from ckptui.errors import CkptuiError, NoSuchPath, Unreadable
+from ckptui.errors import NoSuchPath, Unreadable
 from ckptui.readers.bundle_checks import capped, finding, index_findings
 from ckptui.readers.bundle_graph import GraphOfBundle
 from ckptui.readers.bundle_index import BundleIndex
+from ckptui.readers.bundle_interrupted import beside_whole, interrupted
+from ckptui.readers.bundle_leftovers import Leftovers, leftovers
+from ckptui.readers.bundle_look import index_missing, is_whole, no_table, text_copy, unusable
 from ckptui.readers.bundle_origin import origin
-from ckptui.readers.bundle_shards import rescue_index, shard_files
+from ckptui.readers.bundle_rescue import Rescue, candidates, continues, rescue, stage_of
+from ckptui.readers.bundle_shards import shard_files
 from ckptui.readers.bundle_tensors import BundleTensors
 from ckptui.readers.sstable import Table, read_table
 
@@ -90,10 +94,8 @@ class Bundle:
         label = base or os.path.basename(os.path.abspath(folder or "."))
         size, modified = index.table.size, index.shards.modified
         if size:
-            try:
+            with suppress(OSError, ValueError):
                 modified = max(modified, os.stat(index.path).st_mtime)
-            except (OSError, ValueError):
-                size = 0
         return Artifact(
             path=self.path,
             kind=self.kind,
@@ -124,45 +126,56 @@ def _collector_resting() -> Iterator[None]:
 def open_bundle(prefix: str) -> Bundle:
     """The bundle with this prefix; the empty file name (`DIR/`) is a legal one.
 
-    Without a readable index, one that an interrupted save left behind stands in for it, and a finding says so.
+    Without a readable index, what an interrupted save left behind stands in for it, and a finding says so. It is
+    enough that `PREFIX_temp/part-*` or a `.tempstate` file is there.
 
     Raises:
-        NoSuchPath: neither an index nor a data file has this prefix.
+        NoSuchPath: neither an index, nor a data file, nor a temporary file has this prefix.
         ChangedWhileReading: the index is being written.
     """
     path = prefix + ".index"
-    table, findings = _read_index(prefix, path)
-    if not table.keys:
-        rescue = rescue_index(prefix)
-        spare = _spare(rescue) if rescue else None
-        if rescue and spare is not None:
-            findings += index_findings(table, path, prefix)
-            detail = f"listed from {rescue}, which an interrupted save left behind"
-            evidence = {"file": path, "rescue": rescue, "entries_read": len(spare.keys)}
-            findings = [*findings, finding("interrupted-save", prefix, detail, evidence=evidence)]
-            path, table = rescue, spare
-    return Bundle(prefix, BundleIndex(prefix, path, table), findings)
+    left = leftovers(prefix)
+    table, findings = _read_index(prefix, path, left)
+    shards = None
+    if left:
+        spare, told = _from_leftovers(prefix, path, table, findings, left)
+        findings += told
+        if spare is not None:
+            if not is_whole(table):
+                findings = [*index_findings(table, path, prefix), *findings]
+            path, table, shards = spare.path, spare.table, spare.shards
+    return Bundle(prefix, BundleIndex(prefix, path, table, shards=shards), findings)
 
 
-def _read_index(prefix: str, path: str) -> tuple[Table, list[Finding]]:
+def _read_index(prefix: str, path: str, left: Leftovers) -> tuple[Table, list[Finding]]:
     """The table of the index, or an empty one and the reason."""
     try:
-        return read_table(path), []
-    except NoSuchPath as error:
-        shards = shard_files(prefix)
-        if not shards and rescue_index(prefix) is None:
+        table = read_table(path)
+    except NoSuchPath:
+        if os.path.lexists(path):
+            return Table(complete=False), [unusable(prefix, path)]
+        if not left and not shard_files(prefix):
             raise
-        reason = error.detail if os.path.lexists(path) else f"{path} is not there"
-        evidence = {"file": path, "data_files": list(shards)[:8]}
-        return Table(complete=False), [finding("index-missing", prefix, reason, evidence=evidence)]
+        return Table(complete=False), [index_missing(prefix, path, left, candidates(left))]
     except Unreadable as error:
         return Table(complete=False), [finding("unreadable", prefix, error.detail, evidence=error.evidence)]
+    if is_whole(table):
+        return table, []
+    undone = text_copy(prefix, path)
+    if undone is not None:
+        return undone[0], [undone[1]]
+    instead = no_table(prefix, path, table)
+    return (table, []) if instead is None else (Table(complete=False), [instead])
 
 
-def _spare(path: str) -> Table | None:
-    """The table in a left-over index, unless nothing can be read from it."""
-    try:
-        table = read_table(path)
-    except CkptuiError:
-        return None
-    return table if table.keys else None
+def _from_leftovers(
+    prefix: str, path: str, table: Table, findings: list[Finding], left: Leftovers
+) -> tuple[Rescue | None, list[Finding]]:
+    """The directory to use instead of `table`, if any, and what the leftovers say of the save."""
+    spare = rescue(left)
+    if is_whole(table):
+        return beside_whole(prefix, table, left, spare)
+    if spare is not None and table.keys and not continues(table, spare.table):
+        spare = None
+    final = os.path.lexists(path)
+    return spare, [interrupted(prefix, left, stage_of(left, final), spare)]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any
 
 from ckptui.core.catalogue import make
 from ckptui.core.dtypes import ITEMSIZE, NAMES, dtype_name
 from ckptui.core.model import Finding, Severity
+from ckptui.core.sayings import says
 from ckptui.core.text import safe
 from ckptui.readers.bundle_entry import Entry, Header
-from ckptui.readers.bundle_shards import MAX_SHARDS, Shards, shard_files
-from ckptui.readers.sstable import Table
+from ckptui.readers.bundle_look import Foreign
+from ckptui.readers.bundle_shard_checks import Lost, look_at_misfits, missing, no_data, truncated
+from ckptui.readers.bundle_shards import MAX_SHARDS, Shards
+from ckptui.readers.sstable import FOOTER, MAGIC, Problem, Table
 
 MAX_RANK = 254
 """TensorFlow's own limit."""
@@ -53,6 +57,8 @@ class Verdicts:
     ends: dict[int, int] = field(default_factory=dict)
     """Shard to the first byte after its last tensor."""
     findings: list[Finding] = field(default_factory=list)
+    foreign: dict[int, Foreign] = field(default_factory=dict)
+    """Shards that are something else."""
 
 
 def index_findings(table: Table, path: str, prefix: str) -> list[Finding]:
@@ -71,15 +77,19 @@ def index_findings(table: Table, path: str, prefix: str) -> list[Finding]:
             "offset": problem.offset,
             "reason": problem.reason,
         }
+        if problem.cause:
+            evidence["cause"] = problem.cause
         if problem.expected is not None or problem.found is not None:
             evidence |= {"expected": problem.expected, "found": problem.found}
+        evidence |= problem.facts
         if problem.cosmetic:
             evidence["cosmetic"] = True
         else:
             evidence |= {"entries_read": len(table.keys), "entries_unproved": unproved}
+            evidence |= _tensorflow_on(problem, table.size, path)
         found.append(
             finding(
-                "index-damaged",
+                _CODES.get(problem.cause, "index-damaged"),
                 prefix,
                 f"{problem.where} at byte {problem.offset} of {table.size}: {problem.reason}",
                 evidence=evidence,
@@ -88,6 +98,21 @@ def index_findings(table: Table, path: str, prefix: str) -> list[Finding]:
             )
         )
     return found
+
+
+_CODES = {"zero-filled": "zero-filled", "empty": "empty-file"}
+
+
+def _tensorflow_on(problem: Problem, size: int, path: str) -> dict[str, str]:
+    """What TensorFlow says when it meets this problem of an index; nothing where it differs from case to case."""
+    if size < FOOTER:
+        return {"tensorflow_says": says("short-index")}
+    gone = problem.cause in ("truncated", "appended") or (problem.where, problem.cause) == ("file", "zero-filled")
+    if gone or problem.facts.get("expected") == MAGIC.hex():
+        return {"tensorflow_says": says("bad-magic")}
+    if problem.where in ("data block", "index block", "footer") and problem.cause in ("flipped", "zero-filled"):
+        return {"tensorflow_says": says("block-checksum", file=path)}
+    return {}
 
 
 def capped(findings: Iterable[Finding], prefix: str) -> Iterator[Finding]:
@@ -154,7 +179,7 @@ def check_entries(
     """
     prefix = shards.prefix
     verdicts = Verdicts()
-    absent: dict[int, int] = {}
+    absent: dict[int, Lost] = {}
     cut: list[int] = []
     spans: list[tuple[int, int, int, int]] = []
     sizes, needs = shards.sizes, _Needs()
@@ -184,7 +209,7 @@ def check_entries(
             if size:
                 spans.append((shard, offset, offset + size, position))
         elif 0 <= shard < shards.count:
-            absent[shard] = absent.get(shard, 0) + 1
+            absent.setdefault(shard, Lost()).add(entry, partial(label, position))
         else:
             verdicts.invalid.add(position)
     spans.sort()
@@ -193,10 +218,30 @@ def check_entries(
     for shard, _, end, _ in spans:
         ends[shard] = max(ends[shard], end)
     found = [_invalid(entries[position], label(position), verdicts.problems[position], prefix) for position in wrong]
-    found += _missing(shards, absent, prefix)
-    found += [_truncated(entries[position], label(position), shards, ends, prefix) for position in cut]
+    found += missing(shards, absent)
+    verdicts.foreign = look_at_misfits(shards, ends)
+    if verdicts.foreign:
+        found += _no_data(entries, spans, label, shards, verdicts)
+        cut = [position for position in cut if entries[position].shard not in verdicts.foreign]
+    found += [truncated(entries[position], label(position), shards, ends) for position in cut]
     verdicts.findings = found
     return verdicts
+
+
+def _no_data(
+    entries: Sequence[Entry],
+    spans: Iterable[tuple[int, int, int, int]],
+    label: Callable[[int], str],
+    shards: Shards,
+    verdicts: Verdicts,
+) -> list[Finding]:
+    """One finding per data file that is something else; its tensors are unreadable for that reason."""
+    lost = {number: Lost() for number in verdicts.foreign}
+    for shard, _, _, position in spans:
+        if shard in lost and position not in verdicts.invalid:
+            lost[shard].add(entries[position], partial(label, position))
+            verdicts.problems[position] = f"its data file is no data: {verdicts.foreign[shard].looks_like}"
+    return [no_data(number, other, shards, lost[number]) for number, other in sorted(verdicts.foreign.items())]
 
 
 class _Needs(dict[tuple[int, tuple[int, ...]], int]):
@@ -214,7 +259,25 @@ class _Needs(dict[tuple[int, tuple[int, ...]], int]):
 
 
 def _invalid(entry: Entry, name: str, problem: str, prefix: str) -> Finding:
-    return finding("entry-invalid", prefix, problem, tensor=name, evidence=_facts(entry))
+    return finding("entry-invalid", prefix, problem, tensor=name, evidence=_facts(entry) | _sizes(entry, name))
+
+
+def _sizes(entry: Entry, name: str) -> dict[str, Any]:
+    """Bytes needed and stored, where they contradict each other."""
+    itemsize = ITEMSIZE.get(dtype_name(entry.dtype))
+    if (
+        itemsize is None
+        or entry.slices
+        or entry.fault
+        or len(entry.shape) > MAX_RANK
+        or min(entry.shape, default=0) < 0
+    ):
+        return {}
+    needed = prod(entry.shape) * itemsize
+    if needed == entry.size or needed >= 1 << 63:
+        return {}
+    told = says("entry-size", tensor=name, stored=entry.size, expected=needed)
+    return {"expected": needed, "found": entry.size, "tensorflow_says": told}
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
@@ -245,57 +308,6 @@ def _overlaps(
     return found
 
 
-def _missing(shards: Shards, absent: Mapping[int, int], prefix: str) -> list[Finding]:
-    """One finding per shard that is not there."""
-    if not shards.reasons:
-        return []
-    present = [path for path, (_, of) in shard_files(prefix).items() if of != shards.count]
-    found = []
-    for number, reason in sorted(shards.reasons.items()):
-        tensors = absent.get(number, 0)
-        evidence = {"file": shards.path(number), "shards": shards.count, "tensors": tensors, "reason": reason}
-        if present:
-            evidence["other_files"] = present[:8]
-        detail = f"{shards.path(number)}: {reason}; {tensors} tensors lie in it"
-        found.append(finding("shard-missing", prefix, detail, evidence=evidence))
-    return found
-
-
-def _truncated(entry: Entry, name: str, shards: Shards, ends: dict[int, int], prefix: str) -> Finding:
-    size = shards.sizes[entry.shard]
-    missing = min(entry.offset + entry.size - size, entry.size)
-    detail = (
-        f"{shards.path(entry.shard)} has {size} bytes, the index needs {ends[entry.shard]};"
-        f" {missing} of this tensor's {entry.size} are missing"
-    )
-    return finding(
-        "shard-truncated",
-        prefix,
-        detail,
-        tensor=name,
-        evidence={
-            "file": shards.path(entry.shard),
-            "expected": ends[entry.shard],
-            "found": size,
-            "bytes_missing": missing,
-            "offset": entry.offset,
-            "bytes": entry.size,
-        },
-    )
-
-
-def oversized(shards: Shards, ends: Mapping[int, int]) -> list[Finding]:
-    """A finding per shard with bytes after its last tensor; true only where no entry is lost or wrong."""
-    found = []
-    for number, size in sorted(shards.sizes.items()):
-        end = ends.get(number, 0)
-        if size > end:
-            evidence = {"file": shards.path(number), "expected": end, "found": size, "bytes_extra": size - end}
-            detail = f"{shards.path(number)} has {size} bytes, the last tensor ends at {end}"
-            found.append(finding("shard-oversized", shards.prefix, detail, evidence=evidence))
-    return found
-
-
 def header_findings(header: Header, path: str, prefix: str) -> list[Finding]:
     """What the header record gives away."""
     found = []
@@ -304,7 +316,12 @@ def header_findings(header: Header, path: str, prefix: str) -> list[Finding]:
         evidence = {"file": path, "where": "header", "offset": 0, "reason": reason, "shards": header.shards}
         found.append(finding("index-damaged", prefix, f"the header record: {reason}", evidence=evidence))
     if header.min_consumer > 1:
-        evidence = {"file": path, "min_consumer": header.min_consumer, "supported": 1}
+        evidence = {
+            "file": path,
+            "min_consumer": header.min_consumer,
+            "supported": 1,
+            "tensorflow_says": says("consumer", min_consumer=header.min_consumer),
+        }
         detail = f"readers of version {header.min_consumer} and later only; TensorFlow 2.21 is version 1"
         found.append(finding("unsupported-format", prefix, detail, evidence=evidence))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from ckptui.core.model import Finding
+from ckptui.core.sayings import says
 from ckptui.readers.bundle_checks import (
     Verdicts,
     check_entries,
@@ -12,10 +13,10 @@ from ckptui.readers.bundle_checks import (
     finding,
     header_findings,
     index_findings,
-    oversized,
     shard_fault,
 )
 from ckptui.readers.bundle_entry import Entry, Header, decode_entry, decode_header
+from ckptui.readers.bundle_shard_checks import orphans, oversized
 from ckptui.readers.bundle_shards import Shards, shard_files
 from ckptui.readers.bundle_tiles import Placed, Tiles, find_tiles, place_tiles
 from ckptui.readers.sstable import Table
@@ -36,6 +37,12 @@ class BundleIndex:
         self.first = 1 if table.keys and not table.keys[0] else 0
         """Position of the first entry after the header."""
         self.header: Header = decode_header(table.values[0]) if self.first else self._guessed_header()
+        self.guessed: frozenset[int] = frozenset(position for span in table.unproved for position in span)
+        """Positions of entries that no checksum vouches for."""
+        if self.first and 0 in self.guessed:
+            self.header = self._believable_header()
+        self.own_shards = shards is None
+        """The data lies under its final names, and the index is this save's own."""
         self.shards = shards or Shards(prefix, self.header.shards)
         self.tiles: Tiles = find_tiles(table.keys)
         self.positions: list[int] = []
@@ -54,6 +61,16 @@ class BundleIndex:
             self.header_findings = [finding("index-damaged", self.prefix, detail, evidence=evidence)]
         counts = [of for _, of in shard_files(self.prefix).values()]
         return Header(shards=max(set(counts), key=counts.count) if counts else 1)
+
+    def _believable_header(self) -> Header:
+        """Where no checksum vouches for the header, a complete set of files tells better how many shards there are."""
+        counts: dict[int, int] = {}
+        for _, of in shard_files(self.prefix).values():
+            counts[of] = counts.get(of, 0) + 1
+        whole = [of for of, count in counts.items() if of == count]
+        if len(whole) == 1 and counts.get(self.header.shards) != self.header.shards:
+            return self.header._replace(shards=whole[0])
+        return self.header
 
     def _take_names(self) -> None:
         keys, owners = self.table.keys, self.tiles.owners
@@ -116,9 +133,15 @@ class BundleIndex:
         for position, doubt in self.doubts.items():
             verdicts.problems.setdefault(position, doubt)
         self._check_tiles(verdicts)
-        all_there = self.table.complete and len(positions) == len(self.entries) - self.first
+        if self.guessed:
+            # what a record says that no checksum vouches for is the index's damage, not the tensor's
+            doubtful = {self.label(position) for position in self.guessed}
+            verdicts.findings = [item for item in verdicts.findings if item.tensor not in doubtful]
+        all_there = self.table.complete and len(positions) == len(self.entries) - self.first and not self.guessed
         if all_there and not any(item.code == "entry-invalid" for item in verdicts.findings):
-            verdicts.findings += oversized(self.shards, verdicts.ends)
+            verdicts.findings += oversized(self.shards, verdicts.ends, list(verdicts.foreign))
+        if self.own_shards and self.first and 0 not in self.guessed and not self.header_findings:
+            verdicts.findings += orphans(self.shards)
         return verdicts
 
     def _check_tiles(self, verdicts: Verdicts) -> None:
@@ -133,7 +156,10 @@ class BundleIndex:
             _, problem = self.tiles_of(name, entry)
             if problem:
                 verdicts.problems[position] = problem
-                verdicts.findings.append(finding("entry-invalid", self.prefix, problem, tensor=name))
+                evidence = {"shape": list(entry.shape[:16]), "tiles": len(entry.slices)}
+                if "cover" in problem or "not in the index" in problem:
+                    evidence["tensorflow_says"] = says("slices", tensor=name)
+                verdicts.findings.append(finding("entry-invalid", self.prefix, problem, tensor=name, evidence=evidence))
         for name, tiles in self.tiles.by_name.items():
             if name not in owned:
                 detail = f"{len(tiles)} tiles, but no entry for the tensor they belong to"

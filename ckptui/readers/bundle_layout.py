@@ -23,6 +23,8 @@ from ckptui.readers.bundle import Bundle
 from ckptui.readers.bundle_checks import entry_fault, finding
 from ckptui.readers.bundle_entry import Entry
 from ckptui.readers.bundle_index import BundleIndex
+from ckptui.readers.bundle_leftovers import leftovers
+from ckptui.readers.bundle_rescue import data_paths
 from ckptui.readers.bundle_shards import Shards, shard_files
 from ckptui.readers.source import Source
 from ckptui.readers.sstable import Table, read_table
@@ -101,17 +103,17 @@ def open_bundle_with_layout(prefix: str, sibling_prefix: str) -> BorrowedBundle:
 
 def _shards(prefix: str, count: int, layout: str) -> Shards:
     """The data files of `prefix`, of which the layout has `count`."""
-    there = shard_files(prefix)
-    if not there:
+    there, paths = shard_files(prefix), data_paths(leftovers(prefix), count)
+    if not there and not paths:
         raise NoSuchPath(prefix)
-    if all(of != count for _, of in there.values()):
+    if not paths and all(of != count for _, of in there.values()):
         found = sorted({of for _, of in there.values()})
         raise Damaged(
             f"{layout} describes {count} data files, {prefix} has names that say {found[0]}",
             code="index-data-mismatch",
             evidence={"file": layout, "expected": count, "found": found[0]},
         )
-    shards = Shards(prefix, count)
+    shards = Shards(prefix, count, paths=paths)
     shards.look_at_all()
     return shards
 

@@ -1,4 +1,4 @@
-"""The files of a bundle on disk: shards called for, shards there, and what can stand in for a lost index."""
+"""The files of a bundle on disk: shards called for, shards there."""
 
 from __future__ import annotations
 
@@ -78,20 +78,3 @@ def shard_files(prefix: str) -> dict[str, tuple[int, int]]:
     except OSError:
         return {}
     return dict(sorted(found.items()))
-
-
-def rescue_index(prefix: str) -> str | None:
-    """An index left by an interrupted save that describes this prefix's data: the temporary one of a single shard.
-
-    A save writes `PREFIX_temp/part-00000-of-00001.index`, renames the shard, writes `PREFIX.index`, and only then
-    removes the temporary; low-level writers write `PREFIX.index.tempstateN` and rename it.
-    """
-    part = f"{prefix}_temp/part-00000-of-00001.index"
-    if os.path.isfile(part):
-        return part
-    folder, base = os.path.split(prefix)
-    try:
-        names = sorted(name for name in os.listdir(folder or ".") if name.startswith(f"{base}.index.tempstate"))
-    except OSError:
-        return None
-    return os.path.join(folder, names[-1]) if names else None
