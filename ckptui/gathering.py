@@ -4,26 +4,54 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 from ckptui.core.model import Artifact, Finding, Found, Listing, Progress, RunFolder, TensorScan, worst_status
-from ckptui.errors import Cancelled, CkptuiError, ReaderFailed
-from ckptui.narrator import Narrator
-from ckptui.session import Session, require_save
+from ckptui.errors import Cancelled, CkptuiError, NotASave, ReaderFailed
+from ckptui.narrator import Course, Narrator
+from ckptui.session import Session
 
 
-def each_save(session: Session, paths: Sequence[str]) -> Iterator[Found | Finding]:
-    """The saves below `paths`, and findings that belong to no single save."""
-    found: dict[str, Found] = {}
-    for item in _find(session, paths):
-        if isinstance(item, Found):
-            # two arguments may lead to the same save
-            if found.setdefault(os.path.realpath(item.path), item) is item:
-                yield item
-        elif isinstance(item, RunFolder):
-            yield from item.findings
-        else:
-            yield item
-    require_save(list(found.values()), paths)
+@dataclass(slots=True)
+class Tree:
+    """What lies below some paths."""
+
+    saves: list[Found] = field(default_factory=list)
+    runs: list[RunFolder] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    """Those that belong to no single save: of state files, leftovers, folders."""
+
+
+def gather(session: Session, paths: Sequence[str]) -> Tree:
+    """Look for everything below `paths`; two paths that lead to the same save give it once.
+
+    Raises:
+        NoSuchPath: one of the paths is not there.
+        NotASave: nothing below them is a save, or worth a warning.
+    """
+    tree = Tree()
+    seen: set[str] = set()
+    narrator = Narrator()
+    try:
+        for item in _find(session, paths):
+            if isinstance(item, RunFolder):
+                tree.runs.append(item)
+                tree.findings += item.findings
+            elif isinstance(item, Finding):
+                tree.findings.append(item)
+            elif (real := os.path.realpath(item.path)) not in seen:
+                seen.add(real)
+                tree.saves.append(item)
+                if len(tree.saves) % 100 == 0:
+                    narrator.tell(f"looking  {len(tree.saves)} saves")
+    finally:
+        narrator.close()
+    if not tree.saves and all(finding.severity == "info" for finding in tree.findings):
+        raise NotASave(
+            ", ".join(paths),
+            "A save is a checkpoint (.index and .data files), a SavedModel folder, or a .keras or .h5 file",
+        )
+    return tree
 
 
 def _find(session: Session, paths: Sequence[str]) -> Iterator[Found | RunFolder | Finding]:
@@ -62,7 +90,7 @@ def listing_of(session: Session, path: str) -> Listing:
 
 def _bare(found: Found, error: CkptuiError) -> Listing:
     """The listing of a save that can't be opened at all."""
-    findings = found.findings or (_unopened(found, error),)
+    findings = found.findings or (unopened(found, error),)
     artifact = Artifact(
         path=found.path,
         kind=found.kind,
@@ -78,7 +106,7 @@ def _bare(found: Found, error: CkptuiError) -> Listing:
     return Listing(artifact, (), tuple(findings))
 
 
-def _unopened(found: Found, error: CkptuiError) -> Finding:
+def unopened(found: Found, error: CkptuiError) -> Finding:
     gone = "reader-crashed" if isinstance(error, ReaderFailed) else "changed-while-reading"
     code = getattr(error, "code", None) or gone
     return Finding(
@@ -100,16 +128,24 @@ def _size(path: str) -> int:
 
 
 def scan_all(
-    session: Session, listing: Listing, names: Sequence[str] | None, *, stats: bool
+    session: Session,
+    listing: Listing,
+    names: Sequence[str] | None,
+    *,
+    stats: bool,
+    course: Course | None = None,
 ) -> tuple[list[TensorScan], list[Finding]]:
-    """Every tensor's scan in the order of the listing, and all findings."""
+    """Every tensor's scan in the order of the listing, and all findings; `course`: it is one of many saves."""
     narrator = Narrator()
     scans: dict[str, TensorScan] = {}
     findings: list[Finding] = []
     try:
         for item in session.scan(listing, names, stats=stats):
             if isinstance(item, Progress):
-                narrator.progress(listing.artifact.label, item)
+                if course is None:
+                    narrator.progress(listing.artifact.label, item)
+                else:
+                    course.progress(item)
             elif isinstance(item, Finding):
                 findings.append(item)
             else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Sequence
 
 from ckptui.core.model import Progress
 from ckptui.core.text import human_bytes, safe
@@ -12,12 +14,13 @@ class Narrator:
     """Progress on stderr, only when that is a terminal, erased when done."""
 
     def __init__(self) -> None:
-        self._live = sys.stderr.isatty()
+        self.live = sys.stderr.isatty()
+        """Somebody watches."""
         self._shown = False
 
     def tell(self, text: str) -> None:
         """Replace the line shown by this one."""
-        if self._live:
+        if self.live:
             sys.stderr.write(f"\r\x1b[K{safe(text, 200)[:78]}")
             sys.stderr.flush()
             self._shown = True
@@ -34,3 +37,46 @@ class Narrator:
         if self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+class Course:
+    """Progress through many saves: which of how many, and bytes, rate and time left of them all."""
+
+    def __init__(self, narrator: Narrator, sizes: Sequence[int], *, bytes_count: bool = True) -> None:
+        """`sizes`: bytes to be read of each save, as far as is known before it is opened.
+
+        Without `bytes_count` only saves are counted.
+        """
+        self.bytes_count = bytes_count
+        self.narrator = narrator
+        self.sizes = list(sizes)
+        self.place = 0
+        self.label = ""
+        self._before = 0
+        self._started = time.monotonic()
+        self._told = 0.0
+
+    def start(self, place: int, label: str) -> None:
+        """The save at `place`, from 0, comes next."""
+        self._before = sum(self.sizes[:place]) if place <= self.place else self._before + self.sizes[self.place]
+        self.place, self.label = place, label
+        self._tell(0)
+
+    def progress(self, progress: Progress) -> None:
+        """How far the save is that was started last."""
+        self._tell(min(progress.done_bytes, self.sizes[self.place]))
+
+    def _tell(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self._told < 0.1:
+            return
+        self._told = now
+        what = f"{self.place + 1} of {len(self.sizes)}  {self.label}" if len(self.sizes) > 1 else self.label
+        if self.bytes_count:
+            self.narrator.progress(what, self.course(done, now - self._started))
+        else:
+            self.narrator.tell(what)
+
+    def course(self, done: int, seconds: float) -> Progress:
+        """How far all saves are, with `done` bytes of the current one."""
+        return Progress(self._before + done, sum(self.sizes), self.place, len(self.sizes), seconds, self.label)

@@ -32,11 +32,12 @@ from ckptui.core.model import (
     TensorScan,
     worst_status,
 )
-from ckptui.errors import NoSuchTensor, NotASave
+from ckptui.errors import NoSuchTensor
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from ckptui.core.salvage import SalvagePlan, SalvageReport
     from ckptui.engine.pool import Pool
     from ckptui.predict.predictor import Predictor
 
@@ -143,14 +144,19 @@ class Session:
             cached = self._listings.get(path)
         if cached is not None and cached[0] == identity:
             return cached[1]
+        from ckptui.triage.merging import merged
         from ckptui.triage.quick import quick
 
         listing = self._read_listing(path, kind)
-        extra = [f for f in (found.findings if found else ()) if not _told(f, listing.findings)]
-        checked = quick(replace(listing, findings=(*extra, *listing.findings)))
+        checked = quick(replace(listing, findings=merged(found.findings if found else (), listing.findings)))
         with self._lock:
             self._listings[path] = (identity, checked)
         return checked
+
+    def forget(self, path: str) -> None:
+        """Let go of the listing of a save that is done with."""
+        with self._lock:
+            self._listings.pop(path, None)
 
     def _read_listing(self, path: str, kind: Kind) -> Listing:
         if kind in IN_PROCESS:
@@ -257,6 +263,40 @@ class Session:
 
         yield from compare_saves(self.pool, a, b, pattern=pattern, cancel=cancel)
 
+    # ------------------------------------------------------------------ salvage
+
+    def check_salvage_target(self, path: str, target: str) -> None:
+        """Raise UsageError where nothing of the save at `path` may be written as `target`; reads nothing of it."""
+        from ckptui.salvage.targets import look_at
+
+        found = self.resolve(path)
+        look_at(target, found.path, found.kind)
+
+    def plan_salvage(
+        self,
+        path: str,
+        *,
+        layout: str | None = None,
+        repair_bits: bool = False,
+        cancel: threading.Event | None = None,
+    ) -> Iterator[Progress | SalvagePlan]:
+        """What can be brought back from a save; the plan comes last. `layout`: another save of the same model, for one
+        whose index is lost. Raises UsageError where nothing says what lies in the data.
+        """
+        from ckptui.salvage.planning import plan
+
+        yield from plan(self, path, layout=layout, repair_bits=repair_bits, cancel=cancel)
+
+    def salvage(
+        self, plan: SalvagePlan, target: str, *, repair_bits: bool = False, cancel: threading.Event | None = None
+    ) -> Iterator[Progress | SalvageReport]:
+        """Write what a plan brings back to `target` (a checkpoint's prefix, or a file by its suffix); the report comes
+        last. Raises UsageError, before anything is read, where the target won't do; Cancelled; ChangedWhileReading.
+        """
+        from ckptui.salvage.writing import salvage
+
+        yield from salvage(self.pool, plan, target, repair_bits=repair_bits, cancel=cancel)
+
     # ------------------------------------------------------------------ prediction
 
     def predict(
@@ -291,11 +331,6 @@ class Session:
         from ckptui.neighbours import images_near
 
         return images_near(path)
-
-
-def _told(finding: Finding, others: Sequence[Finding]) -> bool:
-    """Does the reader say the same already, with more detail?"""
-    return any(other.code == finding.code for other in others)
 
 
 def _explained(scan: TensorScan, listing: Listing, problem: str) -> TensorScan:
@@ -333,22 +368,9 @@ def _identity(path: str) -> tuple[Any, ...]:
 
 
 def checked_listing(listing: Listing, findings: Sequence[Finding]) -> Listing:
-    """The listing after a full check: its own and these findings, each once, and the status they give.
+    """The listing after a full check: its own and these findings, one for each damage, and the status they give."""
+    from ckptui.core.settling import settled
 
-    Zeros where data should be say why a checksum does not match.
-    """
-    seen = {(f.code, f.tensor) for f in listing.findings}
-    merged = [*listing.findings, *(f for f in findings if (f.code, f.tensor) not in seen)]
-    zeros = {f.tensor for f in merged if f.code == "zero-filled"}
-    merged = [f for f in merged if f.code != "checksum-mismatch" or f.tensor not in zeros]
+    merged = settled(listing.findings, findings)
     status = worst_status(merged, "ok")
     return replace(listing, findings=tuple(merged), artifact=replace(listing.artifact, status=status))
-
-
-def require_save(found: Sequence[Found], paths: Sequence[str]) -> None:
-    """Raises NotASave when a walk met no save at all."""
-    if not found:
-        raise NotASave(
-            ", ".join(paths),
-            "A save is a checkpoint (.index and .data files), a SavedModel folder, or a .keras or .h5 file",
-        )

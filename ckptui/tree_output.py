@@ -2,27 +2,74 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ckptui.core.model import Artifact, Finding, jsonable
 from ckptui.core.report import counts_text, table
+from ckptui.core.runs import RunVerdict
 from ckptui.core.text import human_bytes, human_count, safe
 from ckptui.output import STATUS_WORDS, findings_json, findings_text
 
+RUNS_SHOWN = 200
+"""Runs that are told one by one; of more, those where something is wrong come first."""
+NAMES_SHOWN = 5
 
-def ls_document(artifacts: Sequence[Artifact], findings: Sequence[Finding]) -> dict[str, Any]:
+
+def runs_text(runs: Sequence[RunVerdict]) -> list[str]:
+    """For each run the newest good save, where its state file leads, and what to restore if that differs."""
+    ordered = sorted(runs, key=lambda run: not (run.misled or run.damaged or not run.newest_good))
+    lines = [line for run in ordered[:RUNS_SHOWN] for line in _run_lines(run)]
+    if len(runs) > RUNS_SHOWN:
+        lines.append(f"… and {len(runs) - RUNS_SHOWN} more runs (--json lists all)")
+    return lines
+
+
+def _run_lines(run: RunVerdict) -> list[str]:
+    count = len(run.saves)
+    lines = [f"run {safe(run.path)}: {count} {'save' if count == 1 else 'saves'}"]
+    how = "its bytes were checked" if run.verified else "by names, sizes and index; its bytes were not read"
+    if run.newest_good:
+        lines.append(f"    newest good save: {_name(run.newest_good)} ({how})")
+    else:
+        lines.append("    no save of it is good")
+    if run.state:
+        names = safe(run.stated) if run.stated else "no save"
+        same = ", the same" if run.latest and run.latest == run.newest_good else ""
+        lines.append(f"    {_name(run.state)} names {names}{same}")
+    if run.damaged:
+        shown = ", ".join(map(_name, run.damaged[-NAMES_SHOWN:][::-1]))
+        more = f" and {len(run.damaged) - NAMES_SHOWN} older" if len(run.damaged) > NAMES_SHOWN else ""
+        lines.append(f"    with errors: {shown}{more}")
+    if run.leftovers:
+        shown = ", ".join(map(_name, run.leftovers[:NAMES_SHOWN]))
+        more = f" and {len(run.leftovers) - NAMES_SHOWN} more" if len(run.leftovers) > NAMES_SHOWN else ""
+        lines.append(f"    leftovers: {shown}{more}")
+    if run.newest_good and (run.misled or run.newest_good != run.saves[-1]):
+        lines.append(f"    restore this: {safe(run.newest_good)}")
+    return lines
+
+
+def _name(path: str) -> str:
+    return safe(os.path.basename(path.rstrip("/")) or path)
+
+
+def ls_document(
+    artifacts: Sequence[Artifact], findings: Sequence[Finding], runs: Sequence[RunVerdict]
+) -> dict[str, Any]:
     """`ckptui/ls/1`."""
     return {
         "schema": "ckptui/ls/1",
         "artifacts": [a.to_json() for a in artifacts],
+        "runs": [run.to_json() for run in runs],
         "findings": findings_json(findings),
     }
 
 
-def ls_text(artifacts: Sequence[Artifact], findings: Sequence[Finding]) -> list[str]:
-    """One line a save, then what is wrong."""
+def ls_text(artifacts: Sequence[Artifact], findings: Sequence[Finding], runs: Sequence[RunVerdict]) -> list[str]:
+    """One line a save, then what is wrong, then which save of each run is the newest good one."""
     rows = [
         [
             safe(a.path),
@@ -39,17 +86,22 @@ def ls_text(artifacts: Sequence[Artifact], findings: Sequence[Finding]) -> list[
     headers = ["path", "kind", "step", "size", "tensors", "parameters", "modified", "quick check"]
     lines = table(headers, rows, right=(2, 3, 4, 5))
     told = findings_text(findings)
-    return [*lines, *([""] if told else []), *told]
+    judged = runs_text(runs)
+    return [*lines, *([""] if told else []), *told, *([""] if judged else []), *judged]
 
 
 def check_document(
-    artifacts: Sequence[Artifact], findings: Sequence[Finding], summary: Mapping[str, Any]
+    artifacts: Sequence[Artifact],
+    findings: Sequence[Finding],
+    summary: Mapping[str, Any],
+    runs: Sequence[RunVerdict],
 ) -> dict[str, Any]:
     """`ckptui/check/1`."""
     return {
         "schema": "ckptui/check/1",
         "artifacts": [a.to_json() for a in artifacts],
         "summary": jsonable(dict(summary)),
+        "runs": [run.to_json() for run in runs],
         "findings": findings_json(findings),
     }
 
@@ -59,6 +111,7 @@ def check_text(
     findings: Sequence[Finding],
     summary: Mapping[str, Any],
     checked: Mapping[str, str],
+    runs: Sequence[RunVerdict],
 ) -> list[str]:
     """The verdict of each save with what was checked, then the findings. Never "healthy" without saying how far."""
     rows = [[STATUS_WORDS[a.status], safe(a.path), checked.get(a.path, "")] for a in artifacts]
@@ -66,11 +119,14 @@ def check_text(
     seconds = summary["seconds"]
     speed = f"{human_bytes(summary['bytes_read'] / seconds)}/s" if seconds else ""
     total = counts_text(findings) or "nothing found"
+    judged = runs_text(runs)
     return [
         *table(["status", "save", "what was checked"], rows),
         "",
         *told,
         *([""] if told else []),
+        *judged,
+        *([""] if judged else []),
         f"{len(artifacts)} {'save' if len(artifacts) == 1 else 'saves'}, "
         f"{human_count(summary['tensors_checked'])} tensors, "
         f"{human_bytes(summary['bytes_read'])} read in {seconds:.1f} s ({speed}): {total}",

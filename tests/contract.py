@@ -260,8 +260,13 @@ SUMMARY = record(
     )
     | {"seconds": number}
 )
+RUN_OF_SAVES = record(
+    {"path": text, "label": text, "verified": flag}
+    | dict.fromkeys(("saves", "damaged", "leftovers"), many(text))
+    | dict.fromkeys(("latest", "state", "newest_good"), maybe(text))
+)
 DOCUMENTS: dict[str, dict[str, Check]] = {
-    "ckptui/ls/1": {"artifacts": many(ARTIFACT)},
+    "ckptui/ls/1": {"artifacts": many(ARTIFACT), "runs": many(RUN_OF_SAVES)},
     "ckptui/show/1": {
         "artifact": ARTIFACT,
         "tensors": many(record(TENSOR_FIELDS)),
@@ -269,7 +274,7 @@ DOCUMENTS: dict[str, dict[str, Check]] = {
         "architecture": many(ROW),
     },
     "ckptui/stats/1": {"artifact": ARTIFACT, "tensors": many(record(TENSOR_FIELDS | {"stats": maybe(STATS)}))},
-    "ckptui/check/1": {"artifacts": many(ARTIFACT), "summary": SUMMARY},
+    "ckptui/check/1": {"artifacts": many(ARTIFACT), "summary": SUMMARY, "runs": many(RUN_OF_SAVES)},
     "ckptui/diff/1": {
         "a": ARTIFACT,
         "b": ARTIFACT,
@@ -316,6 +321,12 @@ def _meaning(document: Mapping[str, Any]) -> Iterator[str]:
                 yield f"summary.{severity} is not the number of findings"
         if document["summary"]["artifacts"] != len(document["artifacts"]):
             yield "summary.artifacts is not the number of artifacts"
+    for run in document.get("runs", ()):
+        paths = set(run["saves"])
+        if not paths.issuperset(run["damaged"]) or run["newest_good"] not in (None, *paths - set(run["damaged"])):
+            yield f"run {run['path']}: saves that are not its own, or good and damaged"
+        if run["latest"] not in (None, *paths) or (run["latest"] and not run["state"]):
+            yield f"run {run['path']}: its latest save is none of its own, or nobody named it"
     if document["schema"] == "ckptui/diff/1":
         for status in get_args(PairStatus):
             if document["summary"][status] != sum(p["status"] == status for p in document["pairs"]):
