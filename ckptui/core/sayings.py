@@ -16,7 +16,7 @@ class Saying:
     text: str
     """With `{names}` where the message quotes paths or numbers."""
     error: str
-    """The Python exception it comes in; empty where it is a log line or nothing is raised."""
+    """The Python exception it comes in, as measured; h5py gives others for the same text. Empty for a log line."""
     caller: str
     """The call that says it."""
     codes: tuple[str, ...]
@@ -37,7 +37,7 @@ SAYINGS: dict[str, Saying] = {
         _CHECKPOINT,
         ("index-missing",),
     ),
-    "no-shard": Saying("{file}; No such file or directory", "NotFoundError", _TENSOR, ("shard-missing",)),
+    "no-shard": Saying("{file}; No such file or directory", "OpError", _TENSOR, ("shard-missing",)),
     "short-shard": Saying(
         "Read less bytes than requested", "IndexError", _TENSOR, ("shard-truncated", "empty-file", "not-a-model")
     ),
@@ -67,7 +67,7 @@ SAYINGS: dict[str, Saying] = {
     "short-index": Saying(
         "file is too short to be an sstable", "OpError", _CHECKPOINT, ("index-damaged", "empty-file", "not-a-model")
     ),
-    "index-folder": Saying("{file}; Is a directory", "FailedPreconditionError", _CHECKPOINT, ("not-a-model",)),
+    "index-folder": Saying("{file}; Is a directory", "OpError", _CHECKPOINT, ("not-a-model",)),
     "entry-size": Saying(
         "Invalid size in bundle entry: key {tensor}; stored size {stored}; expected size {expected}",
         "OpError",
@@ -75,12 +75,12 @@ SAYINGS: dict[str, Saying] = {
         ("entry-invalid",),
     ),
     "slices": Saying(
-        "Does not have sufficient slices for partitioned tensor {tensor}", "OpError", _TENSOR, ("entry-invalid",)
+        "Does not have sufficient slices for partitioned tensor {tensor}", "ValueError", _TENSOR, ("entry-invalid",)
     ),
     "consumer": Saying(
         "Checkpoint min consumer version {min_consumer} above current version 1 for TensorFlow 2.21.0.  "
         "Please upgrade TensorFlow.",
-        "OpError",
+        "ValueError",
         _CHECKPOINT,
         ("unsupported-format",),
     ),
@@ -133,6 +133,13 @@ SAYINGS: dict[str, Saying] = {
         _SAVED_MODEL,
         ("graph-damaged", "not-a-model"),
     ),
+    "graph-utf8": Saying(
+        "Cannot parse file b'{file}': Error parsing message with type 'tensorflow.SavedModel': String field had bad "
+        "UTF-8.",
+        "OSError",
+        _SAVED_MODEL,
+        ("graph-damaged",),
+    ),
     "graph-text": Saying("Cannot parse file b'{file}': ", "OSError", _SAVED_MODEL, ("graph-damaged", "not-a-model")),
     "no-variables": Saying(
         "Unsuccessful TensorSliceReader constructor: Failed to find any matching files for {prefix}",
@@ -140,7 +147,24 @@ SAYINGS: dict[str, Saying] = {
         _SAVED_MODEL,
         ("index-missing",),
     ),
-    "no-asset": Saying("{file}; No such file or directory", "FileNotFoundError", _SAVED_MODEL, ("graph-damaged",)),
+    "no-asset": Saying("{file}; No such file or directory", "FileNotFoundError", _SAVED_MODEL, ("asset-missing",)),
+    "no-key": Saying(
+        "Key {tensor} not found in checkpoint", "NotFoundError", _SAVED_MODEL, ("graph-variables-mismatch",)
+    ),
+    "unbound": Saying(
+        "Found {count} Python objects that were not bound to checkpointed values, likely due to changes in the Python "
+        "program.",
+        "AssertionError",
+        _SAVED_MODEL,
+        ("graph-variables-mismatch",),
+    ),
+    "variable-tensor-shape": Saying(
+        "Received incompatible tensor with shape {stored} when attempting to restore variable with shape {expected} "
+        "and name {name}.",
+        "ValueError",
+        _SAVED_MODEL,
+        ("graph-variables-mismatch",),
+    ),
     # HDF5
     "short-hdf5": Saying(
         "Unable to synchronously open file (truncated file: eof = {found}, sblock->base_addr = {base}, "
@@ -166,12 +190,12 @@ SAYINGS: dict[str, Saying] = {
         "Unable to synchronously open object (unable to determine object type)", "KeyError", _KERAS, ("hdf5-damaged",)
     ),
     "address-overflow": Saying(
-        "(addr overflow, addr = {addr}, size = {size}, eoa = {eoa})", "RuntimeError", _KERAS, ("hdf5-damaged",)
+        "(addr overflow, addr = {addr}, size = {size}, eoa = {eoa})", "KeyError", _KERAS, ("hdf5-damaged",)
     ),
     "b-tree": Saying("(wrong B-tree signature)", "RuntimeError", _KERAS, ("hdf5-damaged",)),
     "local-heap": Saying("(bad local heap signature)", "RuntimeError", _KERAS, ("hdf5-damaged",)),
     "symbol-node": Saying("(bad symbol table node signature)", "RuntimeError", _KERAS, ("hdf5-damaged",)),
-    "object-header": Saying("(bad object header version number)", "RuntimeError", _KERAS, ("hdf5-damaged",)),
+    "object-header": Saying("(bad object header version number)", "OSError", _KERAS, ("hdf5-damaged",)),
     "no-config": Saying("No model config found in the file at {file}.", "ValueError", _KERAS, ()),
     "no-layer-group": Saying("'{layer}'", "KeyError", _KERAS, ("weights-missing",)),
     # .keras
@@ -183,6 +207,20 @@ SAYINGS: dict[str, Saying] = {
     ),
     "zip-header": Saying("Bad magic number for file header", "BadZipFile", _KERAS, ("zip-damaged", "not-a-model")),
     "zip-crc": Saying("Bad CRC-32 for file '{member}'", "BadZipFile", _KERAS, ("zip-damaged",)),
+    "zip-directory": Saying("Bad magic number for central directory", "BadZipFile", _KERAS, ("zip-damaged",)),
+    "zip-names": Saying(
+        "File name in directory '{directory}' and header b'{header}' differ.", "BadZipFile", _KERAS, ("zip-damaged",)
+    ),
+    "zip-encrypted": Saying(
+        "File '{member}' is encrypted, password required for extraction", "RuntimeError", _KERAS, ("zip-damaged",)
+    ),
+    "zip-method": Saying(
+        "That compression method is not supported",
+        "NotImplementedError",
+        _KERAS,
+        ("zip-damaged", "unsupported-format"),
+    ),
+    "zip-deflate": Saying("Error -3 while decompressing data: ", "error", _KERAS, ("zip-damaged",)),
     "zip-member": Saying(
         "\"There is no item named '{member}' in the archive\"", "KeyError", _KERAS, ("zip-damaged", "weights-missing")
     ),

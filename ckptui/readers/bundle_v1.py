@@ -159,6 +159,8 @@ class BundleV1:
         try:
             source = Source(path)
         except NoSuchPath:
+            if path == self.path:
+                raise
             self._missing(path, expected)
             return
         except Damaged as error:

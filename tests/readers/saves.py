@@ -9,9 +9,12 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ckptui.core.model import Finding, Found, RunFolder
 from ckptui.readers import magic
 from ckptui.readers.discover import discover
+from tests.readers.make_v1 import v1_file
 
 HDF5 = magic.HDF5_SIGNATURE + b"\x00" * 600
 KERAS_H5 = HDF5 + b"model_config\x00"
@@ -23,7 +26,7 @@ def table(first_value: bytes = b"\x08\x01\x1a\x02\x08\x01", key: bytes = b"") ->
     return block + struct.pack("<II", 0, 1) + b"\x00" * 45 + magic.TABLE_MAGIC
 
 
-V1 = table(b"\x0a\x10" + b"x" * 16)
+V1 = v1_file({"w": np.array([1, 2], "f4")})
 
 
 def checkpoint(prefix: Path, shards: int = 1, *, index: bytes | None = None) -> str:

@@ -346,12 +346,13 @@ def test_variables_are_missed_only_by_a_graph_that_has_some(tmp_path: Path, prot
     assert codes(model) == ([("index-missing", "error")] if missing else [])
 
 
-def test_v1_variables_are_named(tmp_path: Path) -> None:
+def test_v1_variables_are_read(tmp_path: Path) -> None:
     (tmp_path / "variables").mkdir()
     (tmp_path / "variables" / "variables-00000-of-00001").write_bytes(V1)
     model = export(tmp_path, saved_model_proto(meta_graph(graph(node("v", "Variable")))))
-    assert codes(model) == [("unsupported-format", "info")]
-    assert "V1" in model.findings[0].title
+    assert codes(model) == []
+    assert [(t.name, model.array(t).tolist()) for t in model.listing().tensors] == [("w", [1.0, 2.0])]
+    model.close()
 
 
 def test_no_folder_and_no_saved_model_are_plain_errors(tmp_path: Path) -> None:
