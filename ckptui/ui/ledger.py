@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ckptui.core.model import Finding, Found, Listing, RunFolder, TensorScan
+from ckptui.core.settling import Closer, Key, key_of
 from ckptui.core.text import human_count
 from ckptui.errors import CkptuiError
 from ckptui.ui.tensor_rows import Flag, TensorRows, flag_of
@@ -42,27 +43,47 @@ class SaveRecord:
         """The tensors as first shown; None until the save is opened."""
         self.scans: dict[str, TensorScan] = {}
         self.error: CkptuiError | None = None
-        self._known: set[tuple[str, str | None]] = set()
+        self._known: dict[Key, Finding] = {}
         self._of_tensor: dict[str, list[Finding]] = {}
         self.learn(found.findings)
 
     def learn(self, findings: Iterable[Finding]) -> bool:
-        """Add findings not told yet; True if there was one."""
-        touched: set[str] = set()
-        before = len(self.findings)
+        """Add findings not told yet, in the place of those they replace; True if there was one."""
+        fresh: list[Finding] = []
         for finding in findings:
-            key = (finding.code, finding.tensor)
-            if key in self._known:
-                continue
-            self._known.add(key)
+            key = key_of(finding)
+            known = self._known.get(key)
+            if known is None or (finding.tensor is not None and known != finding):
+                self._known[key] = finding
+                fresh.append(finding)
+        if not fresh:
+            return False
+        touched = {finding.tensor for finding in fresh if finding.tensor is not None}
+        self._forget(Closer(fresh), touched)
+        for finding in fresh:
             self.findings.append(finding)
             self.counts[finding.severity] += 1
             if finding.tensor is not None:
                 self._of_tensor.setdefault(finding.tensor, []).append(finding)
-                touched.add(finding.tensor)
         for name in touched:
             self.flags[name] = flag_of(self._of_tensor[name])
-        return len(self.findings) > before
+        return True
+
+    def _forget(self, closer: Closer, touched: Iterable[str]) -> None:
+        """Drop what is told better by now, of these tensors and of none."""
+        mangled = [f for f in self.findings if f.tensor is None and closer.replaces(f)] if closer.mangled else []
+        gone = {id(f) for name in touched for f in self._of_tensor.get(name, ()) if closer.replaces(f)}
+        gone |= {id(f) for f in mangled}
+        if not gone:
+            return
+        for finding in self.findings:
+            if id(finding) in gone:
+                self.counts[finding.severity] -= 1
+                if self._known.get(key_of(finding)) is finding:
+                    del self._known[key_of(finding)]
+        self.findings = [f for f in self.findings if id(f) not in gone]
+        for name in touched:
+            self._of_tensor[name] = [f for f in self._of_tensor.get(name, ()) if id(f) not in gone]
 
     @property
     def listing(self) -> Listing | None:
