@@ -33,7 +33,7 @@ class Terminated(BaseException):
         self.number = number
 
 
-COMMANDS = ("ls", "show", "stats", "check", "export", "diff", "filters", "predict")
+COMMANDS = ("ls", "show", "stats", "check", "export", "salvage", "diff", "filters", "predict")
 FAIL_ON = ("error", "warning", "info", "never")
 
 
@@ -278,6 +278,26 @@ def export(artifact: str, match: str | None, output: str, force: bool, as_json: 
     from ckptui import commands
 
     return _finish(commands.export(artifact, match, output, force=force), as_json, fail_on)
+
+
+@group.command()
+@_artifact
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="PREFIX",
+    help="A checkpoint's prefix, or a .npz, .safetensors or .weights.h5 file; never in ARTIFACT's own folder.",
+)
+@click.option("--layout", metavar="SIBLING", help="Another save of the same model, for a checkpoint without its index.")
+@click.option("--repair-bits", is_flag=True, help="Turn single flipped bits back where a checksum tells which.")
+@_json
+@_fail_on
+def salvage(artifact: str, output: str, layout: str | None, repair_bits: bool, as_json: bool, fail_on: str) -> int:
+    """Write what survives of a damaged ARTIFACT as a complete save, with a report of what was lost."""
+    from ckptui import salvaging
+
+    return _finish(salvaging.salvage(artifact, output, layout=layout, repair_bits=repair_bits), as_json, fail_on)
 
 
 @group.command()

@@ -285,7 +285,7 @@ class Session:
         """
         from ckptui.salvage.planning import plan
 
-        yield from plan(self, path, layout=layout, repair_bits=repair_bits, cancel=cancel)
+        yield from plan(self, path, checked_listing, layout=layout, repair_bits=repair_bits, cancel=cancel)
 
     def salvage(
         self, plan: SalvagePlan, target: str, *, repair_bits: bool = False, cancel: threading.Event | None = None

@@ -362,6 +362,13 @@ def stored(call: Call, args: Args) -> Answer:
     return salvaging.stored(call, args, lambda: _opened(call, args), Items(call, False).beat), []
 
 
+def places(call: Call, args: Args) -> Answer:
+    """Where a `.weights.h5` keeps the variables of a Keras file, by tensor name; see `keras_places`."""
+    from ckptui.engine.keras_places import places as find_places
+
+    return find_places(_opened(call, args).reader), []
+
+
 OPS: dict[str, Callable[[Call, Args], Answer]] = {
     "open": open_,
     "scan": scan,
@@ -374,4 +381,5 @@ OPS: dict[str, Callable[[Call, Args], Answer]] = {
     "absent": absent,
     "prove": prove,
     "stored": stored,
+    "places": places,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -55,15 +55,15 @@ class _Scanned:
     scans: dict[str, TensorScan] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
-    def all_findings(self, listing: Listing) -> tuple[Finding, ...]:
-        """The listing's and the scan's, each once."""
-        seen = {(f.code, f.tensor) for f in listing.findings}
-        return (*listing.findings, *(f for f in self.findings if (f.code, f.tensor) not in seen))
+
+Merge = Callable[[Listing, Sequence[Finding]], Listing]
+"""The listing after a full check, each cause told once."""
 
 
 def plan(
     saves: Saves,
     path: str,
+    merge: Merge,
     *,
     layout: str | None = None,
     repair_bits: bool = False,
@@ -74,9 +74,9 @@ def plan(
     if layout is not None and found.kind not in BUNDLES:
         raise UsageError(f"a {found.kind} has no use for --layout", "It is for checkpoints whose index is lost")
     if found.kind in BUNDLES:
-        yield from _plan_bundle(saves, found, layout, repair_bits, cancel)
+        yield from _plan_bundle(saves, found, merge, layout, repair_bits, cancel)
     else:
-        yield from _plan_other(saves, found, cancel)
+        yield from _plan_other(saves, found, merge, cancel)
 
 
 def bundle_prefix(path: str, kind: Kind) -> str:
@@ -101,7 +101,12 @@ def _scan(saves: Saves, listing: Listing, cancel: threading.Event | None) -> Ite
 
 
 def _plan_bundle(
-    saves: Saves, found: Found, layout: str | None, repair: bool, cancel: threading.Event | None
+    saves: Saves,
+    found: Found,
+    merge: Merge,
+    layout: str | None,
+    repair: bool,
+    cancel: threading.Event | None,
 ) -> Iterator[Progress | SalvagePlan]:
     prefix = bundle_prefix(found.path, found.kind)
     listing, outer = _listings(saves, found, prefix)
@@ -128,8 +133,8 @@ def _plan_bundle(
     chosen = view or borrowed
     if chosen is None:
         raise UsageError(f"nothing says what lies in the data of {prefix}", _no_layout(prefix))
-    findings = (*outer, *scanned.all_findings(listing))
-    yield _finish(found, listing, chosen, items, used, findings)
+    whole = merge(listing.with_findings([*outer, *listing.findings]), scanned.findings)
+    yield _finish(found, whole, chosen, items, used)
 
 
 def _listings(saves: Saves, found: Found, prefix: str) -> tuple[Listing, tuple[Finding, ...]]:
@@ -256,9 +261,7 @@ def _expecting(tensor: Tensor, crcs: dict[str, int], tiles: dict[str, tuple[int 
     return replace(tensor, storage=replace(storage, crc32c=crcs.get(tensor.name), slices=slices))
 
 
-def _finish(
-    found: Found, listing: Listing, view: View, items: list[SalvageItem], layout: str, findings: tuple[Finding, ...]
-) -> SalvagePlan:
+def _finish(found: Found, listing: Listing, view: View, items: list[SalvageItem], layout: str) -> SalvagePlan:
     graph = next((item for item in items if item.name == OBJECT_GRAPH_KEY), None)
     notes = []
     if graph is not None and graph.outcome in ("lost", "repairable"):
@@ -273,7 +276,7 @@ def _finish(
         items=tuple(items),
         method=view.method,
         layout=layout,
-        findings=findings,
+        findings=listing.findings,
         targets=("checkpoint", ".npz", ".safetensors"),
         unnamed=0 if view.complete or layout or (graph is not None and graph.outcome == "recovered") else None,
         notes=tuple(notes),
@@ -288,7 +291,9 @@ def _absent(item: SalvageItem) -> bool:
 # ---------------------------------------------------------------------- other formats
 
 
-def _plan_other(saves: Saves, found: Found, cancel: threading.Event | None) -> Iterator[Progress | SalvagePlan]:
+def _plan_other(
+    saves: Saves, found: Found, merge: Merge, cancel: threading.Event | None
+) -> Iterator[Progress | SalvagePlan]:
     listing = saves.open(found.path, found=found)
     scanned = _Scanned()
     for step in _scan(saves, listing, cancel):
@@ -310,19 +315,19 @@ def _plan_other(saves: Saves, found: Found, cancel: threading.Event | None) -> I
         judge.judge_unchecked(t, scanned.scans.get(t.name, TensorScan(t.name, None, "unread")), vouched)
         for t in listing.tensors
     ]
-    scanned.findings += told
+    whole = merge(listing, [*scanned.findings, *told])
     targets: tuple[Target, ...] = ("checkpoint", ".npz", ".safetensors")
     places: dict[str, str] = {}
     if found.kind in KERAS and items:
         places = places_of(saves.pool, found)
         targets = (*targets, ".weights.h5") if places else targets
     yield SalvagePlan(
-        artifact=listing.artifact,
+        artifact=whole.artifact,
         items=tuple(items),
         method="directory",
-        findings=scanned.all_findings(listing),
+        findings=whole.findings,
         targets=targets,
-        unnamed=None if any(f.severity == "error" for f in listing.findings) else 0,
+        unnamed=None if any(f.severity == "error" and f.tensor is None for f in listing.findings) else 0,
         places=places,
         stamps=stamps_of(found.path, items),
     )
