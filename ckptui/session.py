@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -28,10 +28,12 @@ from ckptui.core.model import (
     Run,
     RunFolder,
     Stats,
+    Status,
     Tensor,
     TensorScan,
     worst_status,
 )
+from ckptui.core.runs import RunVerdict
 from ckptui.errors import NoSuchTensor
 
 if TYPE_CHECKING:
@@ -374,3 +376,10 @@ def checked_listing(listing: Listing, findings: Sequence[Finding]) -> Listing:
     merged = settled(listing.findings, findings)
     status = worst_status(merged, "ok")
     return replace(listing, findings=tuple(merged), artifact=replace(listing.artifact, status=status))
+
+
+def judge_run(run: RunFolder, statuses: Mapping[str, Status], verified: Mapping[str, bool]) -> RunVerdict:
+    """Which save of a run is the newest good one; see `triage.runs.judge_run`."""
+    from ckptui.triage import runs
+
+    return runs.judge_run(run, statuses, verified)

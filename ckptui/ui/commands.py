@@ -128,6 +128,14 @@ COMMANDS: tuple[Command, ...] = (
         ("tensors",), 90,
     ),
     Command(
+        "check-all", "main", "check_all", ("C",), "check all",
+        "Read every byte of every save in the tree, newest first; again to stop", DOING, ("saves",), 82,
+    ),
+    Command(
+        "salvage", "main", "salvage", ("S",), "salvage",
+        "See what of this save can be brought back, and write it somewhere else", DOING, ("findings", "saves"), 48,
+    ),
+    Command(
         "copy", "main", "copy", ("y",), "copy", "Copy the name, path or finding under the cursor to the clipboard",
         DOING, ("findings",), 45,
     ),

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from ckptui.core.model import Finding, Found, Listing, RunFolder, TensorScan
+from ckptui.core.model import Finding, Found, Listing, RunFolder, Status, TensorScan
 from ckptui.core.settling import Closer, Key, key_of
 from ckptui.core.text import human_count
 from ckptui.errors import CkptuiError
@@ -111,6 +111,15 @@ class SaveRecord:
         )
 
     @property
+    def status(self) -> Status:
+        """What is known of it so far, as the commands put it."""
+        if self.counts["error"] or self.phase == "failed":
+            return "error"
+        if self.phase in ("unread", "opening"):
+            return "unchecked"
+        return "warning" if self.counts["warning"] else "ok"
+
+    @property
     def badge(self) -> Badge:
         """Errors before warnings; the tick only after a full check in which every checksum agreed."""
         errors = self.counts["error"] or int(self.phase == "failed")
@@ -175,6 +184,14 @@ class Ledger:
             return None
         place = run.saves.index(path)
         return run.saves[place - 1] if place else None
+
+    def known_of(self, run: RunFolder) -> tuple[dict[str, Status], dict[str, bool]]:
+        """For each save of a run what is known of it, and whether every byte of it was read."""
+        records = {path: self.saves[path] for path in run.saves if path in self.saves}
+        return (
+            {path: record.status for path, record in records.items()},
+            {path: record.phase == "checked" for path, record in records.items()},
+        )
 
     def all_findings(self, path: str) -> tuple[Finding, ...]:
         """A save's own findings, then those of its run."""

@@ -33,6 +33,10 @@ class Actions(Feeding):
             return False
         record = self.ledger.saves.get(self.target or "")
         is_open = record is not None and record is self.record and record.listing is not None
+        if action == "salvage":
+            return record is not None
+        if action == "check_all":
+            return bool(self.ledger.saves)
         if action in CAN_WAIT:
             return record is not None and record.phase != "failed"
         if action in NEEDS_SAVE:
@@ -217,6 +221,15 @@ class Actions(Feeding):
         if choice is not None and record is not None and record.listing is not None:
             target, names = choice
             self.run_export(record.listing, names, target, self.begin("export"))
+
+    def action_salvage(self) -> None:
+        """The window opens for a save that can't be opened too: that is what it is for."""
+        record = self.ledger.saves.get(self.target or "")
+        if record is not None:
+            # numpy is not needed before it is asked for
+            from ckptui.ui.screens.salvaging import SalvageScreen
+
+            self.app.push_screen(SalvageScreen(record.found))
 
     def on_exported(self, message: messages.Exported) -> None:
         """A file was written."""

@@ -10,8 +10,10 @@ from textual.content import Content
 from ckptui.core.model import Finding
 from ckptui.core.text import safe
 from ckptui.errors import CkptuiError
+from ckptui.session import judge_run
 from ckptui.ui import messages
 from ckptui.ui.ledger import Ledger, SaveRecord
+from ckptui.ui.run_words import run_words
 from ckptui.ui.screens.working import Working
 from ckptui.ui.tree_rows import TreeRow, common_root
 from ckptui.ui.widgets.header import HeaderLine
@@ -198,8 +200,9 @@ class Looking(Working):
         else:
             run = self.ledger.runs.get(row.key)
             count = f"{row.count} save{'s' if row.count != 1 else ''}"
-            if run is not None and run.findings:
-                self.view.show_findings(run.findings, f"{title}  {count}")
+            if run is not None:
+                head = run_words(judge_run(run, *self.ledger.known_of(run)))
+                self.view.show_findings(run.findings, f"{title}  {count}", head)
             else:
                 self.view.message(Content.assemble((title, "bold"), (f"\n\n{count}", "$dim")), title)
         self.refresh_bindings()

@@ -62,6 +62,7 @@ class FindingsPanel(Vertical):
         """The cursor is on another finding."""
 
     def compose(self) -> ComposeResult:
+        yield Static("", id="findings-head", markup=False)
         yield Static("", id="findings-none", markup=False)
         yield FindingsList(id="findings-list")
         with VerticalScroll(id="finding-detail", can_focus=False):
@@ -72,8 +73,11 @@ class FindingsPanel(Vertical):
         """The list of findings."""
         return self.query_one("#findings-list", FindingsList)
 
-    def show(self, findings: Sequence[Finding], nothing: str) -> None:
-        """Show findings, or the words `nothing`, which say what was looked at."""
+    def show(self, findings: Sequence[Finding], nothing: str, head: Content | None = None) -> None:
+        """Show findings, or the words `nothing`, which say what was looked at; `head` stands above either."""
+        above = self.query_one("#findings-head", Static)
+        above.display = head is not None
+        above.update(head or "")
         self.rows.show(findings)
         self.rows.display = bool(findings)
         self.query_one("#finding-detail").display = bool(findings)

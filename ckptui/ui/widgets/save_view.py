@@ -133,10 +133,10 @@ class SaveView(Vertical):
         if findings:
             self.show_findings(findings, title)
 
-    def show_findings(self, findings: Sequence[Finding], title: str) -> None:
-        """Show what is known of something that is no readable save."""
+    def show_findings(self, findings: Sequence[Finding], title: str, head: Content | None = None) -> None:
+        """Show what is known of something that is no readable save, under the words `head`."""
         self.message(Content(), title)
-        self.findings.show(findings, "Nothing to report.")
+        self.findings.show(findings, "" if head else "Nothing to report.", head)
         self.query_one("#view-switch", ContentSwitcher).current = "findings"
 
     @property
