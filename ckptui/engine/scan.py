@@ -5,6 +5,7 @@ Runs in a reader child. Checksum and statistics are taken from the same piece wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Literal, Protocol
 
@@ -24,6 +25,7 @@ READER_CHUNK = 1 << 20
 """Bytes asked of a reader at a time where only the reader knows the layout."""
 _ALIKE = 16
 """A tensor whose first values are all equal is looked at in full, so that `check` finds constant ones."""
+_COUNTED = ("finite", "nan", "posinf", "neginf")
 _ALWAYS_IN_FULL = frozenset({"moving-mean", "moving-variance"})
 """Roles that are small, and judged by their extremes even without `stats`."""
 
@@ -104,7 +106,7 @@ class Scanner:
             return TensorScan(tensor.name, None, "unread", told, verdict.bytes)
         findings = self.mismatches(tensor, verdict)
         if stats is not None:
-            findings += self._about_values(tensor, stats, damaged=bool(findings))
+            findings += self._about_values(tensor, stats, findings)
         word: Literal["ok", "mismatch", "none"] = "none"
         if verdict.verified:
             word = "mismatch" if verdict.mismatches else "ok"
@@ -193,17 +195,21 @@ class Scanner:
         if total != tensor.count:
             # tiles with holes, or none at all: half a tensor has no statistics
             return None, False
+        if any(stats.finite is not None and stats.zeros is None for stats, _ in parts):
+            # of some tile only what is not finite was counted
+            counts = {name: sum(getattr(stats, name) or 0 for stats, _ in parts) for name in _COUNTED}
+            return Stats(total, **counts), complete
         return combine(parts, total), complete
 
     # ------------------------------------------------------------------ meaning
 
-    def _about_values(self, tensor: Tensor, stats: Stats, *, damaged: bool) -> list[Finding]:
+    def _about_values(self, tensor: Tensor, stats: Stats, damage: list[Finding]) -> list[Finding]:
         from ckptui.triage.values import value_findings
 
         found = value_findings(self._artifact, tensor, stats, None)
-        if damaged:
+        if damage:
             # what a damaged tensor looks like says nothing about the training, but NaN is NaN
-            found = [finding for finding in found if finding.code == "non-finite"]
+            found = [f for f in found if f.code == "non-finite" and not _made_by_flip(damage, stats)]
         return found
 
 
@@ -215,6 +221,14 @@ def stored_dtype(tensor: Tensor) -> np.dtype[Any] | None:
         return None
     dtype = dtypes.np_dtype(tensor.dtype)
     return dtype.newbyteorder(">") if tensor.storage.big_endian else dtype
+
+
+def _made_by_flip(damage: list[Finding], stats: Stats) -> bool:
+    """Is the one value that is not finite the one whose bit is flipped? It was a number before."""
+    bad = (stats.nan or 0) + (stats.posinf or 0) + (stats.neginf or 0)
+    values = [flip.get("value_found") for f in damage if (flip := f.evidence.get("flipped_bit")) is not None]
+    flat = [part for value in values for part in (value if isinstance(value, list) else [value])]
+    return 0 < bad <= sum(isinstance(part, float) and not math.isfinite(part) for part in flat)
 
 
 def _alike(chunk: Array) -> bool:

@@ -357,6 +357,33 @@ def test_tiles_are_checked_each_and_counted_together(shard: Shard) -> None:
     assert found.stats.std == pytest.approx(wanted.std, rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "complex64", "int64"])
+def test_tiles_are_checked_without_statistics_too(dtype: str, shard: Shard) -> None:
+    whole = np.random.default_rng(4).permutation(63).reshape(7, 9).astype(dtype)
+    tensor = tiled(shard, whole)
+    shard.write()
+    found = scan(tensor, stats=False)
+    assert (found.checksum, found.findings, found.bytes) == ("ok", (), whole.nbytes)
+    tile = tensor.storage.slices[2].segment
+    shard.data[tile.offset + 4 : tile.offset + 8] = np.float32(np.nan).tobytes()
+    shard.write()
+    found = scan(tensor, stats=False)
+    wanted = ["checksum-mismatch"] if dtype == "int64" else ["checksum-mismatch", "non-finite"]
+    assert codes(found) == wanted
+
+
+def test_the_one_value_that_a_flip_made_infinite_is_no_second_finding(shard: Shard) -> None:
+    values = np.random.default_rng(1).normal(size=50).astype(np.float32)
+    values[7] = 1.0
+    tensor = shard.plain("t", values)
+    shard.data[77 + 4 * 7 + 3] ^= 0x40
+    shard.write()
+    found = scan(tensor)
+    assert codes(found) == ["checksum-mismatch"]
+    assert found.findings[0].evidence["flipped_bit"]["value_found"] == np.inf
+    assert found.findings[0].evidence["flipped_bit"]["value_repaired"] == 1.0
+
+
 def test_a_damaged_tile_is_named(shard: Shard) -> None:
     tensor = tiled(shard, np.arange(63, dtype=np.float32).reshape(7, 9))
     tile = tensor.storage.slices[1].segment
