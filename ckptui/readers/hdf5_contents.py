@@ -5,29 +5,26 @@ Runs in the reader child only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ckptui.core.dtypes import ITEMSIZE, np_dtype
-from ckptui.core.model import Finding, Storage, Tensor
+from ckptui.core.model import Finding, Tensor
 from ckptui.core.text import human_bytes, safe
 from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged, UsageError
-from ckptui.readers.hdf5_open import Opened, open_hdf5, zero_tail
+from ckptui.readers.hdf5_address import open_at
+from ckptui.readers.hdf5_causes import Damage
+from ckptui.readers.hdf5_chunks import check_chunks
+from ckptui.readers.hdf5_intake import Intake, Loss
+from ckptui.readers.hdf5_open import Opened, open_hdf5
+from ckptui.readers.hdf5_rescue import Rescue, carve, look_closer
 from ckptui.readers.hdf5_symbols import restore_names
 from ckptui.readers.hdf5_types import BOMB_RATIO, Described, Extent, describe
 from ckptui.readers.hdf5_values import dataset_chunks, longest_string
-from ckptui.readers.hdf5_walk import (
-    HDF5_ERRORS,
-    Item,
-    attribute,
-    names_attribute,
-    reason,
-    text_attribute,
-    to_bytes,
-    walk,
-)
-from ckptui.readers.keras_findings import in_words, limited, listed, note
-from ckptui.readers.keras_layout import TOP_LEVEL, Attributes
+from ckptui.readers.hdf5_walk import HDF5_ERRORS, reason, to_bytes, walk
+from ckptui.readers.keras_findings import in_words, listed, note
+from ckptui.readers.keras_layout import Attributes
 from ckptui.readers.source import Source
 from ckptui.readers.window import Bytes
 
@@ -43,7 +40,6 @@ MAX_NUMBERED = 2000
 """Variables tried in a group whose names are lost."""
 MAX_ROUNDS = 8
 """Times a file is walked again after names were given back."""
-_ROOT_TEXTS = ("keras_version", "backend", "model_config")
 
 Tick = Callable[[], None]
 
@@ -56,18 +52,8 @@ class Contents:
         self.source = source
         self.label = label
         self.opened: Opened = open_hdf5(source, start, available, label=label)
-        self.findings: list[Finding] = []
-        self.described: dict[str, Described] = {}
-        """Every dataset by path, and what is in the place of one but can't be opened."""
-        self.attributes = Attributes()
-        self.texts: dict[str, str] = {}
         self.promised: list[str] = []
         """Paths the architecture makes expect, in the order Keras writes them; for groups that lost their names."""
-        self._mended = False
-        self._restored: dict[str, Finding] = {}
-        self.unreadable: set[str] = set()
-        """Root attributes that are there but can't be read."""
-        """The root's text attributes: `keras_version`, `backend`, `model_config`."""
         room = max(0, source.size - start)
         self._extent = Extent(
             path=source.path,
@@ -75,35 +61,100 @@ class Contents:
             available=room if available is None else min(available, room),
             cut=self.opened.cut,
         )
+        self._intake = Intake(self._extent)
+        self._rescue = Rescue()
+        self._mended = False
+        self._restored: list[str] = []
+        self._missing: Mapping[str, Any] = {}
+
+    @property
+    def described(self) -> dict[str, Described]:
+        """Every dataset by path, and what is in the place of one but can't be opened."""
+        return self._intake.described
+
+    @property
+    def attributes(self) -> Attributes:
+        """What Keras wrote to the groups."""
+        return self._intake.attributes
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The root's text attributes: `keras_version`, `backend`, `model_config`."""
+        return self._intake.texts
+
+    @property
+    def unreadable(self) -> set[str]:
+        """Root attributes that are there but can't be read."""
+        return self._intake.unreadable
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is wrong with the file, the cause first."""
+        return self._damage().findings()
 
     def read(self, tick: Tick | None = None) -> None:
         """Walk the file; damage becomes rows with a problem and findings. Raises ChangedWhileReading."""
-        problems = self._walk(tick)
-        for _ in range(MAX_ROUNDS):
-            if not self._mended:
-                break
-            # HDF5 has the lost names in its cache: only a new look sees the ones that were given back.
-            self.opened.reopen()
-            problems = self._walk(tick)
-        if problems and not self.opened.cut:
-            problems = [*self._zeros(), *problems]
+        alive = tick or (lambda: None)
+        self._walk(alive)
+        if self._intake.losses or self.opened.error or self._intake.absent():
+            self._look_again(alive)
+        absent = self._intake.absent()
+        self._missing = listed(absent) if absent else {}
         self.source.fence()
-        self.findings = [*self.opened.findings, *self._restored.values(), *limited(problems)]
 
-    def _walk(self, tick: Tick | None) -> list[Finding]:
-        self.described.clear()
-        self.attributes = Attributes()
-        self.texts.clear()
-        self._mended = False
-        problems: list[Finding] = []
-        if self.opened.file is None:
-            return problems
-        try:
-            for item in walk(self.opened.file.id, self._hints, tick or (lambda: None)):
-                self._take(item, problems)
-        except HDF5_ERRORS as error:
-            problems.append(self._damage(f"its root can't be read: {reason(error)}"))
-        return problems + self._window_problems()
+    def missed(self, weights: Mapping[str, Any]) -> bool:
+        """Take note of weights (`count`, `names`) the file should have and does not show; False where no damage
+        costs any."""
+        if not self._damage().harmed:
+            return False
+        self._missing = weights
+        return True
+
+    def _look_again(self, alive: Tick) -> None:
+        """Mend and find what can be, then walk once more."""
+        self.opened.mend_node_sizes()
+        self._rescue = look_closer(self.opened, self.source, self._intake, alive)
+        begin = self._rescue.zeros_from
+        if begin is not None:
+            self._extent = replace(self._extent, available=begin, zeros=True)
+        if self._rescue.faults or begin is not None or self.opened.flaws:
+            self._walk(alive, again=True)
+        if self._damage().harmed or self._rescue.faults:
+            # Datasets deleted on purpose leave their headers behind: they are of use only where something was lost.
+            carve(self.opened, self._rescue, self._intake, alive)
+
+    def _walk(self, alive: Tick, *, again: bool = False) -> None:
+        """Walk until no more names are given back; `again` after the window has come to show something else."""
+        for round_ in range(MAX_ROUNDS):
+            if again or round_:
+                # HDF5 has the lost bytes in its cache: only a new look sees the ones that were given back.
+                self.opened.reopen()
+            self._mended = False
+            self._intake = Intake(self._extent)
+            if self.opened.file is None:
+                return
+            try:
+                for item in walk(self.opened.file.id, self._hints, alive):
+                    self._intake.take(item)
+            except HDF5_ERRORS as error:
+                self._intake.losses.append(Loss("root", "", reason(error), 0))
+            self._window_losses()
+            if not self._mended:
+                return
+
+    def _damage(self) -> Damage:
+        extent = self._extent
+        return Damage(
+            opened=self.opened,
+            intake=self._intake,
+            rescue=self._rescue,
+            path=self.source.path,
+            label=self.label,
+            start=extent.start or 0,
+            available=self.opened.window.available,
+            restored=tuple(self._restored),
+            missing=self._missing,
+        )
 
     def chunks(self, tensor: Tensor, chunk_bytes: int) -> Iterator[np.ndarray]:
         """The tensor's values in C order, 1-D, native order, at most `chunk_bytes` each (strings: as objects).
@@ -144,111 +195,24 @@ class Contents:
         """Close HDF5's side; the source stays the caller's."""
         self.opened.close()
 
-    def _take(self, item: Item, problems: list[Finding]) -> None:
-        if item.kind == "group":
-            self._group(item, problems)
-            return
-        if item.kind == "dataset":
-            facts = describe(item.handle, self._extent)
-        elif item.kind == "external":
-            text = f"external link to {safe(item.text)}, not followed"
-            facts = Described("unknown", (), 0, Storage("none"), text, "external-reference", {"target": item.text})
-        elif item.kind == "broken":
-            text = f"can't be opened{self._likely_cause()}: {item.text}"
-            facts = Described("unknown", (), 0, Storage("none"), text, "hdf5-damaged")
-        else:
-            where = f"the links in /{safe(item.path, 200)} can't all be listed{self._likely_cause()}: "
-            problems.append(self._damage((where if item.kind == "unlisted" else "") + item.text))
-            return
-        self.described[item.path] = facts
-        if facts.code and facts.code != "unsupported-format":
-            detail = f"{safe(item.path, 200)}: {facts.problem}"
-            title = "A dataset can't be read" if facts.code == "hdf5-damaged" else None
-            problems.append(
-                note(
-                    facts.code,
-                    self.source.path,
-                    detail,
-                    tensor=item.path,
-                    evidence=facts.evidence,
-                    title=title,
-                )
-            )
-
-    def _likely_cause(self) -> str:
-        return ", most likely cut off" if self.opened.cut else ""
-
-    def _group(self, item: Item, problems: list[Finding]) -> None:
-        """Take in the attributes Keras writes to groups."""
-
-        def read(name: str, how: Callable[[Any, str], Any]) -> Any:
-            try:
-                return how(item.handle, name)
-            except (*HDF5_ERRORS, Damaged) as error:
-                if not item.path:
-                    self.unreadable.add(name)
-                where = f"/{safe(item.path, 200)}"
-                problems.append(self._damage(f"attribute {name} of {where}: {reason(error)}"))
-                return None
-
-        found = self.attributes
-        if not item.path:
-            for name in _ROOT_TEXTS:
-                text = read(name, text_attribute)
-                if text is not None:
-                    self.texts[name] = text
-            found.numbered = read("nb_layers", attribute) is not None
-        if item.path in ("", "model_weights"):
-            layers = read("layer_names", names_attribute)
-            if layers is not None:
-                found.layer_names[item.path] = layers
-                self._mark_legacy()
-        elif item.path == "vars" or item.path.endswith("/vars"):
-            own = read("name", text_attribute)
-            if own is not None:
-                found.names[item.path] = own
-                return
-        weights = read("weight_names", names_attribute)
-        if weights is not None:
-            found.weight_names[item.path] = weights
-
     def _hints(self, path: str, address: int) -> list[str]:
         """Names a damaged group should have, in the order Keras made them; gives it them back if they are lost."""
         prefix = path + "/" if path else ""
         if path == "vars" or path.endswith("/vars"):
             names = [str(number) for number in range(MAX_NUMBERED)]
         else:
-            found = (one[len(prefix) :].partition("/")[0] for one in self._paths() if one.startswith(prefix))
+            found = (
+                one[len(prefix) :].partition("/")[0]
+                for one in (*self._intake.promised(), *self.promised)
+                if one.startswith(prefix)
+            )
             names = list(dict.fromkeys(part for part in found if part))
         block = self.opened.superblock
         lost = names and path not in self._restored and block.width == block.lengths == 8
         if lost and restore_names(self.opened.window, block.at, address, [to_bytes(name) for name in names]):
             self._mended = True
-            detail = f"the names in /{safe(path, 200)} are lost; they follow from the layers Keras lists elsewhere"
-            self._restored[path] = note(
-                "hdf5-damaged",
-                self.source.path,
-                detail,
-                severity="warning",
-                certainty="likely",
-                title="Lost names given back",
-            )
+            self._restored.append(path)
         return names
-
-    def _paths(self) -> Iterator[str]:
-        """Paths promised by Keras' attributes, then by the architecture."""
-        found = self.attributes
-        for group, layers in found.layer_names.items():
-            for name in [*layers, TOP_LEVEL]:
-                yield f"{group}/{name}" if group else name
-        for group, weights in found.weight_names.items():
-            for name in weights:
-                yield f"{group}/{name}" if group else name
-        yield from self.promised
-
-    def _mark_legacy(self) -> None:
-        old = self._extent
-        self._extent = Extent(old.path, old.start, old.available, old.cut, legacy_keras=True)
 
     def _plain(self, tensor: Tensor, chunk_bytes: int) -> Iterator[np.ndarray]:
         import numpy as np
@@ -269,9 +233,14 @@ class Contents:
         opened = self.opened
         if opened.file is None:
             raise Damaged(f"{safe(tensor.name)}: the file can't be opened", code="hdf5-damaged")
+        dataset = None
+        address = self._rescue.carved.get(tensor.name)
         try:
-            dataset = h5d.open(opened.file.id, to_bytes(tensor.name))
-            facts = describe(dataset, self._extent)
+            if address is None:
+                dataset = h5d.open(opened.file.id, to_bytes(tensor.name))
+            else:
+                dataset = open_at(opened.file.id, address)
+            facts = describe(dataset, self._intake.extent)
             if facts.problem or (facts.dtype, facts.shape) != (tensor.dtype, tensor.shape):
                 raise ChangedWhileReading(f"{self.source.path}: {safe(tensor.name)} is not what was listed")
             longest = longest_string(dataset, opened.window.raw) if tensor.dtype == "string" else 0
@@ -284,38 +253,21 @@ class Contents:
                 yield values
         except HDF5_ERRORS as error:
             opened.window.check()
-            raise Damaged(f"{safe(tensor.name)}: {reason(error)}", code="hdf5-damaged") from None
+            check_chunks(dataset, tensor.name, self.source.path, opened.window, self._extent.start or 0)
+            words = reason(error)
+            told: dict[str, object] = {"tensorflow_says": words, "file": self.source.path}
+            raise Damaged(f"{safe(tensor.name)}: {words}", code="hdf5-damaged", evidence=told) from None
         finally:
             opened.window.guard(True)
 
-    def _window_problems(self) -> list[Finding]:
-        """What the window met: bytes that could not be read, string heaps that had to be hidden."""
-        problems = []
+    def _window_losses(self) -> None:
+        """Note bytes that could not be read; raises ChangedWhileReading."""
         try:
             self.opened.window.check()
         except ChangedWhileReading:
             raise
         except CkptuiError as error:
-            problems.append(self._damage(f"could not be read everywhere: {error.detail}"))
-        for heap in sorted(self.opened.window.broken_heaps):
-            problems.append(self._damage(f"the text stored at byte {heap} (a global heap) is damaged"))
-        return problems
-
-    def _zeros(self) -> list[Finding]:
-        """The likely cause of damage in a file that ends in zeros."""
-        extent = self._extent
-        zeros = zero_tail(self.source, extent.start or 0, extent.available)
-        if not zeros:
-            return []
-        begin = extent.available - zeros
-        where = f"{self.label}: " if self.label else ""
-        detail = f"{where}only zeros from byte {begin} to the end ({human_bytes(zeros)})"
-        facts = {"offset": begin, "bytes": zeros, "file": extent.path}
-        return [note("zero-filled", extent.path, detail, evidence=facts, certainty="likely")]
-
-    def _damage(self, detail: str) -> Finding:
-        where = f"{self.label}: " if self.label else ""
-        return note("hdf5-damaged", self.source.path, where + detail)
+            self._intake.losses.append(Loss("text", "", f"could not be read everywhere: {error.detail}"))
 
     def unsupported(self) -> list[Finding]:
         """One finding for each HDF5 filter that is missing here, with the datasets that need it."""

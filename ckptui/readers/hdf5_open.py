@@ -10,17 +10,16 @@ import weakref
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckptui.core.model import Finding
-from ckptui.core.text import human_bytes
+from ckptui.core.sayings import says
 from ckptui.errors import Damaged
-from ckptui.readers.hdf5_superblock import CHECKSUMMED, Superblock, find_superblock
+from ckptui.readers.hdf5_superblock import CHECKSUMMED, Superblock, find_superblock, parse_superblock
+from ckptui.readers.hdf5_superblock_mend import Flaw, mended, near_superblock, node_sizes
 from ckptui.readers.hdf5_walk import HDF5_ERRORS, reason
-from ckptui.readers.keras_findings import note
 from ckptui.readers.window import Bytes, Window
 
 CHUNK_CACHE_BYTES = 32 << 20
 """HDF5's cache for decompressed chunks, per dataset being read."""
-ZERO_TAIL = 4096
+ZERO_TAIL = 512
 """Zeros at the end from which on a damaged file is called zero-filled."""
 MAX_TAIL_SEARCHED = 64 << 20
 _MAX_END = 1 << 60
@@ -29,21 +28,34 @@ _MAX_END = 1 << 60
 
 @dataclass(slots=True)
 class Opened:
-    """An open file, or the findings that say why there is none."""
+    """An open file, or why there is none."""
 
     superblock: Superblock
+    """As it is used: with its flaws mended."""
     window: Window
     """What the file is read through."""
     file: Any = None
     """h5py.File; None where HDF5 refuses the bytes."""
     cut: bool = False
     """The file ends before the end it declares."""
-    findings: list[Finding] = field(default_factory=list)
+    error: str = ""
+    """Why HDF5 refuses, in its words."""
+    refusal: str = ""
+    """What HDF5 said to the superblock as it stands, where that had to be mended."""
+    flaws: list[Flaw] = field(default_factory=list)
+    """What had to be mended in the superblock."""
 
     def reopen(self) -> None:
         """Let HDF5 forget what it has read: the window now shows something else."""
         self.close()
-        _attempt(self)
+        self.error = _attempt(self)
+
+    def mend_node_sizes(self) -> None:
+        """Show the usual node sizes where the superblock's are one bit off; it must be opened again to count."""
+        for flaw in node_sizes(self.superblock):
+            if flaw not in self.flaws:
+                self.flaws.append(flaw)
+                self.window.patch(flaw.at, flaw.expected)
 
     def close(self) -> None:
         """Close HDF5's side; doing it twice is harmless."""
@@ -53,43 +65,54 @@ class Opened:
 
 
 def open_hdf5(source: Bytes, start: int = 0, available: int | None = None, *, label: str = "") -> Opened:
-    """Open `available` bytes of `source` from `start`; raises Damaged (`hdf5-damaged`) where no signature is found.
+    """Open `available` bytes of `source` from `start`; raises Damaged (`hdf5-damaged`) where no superblock is found.
 
-    `label` names the part in findings (`model.weights.h5`).
+    `label` names the part in what is told (`model.weights.h5`).
     """
     room = max(0, source.size - start)
     available = room if available is None else min(available, room)
     block = find_superblock(source, start, available)
+    opened = None if block is None else _open_as(source, start, available, block)
+    if opened is not None and not opened.error:
+        return opened
+    block = near_superblock(source, start, available) if block is None else block
     if block is None:
         raise Damaged(
             f"{label or source.path} has no HDF5 signature",
             code="hdf5-damaged",
-            evidence={"file": source.path, "bytes": available},
+            evidence={"file": source.path, "bytes": available, "tensorflow_says": says("no-signature")},
         )
+    at = block.at
+    fixed, flaws = mended(source.pread(start + at, min(256, available - at)), at)
+    if flaws or opened is None:
+        refusal = opened.error if opened is not None else says("no-signature")
+        opened = _open_as(source, start, available, parse_superblock(fixed, at), fixed)
+        opened.flaws, opened.refusal = flaws, refusal
+    return opened
+
+
+def _open_as(source: Bytes, start: int, available: int, block: Superblock, fixed: bytes = b"") -> Opened:
+    """Open with this superblock, shown as `fixed` where that is given."""
     cut = available < block.end < _MAX_END
     open_flags = block.version >= CHECKSUMMED and block.flags != 0
     short = 0 <= block.end < available
-    patches: dict[int, bytes] = {}
+    shown = bytearray(fixed)
     if open_flags or short:
         # HDF5 refuses what it takes for still being written, and all that lies behind the end it is told.
-        flags = 0 if open_flags else None
-        patches = block.patches(flags=flags, end=available if short else None)
+        patch = block.patches(flags=0 if open_flags else None, end=available if short else None)[block.at]
+        shown[: len(patch)] = patch
+    patches = {block.at: bytes(shown)} if shown else {}
     base = block.at if block.width == block.lengths == 8 else None
     window = Window(source, start, available, block.end if cut else available, patches, base)
     opened = Opened(block, window, cut=cut)
-    _judge(opened, source, available, label)
-    error = _attempt(opened)
-    if error is not None:
-        what = f"{label}: {error}" if label else error
-        told = f"HDF5 can't open it: {what}"
-        opened.findings.append(note("hdf5-damaged", source.path, told, evidence={"error": error}))
+    opened.error = _attempt(opened)
     return opened
 
 
 def zero_tail(source: Bytes, start: int, available: int) -> int:
     """How many zeros the part ends in, 0 for less than ZERO_TAIL; looks back over MAX_TAIL_SEARCHED bytes at most."""
     low = max(0, available - MAX_TAIL_SEARCHED)
-    at, step = available, ZERO_TAIL
+    at, step = available, 4096
     while at > low:
         size = min(step, at - low)
         piece = source.pread(start + at - size, size).rstrip(b"\0")
@@ -101,34 +124,8 @@ def zero_tail(source: Bytes, start: int, available: int) -> int:
     return available - at if available - at >= ZERO_TAIL else 0
 
 
-def _judge(opened: Opened, source: Bytes, available: int, label: str) -> None:
-    """What the superblock alone gives away: a writer that did not close, an end that is not there."""
-    block = opened.superblock
-    where = f"{label}: " if label else ""
-    if block.flags & 1:
-        detail = f"{where}its superblock says it is still open for writing (flags {block.flags})"
-        facts = {"flags": block.flags, "version": block.version, "file": source.path}
-        opened.findings.append(note("hdf5-not-closed", source.path, detail, evidence=facts))
-    if 0 <= block.end < available:
-        detail = f"{where}its superblock says it ends at {block.end}, it has {available} bytes"
-        facts = {"expected": block.end, "found": available, "file": source.path}
-        title = "The HDF5 file is longer than it says"
-        opened.findings.append(
-            note("hdf5-damaged", source.path, detail, evidence=facts, severity="warning", title=title)
-        )
-    if opened.cut:
-        missing = block.end - available
-        detail = (
-            f"{where}cut off: {available} of {block.end} bytes are there, {human_bytes(missing)} missing; "
-            "what lies before the cut is shown"
-        )
-        cut = {"expected": block.end, "found": available, "bytes_missing": missing, "file": source.path}
-        title = "The HDF5 file is cut off"
-        opened.findings.append(note("hdf5-damaged", source.path, detail, evidence=cut, title=title))
-
-
-def _attempt(opened: Opened) -> str | None:
-    """Open through the window; the reason where HDF5 refuses."""
+def _attempt(opened: Opened) -> str:
+    """Open through the window; the reason where HDF5 refuses, empty where it does not."""
     import h5py
 
     try:
@@ -139,7 +136,7 @@ def _attempt(opened: Opened) -> str | None:
         return reason(error)
     # A file still open through Python callbacks when the interpreter ends is a crash: close it before that.
     weakref.finalize(opened.file, _close_id, opened.file.id)
-    return None
+    return ""
 
 
 def _close_id(file_id: Any) -> None:

@@ -58,12 +58,13 @@ def find_superblock(source: Bytes, start: int = 0, length: int | None = None) ->
         if at + len(SIGNATURE) > room:
             return None
         if source.pread(start + at, len(SIGNATURE)) == SIGNATURE:
-            return _parse(source.pread(start + at, min(256, room - at)), at)
+            return parse_superblock(source.pread(start + at, min(256, room - at)), at)
         at = at * 2 if at else 512
     return None
 
 
-def _parse(block: bytes, at: int) -> Superblock:
+def parse_superblock(block: bytes, at: int) -> Superblock:
+    """The fields of the superblock whose bytes are `block`, found at window offset `at`."""
     version = block[8] if len(block) > 8 else -1
     if version >= CHECKSUMMED:
         width, flags_at, base_at = (block[9] if len(block) > 9 else 8), 11, 12

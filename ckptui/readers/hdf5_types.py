@@ -61,6 +61,8 @@ class Extent:
     """The file ends before its declared end, so that chunks must be looked at one by one."""
     legacy_keras: bool = False
     """Opaque 2-byte elements are bfloat16: what Keras' legacy .h5 makes of them, without saying so."""
+    zeros: bool = False
+    """From `available` on the file goes on, with zeros where data was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +133,12 @@ def _describe(dataset: Any, extent: Extent) -> Described:
         offset = int(dataset.get_offset())
         if offset + stored > extent.available:
             return bad(**_beyond(offset + stored, extent, min(stored, offset + stored - extent.available)))
-        if stored < declared:
+        if stored < declared or (element.plain and stored != declared):
             return bad(f"stores {stored} of {declared} bytes", "entry-invalid", expected=declared, found=stored)
         if element.plain and extent.start is not None:
             segment = Segment(extent.path, extent.start + offset, declared)
             return Described(element.dtype, shape, stored, Storage("plain", segment, big_endian=element.big_endian))
-    elif layout == h5d.CHUNKED and extent.cut:
+    elif layout == h5d.CHUNKED and (extent.cut or extent.zeros):
         lost, end = _lost_chunks(dataset, extent.available)
         if lost:
             return bad(**_beyond(end, extent, lost))
@@ -144,8 +146,9 @@ def _describe(dataset: Any, extent: Extent) -> Described:
 
 
 def _beyond(end: int, extent: Extent, lost: int) -> dict[str, Any]:
+    where = f"its last {human_bytes(lost)} lie in the zeros at the end of the file"
     return {
-        "problem": f"lies beyond the end of the file: {human_bytes(lost)} missing",
+        "problem": where if extent.zeros else f"lies beyond the end of the file: {human_bytes(lost)} missing",
         "code": "hdf5-damaged",
         "expected": end,
         "found": extent.available,

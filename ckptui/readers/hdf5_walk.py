@@ -6,6 +6,7 @@ by its address, so that cycles, hard links in a lattice and 20,000 nested groups
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -40,6 +41,8 @@ class Item:
     """h5py's low-level id of a group or dataset."""
     text: str = ""
     """Where an external link points, or what went wrong."""
+    address: int = -1
+    """Of the object header, counted from the file's base; -1 where no link told it."""
 
 
 @dataclass(slots=True)
@@ -95,8 +98,11 @@ class _Walk:
         self._tick = tick
         self._root = h5g.open(file, b"/")
         self._parts: list[bytes] = []
-        self._address: int = h5o.get_info(self._root).addr
+        self._address = -1
         """Of the object opened last."""
+        with contextlib.suppress(*HDF5_ERRORS):
+            # HDF5 counts a group's nodes for this, which it can't where they are damaged.
+            self._address = h5o.get_info(self._root).addr
         self._seen: set[int] = {self._address}
         self._links = 0
         self._steps = 0
@@ -108,7 +114,7 @@ class _Walk:
 
         h5d, h5g = h5py.h5d, h5py.h5g
 
-        yield Item("group", "", self._root)
+        yield Item("group", "", self._root, address=self._address)
         stack: list[_Level] = []
         yield from self._enter(stack, self._root)
         while stack:
@@ -125,11 +131,11 @@ class _Walk:
             if item is not None:
                 yield item
             elif isinstance(child, h5d.DatasetID):
-                yield Item("dataset", self._path(name), child)
+                yield Item("dataset", self._path(name), child, address=self._address)
             elif isinstance(child, h5g.GroupID):
                 self._parts.append(name)
                 if _has_attributes(child):
-                    yield Item("group", self._path(), child)
+                    yield Item("group", self._path(), child, address=self._address)
                 yield from self._enter(stack, child)
             if self._links > MAX_LINKS or self._characters > MAX_NAME_CHARACTERS:
                 yield Item("stopped", self._path(), text="more names than are listed of one file")
@@ -139,7 +145,7 @@ class _Walk:
         names, problem = self._names(group)
         if problem:
             path = self._path()
-            yield Item("unlisted", path, text=problem)
+            yield Item("unlisted", path, text=problem, address=self._address)
             names += self._search(group, path, names)
         self._links += len(names)
         stack.append(_Level(group, iter(names)))
@@ -178,6 +184,7 @@ class _Walk:
 
         if b"/" in name or name in (b"", b".", b".."):
             return None, Item("broken", self._path(name), text="a link name no writer makes")
+        address = -1
         try:
             info = group.links.get_info(name)
             if info.type == h5l.TYPE_SOFT:
@@ -187,10 +194,10 @@ class _Walk:
             if info.u in self._seen:
                 return None, None
             self._seen.add(info.u)
-            self._address = info.u
+            self._address = address = info.u
             return h5o.open(group, name), None
         except HDF5_ERRORS as error:
-            return None, Item("broken", self._path(name), text=reason(error))
+            return None, Item("broken", self._path(name), text=reason(error), address=address)
 
     def _path(self, name: bytes | None = None) -> str:
         path = to_path(b"/".join(self._parts if name is None else [*self._parts, name]))

@@ -1,60 +1,69 @@
 """`.keras` archives: a zip of metadata.json, config.json and model.weights.h5. Runs in the reader child only.
 
-The inner HDF5 file is read where it lies; nothing is unpacked to disk, no pickle is opened.
+The inner HDF5 file is read where it lies; nothing is unpacked to disk, no pickle is opened. Each damage is told by one
+finding with its cause; what follows from it is kept in that finding's evidence.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from ckptui.core.model import ArchitectureRow, Artifact, Finding, Kind, Listing, Severity, Storage, Tensor
-from ckptui.core.names import step_of
-from ckptui.core.text import human_bytes, safe
+from ckptui.core.model import Finding, Kind, Listing, Severity, Tensor
+from ckptui.core.sayings import says
+from ckptui.core.text import safe
 from ckptui.errors import Damaged
 from ckptui.readers.hdf5_contents import Contents, Tick
-from ckptui.readers.keras_config import load_config, parse, rows, text_of
+from ckptui.readers.keras_config import load_config
 from ckptui.readers.keras_findings import in_words, limited, listed, note
-from ckptui.readers.keras_h5 import Built, Hdf5Reader, build
-from ckptui.readers.keras_layout import Layout, promised_paths
-from ckptui.readers.keras_unsafe import unsafe_layers
+from ckptui.readers.keras_h5 import Hdf5Reader
+from ckptui.readers.keras_members import MAX_INFLATED_BYTES, MemberCheck, is_bomb, mended, settle_members
+from ckptui.readers.keras_parts import Parts, Weights, assemble
+from ckptui.readers.keras_root import folded, root_of
+from ckptui.readers.mangled import WORDS
+from ckptui.readers.npz_weights import NpzWeights
 from ckptui.readers.source import Source
-from ckptui.readers.window import Memory
+from ckptui.readers.window import Bytes, Memory
+from ckptui.readers.zip_damage import Broken, MangledCopy, mangled_copy, saying, what_broke
 from ckptui.readers.zip_directory import (
     STORED,
     ZIP_ERRORS,
     Directory,
     Member,
-    checksum,
     leaves_folder,
-    locate,
     read_directory,
     read_member,
 )
 
-if TYPE_CHECKING:
-    pass
-
 MAX_JSON_BYTES = 32 << 20
-MAX_INFLATED_BYTES = 1 << 30
-"""Largest compressed inner HDF5 file that is unpacked into memory."""
-BOMB_RATIO = 1000
 WEIGHTS = "model.weights.h5"
-PICKLED_WEIGHTS = "model.weights.npz"
+NPZ_WEIGHTS = "model.weights.npz"
+KERAS_ASSETS_FROM = 4
+"""Members an archive must have for Keras to look for assets at all."""
+_TITLES = {
+    "cut": "The .keras archive is cut off",
+    "unfinished": "The save of this .keras archive was interrupted",
+    "zeros": "Zeros where the end of the .keras archive should be",
+    "directory": "The directory of the .keras archive is damaged",
+}
+_EXISTS = "; Keras says the file is not found, but it is there"
 
 
 def open_archive(path: str | os.PathLike[str]) -> KerasArchive:
     """Open a `.keras` file for reading.
 
-    Raises NoSuchPath for what is no regular file, Damaged (`empty-file`, `zip-damaged`) for what is no zip. Damage
-    inside is in the listing's findings.
+    Raises NoSuchPath for what is no regular file, Damaged (`empty-file`, `zip-damaged`, `zero-filled`) for what is no
+    zip. Damage inside is in the listing's findings.
     """
     source = Source(path)
     try:
         if not source.size:
-            raise Damaged(f"{source.path} has 0 bytes", code="empty-file", evidence={"file": source.path})
-        return KerasArchive(source, read_directory(source))
+            facts: dict[str, object] = {"file": source.path, "tensorflow_says": says("no-archive", file=source.path)}
+            raise Damaged(f"{source.path} has 0 bytes{_EXISTS}", code="empty-file", evidence=facts)
+        return KerasArchive(source)
     except BaseException:
         source.close()
         raise
@@ -63,9 +72,16 @@ def open_archive(path: str | os.PathLike[str]) -> KerasArchive:
 class KerasArchive(Hdf5Reader):
     """One `.keras` file; the datasets of its inner HDF5 file are its tensors, named by their paths there."""
 
-    def __init__(self, source: Source, directory: Directory) -> None:
+    def __init__(self, source: Source) -> None:
+        """Raises Damaged (`zip-damaged`, `zero-filled`) for what is no archive, not even a damaged one."""
         super().__init__(source, None)
-        self.directory = directory
+        self._bytes: Bytes = source
+        self._copy: MangledCopy | None = None
+        self._broken: Broken | None = None
+        self._npz: NpzWeights | None = None
+        self._placed: Sequence[Tensor] | None = None
+        self.directory = self._read_directory()
+        self._check = MemberCheck(self.path, self._bytes, self._tensors)
 
     @property
     def kind(self) -> Kind:
@@ -75,148 +91,82 @@ class KerasArchive(Hdf5Reader):
     def verify(self, tick: Tick | None = None) -> list[Finding]:
         """Stream every member once and hold its CRC-32 against the archive's: one finding for each that differs."""
         findings: list[Finding] = []
-        for member in self.directory.members:
-            if member.size > BOMB_RATIO * max(member.stored, 1) and member.size > MAX_INFLATED_BYTES:
-                what = f"declares {human_bytes(member.size)} packed into {human_bytes(member.stored)}: not read"
-                findings.append(self._zip_note(f"{safe(member.name, 120)} {what}", {"member": member.name}))
-                continue
-            try:
-                found = checksum(self._source, member, tick)
-            except Damaged as error:
-                findings.append(self._zip_note(error.detail, error.evidence))
-                continue
-            if found != member.crc32:
-                detail = (
-                    f"{safe(member.name, 120)}: CRC-32 {found:08x}, the archive says {member.crc32:08x}; "
-                    "some of its bytes changed after it was written"
-                )
-                facts = {
-                    "member": member.name,
-                    "expected": f"{member.crc32:08x}",
-                    "found": f"{found:08x}",
-                    "file": self.path,
-                }
-                findings.append(self._zip_note(detail, facts))
+        if self._copy is not None:
+            return []
+        for one in settle_members(self._bytes, self.directory, len(self.directory.members)):
+            if one.error is not None:
+                findings.append(self._check.unlocated(one.error))
+            elif not self._is_cut(one.member):
+                found = self._check.headers(one.member, tick) or self._check.content(one.member, tick)
+                findings += found
         self._source.fence()
         return limited(findings)
 
-    def _make(self, tick: Tick | None) -> Listing:
-        findings = self._directory_findings()
-        metadata, found = self._json("metadata.json", required=False)
-        findings += found
-        config, found = self._json("config.json", required=True)
-        findings += found
-        self._contents, found = self._weights()
-        findings += found
-        if self._contents is None:
-            built = self._without_weights(config)
-        else:
-            root = parse(config) if config is not None else None
-            self._contents.promised = promised_paths(root) if root is not None else []
-            self._contents.read(tick)
-            findings += self._contents.findings
-            built = build(self._contents, config, self.path)
-        self._source.fence()
-        label = os.path.basename(self.path)
-        artifact = Artifact(
-            path=self.path,
-            kind=self.kind,
-            label=label,
-            step=step_of(label),
-            bytes=self._source.size,
-            shards=1,
-            tensors=len(built.tensors),
-            parameters=built.parameters,
-            modified=self._source.modified,
-            writer=_writer(metadata),
-        )
-        listing = Listing(artifact, built.tensors, (), (), built.architecture)
-        return listing.with_findings([*findings, *built.findings])
+    # ------------------------------------------------------------------ directory
 
-    def _opened(self, tensor: Tensor) -> Contents:
-        if self._contents is None and self._listing is None:
-            self._contents, _ = self._weights()
-        return super()._opened(tensor)
-
-    def _weights(self) -> tuple[Contents | None, list[Finding]]:
-        """The inner HDF5 file: where it lies if stored, in memory if compressed."""
-        member = self.directory.find(WEIGHTS)
-        if member is None:
-            return None, []
-        findings: list[Finding] = []
+    def _read_directory(self) -> Directory:
+        """The members; what broke the archive and what mangled it is noted."""
         try:
-            member = locate(self._source, member)
-            if member.problem:
-                return None, [self._zip_note(f"{WEIGHTS}: {member.problem}", {"member": WEIGHTS})]
-            if member.method == STORED:
-                return Contents(self._source, member.data, member.available, label=WEIGHTS), findings
-            data, problem = read_member(self._source, member, MAX_INFLATED_BYTES)
-            if problem:
-                findings.append(self._zip_note(f"{WEIGHTS}: {problem}", {"member": WEIGHTS}))
-            if not data:
-                return None, findings
-            return Contents(Memory(self.path, data), label=WEIGHTS), findings
+            directory = read_directory(self._source)
         except Damaged as error:
-            code = "hdf5-damaged" if error.code == "hdf5-damaged" else "zip-damaged"
-            return None, [*findings, note(code, self.path, error.detail, evidence=error.evidence)]
+            self._copy = mangled_copy(self._source)
+            if self._copy is not None and self._copy.undone is not None:
+                self._bytes = self._copy.undone
+                return read_directory(self._bytes)
+            raise self._no_archive(error) from None
+        settled = settle_members(self._source, directory)
+        if not directory.complete or any(one.error for one in settled):
+            self._copy = mangled_copy(self._source)
+            if self._copy is not None and self._copy.undone is not None:
+                self._bytes = self._copy.undone
+                return read_directory(self._bytes)
+        if not directory.complete and self._copy is None:
+            self._broken = what_broke(self._source, directory)
+        known = {one.member.header: one for one in settled}
+        members = [known[m.header].member if m.header in known else m for m in directory.members]
+        if self._broken is not None and self._broken.usable >= 0:
+            members = [self._before(m, self._broken.usable) for m in members]
+        directory.members = members
+        self._lost = [one for one in settled if one.error is not None]
+        return directory
 
-    def _without_weights(self, config: Mapping[str, Any] | None) -> Built:
-        """What is left to show where there is no inner HDF5 file: the architecture, and names of pickled arrays."""
-        findings: list[Finding] = []
-        tensors: tuple[Tensor, ...] = ()
-        table: tuple[ArchitectureRow, ...] = ()
-        if config is not None:
-            root = parse(config)
-            table = () if root is None else rows(root, {})
-            findings += limited(unsafe_layers(config, self.path))
-        pickled = self.directory.find(PICKLED_WEIGHTS)
-        if pickled is not None:
-            tensors = self._pickled(pickled)
-            findings.append(
-                note(
-                    "unsupported-format",
-                    self.path,
-                    f"{PICKLED_WEIGHTS} holds {len(tensors)} pickled arrays: unpickling would run code",
-                    evidence={"member": PICKLED_WEIGHTS, **listed([t.name for t in tensors])},
-                    title="Weights stored as pickles",
-                    advice="Load the model where you trust it and save it again with weights_format='h5'.",
-                )
-            )
-        elif self.directory.find(WEIGHTS) is None:
-            detail = f"the archive has no {WEIGHTS}: {in_words([m.name for m in self.directory.members])}"
-            names = listed([m.name for m in self.directory.members])
-            findings.insert(0, note("weights-missing", self.path, detail, evidence=names))
-        return Built(Layout("none", {}), tensors, table, findings)
+    def _no_archive(self, error: Damaged) -> Damaged:
+        facts = {**error.evidence, "tensorflow_says": says("no-archive", file=self.path)}
+        detail = error.detail
+        if self._copy is not None:
+            detail = f"{self.path} is a copy with {WORDS[self._copy.kind]}"
+            return Damaged(detail, code="not-a-model", evidence={**facts, **self._copy.evidence})
+        if not any(self._source.pread(0, min(self._source.size, 4096))):
+            facts |= {"offset": 0, "bytes": self._source.size}
+            return Damaged(f"{self.path} begins with zeros{_EXISTS}", code="zero-filled", evidence=facts)
+        return Damaged(detail, code=error.code, evidence=facts)
 
-    def _pickled(self, member: Member) -> tuple[Tensor, ...]:
-        """A row for each array of a `.npz`, by name only."""
-        try:
-            found = locate(self._source, member)
-            if found.method != STORED:
-                return ()
-            inner = read_directory(self._source, found.data, found.available)
-        except (Damaged, *ZIP_ERRORS):
-            return ()
-        return tuple(
-            Tensor(
-                name=one.name.removesuffix(".npy"),
-                dtype="pickle",
-                shape=(),
-                bytes=one.size,
-                storage=Storage("none"),
-                problem="stored as a pickle, which is never opened here",
-            )
-            for one in inner.members
-        )
+    @staticmethod
+    def _before(member: Member, usable: int) -> Member:
+        """The member with only those bytes that lie before `usable`."""
+        return replace(member, available=max(0, min(member.available, usable - member.data)))
 
-    def _directory_findings(self) -> list[Finding]:
-        findings: list[Finding] = []
+    def _is_cut(self, member: Member) -> bool:
+        """Whether the archive's own damage already says why the member is not whole."""
+        return self._broken is not None and 0 <= member.available < member.stored
+
+    def _archive_findings(self) -> tuple[Finding | None, list[Finding]]:
+        """What became of the archive as a whole, and what is odd about its members."""
+        root: Finding | None = None
+        if self._copy is not None:
+            root = self._mangled(self._copy)
+        elif self._broken is not None:
+            root = self._broken_note(self._broken)
+        findings = [self._check.unlocated(one.error) for one in getattr(self, "_lost", ()) if one.error is not None]
         directory = self.directory
-        if not directory.complete:
-            findings.append(self._cut_off())
         if directory.duplicates:
             detail = f"{in_words(directory.duplicates)}: more than one member of that name, readers may take either"
-            findings.append(self._zip_note(detail, listed(directory.duplicates), warning=True))
+            same = {
+                m.name: {(n.crc32, n.size) for n in directory.members if n.name == m.name} for m in directory.members
+            }
+            equal = all(len(same[name]) == 1 for name in directory.duplicates)
+            facts = {**listed(directory.duplicates), "equal": equal, "file": self.path}
+            findings.append(self._zip_note(detail, facts, severity="warning"))
         outside = [m.name for m in directory.members if leaves_folder(m.name)]
         if outside:
             detail = f"{in_words(outside)}: unpacking would write outside the target folder"
@@ -224,45 +174,160 @@ class KerasArchive(Hdf5Reader):
             advice = "Nothing is unpacked here; do not unpack it elsewhere."
             facts = listed(outside)
             findings.append(note("name-hostile", self.path, detail, evidence=facts, title=title, advice=advice))
-        return findings
+        return root, findings
 
-    def _cut_off(self) -> Finding:
-        last = self.directory.members[-1]
-        missing = max(0, last.stored - last.available)
-        facts: dict[str, Any] = {"reason": self.directory.reason, "file": self.path}
-        told = f"{len(self.directory.members)} members found by their own headers"
-        if missing:
-            facts |= {
-                "member": last.name,
-                "expected": last.data + last.stored,
-                "found": self._source.size,
-                "bytes_missing": missing,
-            }
-            told += f"; {safe(last.name, 120)} lacks {missing} of its {last.stored} bytes"
-        return self._zip_note(f"its directory at the end is gone ({self.directory.reason}): {told}", facts)
+    def _broken_note(self, broken: Broken) -> Finding:
+        key = saying(self._bytes, self.directory)
+        facts = {**broken.evidence, "tensorflow_says": says(key, file=self.path)}
+        code = "zero-filled" if broken.cause == "zeros" else "zip-damaged"
+        detail = broken.detail + (_EXISTS if key == "no-archive" else "")
+        return note(code, self.path, detail, evidence=facts, title=_TITLES[broken.cause])
 
-    def _json(self, name: str, *, required: bool) -> tuple[Mapping[str, Any] | None, list[Finding]]:
+    def _mangled(self, copy: MangledCopy) -> Finding:
+        facts = {**copy.evidence, "looks_like": f"a .keras archive with {WORDS[copy.kind]}"}
+        facts["tensorflow_says"] = says("zip-header" if copy.undone is not None else "no-archive", file=self.path)
+        detail = f"a copy with {WORDS[copy.kind]}"
+        if copy.undone is not None:
+            detail += "; read with that taken back, every member's CRC-32 is right"
+        sure = "confirmed" if copy.undone is not None else "likely"
+        title = "An archive copied as text"
+        advice = "Copy it again in binary mode."
+        return note(
+            "not-a-model",
+            self.path,
+            detail,
+            evidence=facts,
+            title=title,
+            advice=advice,
+            certainty=sure,  # type: ignore[arg-type]
+        )
+
+    # ------------------------------------------------------------------ contents
+
+    def _make(self, tick: Tick | None) -> Listing:
+        self._placed = ()
+        root, findings = self._archive_findings()
+        whole = root is None
+        metadata, found = self._json("metadata.json", whole)
+        findings += found
+        config, found = self._json("config.json", whole)
+        findings += found
+        for member in self.directory.members:
+            if member.differs and member.name not in ("metadata.json", "config.json"):
+                findings += self._check.headers(member, tick)
+        weights = self._weights(whole)
+        names = [member.name for member in self.directory.members]
+        parts = Parts(self.path, metadata, config, weights, names, len(names) >= KERAS_ASSETS_FROM)
+        self._contents, self._npz = weights.contents, weights.npz
+        listing, inside = assemble(parts, self._source, tick)
+        self._placed = listing.tensors
+        self._source.fence()
+        if root is not None:
+            return listing.with_findings(folded(root, [*findings, *inside], **self._member_evidence(weights)))
+        return listing.with_findings([*findings, *self._inner(inside, weights, findings, tick)])
+
+    def _inner(
+        self, inside: list[Finding], weights: Weights, findings: Sequence[Finding], tick: Tick | None
+    ) -> list[Finding]:
+        """What is wrong with the inner file: the archive's CRC-32 says whether it was so before it was archived."""
+        root = root_of(inside)
+        damaged = root is not None or any(f.code == "hdf5-damaged" for f in inside)
+        if not damaged or weights.member is None:
+            return inside
+        facts = self._member_evidence(weights)
+        told = any(f.evidence.get("member") == weights.member.name and f.code == "zip-damaged" for f in findings)
+        wrong = [] if told else self._check.content(weights.member, tick)
+        if wrong:
+            return folded(wrong[0], inside, **facts)
+        if root is None:
+            return [replace(f, evidence={**f.evidence, **facts}) if f.code == "hdf5-damaged" else f for f in inside]
+        detail = f"{root.detail}; the archive's CRC-32 is right: it was so before it was archived"
+        return folded(
+            replace(root, detail=root.detail if told else detail), [f for f in inside if f is not root], **facts
+        )
+
+    @staticmethod
+    def _member_evidence(weights: Weights) -> dict[str, Any]:
+        return {} if weights.member is None else {"member": weights.member.name}
+
+    def _opened(self, tensor: Tensor) -> Contents:
+        if self._contents is None and self._listing is None:
+            self._contents = self._weights(False).contents
+        return super()._opened(tensor)
+
+    def _tensors(self) -> Sequence[Tensor]:
+        return self.listing().tensors if self._placed is None else self._placed
+
+    def _weights(self, whole: bool) -> Weights:
+        """The inner HDF5 file (where it lies if stored, in memory if compressed) or the arrays of an `.npz`."""
+        member = self.directory.find(WEIGHTS) or self.directory.find(NPZ_WEIGHTS)
+        if member is None:
+            return Weights(findings=[] if not whole else [self._no_weights()])
+        if member.data < 0:
+            return Weights()
+        if is_bomb(member):
+            return Weights(findings=self._check.content(member))
+        if member.problem:
+            return Weights(findings=[self._check.refused(member)])
+        try:
+            return self._from_member(member)
+        except (Damaged, *ZIP_ERRORS) as error:
+            if not whole:
+                return Weights(member=member)
+            detail = getattr(error, "detail", "") or str(error)
+            code = "hdf5-damaged" if getattr(error, "code", "") == "hdf5-damaged" else "zip-damaged"
+            facts = {"member": member.name, **getattr(error, "evidence", {})}
+            if code == "hdf5-damaged":
+                facts |= {"tensorflow_says": says("no-signature")}
+            return Weights(member=member, findings=[note(code, self.path, detail, evidence=facts)])
+
+    def _from_member(self, member: Member) -> Weights:
+        source, start, length = self._bytes, member.data, member.available
+        findings: list[Finding] = []
+        if member.method != STORED:
+            data, problem = read_member(self._bytes, member, MAX_INFLATED_BYTES)
+            if problem and not self._is_cut(member):
+                findings = self._check.content(member)
+            source, start, length = Memory(self.path, data), 0, len(data)
+        if member.name == NPZ_WEIGHTS:
+            return Weights(member=member, npz=NpzWeights(source, start, length), findings=findings)
+        return Weights(Contents(source, start, length, label=WEIGHTS), member=member, findings=findings)
+
+    def _no_weights(self) -> Finding:
+        names = [m.name for m in self.directory.members]
+        detail = f"the archive has no {WEIGHTS}: {in_words(names)}"
+        facts = {**listed(names), "member": WEIGHTS, "tensorflow_says": says("no-weights-member")}
+        return note("weights-missing", self.path, detail, evidence=facts)
+
+    def _json(self, name: str, whole: bool) -> tuple[Mapping[str, Any] | None, list[Finding]]:
+        """The object in a JSON member, and what is wrong with it; a single flipped bit is taken back to read it."""
         member = self.directory.find(name)
         if member is None:
-            if not required:
-                return None, []
-            return None, [self._zip_note(f"{name} is missing", {"member": name})]
-        data, problem = read_member(self._source, member, MAX_JSON_BYTES)
-        findings = [self._zip_note(f"{name}: {problem}", {"member": name})] if problem else []
+            return None, self._no_json(name) if whole else []
+        if member.data < 0:
+            return None, []
+        findings = self._check.headers(member)
+        data, problem = read_member(self._bytes, member, MAX_JSON_BYTES)
+        if problem and not self._is_cut(member) and not findings:
+            findings = self._check.content(member) or [self._zip_note(f"{name}: {problem}", {"member": name})]
         if not data:
             return None, findings
+        undone = mended(data, member.crc32, zlib.crc32(data)) if problem and len(data) == member.size else None
         try:
-            return load_config(data), findings
+            return load_config(data if undone is None else undone[0]), findings
         except Damaged as error:
-            return None, [*findings, self._zip_note(f"{name}: {safe(error.detail)}", {"member": name})]
+            if findings or self._is_cut(member):
+                return None, findings
+            facts = {"file": self.path, "member": name, **error.evidence}
+            return None, [self._zip_note(f"{name}: {safe(error.detail)}; its CRC-32 is right", facts)]
 
-    def _zip_note(self, detail: str, evidence: Mapping[str, Any], *, warning: bool = False) -> Finding:
-        severity: Severity | None = "warning" if warning else None
+    def _no_json(self, name: str) -> list[Finding]:
+        facts = {**listed([m.name for m in self.directory.members]), "member": name, "file": self.path}
+        if name == "config.json":
+            facts["tensorflow_says"] = says("zip-member", member=name)
+            return [self._zip_note(f"{name} is missing: Keras does not know the layers", facts)]
+        detail = f"{name} is missing: nothing says which Keras wrote it; Keras loads it all the same"
+        return [self._zip_note(detail, facts, severity="info")]
+
+    def _zip_note(self, detail: str, evidence: Mapping[str, Any], *, severity: Severity | None = None) -> Finding:
         return note("zip-damaged", self.path, detail, evidence=evidence, severity=severity)
-
-
-def _writer(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    if metadata is None:
-        return {}
-    told = {"keras": text_of(metadata.get("keras_version")), "saved": text_of(metadata.get("date_saved"))}
-    return {key: value for key, value in told.items() if value}

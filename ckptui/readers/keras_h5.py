@@ -96,6 +96,11 @@ class Hdf5Reader(ABC):
             raise Damaged(f"{safe(tensor.name)}: {tensor.problem or 'there are no weights'}")
         return self._contents
 
+    @property
+    def contents(self) -> Contents | None:
+        """The HDF5 structure behind it; None where there is none."""
+        return self._contents
+
     @abstractmethod
     def _make(self, tick: Tick | None) -> Listing:
         """The listing, from scratch."""
@@ -161,8 +166,11 @@ def build(contents: Contents, config: Mapping[str, Any] | None, path: str) -> Bu
     layout = lay_out(shapes, contents.attributes, root, style_of(shapes, contents.attributes))
     tensors = {name: _tensor(name, contents, layout) for name in shapes}
     findings = contents.unsupported()
-    if contents.opened.file is not None:
-        findings += limited(against_architecture(path, root, layout, tensors))
+    against = limited(against_architecture(path, root, layout, tensors))
+    for finding in against:
+        # What damage costs is in the finding about the damage: the save itself lacks nothing.
+        if finding.code != "weights-missing" or not contents.missed(finding.evidence):
+            findings.append(finding)
     if config is not None:
         findings += limited(unsafe_layers(config, path))
     table = _table(root, layout, tensors)

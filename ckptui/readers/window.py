@@ -153,6 +153,17 @@ class Window:
         self._patches[at] = data
         self._blocks.clear()
 
+    def unpatch(self, at: int) -> None:
+        """Show the file's own bytes again where `patch` replaced them."""
+        if self._patches.pop(at, None) is not None:
+            self._blocks.clear()
+
+    def shown(self, at: int, count: int) -> bytes:
+        """What HDF5 is shown at a window offset, patches and filler included; does not move."""
+        buffer = bytearray(max(0, count))
+        self._fetch(at, memoryview(buffer))
+        return bytes(buffer)
+
     def check(self) -> None:
         """Raise what a callback met since the last call."""
         failure, self.failure = self.failure, None
