@@ -117,11 +117,11 @@ def _lies_in_zeros(structures: Structures, found: Found, root: Pointer | None, b
     for header in found.places["header"]:
         pointers += structures.group_pointers(header)
     base, end = structures.base, structures.window.available
+    # A flipped bit in a pointer may lead into zeros too: then the structure it meant is one bit away.
     for pointer in pointers:
-        if begin <= base + pointer.to < end and not structures.is_there(pointer.what, pointer.to):
-            # A flipped bit in a pointer may lead into zeros too: then the structure it meant is one bit away.
-            if not any((place ^ pointer.to).bit_count() == 1 for place in found.places[pointer.what]):
-                return True
+        inside = begin <= base + pointer.to < end and not structures.is_there(pointer.what, pointer.to)
+        if inside and not any((place ^ pointer.to).bit_count() == 1 for place in found.places[pointer.what]):
+            return True
     for pointer in pointers:
         if pointer.what == "heap" and structures.is_heap(pointer.to):
             segment = int.from_bytes(structures.read(pointer.to + 24, 8), "little")
