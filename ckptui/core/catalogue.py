@@ -107,6 +107,9 @@ CODES: dict[str, Code] = {
         "Weights of the model were never saved",
         "Save with model.save_weights or assign the layers directly.",
     ),
+    "asset-missing": Code(
+        _E, "A file the model keeps beside its weights is missing", "Copy the whole save again, assets included."
+    ),
     "weights-unexpected": Code(
         _W, "Weights the architecture does not know", "Check that architecture and weights belong together."
     ),

@@ -61,6 +61,8 @@ SAYINGS: dict[str, Saying] = {
         _CHECKPOINT,
         ("index-damaged",),
     ),
+    "directory-checksum": Saying("block checksum mismatch", "OpError", _CHECKPOINT, ("index-damaged", "not-a-model")),
+    "directory-beyond": Saying("Read less bytes than requested", "IndexError", _CHECKPOINT, ("index-damaged",)),
     "bad-magic": Saying(
         "not an sstable (bad magic number)", "OpError", _CHECKPOINT, ("index-damaged", "not-a-model", "zero-filled")
     ),

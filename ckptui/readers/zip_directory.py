@@ -1,7 +1,7 @@
 """What a zip holds and where, and its members' bytes, in bounded memory. Nothing is ever extracted to disk.
 
-The directory is read by the standard library; where it is gone (a cut-off file) the local headers are walked, and
-where it lies, members are bounded by what they declare. APPNOTE.TXT 6.3.10, sections 4.3 and 4.5.3.
+The directory is read by the standard library; where it is gone or damaged the local headers are walked, and where it
+lies, members are bounded by what they declare. APPNOTE.TXT 6.3.10, sections 4.3 and 4.5.3.
 """
 
 from __future__ import annotations
@@ -13,10 +13,22 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from ckptui.core.text import safe
 from ckptui.errors import Damaged
 from ckptui.readers.window import Bytes
+from ckptui.readers.zip_headers import (
+    DEFLATED,
+    MAX_MEMBERS,
+    STORED,
+    Member,
+    local_header,
+    settle,
+    walk,
+)
+
+__all__ = ["DEFLATED", "STORED", "ZIP_ERRORS", "Directory", "Member"]
 
 ZIP_ERRORS = (
     zipfile.BadZipFile,
@@ -32,46 +44,8 @@ ZIP_ERRORS = (
 """What `zipfile` raises for damaged archives (5,652 mutants tried); struct.error and KeyError besides."""
 
 MAX_DIRECTORY_BYTES = 16 << 20
-MAX_MEMBERS = 200_000
 STEP = 1 << 20
 TICK_EVERY = 32
-STORED, DEFLATED = 0, 8
-_LOCAL = struct.Struct("<4s5H3I2H")
-_LOCAL_SIGNATURE = b"PK\x03\x04"
-_ZIP64 = 1
-_UNKNOWN = 0xFFFFFFFF
-_ENCRYPTED = 1
-_SIZES_FOLLOW = 8
-_UTF8 = 0x800
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One file inside the archive."""
-
-    name: str
-    method: int
-    flags: int
-    crc32: int
-    stored: int
-    """Bytes it takes in the archive; for a cut-off one, as declared."""
-    size: int
-    """Bytes it has once unpacked."""
-    header: int
-    """Position of its local header."""
-    data: int = -1
-    """Position of its bytes; -1 until `locate` has looked at the local header."""
-    available: int = -1
-    """Bytes that are really there."""
-
-    @property
-    def problem(self) -> str:
-        """Why its bytes can't be used at all; empty if nothing speaks against it."""
-        if self.flags & _ENCRYPTED:
-            return "it is encrypted"
-        if self.method not in (STORED, DEFLATED):
-            return f"compression method {self.method} is neither stored nor deflated"
-        return ""
 
 
 @dataclass(slots=True)
@@ -80,10 +54,12 @@ class Directory:
 
     members: list[Member]
     complete: bool = True
-    """False where the central directory is gone and local headers had to do."""
+    """False where the central directory is gone or damaged and local headers had to do."""
     reason: str = ""
-    """Why it is not complete."""
+    """Why it is not complete, in the standard library's words."""
     duplicates: list[str] = field(default_factory=list)
+    behind: dict[int, int] = field(default_factory=dict)
+    """Where the bytes of the member with this header must end: at the next header, or at the directory."""
 
     def find(self, name: str) -> Member | None:
         """The last member called `name`."""
@@ -131,8 +107,11 @@ def read_directory(source: Bytes, start: int = 0, length: int | None = None) -> 
     try:
         with zipfile.ZipFile(_Bounded(source, start, room)) as opened:
             infos = opened.infolist()
+            begins = start + opened.start_dir
+        if not infos and source.pread(start, min(4, room)) == b"PK\x03\x04":
+            raise zipfile.BadZipFile("an empty directory")
     except (*ZIP_ERRORS, Damaged) as error:
-        members = list(_local_headers(source, start, room))
+        members = list(walk(source, start, start + room))
         if not members:
             told = f"{source.path} is no zip archive: {error}"
             raise Damaged(told, code="zip-damaged", evidence={"file": source.path}) from None
@@ -150,23 +129,41 @@ def read_directory(source: Bytes, start: int = 0, length: int | None = None) -> 
         for info in infos[:MAX_MEMBERS]
     ]
     counted = Counter(member.name for member in members)
-    return Directory(members, duplicates=sorted(name for name, count in counted.items() if count > 1))
+    headers = sorted({*(member.header for member in members), begins})
+    twice = sorted(name for name, count in counted.items() if count > 1)
+    return Directory(members, duplicates=twice, behind=dict(pairwise(headers)))
 
 
-def locate(source: Bytes, member: Member) -> Member:
-    """The member with the position of its bytes, from its local header; raises Damaged where that is wrong."""
+def locate(source: Bytes, member: Member, behind: int = -1) -> Member:
+    """The member with the position of its bytes and what its local header says differently.
+
+    `behind` is where its bytes must end, if that is known. Raises Damaged where there is no local header.
+    """
     if member.data >= 0:
         return member
     try:
-        found = _local_header(source, member.header, source.size)
+        found = local_header(source, member.header, source.size)
+        lost = found is None
+        if found is None:
+            # One damaged byte in the signature leaves the rest of the header as it was.
+            found = local_header(source, member.header, source.size, strict=False)
+            found = found if found is not None and found.name == member.name else None
     except Damaged:
         found = None
     if found is None:
         raise _damaged(source, member, f"no local header at {member.header}")
-    if found.name != member.name:
-        raise _damaged(source, member, f"its local header names {safe(found.name, 80)}")
-    room = max(0, source.size - found.data)
-    return replace(member, data=found.data, available=min(member.stored, room))
+    settled = settle(member, found, behind)
+    data = settled.data
+    if settled.differs or lost or data + settled.stored != behind:
+        # A damaged name or extra length in the local header moves where the bytes seem to begin.
+        begins = behind - settled.stored
+        if data + settled.stored > behind >= 0 and begins >= member.header + 30:
+            data = begins
+            settled = replace(settled, differs={**settled.differs, "data": (begins, found.data)})
+    if lost:
+        settled = replace(settled, differs={**settled.differs, "signature": ("PK\\x03\\x04", "other bytes")})
+    room = max(0, source.size - data)
+    return replace(settled, data=data, available=min(settled.stored, room))
 
 
 def stream(source: Bytes, member: Member) -> Iterator[bytes | memoryview]:
@@ -222,7 +219,7 @@ def read_member(source: Bytes, member: Member, cap: int) -> tuple[bytes, str]:
             crc = zlib.crc32(piece, crc)
     except Damaged as error:
         return b"".join(parts), error.detail.partition(": ")[2] or error.detail
-    if crc != member.crc32:
+    if crc != member.crc32 and not member.unfinished:
         return b"".join(parts), f"its CRC-32 is {crc:08x}, the archive says {member.crc32:08x}"
     return b"".join(parts), ""
 
@@ -241,63 +238,6 @@ def leaves_folder(name: str) -> bool:
     """Whether unpacking a member of this name could write outside the target folder."""
     parts = re.split(r"[/\\]", name)
     return name.startswith(("/", "\\")) or ".." in parts or bool(re.match(r"[A-Za-z]:", name))
-
-
-def _local_headers(source: Bytes, start: int, room: int) -> Iterator[Member]:
-    """Members found by going from local header to local header, from the first byte on."""
-    at = start
-    for _ in range(MAX_MEMBERS):
-        try:
-            member = _local_header(source, at, start + room)
-        except Damaged:
-            return
-        if member is None:
-            return
-        yield member
-        if member.available < member.stored or (member.flags & _SIZES_FOLLOW and not member.stored):
-            return
-        at = member.data + member.stored
-
-
-def _local_header(source: Bytes, at: int, end: int) -> Member | None:
-    if at < 0 or at + _LOCAL.size > end:
-        return None
-    fields = _LOCAL.unpack(source.pread(at, _LOCAL.size))
-    signature, _, flags, method, _, _, crc, stored, size, name_length, extra_length = fields
-    if signature != _LOCAL_SIGNATURE:
-        return None
-    data = at + _LOCAL.size + name_length + extra_length
-    if data > end:
-        return None
-    raw = source.pread(at + _LOCAL.size, name_length + extra_length)
-    name = raw[:name_length].decode("utf-8" if flags & _UTF8 else "cp437", "surrogateescape")
-    # The directory's names end at a NUL and use forward slashes: what the standard library does to them.
-    name = name.partition("\0")[0]
-    if _UNKNOWN in (stored, size):
-        stored, size = _wide_sizes(raw[name_length:], stored, size)
-    if not stored and not size and data < end and source.pread(data, 2) != b"PK":
-        # A writer that was stopped had not come back to fill in the sizes: what is there belongs to this member.
-        stored = size = end - data
-    return Member(name, method, flags, crc, stored, size, at, data, min(stored, end - data))
-
-
-def _wide_sizes(extra: bytes, stored: int, size: int) -> tuple[int, int]:
-    """Sizes from the zip64 extra field where the header's own are full."""
-    at = 0
-    while at + 4 <= len(extra):
-        kind, length = struct.unpack_from("<2H", extra, at)
-        if kind == _ZIP64:
-            values = [
-                int.from_bytes(extra[i : i + 8], "little")
-                for i in range(at + 4, min(at + 4 + length, len(extra)) - 7, 8)
-            ]
-            if size == _UNKNOWN and values:
-                size = values.pop(0)
-            if stored == _UNKNOWN and values:
-                stored = values.pop(0)
-            break
-        at += 4 + length
-    return stored, size
 
 
 def _damaged(source: Bytes, member: Member, what: str, found: int | None = None) -> Damaged:

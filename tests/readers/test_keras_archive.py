@@ -138,8 +138,13 @@ def test_cut_off_archive_keeps_config_and_the_datasets_before_the_cut(tmp_path: 
         path.write_bytes(data[: end - lost])
         with open_archive(path) as opened:
             listing = opened.listing()
-            damage = next(f for f in listing.findings if f.code == "zip-damaged")
-            assert damage.evidence.get("bytes_missing", 0) == lost
+            damage = listing.findings[0]
+            assert damage.code == "zip-damaged"
+            assert damage.evidence["bytes_missing"] == len(data) - (end - lost)
+            assert damage.evidence["expected"] == len(data)
+            if lost:
+                told = damage.evidence["member_expected"] - damage.evidence["member_found"]
+                assert (damage.evidence["member"], told) == ("model.weights.h5", lost)
             assert len(listing.architecture) == 5
             assert listing.artifact.status == "error"
             for tensor in listing.tensors:
@@ -202,11 +207,12 @@ def test_missing_members_are_told(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as made:
         made.writestr("config.json", json.dumps(digits_config()))
     listing = listing_of(path)
-    assert codes(listing) == ["weights-missing"]
+    assert [(f.code, f.severity) for f in listing.findings] == [("zip-damaged", "info"), ("weights-missing", "error")]
     assert [r.name for r in listing.architecture][-1] == "logits"
     with zipfile.ZipFile(path, "w") as made:
         made.writestr("model.weights.h5", b"not HDF5" * 100)
-    assert sorted(codes(listing_of(path))) == ["hdf5-damaged", "zip-damaged"]
+    errors = [f.code for f in listing_of(path).findings if f.severity == "error"]
+    assert sorted(errors) == ["hdf5-damaged", "zip-damaged"]
 
 
 def test_cut_off_inner_file_in_a_whole_archive_is_told_and_read(tmp_path: Path) -> None:
@@ -216,6 +222,7 @@ def test_cut_off_inner_file_in_a_whole_archive_is_told_and_read(tmp_path: Path) 
         config = opened.read("config.json")
     path = tmp_path / "m.keras"
     with zipfile.ZipFile(path, "w") as made:
+        made.writestr("metadata.json", "{}")
         made.writestr("config.json", config)
         made.writestr("model.weights.h5", inner[:-50])
     listing = listing_of(path)
@@ -233,6 +240,7 @@ def test_pickled_weights_are_named_and_never_opened(tmp_path: Path) -> None:
     np.savez(inner, allow_pickle=True, **{"layers/dense": np.array(Explosive(), dtype=object)})
     path = tmp_path / "m.keras"
     with zipfile.ZipFile(path, "w") as made:
+        made.writestr("metadata.json", "{}")
         made.writestr("config.json", json.dumps(digits_config()))
         made.write(inner, "model.weights.npz")
     listing = listing_of(path)
@@ -307,7 +315,7 @@ def test_members_are_bounded_by_what_they_declare(tmp_path: Path) -> None:
 def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     for name, data, code in (
         ("e", b"", "empty-file"),
-        ("z", bytes(5000), "zip-damaged"),
+        ("z", bytes(5000), "zero-filled"),
         ("t", b"PK", "zip-damaged"),
     ):
         path = tmp_path / f"{name}.keras"
