@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptui.core.model import Artifact, Finding, Kind, Listing, Tensor, worst_status
 from ckptui.core.names import step_of
-from ckptui.errors import NoSuchPath, Unreadable
+from ckptui.errors import Damaged, NoSuchPath, Unreadable
 from ckptui.readers.bundle_checks import capped, finding, index_findings
 from ckptui.readers.bundle_graph import GraphOfBundle
 from ckptui.readers.bundle_index import BundleIndex
@@ -77,12 +77,14 @@ class Bundle:
         """The elements as 1-D arrays in native byte order; see `values.element_chunks`."""
         from ckptui.readers.values import element_chunks
 
+        _require_bytes(tensor)
         return element_chunks(tensor, chunk_bytes)
 
     def array(self, tensor: Tensor) -> np.ndarray[Any, Any]:
         """All values; see `values.array_of`."""
         from ckptui.readers.values import array_of
 
+        _require_bytes(tensor)
         return array_of(tensor)
 
     def close(self) -> None:
@@ -109,6 +111,12 @@ class Bundle:
             writer=origin(index.header, index.names),
             status=worst_status(findings),
         )
+
+
+def _require_bytes(tensor: Tensor) -> None:
+    """Raise Damaged for a tensor whose bytes are nowhere."""
+    if tensor.problem and tensor.storage.encoding == "none":
+        raise Damaged(f"{tensor.name}: {tensor.problem}")
 
 
 @contextmanager

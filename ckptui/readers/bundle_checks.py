@@ -85,6 +85,9 @@ def index_findings(table: Table, path: str, prefix: str) -> list[Finding]:
         if problem.cosmetic:
             evidence["cosmetic"] = True
         else:
+            if problem.where == "data block" and problem.offset:
+                # the reader's loop over the entries ends at such a block as if it had come to the end
+                evidence["tensorflow_omits"] = "every tensor from this block on, without a word"
             evidence |= {"entries_read": len(table.keys), "entries_unproved": unproved}
             evidence |= _tensorflow_on(problem, table.size, path)
         found.append(
@@ -107,11 +110,18 @@ def _tensorflow_on(problem: Problem, size: int, path: str) -> dict[str, str]:
     """What TensorFlow says when it meets this problem of an index; nothing where it differs from case to case."""
     if size < FOOTER:
         return {"tensorflow_says": says("short-index")}
-    gone = problem.cause in ("truncated", "appended") or (problem.where, problem.cause) == ("file", "zero-filled")
-    if gone or problem.facts.get("expected") == MAGIC.hex():
+    if problem.cause in ("truncated", "appended") or (problem.where, problem.cause) == ("file", "zero-filled"):
         return {"tensorflow_says": says("bad-magic")}
-    if problem.where in ("data block", "index block", "footer") and problem.cause in ("flipped", "zero-filled"):
+    if problem.facts.get("expected") == MAGIC.hex():
+        return {"tensorflow_says": says("bad-magic")}
+    checksum = problem.expected is not None or problem.cause == "flipped"
+    if problem.where == "data block" and checksum and not problem.offset:
         return {"tensorflow_says": says("block-checksum", file=path)}
+    if problem.where == "index block" and checksum:
+        return {"tensorflow_says": says("directory-checksum")}
+    found = problem.facts.get("found")
+    if problem.where == "footer" and found:
+        return {"tensorflow_says": says("directory-beyond" if sum(found) + 5 > size else "directory-checksum")}
     return {}
 
 

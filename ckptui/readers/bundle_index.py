@@ -122,6 +122,11 @@ class BundleIndex:
         entry = self.entry(position)
         return entry_fault(entry) or shard_fault(entry, self.shards) or self.doubts.get(position, "")
 
+    def is_foreign(self, shard: int) -> bool:
+        """Whether a data file was found to be something else, as far as checks are made."""
+        known: Verdicts | None = self.__dict__.get("verdicts")
+        return known is not None and shard in known.foreign
+
     # ------------------------------------------------------------------ checks
 
     @cached_property

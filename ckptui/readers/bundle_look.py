@@ -52,7 +52,7 @@ def no_table(prefix: str, path: str, table: Table) -> Finding | None:
     if seen.code not in ("not-a-model", "empty-file", "unreadable"):
         return None
     [found] = sniffed(prefix, seen)
-    evidence = {"file": path, **found.evidence, **index_saying(table.size, None)}
+    evidence = {"file": path, **found.evidence, **index_saying(table.size, b"")}
     return make(found.code, prefix, detail=f"{path}: {found.detail}", evidence=evidence, advice=found.advice)
 
 
@@ -90,15 +90,11 @@ def text_copy(prefix: str, path: str) -> tuple[Table, Finding] | None:
     return None
 
 
-def index_saying(size: int, tail: bytes | None, *, where: str = "", path: str = "") -> dict[str, Any]:
-    """What TensorFlow says of an index of `size` bytes that ends in `tail`; empty where it says nothing."""
+def index_saying(size: int, tail: bytes) -> dict[str, Any]:
+    """What TensorFlow says of something else in an index's place, of `size` bytes that end in `tail`."""
     if size < FOOTER:
         return {"tensorflow_says": says("short-index")}
-    if tail is None or not tail.endswith(MAGIC):
-        return {"tensorflow_says": says("bad-magic")}
-    if where in ("data block", "index block", ""):
-        return {"tensorflow_says": says("block-checksum", file=path or "{file}")}
-    return {}
+    return {"tensorflow_says": says("directory-checksum" if tail.endswith(MAGIC) else "bad-magic")}
 
 
 def unusable(prefix: str, path: str) -> Finding:

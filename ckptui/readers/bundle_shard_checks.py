@@ -124,8 +124,8 @@ def no_data(number: int, other: Foreign, shards: Shards, lost: Lost) -> Finding:
         "names": lost.names,
         **other.facts,
     }
-    if size < lost.end:
-        evidence["tensorflow_says"] = says("short-shard")
+    short = size < lost.end
+    evidence["tensorflow_says"] = says("short-shard" if short else "checksum", prefix=shards.prefix, shard=number)
     what = "is empty" if empty else f"is no tensor data: found instead: {other.looks_like}"
     detail = f"{path} {what}; the index needs {lost.end} bytes, {lost.count} tensors lie in it"
     advice = "Run `git lfs pull` to fetch the real file." if other.looks_like == "git-lfs pointer" else None

@@ -164,7 +164,7 @@ class BundleTensors(Sequence[Tensor]):
         )
 
     def _plain(self, entry: Entry, dtype: str) -> Storage:
-        if entry.fault or entry.offset < 0 or entry.size < 0:
+        if entry.fault or entry.offset < 0 or entry.size < 0 or self._index.is_foreign(entry.shard):
             return Storage("none")
         segment = Segment(self._index.shards.path(entry.shard), entry.offset, entry.size)
         crc = None if entry.crc is None else unmask(entry.crc)
@@ -190,6 +190,8 @@ class BundleTensors(Sequence[Tensor]):
             segment = Segment(index.shards.path(record.shard), max(record.offset, 0), max(record.size, 0))
             crc = None if record.crc is None else unmask(record.crc)
             slices.append(Slice(tile.start, tile.shape, segment, crc))
+            if index.is_foreign(record.shard):
+                return Storage("none"), problem
         dtype = dtype_name(entry.dtype)
         if dtype not in ITEMSIZE:
             problem = problem or "only dtypes of a fixed size can be cut into tiles"

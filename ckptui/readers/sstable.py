@@ -16,7 +16,7 @@ from ckptui.readers.source import Source
 from ckptui.readers.sstable_block import Budget, Handle, RawBlock, load_block, parse_block
 from ckptui.readers.sstable_ends import FOOTER, MAGIC, Footer, Problem, find_footer, landmark
 from ckptui.readers.sstable_mend import Mended, mend
-from ckptui.readers.sstable_walk import WalkedBlock, walk
+from ckptui.readers.sstable_walk import Walk, WalkedBlock, walk
 from ckptui.readers.wire import WireError, uvarint
 
 __all__ = ["CAP", "FOOTER", "MAGIC", "Problem", "Table", "parse_table", "read_table"]
@@ -68,7 +68,7 @@ def parse_table(data: bytes) -> Table:
         table.problems.append(trouble)
     handles = _read_index(data, footer, table, budget) if footer else None
     if footer is None or handles is None:
-        if trouble is not None and trouble.where == "footer" and len(data) >= FOOTER and data.endswith(MAGIC):
+        if trouble is not None and data.endswith(MAGIC):
             _tell_from_landmark(data, table, budget)
         _walk_all(data, table, budget)
     else:
@@ -121,12 +121,13 @@ def _handles(block: RawBlock, footer: Footer, budget: Budget) -> tuple[list[tupl
 def _tell_from_landmark(data: bytes, table: Table, budget: Budget, footer: Footer | None = None) -> bool:
     """Whether the index block is whole where it always stands, so that the footer's handle of it is to blame."""
     start = len(data) - FOOTER if footer is None else footer.start
+    found = table.problems[-1].facts.get("found") if footer is None else [footer.index.offset, footer.index.size]
     handle = landmark(data, start)
     if handle is None or (footer is not None and handle == footer.index) or not load_block(data, handle, budget).proved:
         return False
     facts: dict[str, Any] = {"expected": [handle.offset, handle.size]}
-    if footer is not None:
-        facts["found"] = [footer.index.offset, footer.index.size]
+    if found is not None:
+        facts["found"] = found
     reason = "the footer's handle of the index block is wrong"
     told = [problem for problem in table.problems if problem.where != "footer" or problem.cause == "appended"]
     table.problems = [*told, Problem("footer", start, reason, cause="flipped", facts=facts)]
@@ -226,7 +227,7 @@ def _bounds_hold(previous: bytes, keys: list[bytes], separator: bytes, position:
 def _walk_all(data: bytes, table: Table, budget: Budget) -> None:
     """Fill `table` block by block from the start of the file."""
     table.walked = True
-    outcome = walk(data, budget)
+    outcome = walk(data[: _written(data, table)], budget)
     for block in outcome.blocks:
         first = len(table.keys)
         table.keys += block.entries.keys
@@ -237,7 +238,7 @@ def _walk_all(data: bytes, table: Table, budget: Budget) -> None:
     known = next((place for place, problem in enumerate(table.problems) if not problem.cosmetic), None)
     if known is not None and table.problems[known].cause in ("truncated", "zero-filled"):
         # that the last block breaks off is no damage of its own
-        table.problems[known] = _up_to(table.problems[known], outcome.stopped, len(data))
+        table.problems[known] = _up_to(table.problems[known], outcome, len(data))
         table.problems += [_walked(block) for block in outcome.blocks if block.closed and not block.proved]
         return
     table.problems += [_walked(block) for block in outcome.blocks if not block.proved]
@@ -250,11 +251,20 @@ def _walk_all(data: bytes, table: Table, budget: Budget) -> None:
             table.problems[known] = replace(worse, reason=f"{worse.reason}; {reason}")
 
 
-def _up_to(problem: Problem, stopped: int, size: int) -> Problem:
-    """The end's problem, told from the byte on where entries stop."""
-    if stopped >= size or problem.cause == "zero-filled":
+def _written(data: bytes, table: Table) -> int:
+    """Bytes before a zero-filled tail: an entry that reaches into it is none."""
+    lost = (problem.offset for problem in table.problems if problem.cause == "zero-filled")
+    return min(lost, default=len(data))
+
+
+def _up_to(problem: Problem, outcome: Walk, size: int) -> Problem:
+    """The end's problem, with how far entries could be read."""
+    if outcome.reached_end:
+        return replace(problem, reason=f"{problem.reason}; all entries are before that")
+    if outcome.stopped >= size:
         return problem
-    return replace(problem, offset=stopped, reason=f"{problem.reason}; entries could be read up to byte {stopped}")
+    facts = {**problem.facts, "entries_end": outcome.stopped}
+    return replace(problem, reason=f"{problem.reason}; entries could be read up to byte {outcome.stopped}", facts=facts)
 
 
 def _walked(block: WalkedBlock) -> Problem:

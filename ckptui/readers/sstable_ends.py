@@ -62,8 +62,10 @@ def find_footer(data: bytes) -> tuple[Footer | None, Problem | None]:
     if end >= FOOTER and data.endswith(MAGIC):
         footer = parse_footer(data, end - FOOTER)
         if footer is None:
+            numbers = _numbers(data, end - FOOTER)
+            facts: dict[str, Any] = {"found": numbers[2:]} if numbers else {}
             reason = "the footer's block handles make no sense"
-            return None, Problem("footer", end - FOOTER, reason, cause="flipped")
+            return None, Problem("footer", end - FOOTER, reason, cause="flipped", facts=facts)
         return footer, None
     last = data.rfind(MAGIC)
     earlier = parse_footer(data, last - 40) if last >= 40 else None
@@ -83,19 +85,26 @@ def find_footer(data: bytes) -> tuple[Footer | None, Problem | None]:
 
 def parse_footer(data: bytes, start: int) -> Footer | None:
     """The footer at `start`, or None where its handles leave the file."""
-    stop = start + FOOTER - len(MAGIC)
-    numbers, position = [], start
-    try:
-        for _ in range(4):
-            number, position = uvarint(data, position, stop)
-            numbers.append(number)
-    except WireError:
+    numbers = _numbers(data, start)
+    if numbers is None:
         return None
     index = Handle(numbers[2], numbers[3])
     if index.end > start:
         return None
-    canonical = b"".join(map(encode_uvarint, numbers)).ljust(FOOTER - len(MAGIC), b"\0") == data[start:stop]
-    return Footer(start, Handle(numbers[0], numbers[1]), index, canonical)
+    written = b"".join(map(encode_uvarint, numbers)).ljust(FOOTER - len(MAGIC), b"\0")
+    return Footer(start, Handle(numbers[0], numbers[1]), index, written == data[start : start + len(written)])
+
+
+def _numbers(data: bytes, start: int) -> list[int] | None:
+    """Offset and size of the metaindex block and of the index block, as the footer at `start` has them."""
+    numbers, position = [], start
+    try:
+        for _ in range(4):
+            number, position = uvarint(data, position, start + FOOTER - len(MAGIC))
+            numbers.append(number)
+    except WireError:
+        return None
+    return numbers
 
 
 def landmark(data: bytes, start: int) -> Handle | None:
@@ -130,8 +139,8 @@ def _cut(data: bytes) -> Problem:
             facts |= {"expected": known + FOOTER, "bytes_missing": known + FOOTER - end}
     elif end < FOOTER:
         facts["bytes_missing"] = FOOTER - end
-    short = f"{end} bytes are less than a footer" if end < FOOTER else "no table ends here: it has no footer"
-    return Problem("footer", max(0, end - FOOTER), short, cause="truncated", facts=facts)
+    reason = f"{end} bytes are less than a footer" if end < FOOTER else "the file is cut off: it has no footer"
+    return Problem("file", end, reason, cause="truncated", facts=facts)
 
 
 def _index_end(data: bytes, start: int) -> int | None:

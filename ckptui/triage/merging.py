@@ -12,7 +12,9 @@ ABSENT = ("index-missing", "shard-missing", "graph-missing", "orphan-shard")
 """What a reader says of a file that is still being copied under another name."""
 FOREIGN = ("not-a-model", "empty-file")
 """What first bytes say of a whole file; a reader that parses it all the same only says where it stumbled."""
-STUMBLED = ("index-damaged", "hdf5-damaged", "zip-damaged", "graph-damaged", "entry-invalid")
+STUMBLED = (
+    "index-damaged", "hdf5-damaged", "zip-damaged", "graph-damaged", "entry-invalid", "weights-missing", "zero-filled"
+)  # fmt: skip
 
 
 def merged(seen: Sequence[Finding], told: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -23,10 +25,16 @@ def merged(seen: Sequence[Finding], told: Sequence[Finding]) -> tuple[Finding, .
     """
     ours, theirs = list(seen), list(told)
     for finding in seen:
+        if finding.code in STUMBLED and any(_explains(other) for other in theirs):
+            ours.remove(finding)  # a guess from first bytes, and the reader knows better
+            continue
         same = [at for at, other in enumerate(theirs) if _same(finding, other)]
         if same:
             at = same[0]
             theirs[at] = replace(theirs[at], evidence={**finding.evidence, **theirs[at].evidence})
+            ours.remove(finding)
+            continue
+        if any(_looked_closer(finding, other) for other in theirs):
             ours.remove(finding)
             continue
         taken = [other for other in theirs if _replaces(finding, other)]
@@ -43,6 +51,10 @@ def merged(seen: Sequence[Finding], told: Sequence[Finding]) -> tuple[Finding, .
     return (*ours, *theirs)
 
 
+def _explains(other: Finding) -> bool:
+    return other.code in (*FOREIGN, "zero-filled") and other.tensor is None and other.severity == "error"
+
+
 def _same(finding: Finding, other: Finding) -> bool:
     """Of leftovers a save has its own and its folder others."""
     return finding.code == other.code and (finding.code != "interrupted-save" or finding.artifact == other.artifact)
@@ -51,8 +63,14 @@ def _same(finding: Finding, other: Finding) -> bool:
 def _replaces(finding: Finding, other: Finding) -> bool:
     """Whether `other` is only what the cause in `finding` looks like to a reader."""
     if finding.code == "interrupted-save" and finding.evidence.get("kind") == "copy":
-        return other.code in ABSENT and finding.evidence.get("of") in _files(other)
+        return other.code in ABSENT and finding.evidence.get("belongs_to") in _files(other)
     return finding.code in FOREIGN and other.code in (*FOREIGN, *STUMBLED) and other.tensor is None
+
+
+def _looked_closer(finding: Finding, other: Finding) -> bool:
+    """Whether `other` is what a reader of the index found behind a first look that only saw it is not right."""
+    read = str(other.evidence.get("file", "")).endswith(".index") and other.severity == "error"
+    return finding.code in ("index-damaged", "index-missing") and read and other.code in (*FOREIGN, "zero-filled")
 
 
 def _files(finding: Finding) -> set[str]:
