@@ -28,28 +28,29 @@ def runs_text(runs: Sequence[RunVerdict]) -> list[str]:
 
 
 def _run_lines(run: RunVerdict) -> list[str]:
-    count = len(run.saves)
-    lines = [f"run {safe(run.path)}: {count} {'save' if count == 1 else 'saves'}"]
-    how = "its bytes were checked" if run.verified else "by names, sizes and index; its bytes were not read"
-    if run.newest_good:
-        lines.append(f"    newest good save: {_name(run.newest_good)} ({how})")
-    else:
-        lines.append("    no save of it is good")
+    """One line where all is well, else a block that ends with the save to restore."""
+    how = "its bytes were checked" if run.verified else "as far as names, sizes and index tell"
+    head = f"run {safe(run.path)}: {len(run.saves)} {'save' if len(run.saves) == 1 else 'saves'}"
+    newest = f"newest good save {_name(run.newest_good)} ({how})" if run.newest_good else "no save of it is good"
+    leads = run.newest_good and run.newest_good == run.saves[-1] and not run.misled
+    if leads and not (run.damaged or run.leftovers):
+        return [f"{head}, {newest}" + (f", as {_name(run.state)} says" if run.state else "")]
+    lines = [head, f"    {newest}"]
     if run.state:
-        names = safe(run.stated) if run.stated else "no save"
         same = ", the same" if run.latest and run.latest == run.newest_good else ""
-        lines.append(f"    {_name(run.state)} names {names}{same}")
+        lines.append(f"    {_name(run.state)} names {safe(run.stated) if run.stated else 'no save'}{same}")
     if run.damaged:
-        shown = ", ".join(map(_name, run.damaged[-NAMES_SHOWN:][::-1]))
-        more = f" and {len(run.damaged) - NAMES_SHOWN} older" if len(run.damaged) > NAMES_SHOWN else ""
-        lines.append(f"    with errors: {shown}{more}")
+        lines.append(f"    with errors: {_some(run.damaged[::-1])}")
     if run.leftovers:
-        shown = ", ".join(map(_name, run.leftovers[:NAMES_SHOWN]))
-        more = f" and {len(run.leftovers) - NAMES_SHOWN} more" if len(run.leftovers) > NAMES_SHOWN else ""
-        lines.append(f"    leftovers: {shown}{more}")
-    if run.newest_good and (run.misled or run.newest_good != run.saves[-1]):
+        lines.append(f"    leftovers: {_some(run.leftovers)}")
+    if run.newest_good and not leads:
         lines.append(f"    restore this: {safe(run.newest_good)}")
     return lines
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - NAMES_SHOWN} more" if len(paths) > NAMES_SHOWN else ""
+    return ", ".join(map(_name, paths[:NAMES_SHOWN])) + more
 
 
 def _name(path: str) -> str:

@@ -245,23 +245,32 @@ def _attach(folder: Folder, contents: Contents) -> None:
         place = places.get(left.prefix, places.get(left.of))
         if place is None and saved and left.of in SAVED_MODEL_FILES:
             place = next(i for i, found in enumerate(contents.saves) if found.kind == "saved-model")
-        if place is not None and contents.saves[place].path not in contents.complete:
+        if place is not None and (left.kind == "save" or contents.saves[place].path not in contents.complete):
             found = contents.saves[place]
             absent = left.kind == "copy" and left.of not in folder.files
             kept = tuple(f for f in found.findings if not (absent and f.code in ("index-missing", "graph-missing")))
             finding = interrupted(left, severity="error" if absent else None)
             finding = replace(finding, artifact=found.path)
             contents.saves[place] = replace(found, findings=(*kept, finding))
-        elif lonely and left.kind == "save" and left.index + [n for n in left.files if ".data-" in n]:
-            prefix = left.prefix
-            finding = replace(interrupted(left), artifact=folder.join(prefix))
-            found = replace(bundle(folder, prefix, (), (finding,)), modified=left.newest)
-            places.setdefault(prefix, len(contents.saves))
-            contents.saves.append(found)
+        elif lonely and left.kind == "save":
+            places[left.prefix] = len(contents.saves)
+            contents.saves.append(_remains(folder, left))
         else:
             continue
         contents.leftovers.remove(left)
         contents.told.append(left)
+
+
+def first_save(folder: Folder, prefix: str) -> Found | None:
+    """The save that temporary files of `prefix` are the remains of; None where there are none."""
+    left = next((left for left in find_leftovers(folder) if left.kind == "save" and left.prefix == prefix), None)
+    return _remains(folder, left) if left else None
+
+
+def _remains(folder: Folder, left: Leftover) -> Found:
+    prefix = left.prefix
+    finding = replace(interrupted(left), artifact=folder.join(prefix))
+    return replace(bundle(folder, prefix, (), (finding,)), modified=left.newest)
 
 
 def _bundles(folder: Folder, contents: Contents, taken: set[str]) -> None:

@@ -160,7 +160,7 @@ def interrupted(left: Leftover, *, severity: Severity | None = None, note: str =
         "kind": left.kind,
         "files": list(left.files[:FILES_SHOWN]),
         "count": len(left.files),
-        "of": left.of,
+        "belongs_to": left.of,
         "index": left.index[:FILES_SHOWN],
     }
     title = advice = None

@@ -63,6 +63,20 @@ def wrapped(head: bytes) -> str:
     return "tar archive" if head.startswith(b"ustar", 257) else ""
 
 
+def mangled_table(tail: bytes) -> str:
+    """What a copy did to the table whose last bytes are `tail`; empty where nothing is recognised."""
+    stripped = bytes(byte & 0x7F for byte in TABLE_MAGIC)
+    as_text = TABLE_MAGIC.decode("utf-8", "replace").encode("utf-8")
+    for ending, what in (
+        (stripped, "a checkpoint index whose eighth bits were stripped"),
+        (TABLE_MAGIC.decode("latin-1").encode("utf-8"), "a checkpoint index re-encoded as UTF-8 text"),
+        (as_text, "a checkpoint index decoded as text: what was no text is lost"),
+    ):
+        if tail.endswith(ending):
+            return what
+    return ""
+
+
 def is_page(head: bytes) -> bool:
     """Whether a web page, an XML or a JSON error answer stands where a file should."""
     return _PAGE.match(head) is not None
@@ -169,6 +183,8 @@ def is_v1_table(head: bytes) -> bool:
                 break
         numbers.append((value, position))
     (whole, start), (meta, inside), (listed, item), (name, text) = numbers
+    if text > len(head) - min(name, 8):
+        return False
     fits = inside + meta == start + whole and item + listed <= inside + meta and text + name <= item + listed
     return fits and 0 < name < 1024 and b"\x00" not in head[text : text + name]
 

@@ -13,6 +13,7 @@ from ckptui.readers.folder import (
     SHARD_V1,
     Folder,
     bundle,
+    first_save,
     index_missing,
     is_orbax,
     is_saved_model,
@@ -197,14 +198,19 @@ def _bundle(folder: Folder, prefix: str) -> Found | None:
             return bundle(folder, prefix, [index, *shards], sniffed(folder.join(prefix), seen))
     if shards:
         return bundle(folder, prefix, shards, (index_missing(folder, prefix, shards),))
-    return None
+    return first_save(folder, prefix) if prefix else None
 
 
 def _no_save(path: str, name: str, is_table: bool, looks_like: str) -> NotASave:
     if is_table:
         return NotASave(f"{path} is a checkpoint index under another name", "Rename it to PREFIX.index")
-    if TEMPSTATE.fullmatch(name):
-        return NotASave(f"{path} is a temporary file of a save that did not finish", "Name a finished save")
+    temporary = TEMPSTATE.fullmatch(name)
+    if temporary:
+        whole = os.path.join(os.path.dirname(path), temporary[1])
+        return NotASave(
+            f"{path} is a temporary file of a save that did not finish",
+            f"{whole} stands for that save, as far as it came",
+        )
     if name.endswith(".meta"):
         return NotASave(f"{path} is a graph without a checkpoint beside it", WHAT_TO_TYPE)
     return NotASave(f"{path} ({looks_like})" if looks_like else path, WHAT_TO_TYPE)

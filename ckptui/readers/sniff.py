@@ -114,7 +114,8 @@ class _Look:
     def _save(self) -> Sniff | None:
         offset = self._hdf5_offset()
         if offset is not None:
-            return self._found(self._hdf5_kind(), "HDF5 file")
+            kind = self._hdf5_kind()
+            return self._in_tar(kind) if offset and _is_tar(self.head) else self._found(kind, "HDF5 file")
         if self.head.startswith(magic.ZIP_LOCAL) or self.promised == "keras-archive":
             archive = self._zip()
             if archive is not None:
@@ -170,6 +171,9 @@ class _Look:
         else:
             what, reason = "", "its first bytes belong to no known format"
         if self.promised == "tf-checkpoint":
+            what = what or magic.mangled_table(self.pread(max(0, self.size - 64), 64))
+            if what and what != "zeros":
+                return what, "not-a-model", f"found instead: {what}"
             return what, "index-damaged", reason if what else "it does not end like an index"
         if self.promised == "keras-archive":
             return what, "zip-damaged" if not any(self.head) else "not-a-model", reason
@@ -186,6 +190,12 @@ class _Look:
 
     def _found(self, kind: Kind, looks_like: str) -> Sniff:
         return Sniff(kind, looks_like, size=self.size, modified=self.modified)
+
+    def _in_tar(self, kind: Kind) -> Sniff:
+        """A save inside an archive that is not compressed: readers may find it there, and should not have to."""
+        facts = self._evidence("tar archive")
+        reason = "found instead: tar archive with the save inside"
+        return Sniff(kind, "tar archive", "not-a-model", reason, facts, self.size, self.modified)
 
     def _evidence(self, looks_like: str) -> dict[str, object]:
         return {"looks_like": looks_like, "bytes": self.size, "head": self.head[:16].hex()}
@@ -227,11 +237,16 @@ class _Look:
         members = set(names)
         parts = {"config.json", "metadata.json", "model.weights.h5", "model.weights.npz"} & members
         if (promised and parts) or len(parts) >= 2 or "model.weights.h5" in parts:
-            return self._found("keras-archive", ".keras archive")
+            packed = _is_tar(self.head)
+            return self._in_tar("keras-archive") if packed else self._found("keras-archive", ".keras archive")
         if any(name.endswith("/data.pkl") or name == "data.pkl" for name in members):
             return self._named("PyTorch checkpoint (zip)")
         what = "NumPy archive" if names and all(n.endswith(".npy") for n in names) else "zip archive"
         return self._refuse(what, "not-a-model", f"found instead: {what} without a Keras model in it")
+
+
+def _is_tar(head: bytes) -> bool:
+    return magic.wrapped(head[:512]) == "tar archive"
 
 
 def _is_text(head: bytes) -> bool:
