@@ -47,6 +47,7 @@ _IMPORTS = {
     "histogram": ("ckptui.core.histogram",),
     "prove": ("ckptui.engine.stored",),
     "stored": ("ckptui.engine.stored",),
+    "stored_many": ("ckptui.engine.stored",),
 }
 
 
@@ -347,26 +348,14 @@ def absent(call: Call, args: Args) -> Answer:
     return [file for file in args["files"] if resident(file) is False], []
 
 
-def prove(call: Call, args: Args) -> Answer:
-    """What the checksums of the packed `tensors` named in `items` say; see `salvaging.prove`."""
-    from ckptui.engine import salvaging
+def _of_salvage(name: str) -> Callable[[Call, Args], Answer]:
+    """An op of a salvage; its module is imported when it is asked for."""
 
-    salvaging.prove(Items(call, args.get("careful", False)), args)
-    return None, []
+    def op(call: Call, args: Args) -> Answer:
+        work = getattr(importlib.import_module("ckptui.engine.salvaging"), name)
+        return work(call, args, Items(call, args.get("careful", False)), lambda: _opened(call, args)), []
 
-
-def stored(call: Call, args: Args) -> Answer:
-    """The packed `tensor` as a checkpoint stores it; see `salvaging.stored`."""
-    from ckptui.engine import salvaging
-
-    return salvaging.stored(call, args, lambda: _opened(call, args), Items(call, False).beat), []
-
-
-def places(call: Call, args: Args) -> Answer:
-    """Where a `.weights.h5` keeps the variables of a Keras file, by tensor name; see `keras_places`."""
-    from ckptui.engine.keras_places import places as find_places
-
-    return find_places(_opened(call, args).reader), []
+    return op
 
 
 OPS: dict[str, Callable[[Call, Args], Answer]] = {
@@ -379,7 +368,5 @@ OPS: dict[str, Callable[[Call, Args], Answer]] = {
     "histogram": histogram,
     "verify": verify,
     "absent": absent,
-    "prove": prove,
-    "stored": stored,
-    "places": places,
+    **{name: _of_salvage(name) for name in ("prove", "stored", "stored_many", "places")},
 }

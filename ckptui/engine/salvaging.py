@@ -1,4 +1,7 @@
-"""The ops of a salvage: `prove` (items) and `stored` (one tensor's bytes). See `engine.ops` for how ops work."""
+"""The ops of a salvage: `prove` (items), `stored`, `stored_many` and `places`. See `engine.ops` for how ops work.
+
+Each gets its call, its arguments, the keeper of items, and what opens the save's own reader.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ckptui.core.dtypes import ITEMSIZE
 from ckptui.core.model import Tensor
+from ckptui.engine.child import error_doc
 from ckptui.engine.facts import TensorColumns, unpack
-from ckptui.errors import Damaged
+from ckptui.errors import CkptuiError, Damaged
 
 if TYPE_CHECKING:
     from ckptui.engine.child import Call
@@ -19,11 +23,13 @@ if TYPE_CHECKING:
 Args = Mapping[str, Any]
 PIECE = 1 << 20
 """Bytes sent at a time."""
+Opened = Callable[[], "OpenReader"]
+Send = Callable[[Any, Sequence["Blob"]], None]
 BUNDLES = frozenset({"tf-checkpoint", "saved-model"})
 """Kinds whose tensors are read where their storage says, whatever index said it."""
 
 
-def prove(items: Items, args: Args) -> None:
+def prove(call: Call, args: Args, items: Items, opened: Opened) -> None:
     """See `stored.prove`: for every name in `items` the tensor of that name among the packed `tensors`."""
     from ckptui.engine.checked import Files
     from ckptui.engine.stored import prove as prove_tensor
@@ -36,25 +42,55 @@ def prove(items: Items, args: Args) -> None:
         files.close()
 
 
-def stored(call: Call, args: Args, opened: Callable[[], OpenReader], beat: Callable[[int], None]) -> dict[str, Any]:
+def stored(call: Call, args: Args, items: Items, opened: Opened) -> dict[str, Any]:
     """Send a tensor as a checkpoint stores it, in event blobs; {"bytes", "crc"} of all that was sent.
 
     `tensor` (packed), `repairs` [[part, byte, bit]], `holes` [tile numbers]; `form` is `bundle`, or for a string tensor
     `array`: its bytes in events "text", then int64 offsets in events "offsets". `opened` is asked where only the reader
     knows the layout.
     """
-    tensor = unpack(args["tensor"], Tensor)
-    call.begin(tensor.name)
-    repairs = {part: (byte, bit) for part, byte, bit in args.get("repairs", ())}
-    own = args["kind"] in BUNDLES
+    call.begin(unpack(args["tensor"], Tensor).name)
+    return _send_one(call.event, args, args["kind"] in BUNDLES, opened, items.beat)
+
+
+def stored_many(call: Call, args: Args, items: Items, opened: Opened) -> None:
+    """The same for many small tensors: for each of `many` (a request as `stored` takes it) one event with one blob.
+
+    The event is {"place", "bytes", "crc"}, or {"place", "error"} without a blob.
+    """
+    for place, one in enumerate(args["many"]):
+        held = bytearray()
+
+        def keep(_: Any, blobs: Sequence[Blob], held: bytearray = held) -> None:
+            for blob in blobs:
+                held += blob
+
+        call.begin(unpack(one["tensor"], Tensor).name)
+        try:
+            answer = _send_one(keep, one, args["kind"] in BUNDLES, opened, items.beat)
+        except CkptuiError as error:
+            call.event({"place": place, "error": error_doc(error)})
+        else:
+            call.event({"place": place, **answer}, [held])
+
+
+def places(call: Call, args: Args, items: Items, opened: Opened) -> dict[str, str]:
+    """Where a `.weights.h5` keeps the variables of a Keras file, by tensor name; see `keras_places`."""
+    from ckptui.engine.keras_places import places as find_places
+
+    return find_places(opened().reader)
+
+
+def _send_one(send: Send, one: Args, own: bool, opened: Opened, beat: Callable[[int], None]) -> dict[str, Any]:
+    tensor = unpack(one["tensor"], Tensor)
+    repairs = {part: (byte, bit) for part, byte, bit in one.get("repairs", ())}
     if tensor.dtype == "variant":
-        return _send_variants(call, tensor, own, beat)
+        return _send_variants(send, tensor, own, beat)
     if tensor.dtype == "string":
-        items = _strings(tensor, repairs, own, opened)
-        return _send_strings(call, items, args.get("form", "bundle"))
+        return _send_strings(send, _strings(tensor, repairs, own, opened), one.get("form", "bundle"))
     if tensor.dtype not in ITEMSIZE:
         raise Damaged(f"{tensor.name}: values of dtype {tensor.dtype} are not copied")
-    return _send_elements(call, tensor, _elements(tensor, repairs, frozenset(args.get("holes", ())), own, opened, beat))
+    return _send_elements(send, tensor, _elements(tensor, repairs, frozenset(one.get("holes", ())), own, opened, beat))
 
 
 def _elements(
@@ -62,7 +98,7 @@ def _elements(
     repairs: Mapping[int, tuple[int, int]],
     holes: frozenset[int],
     own: bool,
-    opened: Callable[[], OpenReader],
+    opened: Opened,
     beat: Callable[[int], None],
 ) -> Iterator[memoryview]:
     from ckptui.engine.stored import elements
@@ -77,7 +113,7 @@ def _elements(
         yield memoryview(flat)
 
 
-def _send_elements(call: Call, tensor: Tensor, pieces: Iterator[memoryview]) -> dict[str, Any]:
+def _send_elements(send: Send, tensor: Tensor, pieces: Iterator[memoryview]) -> dict[str, Any]:
     from crc32c import crc32c
 
     crc, sent, needed = 0, 0, tensor.count * ITEMSIZE[tensor.dtype]
@@ -86,15 +122,13 @@ def _send_elements(call: Call, tensor: Tensor, pieces: Iterator[memoryview]) -> 
             part = piece[start : start + PIECE]
             crc = crc32c(part, crc)
             sent += len(part)
-            call.event("bytes", [part])
+            send("bytes", [part])
     if sent != needed:
         raise Damaged(f"{tensor.name}: {sent} bytes are there, its shape needs {needed}")
     return {"bytes": sent, "crc": crc}
 
 
-def _strings(
-    tensor: Tensor, repairs: Mapping[int, tuple[int, int]], own: bool, opened: Callable[[], OpenReader]
-) -> Sequence[bytes]:
+def _strings(tensor: Tensor, repairs: Mapping[int, tuple[int, int]], own: bool, opened: Opened) -> Sequence[bytes]:
     from ckptui.engine.stored import STRING_LIMIT, stored_strings
 
     if own:
@@ -105,23 +139,23 @@ def _strings(
     return [item if isinstance(item, bytes) else str(item).encode() for item in flat]
 
 
-def _send_strings(call: Call, items: Sequence[bytes], form: str) -> dict[str, Any]:
+def _send_strings(send: Send, items: Sequence[bytes], form: str) -> dict[str, Any]:
     import numpy as np
 
     from ckptui.engine.stored import encoded
 
     if form == "bundle":
         raw, crc = encoded(items)
-        _send(call, "bytes", raw)
+        _send(send, "bytes", raw)
         return {"bytes": len(raw), "crc": crc}
     offsets = np.zeros(len(items) + 1, "<i8")
     np.cumsum([len(item) for item in items], out=offsets[1:])
-    _send(call, "text", b"".join(items))
-    _send(call, "offsets", offsets.tobytes())
+    _send(send, "text", b"".join(items))
+    _send(send, "offsets", offsets.tobytes())
     return {"bytes": int(offsets[-1]), "crc": 0}
 
 
-def _send_variants(call: Call, tensor: Tensor, own: bool, beat: Callable[[int], None]) -> dict[str, Any]:
+def _send_variants(send: Send, tensor: Tensor, own: bool, beat: Callable[[int], None]) -> dict[str, Any]:
     from ckptui.engine.checked import Files
     from ckptui.engine.stored import stored_variants
 
@@ -132,11 +166,11 @@ def _send_variants(call: Call, tensor: Tensor, own: bool, beat: Callable[[int], 
         raw, crc = stored_variants(tensor, files, beat)
     finally:
         files.close()
-    _send(call, "bytes", raw)
+    _send(send, "bytes", raw)
     return {"bytes": len(raw), "crc": crc}
 
 
-def _send(call: Call, what: str, raw: bytes) -> None:
+def _send(send: Send, what: str, raw: bytes) -> None:
     blobs: Blob = memoryview(raw)
     for start in range(0, len(raw), PIECE):
-        call.event(what, [blobs[start : start + PIECE]])
+        send(what, [blobs[start : start + PIECE]])
