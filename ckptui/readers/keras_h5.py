@@ -16,9 +16,10 @@ from ckptui.core.names import is_weight, step_of
 from ckptui.core.text import safe
 from ckptui.errors import Damaged
 from ckptui.readers.hdf5_contents import Contents, Tick
+from ckptui.readers.hdf5_types import Described
 from ckptui.readers.keras_config import Node, load_config, parse, rows
 from ckptui.readers.keras_findings import against_architecture, limited, note, owners
-from ckptui.readers.keras_layout import Layout, lay_out, role, style_of
+from ckptui.readers.keras_layout import Layout, Place, lay_out, role, style_of
 from ckptui.readers.keras_unsafe import unsafe_layers
 from ckptui.readers.keras_variables import initializer_of
 from ckptui.readers.source import Source
@@ -164,7 +165,7 @@ def build(contents: Contents, config: Mapping[str, Any] | None, path: str) -> Bu
     root = parse(config) if config is not None else None
     shapes = {name: facts.shape for name, facts in contents.described.items()}
     layout = lay_out(shapes, contents.attributes, root, style_of(shapes, contents.attributes))
-    tensors = {name: _tensor(name, contents, layout) for name in shapes}
+    tensors = {name: tensor_of(name, contents.described[name], layout.places[name]) for name in shapes}
     findings = contents.unsupported()
     against = limited(against_architecture(path, root, layout, tensors))
     for finding in against:
@@ -177,9 +178,8 @@ def build(contents: Contents, config: Mapping[str, Any] | None, path: str) -> Bu
     return Built(layout, tuple(tensors.values()), table, findings)
 
 
-def _tensor(name: str, contents: Contents, layout: Layout) -> Tensor:
-    facts = contents.described[name]
-    place = layout.places[name]
+def tensor_of(name: str, facts: Described, place: Place) -> Tensor:
+    """The row of a dataset: what it is in the file, and what it is in the model."""
     initializer = None
     if place.node is not None and place.section == "model" and place.variable:
         initializer = initializer_of(place.node.config, place.variable)
