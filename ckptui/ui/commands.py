@@ -133,7 +133,8 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "salvage", "main", "salvage", ("S",), "salvage",
-        "See what of this save can be brought back, and write it somewhere else", DOING, ("findings", "saves"), 48,
+        "See what of this save can be brought back, and write it somewhere else", DOING,
+        ("findings", "saves", "tensors"), 48,
     ),
     Command(
         "copy", "main", "copy", ("y",), "copy", "Copy the name, path or finding under the cursor to the clipboard",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from textual.message import Message
 
@@ -71,7 +71,48 @@ def quick_check(session: Session, saves: Iterable[Found], post: Post, cancel: th
         post(messages.QuickChecked(results))
 
 
-def check_save(session: Session, listing: Listing, post: Post, cancel: threading.Event, first: Sequence[str]) -> None:
+def check_all(
+    session: Session, saves: Sequence[Found], shown: Collection[str], post: Post, cancel: threading.Event
+) -> None:
+    """Check saves one after the other; those already `shown` with their filters, the others get these when shown."""
+    for done, found in enumerate(saves):
+        post(messages.Swept(done, len(saves), None))
+        try:
+            listing = session.open(found.path, found=found)
+        except Cancelled:
+            return
+        except CkptuiError as error:
+            post(messages.QuickChecked({found.path: error}))
+            continue
+        post(messages.QuickChecked({found.path: listing.findings}))
+        tell = _Counting(post, done, len(saves))
+        check_save(session, listing, tell, cancel, (), filters=found.path in shown)
+        if cancel.is_set():
+            return
+    post(messages.SweepEnded(len(saves)))
+
+
+class _Counting:
+    """Hands messages on, and how far a save is as a part of how far all are."""
+
+    def __init__(self, post: Post, done: int, total: int) -> None:
+        self._post, self._done, self._total = post, done, total
+
+    def __call__(self, message: Message) -> object:
+        if isinstance(message, messages.Scanned) and message.progress is not None:
+            self._post(messages.Swept(self._done, self._total, message.progress))
+        return self._post(message)
+
+
+def check_save(
+    session: Session,
+    listing: Listing,
+    post: Post,
+    cancel: threading.Event,
+    first: Sequence[str],
+    *,
+    filters: bool = True,
+) -> None:
     """Read every byte: checksums and statistics, `first` before the rest, then the filters of the kernels."""
     path = listing.artifact.path
     try:
@@ -79,7 +120,8 @@ def check_save(session: Session, listing: Listing, post: Post, cancel: threading
         if not cancel.is_set():
             findings = session.verify(listing)
             post(messages.Scanned(path, findings=findings, step="filters"))
-            _layers(session, listing, post, cancel)
+            if filters:
+                _layers(session, listing, post, cancel)
     except Cancelled:
         post(messages.ScanEnded(path, complete=False))
     except CkptuiError as error:

@@ -78,6 +78,25 @@ class ScanEnded(Message):
         self.error = error
 
 
+class Swept(Message):
+    """The check of all saves is at one of them."""
+
+    def __init__(self, done: int, total: int, progress: Progress | None) -> None:
+        super().__init__()
+        self.done = done
+        self.total = total
+        self.progress = progress
+        """Of the save that is being read."""
+
+
+class SweepEnded(Message):
+    """The check of all saves is through."""
+
+    def __init__(self, done: int) -> None:
+        super().__init__()
+        self.done = done
+
+
 class ReadyToDiff(Message):
     """Both sides of a diff are open."""
 

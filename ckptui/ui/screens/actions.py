@@ -10,7 +10,7 @@ from ckptui.core.text import safe
 from ckptui.ui import messages
 from ckptui.ui.access import session_of
 from ckptui.ui.screens.asking import ExportScreen, OpenScreen
-from ckptui.ui.screens.feeding import Feeding
+from ckptui.ui.screens.sweeping import Sweeping
 from ckptui.ui.screens.telling import ErrorScreen, TextScreen, as_error
 from ckptui.ui.widgets.findings_panel import as_text
 
@@ -24,7 +24,7 @@ TAKES_LETTERS = frozenset({"filter", "open", "export", "predict"})
 """Actions whose keys go before a widget's own: not while one types."""
 
 
-class Actions(Feeding):
+class Actions(Sweeping):
     """One method per command; none waits."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -34,7 +34,7 @@ class Actions(Feeding):
         record = self.ledger.saves.get(self.target or "")
         is_open = record is not None and record is self.record and record.listing is not None
         if action == "salvage":
-            return record is not None
+            return record is not None and record.phase != "unread"
         if action == "check_all":
             return bool(self.ledger.saves)
         if action in CAN_WAIT:
@@ -76,6 +76,9 @@ class Actions(Feeding):
 
     def why_not(self, action: str) -> str:
         """Why an action that answers its key can do nothing here; empty if it can."""
+        if action == "salvage":
+            there = self.ledger.saves.get(self.target or "")
+            return "" if there is None or there.status == "error" else "nothing to salvage: no damage was found here"
         record = self.record
         if action != "filters" or record is None or record.listing is None or self.target != self.current:
             return ""
@@ -225,7 +228,10 @@ class Actions(Feeding):
     def action_salvage(self) -> None:
         """The window opens for a save that can't be opened too: that is what it is for."""
         record = self.ledger.saves.get(self.target or "")
-        if record is not None:
+        words = self.why_not("salvage")
+        if words:
+            self.notify(words, timeout=4, markup=False)
+        elif record is not None:
             # numpy is not needed before it is asked for
             from ckptui.ui.screens.salvaging import SalvageScreen
 

@@ -7,7 +7,7 @@ import tempfile
 import threading
 from typing import ClassVar
 
-from textual import work
+from textual import events, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -24,6 +24,7 @@ from ckptui.ui.access import session_of
 from ckptui.ui.fitting import shown
 from ckptui.ui.widgets.header import duration
 from ckptui.ui.widgets.path_input import PathInput
+from ckptui.ui.widgets.row_list import RowList
 from ckptui.ui.widgets.salvage_list import STYLES, SalvageList
 
 METHODS: dict[Method, str] = {
@@ -35,11 +36,15 @@ METHODS: dict[Method, str] = {
     "directory": "Names and places from the file's own directory.",
 }
 TARGETS = {
-    "checkpoint": "a TensorFlow checkpoint (a name without suffix)",
+    "checkpoint": "checkpoint (no suffix)",
     ".npz": ".npz",
     ".safetensors": ".safetensors",
     ".weights.h5": ".weights.h5",
 }
+
+
+SHORT = 34
+"""Below this many lines the window takes the whole height."""
 
 
 class Tick(Checkbox):
@@ -72,6 +77,7 @@ class SalvageScreen(ModalScreen[None]):
             window.border_title = Content(f"Salvage {safe(self.found.label, 60)}")
             yield Static("", id="salvage-summary", markup=False)
             yield SalvageList(id="salvage-list")
+            yield Static("", id="salvage-reason", markup=False)
             yield Tick("", id="salvage-repair", compact=True)
             yield Static("Layout of this save, where the index is lost:", id="salvage-layout-words", markup=False)
             yield PathInput(id="salvage-layout")
@@ -154,6 +160,16 @@ class SalvageScreen(ModalScreen[None]):
 
     # ------------------------------------------------------------------ what the user does
 
+    def on_row_list_moved(self, event: RowList.Moved) -> None:
+        """The whole reason of the tensor under the cursor, which its row may have no room for."""
+        event.stop()
+        self._reason()
+
+    def _reason(self) -> None:
+        item = self.query_one(SalvageList).item
+        words = "" if item is None else safe(item.reason or "its bytes are whole")
+        self.query_one("#salvage-reason", Static).update(Content.styled(words, "$dim"))
+
     def on_input_changed(self, event: Input.Changed) -> None:
         self.query_one("#salvage-problem", Static).update("")
 
@@ -188,6 +204,10 @@ class SalvageScreen(ModalScreen[None]):
 
     # ------------------------------------------------------------------ drawing
 
+    def on_resize(self, event: events.Resize) -> None:
+        """In a short terminal the lines stand close together, so that none is lost."""
+        self.query_one("#salvage").set_class(event.size.height < SHORT, "-short")
+
     def _arrange(self) -> None:
         """Only the fields that mean something now."""
         plan, done = self.plan, self.report is not None
@@ -196,7 +216,9 @@ class SalvageScreen(ModalScreen[None]):
         writable = ready and plan is not None and bool(plan.writable or repairable)
         layout = ready and plan is not None and (plan.method == "layout" or not plan.items)
         layout = layout or (plan is None and not self._busy)
-        self.query_one(SalvageList).display = (ready or done) and bool(self.query_one(SalvageList).items)
+        listed = (ready or done) and bool(self.query_one(SalvageList).items)
+        self.query_one(SalvageList).display = self.query_one("#salvage-reason").display = listed
+        self._reason()
         self.query_one("#salvage-repair").display = writable and bool(repairable)
         for name in ("#salvage-layout", "#salvage-layout-words"):
             self.query_one(name).display = layout
@@ -204,7 +226,7 @@ class SalvageScreen(ModalScreen[None]):
             self.query_one(name).display = writable
         if plan is not None:
             formats = ", ".join(TARGETS[target] for target in plan.targets)
-            words = Content.styled(f"Write to, outside the save's own folder: {formats}", "$dim")
+            words = Content.styled(f"Write outside its own folder, as {formats}:", "$dim")
             self.query_one("#salvage-words", Static).update(words)
         keys = ["Enter write", "Tab between fields"] if writable else []
         keys += ["Esc stop"] if self._busy else ["Esc close"]
@@ -278,10 +300,10 @@ def plan_words(plan: SalvagePlan) -> Content:
 def repair_words(plan: SalvagePlan) -> str:
     """What the box offers, with the chance that it is wrong."""
     offered = [item for item in plan.items if item.outcome == "repairable"]
-    chances = [float(item.evidence.get("flipped_bit", {}).get("coincidence", 0.0)) for item in offered]
+    chances = [float(item.evidence.get("coincidence", 0.0)) for item in offered]
     tensors = "1 tensor" if len(offered) == 1 else f"{human_count(len(offered))} tensors"
-    chance = f"; chance of a coincidence {max(chances):.1g}" if any(chances) else ""
-    return f"Turn back the one flipped bit that explains the checksum: {tensors}{chance}"
+    chance = f"; by coincidence {max(chances):.1g}" if any(chances) else ""
+    return f"Turn back one flipped bit: {tensors}{chance}"
 
 
 def report_words(report: SalvageReport) -> Content:

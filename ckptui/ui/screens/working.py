@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from textual import work
 from textual.message import Message
@@ -64,6 +64,11 @@ class Working(Screen[None]):
     def run_check(self, listing: Listing, first: Sequence[str], cancel: threading.Event) -> None:
         """Read every byte of a save."""
         jobs.check_save(session_of(self), listing, self.post_message, cancel, first)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="sweep", description="check of all saves")
+    def run_check_all(self, saves: Sequence[Found], shown: Collection[str], cancel: threading.Event) -> None:
+        """Read every byte of every save."""
+        jobs.check_all(session_of(self), saves, shown, self.post_message, cancel)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="diff", description="opening both sides")
     def run_open_both(self, a: Found, b: Found) -> None:

@@ -20,6 +20,10 @@ _ORDER: tuple[Outcome, ...] = ("lost", "repairable", "unverified", "repaired", "
 _WORD = max(map(len, OUTCOMES))
 
 
+ROOM_FOR_REASONS = 90
+"""Columns from which a row has room for the reason too; the one under the cursor is told in full elsewhere."""
+
+
 class SalvageList(RowList):
     """One row per tensor: its outcome, its name, and why it is not simply recovered."""
 
@@ -32,13 +36,18 @@ class SalvageList(RowList):
         self.items = sorted(items, key=lambda item: _ORDER.index(item.outcome))
         self.rows_changed(0)
 
+    @property
+    def item(self) -> SalvageItem | None:
+        """The tensor under the cursor."""
+        return self.items[self.cursor] if self.cursor < len(self.items) else None
+
     def row_count(self) -> int:
         return len(self.items)
 
     def row_pieces(self, index: int, width: int) -> Sequence[Piece]:
         item = self.items[index]
         room = max(0, width - _WORD - 4)
-        reason = safe(item.reason)
+        reason = safe(item.reason) if width >= ROOM_FOR_REASONS else ""
         name_room = room if not reason else min(room, max(16, room * 2 // 5))
         pieces: list[Piece] = [
             self.cursor_cell(index),
