@@ -10,7 +10,7 @@ from crc32c import crc32c
 
 from ckptui.array_files import Chunk
 from ckptui.core.model import Kind, Tensor
-from ckptui.core.salvage import WRITTEN, SalvageItem
+from ckptui.core.salvage import SalvageItem
 from ckptui.engine.facts import pack
 from ckptui.engine.pool import Event, Pool, Reply
 from ckptui.engine.process import reported_error
@@ -32,15 +32,16 @@ class Fetcher:
         path: str,
         kind: Kind,
         items: Mapping[str, SalvageItem],
+        order: Sequence[str],
         cancel: threading.Event | None,
         beat: Callable[[str, int], None],
     ) -> None:
-        """`items`: what will be asked for, in that order; `beat` is called with the name and bytes of every piece."""
+        """`order`: the names that will be asked for; `beat` is called with the name and bytes of every piece."""
         self._pool, self._path, self._kind = pool, path, kind
         self._items = items
         self._cancel = cancel
         self._beat = beat
-        self._order = [name for name, item in items.items() if item.outcome in WRITTEN]
+        self._order = list(order)
         self._places = {name: place for place, name in enumerate(self._order)}
         self._ahead: dict[str, tuple[Chunk, int] | CkptuiError] = {}
         self.size = 0

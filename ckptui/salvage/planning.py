@@ -175,28 +175,17 @@ def _judge_view(
 ) -> list[SalvageItem]:
     """Every tensor of an index, by its own checksum."""
     tensors = list(view.bundle.listing().tensors)
-    known = {tensor.name: tensor for tensor in listing.tensors} if view.mended else {}
-    fresh = {t.name for t in tensors if view.mended and _moved(known.get(t.name), t)}
     no_scan = TensorScan("", None, "unread")
-    scans = {t.name: scanned.scans.get(t.name, no_scan) for t in tensors if t.name not in fresh}
-    open_ = [t for t in tensors if t.name in fresh or judge.needs_proof(t, scans[t.name])]
-    proofs = prove(saves.pool, found, open_, cancel)
+    scans = {t.name: scanned.scans.get(t.name, no_scan) for t in tensors}
+    proofs = prove(saves.pool, found, [t for t in tensors if judge.needs_proof(t, scans[t.name])], cancel)
     twice = {f.tensor for f in listing.findings if f.code == "duplicate-key"}
     items = []
     for tensor in tensors:
-        scan = scans.get(tensor.name) or TensorScan(tensor.name, None, "mismatch")
-        item = judge.judge_bundle(tensor, scan, proofs.get(tensor.name), repair=repair)
-        if tensor.name in view.mended:
-            item = judge.with_index_flip(item, view.mended[tensor.name], repair=repair)
+        item = judge.judge_bundle(tensor, scans[tensor.name], proofs.get(tensor.name), repair=repair)
         if tensor.name in twice:
             item = judge.doubted(item, "its name stands twice in the index")
         items.append(item)
     return _against_graph(view, items)
-
-
-def _moved(before: Tensor | None, now: Tensor) -> bool:
-    """Whether a mended index says something else of a tensor than the scan went by."""
-    return before is None or (before.dtype, before.shape, before.storage) != (now.dtype, now.shape, now.storage)
 
 
 def _against_graph(view: View, items: list[SalvageItem]) -> list[SalvageItem]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from ckptui.core.model import Tensor
 from ckptui.core.names import step_of
@@ -14,7 +12,6 @@ from ckptui.errors import CkptuiError, UsageError
 from ckptui.readers.bundle import Bundle, open_bundle
 from ckptui.readers.bundle_index import BundleIndex
 from ckptui.readers.bundle_layout import BorrowedBundle, open_bundle_with_layout
-from ckptui.salvage.mending import mend
 
 MOST_SIBLINGS = 50
 """Saves beside a lost index whose layouts are tried, nearest step first."""
@@ -26,8 +23,6 @@ class View:
 
     bundle: Bundle
     method: Method
-    mended: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Tensor whose entry is only right with a bit of the index turned back, to that bit."""
     unproved: frozenset[str] = frozenset()
     """Tensors whose entries no checksum vouches for: their name, dtype and shape rest on nothing else."""
     complete: bool = True
@@ -54,18 +49,9 @@ def own_view(prefix: str) -> View | None:
         method = "part-index"
     elif index.table.walked:
         method = "walked-index"
-    unproved = _labels(index)
-    mended = mend(index.path, index.table) if index.table.problems and os.path.isfile(index.path) else None
-    if mended is None:
-        return View(bundle, method, {}, unproved, index.table.complete)
-    table, changed = mended
-    repaired = BundleIndex(prefix, index.path, table, shards=index.shards)
-    flips: dict[str, Mapping[str, Any]] = {}
-    for position, key in enumerate(table.keys):
-        if key in changed and position >= repaired.first:
-            flips[repaired.label(position)] = changed[key]
-    view = Bundle(prefix, repaired, [])
-    return View(view, "repaired-index", flips, _labels(repaired), table.complete)
+    elif any(p.cause == "flipped" and p.where in ("data block", "index block") for p in index.table.problems):
+        method = "repaired-index"
+    return View(bundle, method, _labels(index), index.table.complete)
 
 
 def _labels(index: BundleIndex) -> frozenset[str]:

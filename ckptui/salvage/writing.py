@@ -119,6 +119,14 @@ class _Stop(threading.Event):
         return super().is_set() or (self._other is not None and self._other.is_set())
 
 
+def _place(item: SalvageItem) -> tuple[str, int]:
+    """Where a tensor lies: they are read and written in the order in which the save has them."""
+    assert item.source is not None
+    storage = item.source.storage
+    segment = storage.segment or (storage.slices[0].segment if storage.slices else None)
+    return ("", 0) if segment is None else (segment.file, segment.offset)
+
+
 class _Clock:
     """How far the writing is."""
 
@@ -145,7 +153,9 @@ class _Job:
     def __init__(self, pool: Pool, plan: SalvagePlan, place: Place, stop: threading.Event, clock: _Clock) -> None:
         self._plan, self._place, self._clock, self._stop = plan, place, clock, stop
         self._items = {item.name: item for item in plan.items}
-        self._fetcher = Fetcher(pool, plan.artifact.path, plan.artifact.kind, self._items, stop, clock.beat)
+        self._chosen = sorted(plan.writable, key=_place)
+        names, artifact = [item.name for item in self._chosen], plan.artifact
+        self._fetcher = Fetcher(pool, artifact.path, artifact.kind, self._items, names, stop, clock.beat)
         self._size = 0
         self.order: list[str] = []
         """The names to be given, in that order: what makes a save of the files comes last."""
@@ -187,7 +197,7 @@ class _Job:
         shard, index = self._place.path + SHARD, self._place.path + ".index"
         writer = BundleWriter(pending.file(shard))
         graph = self._items.get(OBJECT_GRAPH_KEY)
-        for item in self._plan.writable:
+        for item in self._chosen:
             if item is not graph:
                 self._tensor(writer, item)
         if graph is not None and graph in self._plan.writable:
@@ -242,7 +252,7 @@ class _Job:
     def _arrays(self, pending: Pending) -> None:
         suffix, written = self._place.target, Written()
         tensors: list[Tensor] = []
-        for item in self._plan.writable:
+        for item in self._chosen:
             assert item.source is not None
             reason = refusal(item.source, suffix)
             if reason:
@@ -263,7 +273,7 @@ class _Job:
     def _weights(self, pending: Pending) -> None:
         file = pending.file(self._place.path)
         with WeightsWriter(pending.path(self._place.path)) as writer:
-            for item in self._plan.writable:
+            for item in self._chosen:
                 path = self._plan.places.get(item.name)
                 if path is None:
                     self._lose(item, "not written: Keras has no place for it in a .weights.h5")

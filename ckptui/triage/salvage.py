@@ -196,17 +196,6 @@ def judge_layout(tensor: Tensor, proof: Proof, layout: str, *, graph: str = "") 
     return item_of(tensor, "unverified", reason, **facts)
 
 
-def with_index_flip(item: SalvageItem, flip: Mapping[str, Any], *, repair: bool) -> SalvageItem:
-    """A tensor whose entry is only right once a flipped bit of the index is turned back."""
-    if item.outcome not in ("recovered", "unverified"):
-        return item
-    where = f"bit {flip['bit']} of byte {flip['offset']} of {flip['file']}"
-    chance = flip["coincidence"]
-    reason = f"its entry holds a flipped bit: {where}; by coincidence with probability {chance:.2g}"
-    outcome: Outcome = "repaired" if repair else "repairable"
-    return replace(item, outcome=outcome, reason=reason, evidence={**item.evidence, "index_flip": dict(flip)})
-
-
 def doubted(item: SalvageItem, reason: str) -> SalvageItem:
     """A recovered tensor of which something else is in doubt: its name, or which of two entries is meant."""
     if item.outcome != "recovered":

@@ -1,0 +1,50 @@
+"""One TensorFlow for all tests of this folder: importing it takes seconds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ckptui.session import Session
+
+Oracle = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def tensorflow() -> Iterator[Oracle]:
+    """Asks TensorFlow in a child: `tensorflow("read", prefix)`; raises AssertionError with its own words."""
+    script = Path(__file__).with_name("tensorflow_oracle.py")
+    child = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert child.stdin
+    assert child.stdout
+    stdin, stdout = child.stdin, child.stdout
+
+    def ask(work: str, *arguments: Any) -> Any:
+        stdin.write(json.dumps([work, arguments]) + "\n")
+        stdin.flush()
+        answer = json.loads(stdout.readline())
+        assert "ok" in answer, answer["error"]
+        return answer["ok"]
+
+    yield ask
+    stdin.close()
+    child.wait(20)
+
+
+@pytest.fixture(scope="session")
+def shared_session() -> Iterator[Session]:
+    """One session, so that reader children are started once."""
+    with Session() as session:
+        yield session
