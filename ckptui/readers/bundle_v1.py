@@ -8,7 +8,6 @@ a checksum.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import prod
@@ -25,16 +24,14 @@ from ckptui.readers.bundle_entry import Entry, Extent, Header
 from ckptui.readers.bundle_tiles import Placed, overlap, place
 from ckptui.readers.bundle_v1_file import V1File
 from ckptui.readers.bundle_v1_meta import Listed
-from ckptui.readers.bundle_v1_table import Record
+from ckptui.readers.bundle_v1_names import PATTERN, files_of, foreign
+from ckptui.readers.bundle_v1_records import Record
 from ckptui.readers.bundle_v1_values import Part, least_bytes, tensor_chunks
-from ckptui.readers.sniff import sniff
 from ckptui.readers.source import Source
 
 if TYPE_CHECKING:
     import numpy as np
 
-PATTERN = "-?????-of-"
-MAX_FILES = 100_000
 _UNKNOWN = 0
 """The dtype number of a tensor that no list describes."""
 
@@ -65,7 +62,7 @@ class BundleV1:
         self._tensors: dict[bytes, _Gathered] = {}
         self._by_name: dict[str, _Gathered] = {}
         self._listing: Listing | None = None
-        paths, expected = _files(path)
+        paths, expected = files_of(path)
         if not any(map(os.path.exists, paths)):
             raise NoSuchPath(path)
         try:
@@ -94,7 +91,13 @@ class BundleV1:
         found = self._named(tensor)
         if found.problem:
             raise Damaged(found.problem)
-        yield from tensor_chunks(tensor, found.parts, chunk_bytes)
+        try:
+            yield from tensor_chunks(tensor, found.parts, chunk_bytes)
+        except Damaged as error:
+            if all(file.list_proved for file in self.files):
+                raise
+            detail = f"the list of tensors is damaged, and does not fit what is stored: {error.detail}"
+            raise Damaged(detail, code="index-damaged", evidence=error.evidence) from None
         self._fence()
 
     def array(self, tensor: Tensor) -> np.ndarray[Any, Any]:
@@ -130,8 +133,7 @@ class BundleV1:
         for file in self.files:
             parts = [part for gathered in self._tensors.values() for part in gathered.parts]
             read = {part.record.block for part in parts if part.table is file.table}
-            told = any(f.evidence.get("offset") == 0 and "expected" in f.evidence for f in file.findings)
-            found += file.verify(read | ({0} if told else set()), beat)
+            found += file.verify(read, beat)
         self._fence()
         return found
 
@@ -170,16 +172,16 @@ class BundleV1:
             return
         self._sources.append(source)
         self._sizes.append((source.size, source.modified))
-        foreign = _foreign(path, self.path, source.size)
-        if foreign is not None:
+        strange = foreign(path, self.path, source.size)
+        if strange is not None:
             self._shards_missing = True
-            self.findings.append(foreign)
+            self.findings.append(strange)
             return
         self.files.append(V1File(source, self.path))
 
     def _missing(self, path: str, expected: int) -> None:
         self._shards_missing = True
-        there = sorted(os.path.basename(name) for name in _files(self.path)[0] if os.path.exists(name))
+        there = sorted(os.path.basename(name) for name in files_of(self.path)[0] if os.path.exists(name))
         detail = f"{path} is not there: {len(there)} of {expected} files are"
         evidence = {
             "file": path,
@@ -303,7 +305,11 @@ class BundleV1:
         found.problem = detail
         explained = self._shards_missing or any(file.cause or not file.list_proved for file in self.files)
         if twice or not explained:
-            evidence = {"expected": count, "found": covered, "fraction": covered / max(count, 1)}
+            evidence: dict[str, Any] = {
+                "expected": count,
+                "found": covered,
+                "fraction": covered / max(count, 1),
+            }
             code = "duplicate-key" if twice else "entry-invalid"
             self.findings.append(make(code, self.path, tensor.name, detail=detail, evidence=evidence))
 
@@ -361,37 +367,6 @@ def _segment(part: Part) -> Segment:
     if base is None:
         return Segment(part.table.source.path, block.handle.offset, block.handle.size)
     return Segment(part.table.source.path, base + part.record.offset, part.record.size)
-
-
-def _files(path: str) -> tuple[list[str], int]:
-    """The files of a V1 checkpoint, those that should be there among them, and how many they should be."""
-    folder, name = os.path.split(path)
-    stem, mark, total = name.partition(PATTERN)
-    if os.path.lexists(path) or not mark or not re.fullmatch("[0-9]{1,10}", total):
-        return [path], 1
-    shard = re.compile(rf"{re.escape(stem)}-([0-9]{{5,10}})-of-{total}", re.DOTALL)
-    try:
-        names = {int(m[1]): n for n in os.listdir(folder or ".") if (m := shard.fullmatch(n))}
-    except OSError:
-        names = {}
-    count = int(total)
-    wanted = range(min(count, MAX_FILES)) if names else ()
-    numbers = sorted({*names, *wanted})
-    return [os.path.join(folder, names.get(n) or f"{stem}-{n:05d}-of-{total}") for n in numbers], count
-
-
-def _foreign(path: str, artifact: str, size: int) -> Finding | None:
-    """What stands in a file's place: nothing, zeros, or something that is no table."""
-    if not size:
-        saying = says("v1-table", file=path, reason="file is too short to be an sstable")
-        evidence = {"file": path, "found": 0, "bytes": 0, "tensorflow_says": saying}
-        return make("empty-file", artifact, detail=f"{path} has 0 bytes", evidence=evidence)
-    seen = sniff(path)
-    if seen.kind == "tf-checkpoint-v1" or not seen.looks_like:
-        return None
-    saying = says("v1-table", file=path, reason="not an sstable (bad magic number)")
-    evidence = {**seen.evidence, "file": path, "looks_like": seen.looks_like, "tensorflow_says": saying}
-    return make("not-a-model", artifact, detail=f"{path}: found instead: {seen.looks_like}", evidence=evidence)
 
 
 def open_v1(path: str) -> BundleV1:

@@ -17,7 +17,8 @@ from ckptui.core.text import safe
 from ckptui.errors import Damaged
 from ckptui.readers.bundle_entry import Extent
 from ckptui.readers.bundle_v1_meta import META_CAP, Meta, decode_meta
-from ckptui.readers.bundle_v1_table import LazyTable, Record
+from ckptui.readers.bundle_v1_records import Record
+from ckptui.readers.bundle_v1_table import LazyTable
 from ckptui.readers.ordered_code import KeyFault, encode_slice_key, slice_key
 from ckptui.readers.source import Source
 from ckptui.readers.sstable import Problem
@@ -58,6 +59,8 @@ class V1File:
         self.has_list = False
         self.cause: Cause | None = None
         """Why what can't be found is gone; None where nothing says that anything is."""
+        self.told: set[int] = set()
+        """Blocks whose damage a finding tells already."""
         self.list_proved = False
         """The block with the list of tensors is as its checksum says, or too large to be read for that."""
         self._take_directory()
@@ -85,6 +88,7 @@ class V1File:
             reason = "checksum mismatch in the block with the list of tensors: nothing vouches for names and shapes"
             saying = says("v1-table", file=self.path, reason="block checksum mismatch")
             self._index_damaged(Problem("data block", first.handle.offset, reason, *sums), saying)
+            self.told.add(0)
         elif self.meta.fault and self.list_proved:
             self._index_damaged(Problem("data block", 0, f"the list of tensors breaks off: {self.meta.fault}"))
         elif not self.has_list and self.list_proved:
@@ -221,6 +225,7 @@ class V1File:
 
     def mismatch(self, name: str, number: int) -> Finding:
         """A tensor in a block that is not what its checksum says."""
+        self.told.add(number)
         sums = self.table.checksum(number) or (0, 0)
         segment = self.segment(number)
         evidence = {
@@ -268,7 +273,7 @@ class V1File:
         """Prove the blocks that no tensor's check reads; `read`: those it does."""
         found = []
         for block in self.table.blocks:
-            sums = None if block.number in read else self.table.checksum(block.number, beat)
+            sums = None if block.number in read | self.told else self.table.checksum(block.number, beat)
             if sums is not None and sums[0] != sums[1]:
                 reason = "checksum mismatch in a block that holds no listed tensor"
                 known = len(self.findings)

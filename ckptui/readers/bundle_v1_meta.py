@@ -52,6 +52,7 @@ def decode_meta(value: bytes, cut: bool = False) -> Meta:
     meta = Meta()
     try:
         if cut:
+            meta.fault = "the file ends inside it"
             tag, position = uvarint(value, 0)
             _, position = uvarint(value, position)
             if tag == 1 << 3 | LENGTH:

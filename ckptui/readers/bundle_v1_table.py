@@ -7,17 +7,18 @@ of it. Layout: LevelDB's `table_format.md`. Where the directory is lost, the blo
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from crc32c import crc32c
 
 from ckptui.errors import Damaged
-from ckptui.readers.bundle_v1_window import FileBody, MemoryBody, Window
+from ckptui.readers.bundle_v1_records import Body, Walked, block_records, entries_of
+from ckptui.readers.bundle_v1_window import FileBody, MemoryBody
 from ckptui.readers.snappy import unpack_prefix
 from ckptui.readers.source import Source
 from ckptui.readers.sstable import FOOTER, MAGIC, Problem
-from ckptui.readers.sstable_block import MAX_KEY, TRAILER, Budget, Handle, load_block, parse_block, unmask
+from ckptui.readers.sstable_block import TRAILER, Budget, Handle, load_block, parse_block, unmask
 from ckptui.readers.sstable_walk import METAINDEX
 from ckptui.readers.wire import WireError, encode_uvarint, uvarint
 
@@ -25,13 +26,10 @@ INDEX_CAP = 1 << 26
 """Bytes of the largest index block that is read."""
 PACKED_CAP = 1 << 26
 """Bytes of the largest compressed block that is unpacked; writers make blocks of 256 KiB and one value."""
-MAX_RECORDS = 2_000_000
 TAIL = 1 << 16
 """How far from the end a footer is looked for behind appended bytes."""
 CHECK_PIECE = 1 << 18
 _EMPTY_BLOCK = METAINDEX[:9]
-
-Body = FileBody | MemoryBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +42,8 @@ class DataBlock:
     """No key in the block is greater; None where no index block says so."""
     whole: bool = True
     """Its trailer is there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One entry of a block: its key, and where its value lies in the block's body."""
-
-    key: bytes
-    block: int
-    offset: int
-    size: int
-    cut: int = 0
-    """Bytes of the value that the end of the file leaves missing."""
-
-
-@dataclass(slots=True)
-class Walked:
-    """What a walk along a block's entries met."""
-
-    records: list[Record] = field(default_factory=list)
-    stopped: int = 0
-    """Where in the body it ended."""
-    problem: str = ""
-    cut: bool = False
-    """A value reaches beyond the end of the file."""
+    packed: bool | None = None
+    """Whether a walk found it compressed; None where its type byte tells."""
 
 
 class LazyTable:
@@ -90,6 +66,8 @@ class LazyTable:
         self._bodies: dict[int, Body] = {}
         if not self._by_directory():
             self._by_walking()
+            # a file that ends as tables end has lost nothing of its end
+            self.cut_off = self.cut_off and not (self.size >= FOOTER and source.pread(self.size - 8, 8) == MAGIC)
 
     # ------------------------------------------------------------------ blocks
 
@@ -100,7 +78,7 @@ class LazyTable:
             return known
         block = self.blocks[number]
         offset, size = block.handle.offset, block.handle.size
-        kind = self.source.pread(offset + size, 1)[0] if block.whole else 0
+        kind = self.source.pread(offset + size, 1)[0] if block.packed is None else int(block.packed)
         if kind == 0:
             body: Body = FileBody(self.source, offset, size)
         elif kind == 1:
@@ -143,7 +121,7 @@ class LazyTable:
         known = self._known.get(number)
         if known is None:
             try:
-                known = _block_records(self.body(number), number)
+                known = block_records(self.body(number), number)
             except Damaged as error:
                 known = Walked(problem=error.detail)
             self._known[number] = known
@@ -260,7 +238,7 @@ class LazyTable:
             whole = end + TRAILER <= self.size
             if walked.records:
                 handle = Handle(position, end - position)
-                self.blocks.append(DataBlock(number, handle, None, whole and not walked.problem))
+                self.blocks.append(DataBlock(number, handle, None, whole and not walked.problem, first != 0))
                 self._known[number] = walked
             if walked.problem or not whole:
                 self.stopped = position + walked.stopped
@@ -271,13 +249,14 @@ class LazyTable:
         self.cut_off = True
 
     def _starts_with(self, position: int, expected: bytes) -> bool:
+        """Whether `expected` stands there, or as much of it as the file still has."""
         count = min(len(expected), self.size - position)
-        return self.source.pread(position, count) == expected
+        return self.source.pread(position, count) == expected[:count]
 
     def _walk_plain(self, start: int, number: int) -> tuple[Walked, int]:
         walked = Walked()
         body = FileBody(self.source, start, self.size - start)
-        for record, closed in _entries(body, 0, body.size, number, walked, directory=False):
+        for record, closed in entries_of(body, 0, body.size, number, walked, directory=False):
             if closed is not None:
                 return walked, start + closed
             walked.records.append(record)
@@ -295,7 +274,7 @@ class LazyTable:
         unpacked = unpack_prefix(packed, begin, declared)
         if not unpacked.whole:
             return None
-        walked = _block_records(MemoryBody(unpacked.data), number)
+        walked = block_records(MemoryBody(unpacked.data), number)
         return walked, start + unpacked.end
 
     def _after_metaindex(self, position: int) -> None:
@@ -308,7 +287,7 @@ class LazyTable:
         walked = Walked()
         body = FileBody(self.source, index, self.size - index)
         closed: int | None = None
-        for record, end in _entries(body, 0, body.size, 0, walked, directory=False):
+        for record, end in entries_of(body, 0, body.size, 0, walked, directory=False):
             if end is not None:
                 closed = end
                 break
@@ -337,101 +316,3 @@ def _handle(value: bytes) -> Handle | None:
     except WireError:
         return None
     return Handle(offset, size) if position == len(value) else None
-
-
-def _block_records(body: Body, number: int) -> Walked:
-    """The records of a block whose size is known; after a bad one the walk takes up again at the next restart."""
-    walked = Walked()
-    count = int.from_bytes(body.pread(body.size - 4, 4), "little") if body.size >= 4 else -1
-    end = body.size - 4 - 4 * count
-    if count < 0 or end < 0 or count > max(1, end // 3):
-        walked.problem = "the restart array does not fit its block"
-        count, end = 0, body.size
-    restarts: list[int] = []
-    position = 0
-    while True:
-        piece = Walked()
-        walked.records += (record for record, _ in _entries(body, position, end, number, piece, directory=True))
-        if not piece.problem:
-            return walked
-        walked.problem = walked.problem or piece.problem
-        if count and not restarts:
-            raw = body.pread(end, min(4 * count, INDEX_CAP))
-            restarts = sorted({int.from_bytes(raw[i : i + 4], "little") for i in range(0, len(raw), 4)})
-        following = next((place for place in restarts if piece.stopped < place < end), None)
-        if following is None or len(walked.records) >= MAX_RECORDS:
-            return walked
-        position = following
-
-
-def _entries(
-    body: Body, position: int, end: int, number: int, walked: Walked, *, directory: bool
-) -> Iterator[tuple[Record, int | None]]:
-    """The entries from `position` on; with `directory` up to `end`, else up to the restart array they call for.
-
-    A second value that is not None is where the body ends, found by its restart array. Why the walk stopped
-    earlier is left in `walked`.
-    """
-    window = Window(body, end)
-    restarts: list[int] = []
-    key, told = b"", 0
-    begun = position
-    while position < end:
-        walked.stopped = position
-        if told >= MAX_RECORDS:
-            walked.problem = "more entries than any model has"
-            return
-        if not directory and told and window.startswith(position, b"\0\0\0\0"):
-            closed = _restarts_end(window, position, restarts)
-            if closed is not None:
-                yield Record(b"", number, 0, 0), closed
-                return
-        try:
-            shared, start = window.uvarint(position)
-            unshared, start = window.uvarint(start)
-            length, start = window.uvarint(start)
-        except WireError as error:
-            walked.problem, walked.cut = error.reason, not directory and end - position < 12
-            return
-        if shared > len(key) or shared + unshared > MAX_KEY or not (unshared or (told == 0 and length)):
-            walked.problem = "an entry's lengths do not fit"
-            return
-        if start + unshared + length > end:
-            walked.problem, walked.cut = "an entry runs off the end", not directory
-            if not directory and start + unshared <= end:
-                # its name is known, its bytes are not all there
-                following = key[:shared] + window.take(start, unshared)
-                if following > key or not key:
-                    missing = start + unshared + length - end
-                    walked.records.append(Record(following, number, start + unshared, length, missing))
-            return
-        following = key[:shared] + window.take(start, unshared)
-        if following <= key and told:
-            walked.problem = "a key out of order"
-            return
-        if not shared:
-            restarts.append(position - begun)
-        key = following
-        told += 1
-        position = start + unshared + length
-        yield Record(key, number, start + unshared, length), None
-    walked.stopped = position
-    if not directory:
-        walked.problem, walked.cut = "the block does not end", True
-
-
-def _restarts_end(window: Window, position: int, restarts: list[int]) -> int | None:
-    """Where the body ends whose restart array is at `position`, if it is the one these entries call for."""
-    expected = set(restarts)
-    for index in range(len(restarts) + 1):
-        raw = window.take_some(position, 4)
-        if len(raw) < 4:
-            return None
-        position += 4
-        value = int.from_bytes(raw, "little")
-        # Entry number i starts at 3 i at the earliest, so a value equal to its own index is the count.
-        if index and value == index:
-            return position
-        if value not in expected:
-            return None
-    return None

@@ -15,7 +15,8 @@ from ckptui.core.dtypes import ITEMSIZE, np_dtype
 from ckptui.core.model import Segment, Slice, Storage, Tensor
 from ckptui.errors import Damaged
 from ckptui.readers.bundle_v1_meta import Piece, value_pieces
-from ckptui.readers.bundle_v1_table import LazyTable, Record
+from ckptui.readers.bundle_v1_records import Record
+from ckptui.readers.bundle_v1_table import LazyTable
 from ckptui.readers.bundle_v1_window import FileBody, MemoryBody
 from ckptui.readers.values import element_chunks
 from ckptui.readers.wire import LENGTH, WireError
