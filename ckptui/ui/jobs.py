@@ -199,8 +199,9 @@ def export_tensors(
     from ckptui.export import check_target, write_tensors
 
     check_target(listing, len(listing.tensors) if names is None else len(names), target)
-    scans = [s for s in session.scan(listing, names, stats=False, cancel=cancel) if isinstance(s, TensorScan)]
-    good = {s.name for s in scans if s.checksum not in ("mismatch", "unread")}
+    found = session.scan(listing, names, stats=False, cancel=cancel)
+    scans = {s.name: s for s in found if isinstance(s, TensorScan)}
+    good = {s.name for s in scans.values() if s.checksum not in ("mismatch", "unread")}
     tensors = [t for t in listing.tensors if t.name in good]
     if not tensors:
         raise UsageError("No tensor of these can be read", "The findings say why")

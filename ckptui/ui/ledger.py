@@ -42,6 +42,8 @@ class SaveRecord:
         self.rows: TensorRows | None = None
         """The tensors as first shown; None until the save is opened."""
         self.scans: dict[str, TensorScan] = {}
+        self.read = False
+        """Every byte was read once; stays true while it is opened anew or looked at again."""
         self.error: CkptuiError | None = None
         self._known: dict[Key, Finding] = {}
         self._of_tensor: dict[str, list[Finding]] = {}
@@ -94,7 +96,7 @@ class SaveRecord:
     def vouched(self) -> bool:
         """Every byte agrees with a stored checksum: tensor by tensor, or an archive's members as a whole."""
         if self.found.kind == "keras-archive":
-            return self.phase == "checked"
+            return self.read
         return bool(self.scans) and all(scan.checksum == "ok" for scan in self.scans.values())
 
     @property
@@ -129,7 +131,7 @@ class SaveRecord:
             return Badge("warning", self.counts["warning"])
         if self.phase in ("opening", "checking"):
             return Badge("busy")
-        if self.phase == "checked":
+        if self.read:
             return Badge("ok" if self.vouched else "read")
         return Badge("unchecked")
 
@@ -190,7 +192,7 @@ class Ledger:
         records = {path: self.saves[path] for path in run.saves if path in self.saves}
         return (
             {path: record.status for path, record in records.items()},
-            {path: record.phase == "checked" for path, record in records.items()},
+            {path: record.read for path, record in records.items()},
         )
 
     def all_findings(self, path: str) -> tuple[Finding, ...]:

@@ -22,7 +22,7 @@ def record_of(path: str, checksum: Any) -> SaveRecord:
     found = next(f for f in session.found if isinstance(f, Found) and f.path == path)
     record = SaveRecord(found)
     record.rows = prepare(session.listings[path])
-    record.phase = "checked"
+    record.phase, record.read = "checked", True
     for name, (array, _) in session.values[path].items():
         record.scans[name] = replace(scan_of(name, array), checksum=checksum)
     return record

@@ -75,7 +75,7 @@ class Feeding(Looking):
         if record is None:
             return
         if message.complete:
-            record.phase = "checked"
+            record.phase, record.read = "checked", True
         elif record is self.record:
             record.phase = "quick"
         if message.error is not None:

@@ -32,7 +32,7 @@ class Sweeping(Feeding):
         self.run_check_all(waiting, shown, self.begin("sweep"))
 
     def _unchecked(self) -> list[Found]:
-        records = [r for r in self.ledger.saves.values() if r.phase not in ("checked", "failed")]
+        records = [r for r in self.ledger.saves.values() if not r.read and r.phase != "failed"]
         return [r.found for r in sorted(records, key=self._urgency)]
 
     def _urgency(self, record: SaveRecord) -> tuple[bool, int, float]:
