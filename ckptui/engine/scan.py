@@ -16,6 +16,7 @@ from ckptui.core.catalogue import CODES, make
 from ckptui.core.model import Finding, Segment, Stats, Tensor, TensorScan
 from ckptui.core.stats import StatsAccumulator, combine, nonfinite_in
 from ckptui.engine import checked
+from ckptui.engine.blocks import BlockWatch, block_findings, watchable
 from ckptui.engine.checked import Beat, Files, Verdict
 from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged
 
@@ -89,10 +90,13 @@ class Scanner:
         self._beat = beat
         self._stats = stats
         self._check = check
+        self._watch: BlockWatch | None = None
+        """Over the tensor at hand, where nothing else vouches for its bytes."""
 
     def scan(self, tensor: Tensor) -> TensorScan:
         """Never raises for damage: it becomes findings."""
         verdict = Verdict()
+        self._watch = None
         try:
             stats, complete = self._values(tensor, verdict)
             self._files.fence(tensor.storage)
@@ -103,8 +107,9 @@ class Scanner:
             # what the directory already tells is in the listing's findings: it is not told twice
             known = bool(tensor.problem) and not isinstance(error, ChangedWhileReading)
             told = () if known else (self.trouble(tensor, error),)
-            return TensorScan(tensor.name, None, "unread", told, verdict.bytes)
-        findings = self.mismatches(tensor, verdict)
+            wrong = isinstance(error, Damaged) and error.code == "checksum-mismatch"
+            return TensorScan(tensor.name, None, "mismatch" if wrong else "unread", told, verdict.bytes)
+        findings = self.mismatches(tensor, verdict) + self._blocks(tensor)
         if stats is not None:
             findings += self._about_values(tensor, stats, findings)
         word: Literal["ok", "mismatch", "none"] = "none"
@@ -173,10 +178,22 @@ class Scanner:
         sink = None
         if dtype is not None and tensor.count * dtype.itemsize == segment.bytes:
             sink = self._sink(tensor)
+        if self._check and expected is None and watchable(self._files.get(segment.file), segment):
+            self._watch = BlockWatch(segment)
         for view in checked.plain(self._files, segment, expected, verdict, self._beat):
             if sink is not None:
                 sink.add(np.frombuffer(view, dtype))
+            if self._watch is not None:
+                self._watch.add(view)
         return (None, False) if sink is None else (sink.result(), sink.complete)
+
+    def _blocks(self, tensor: Tensor) -> list[Finding]:
+        """What the watched bytes look like, in their places in the file."""
+        dtype = stored_dtype(tensor)
+        if self._watch is None or dtype is None:
+            return []
+        source = self._files.get(self._watch.segment.file)
+        return block_findings(self._artifact, tensor, source, self._watch, dtype.itemsize, self._beat)
 
     def _slices(self, tensor: Tensor, verdict: Verdict) -> tuple[Stats | None, bool]:
         dtype = stored_dtype(tensor)
