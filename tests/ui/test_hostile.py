@@ -67,7 +67,7 @@ def a_session(names: Sequence[str]) -> FakeSession:
     for name in names:
         folder = f"/r/{name}"
         session.found.append(Found(f"{folder}/a", "hdf5", name, folder))
-        session.found.append(RunFolder(folder, name, (), "", (findings[0],)))
+        session.found.append(RunFolder(folder, name, (), findings=(findings[0],)))
         session.found.append(Finding("unsupported-format", "info", name, f"/r/{name}.tflite", detail=name))
         session.open_errors[f"{folder}/a"] = Damaged(name, hint=name)
     return session
