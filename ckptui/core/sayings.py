@@ -27,6 +27,7 @@ _CHECKPOINT = "tf.train.load_checkpoint"
 _TENSOR = "load_checkpoint(...).get_tensor"
 _SAVED_MODEL = "tf.saved_model.load"
 _KERAS = "keras.models.load_model"
+_WEIGHTS = "model.load_weights"
 _STATE = "tf.train.latest_checkpoint"
 
 SAYINGS: dict[str, Saying] = {
@@ -228,6 +229,20 @@ SAYINGS: dict[str, Saying] = {
     ),
     "no-weights-member": Saying(
         "Expected a model.weights.h5 or model.weights.npz file.", "ValueError", _KERAS, ("weights-missing",)
+    ),
+    # sharded weights
+    "no-json": Saying(
+        "Expecting value: line {line} column {column} (char {offset})",
+        "JSONDecodeError",
+        _WEIGHTS,
+        ("index-damaged", "empty-file", "not-a-model", "zero-filled"),
+    ),
+    "no-shard-file": Saying(
+        "[Errno 2] Unable to synchronously open file (unable to open file: name = '{file}', errno = 2, error message = "
+        "'No such file or directory', flags = 0, o_flags = 0)",
+        "FileNotFoundError",
+        _WEIGHTS,
+        ("shard-missing",),
     ),
     "layer-variables": Saying(
         "Layer '{layer}' expected {expected} variables, but received {found} variables during loading.",

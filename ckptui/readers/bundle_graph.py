@@ -72,7 +72,7 @@ class GraphOfBundle:
             )
         elif graph.problem:
             self._tell(f"the object graph makes no sense: {graph.problem}", {"file": path, "reason": graph.problem})
-        else:
+        elif index.table.complete and not index.table.problems:
             self.findings += never_saved(graph, index.prefix, index.names)
         return graph
 

@@ -82,6 +82,8 @@ READER_OPS = frozenset(
 )
 """Read files or talk to other processes in ordinary models too; text tables from `assets/` are expected."""
 
+READS_FILES = FILE_OPS | READER_OPS
+"""With one of these a graph may read its assets when it is loaded or run."""
 TABLE_OPS = frozenset({"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"})
 WATCHED = CODE_OPS | FILE_OPS | SAVER_OPS | PRINT_OPS | READER_OPS
 

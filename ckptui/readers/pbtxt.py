@@ -81,6 +81,9 @@ class _Walk:
             raise _Syntax(position, "no field name")
         table = self.tables[-1]
         field = table.get(found[0].decode("ascii", "replace")) if table is not None else None
+        if field is None and len(self.closing) == 1:
+            name = found[0].decode("ascii", "replace")[:40]
+            self.gatherer.hurt(position, "", f"a SavedModel has no field {name}")
         position = self._skip(found.end())
         colon = self.data[position : position + 1] == b":"
         if colon:

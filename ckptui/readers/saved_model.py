@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,21 +23,20 @@ from ckptui.core.model import (
     worst_status,
 )
 from ckptui.core.names import step_of
-from ckptui.errors import ChangedWhileReading, Damaged, NoSuchPath, NotASave
+from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged, NoSuchPath, NotASave
 from ckptui.readers import saved_model_notes as notes
 from ckptui.readers.folder import (
     SAVED_MODEL_FOLDERS,
     SHARD_V1,
     Folder,
-    graph_missing,
     is_saved_model,
     read_folder,
 )
+from ckptui.readers.graph_causes import CAP, Cause, binary_cause, graph_finding, text_cause, walk_again
 from ckptui.readers.graph_facts import Gatherer, Message
-from ckptui.readers.graph_ops import PRINT_OPS, WATCHED, unsafe_ops
+from ckptui.readers.graph_ops import PRINT_OPS, READS_FILES, WATCHED, unsafe_ops
 from ckptui.readers.graph_wire import walk_bytes, walk_wire
 from ckptui.readers.leftovers import SAVED_MODEL_TRACES, SHARD
-from ckptui.readers.notices import sniffed
 from ckptui.readers.pbtxt import TEXT_CAP, walk_text
 from ckptui.readers.signatures import INTERNAL, MetaGraph, meta_graph
 from ckptui.readers.sniff import SAVED_MODEL_FILES, sniff
@@ -49,6 +47,7 @@ if TYPE_CHECKING:
 
     from ckptui.readers.bundle import Bundle
     from ckptui.readers.bundle_v1 import BundleV1
+    from ckptui.readers.fingerprint import Fingerprint, Verdict
 
 SIDE_FILE_CAP = 1 << 26
 """Bytes of keras_metadata.pb and fingerprint.pb that are read."""
@@ -87,6 +86,9 @@ class SavedModel:
         """About the graph and the folder; those about the variables are in the listing too."""
         self.meta_graphs: tuple[MetaGraph, ...] = ()
         self._graph_read = False
+        self._graph_whole = False
+        self._graph_size = 0
+        self._verdict: Verdict = "" if self.fingerprint.readable else "unreadable"
         self._progress = progress
         self._read_graph()
         self.bundle: Bundle | None = self._open_variables()
@@ -103,13 +105,15 @@ class SavedModel:
     def writer(self) -> dict[str, Any]:
         """Who wrote it, as far as the graph, the fingerprint and Keras' metadata say."""
         first = self.meta_graphs[0] if self.meta_graphs else MetaGraph()
-        fingerprint = self._side_file("fingerprint.pb", "FingerprintDef")
+        fingerprint = self.fingerprint.facts
         facts: dict[str, Any] = {
             "tensorflow": first.tensorflow,
             "git": first.git,
             "producer": first.producer,
             "keras": self._keras.get("keras_version"),
             "fingerprint_producer": fingerprint.get("version", {}).get("producer"),
+            "fingerprint_uuid": fingerprint.get("uuid"),
+            "fingerprint": self._verdict,
         }
         return {name: value for name, value in facts.items() if value not in ("", None)}
 
@@ -121,9 +125,7 @@ class SavedModel:
         tensors: Sequence[Tensor] = ()
         if variables is not None:
             tensors = variables.tensors
-            findings += [
-                replace(f, artifact=self.path, evidence={"file": f.artifact, **f.evidence}) for f in variables.findings
-            ]
+            findings += [notes.of_variables(self.path, self._prefix, finding) for finding in variables.findings]
         rows, tensors, code_findings = self._architecture(tensors)
         findings += code_findings
         size, modified = _files(self.folder)
@@ -169,7 +171,7 @@ class SavedModel:
     def _read_graph(self) -> None:
         name = next((name for name in SAVED_MODEL_FILES if name in self.folder.files), None)
         if name is None:
-            self.findings.append(graph_missing(self.path))
+            self.findings.append(notes.no_graph(self.folder))
             return
         path = self.folder.join(name)
         if name.endswith(".cpb"):
@@ -177,9 +179,9 @@ class SavedModel:
             return
         seen = sniff(path)
         if seen.code is not None:
-            self.findings += sniffed(self.path, seen)
+            self.findings += notes.not_a_graph(self.path, path, seen)
             return
-        gatherer = Gatherer(WATCHED, PRINT_OPS)
+        gatherer = _gatherer()
         try:
             if name.endswith(".pb"):
                 self._walk_binary(path, gatherer)
@@ -197,29 +199,62 @@ class SavedModel:
         with Source(path) as source:
             if source.size >= notes.PROTO_LIMIT:
                 self.findings.append(notes.too_long(self.path, path, source.size))
+            self._graph_size = source.size
             walk_wire(source.pread, source.size, gatherer, "SavedModel", self._progress)
             source.fence()
 
     def _take_in(self, gatherer: Gatherer, path: str) -> None:
+        damage = gatherer.damage
+        count = len(gatherer.root.get("meta_graphs", ()))
+        cause = Cause("graph-damaged", "")
+        if damage is not None and path.endswith(".pb"):
+            cause, undone = binary_cause(_whole(path), self._graph_size, damage, count)
+            gatherer = (walk_again(undone, _gatherer) if undone is not None else None) or gatherer
+        elif damage is not None:
+            cause = text_cause(damage)
         self.meta_graphs = tuple(meta_graph(message) for message in gatherer.root.get("meta_graphs", ()))
-        if gatherer.damage is not None:
-            nodes = sum(graph.nodes + graph.function_nodes for graph in self.meta_graphs)
-            self.findings.append(notes.damaged(self.path, path, gatherer.damage, nodes))
+        if damage is not None:
+            self.findings.append(graph_finding(self.path, path, damage, cause, self.meta_graphs))
         elif not self.meta_graphs:
             self.findings.append(notes.no_meta_graph(self.path, path))
         if not gatherer.complete:
             self.findings.append(notes.not_whole(self.path, path))
+        self._graph_whole = damage is None and gatherer.complete
 
     def _check_graphs(self) -> None:
         for graph in self.meta_graphs:
             self.findings += unsafe_ops(graph, self.path)
-        self.findings += notes.assets(
-            self.folder, sorted({name for graph in self.meta_graphs for name in graph.assets})
-        )
-        if self.bundle is not None or self.v1 is not None or not self._graph_read:
-            return
-        if any(graph.needs_variables for graph in self.meta_graphs):
-            self.findings.append(notes.variables_missing(self.path, self._prefix))
+        names = sorted({name for graph in self.meta_graphs for name in graph.assets})
+        read = any(not READS_FILES.isdisjoint(graph.ops) for graph in self.meta_graphs)
+        self.findings += notes.assets(self.folder, names, read)
+        if self.bundle is not None:
+            self._check_variables(self.bundle)
+        elif self.v1 is None and any(graph.needs_variables for graph in self.meta_graphs):
+            why = "the graph has variables or restores some"
+            self.findings.append(notes.variables_missing(self.folder, self._prefix, why))
+        elif self.v1 is None and not self._graph_read and self.fingerprint.checkpoint is not None:
+            why = "fingerprint.pb was made with an index"
+            self.findings.append(notes.variables_missing(self.folder, self._prefix, why))
+
+    def _check_variables(self, bundle: Bundle) -> None:
+        """Whether graph, index and fingerprint are of one export."""
+        from ckptui.readers.fingerprint import verdict
+        from ckptui.readers.saved_model_checks import Misfits, is_whole, misfits, mismatch
+
+        graph = next((name for name in SAVED_MODEL_FILES if name in self.folder.files), "saved_model.pb")
+        binary = self.folder.join(graph) if self._graph_whole and graph.endswith(".pb") else ""
+        found = 0
+        if is_whole(bundle):
+            self._verdict, found = verdict(self.fingerprint, bundle.index.path, binary)
+        fits = misfits(self.meta_graphs, bundle) if self._graph_whole else Misfits()
+        paths = {
+            "graph": self.folder.join(graph),
+            "index": f"{self._prefix}.index",
+            "fingerprint": self.folder.join("fingerprint.pb"),
+        }
+        finding = mismatch(self.path, paths, fits, self.fingerprint, found, self._verdict)
+        if finding is not None:
+            self.findings.append(finding)
 
     # ------------------------------------------------------------------ variables
 
@@ -228,7 +263,7 @@ class SavedModel:
         return self.folder.join("variables/variables")
 
     def _open_variables(self) -> Bundle | None:
-        names = _names(self.folder.join("variables")) if "variables" in self.folder.folders else []
+        names = notes.names_in(self.folder.join("variables")) if "variables" in self.folder.folders else []
         shards = (found for name in names if (found := SHARD.fullmatch(name)) is not None)
         if "variables.index" not in names and not any(found[1] == "variables" for found in shards):
             return None
@@ -243,7 +278,7 @@ class SavedModel:
     def _open_v1_variables(self) -> BundleV1 | None:
         """Variables as SavedModels of 2016 have them."""
         inside = self.folder.join("variables")
-        for name in _names(inside):
+        for name in notes.names_in(inside):
             path = os.path.join(inside, name)
             if sniff(path).kind != "tf-checkpoint-v1":
                 continue
@@ -270,6 +305,14 @@ class SavedModel:
             return {}
 
     @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What fingerprint.pb says; nothing where there is none."""
+        from ckptui.readers.fingerprint import Fingerprint, read_fingerprint
+
+        there = "fingerprint.pb" in self.folder.files
+        return read_fingerprint(self.folder.join("fingerprint.pb")) if there else Fingerprint()
+
+    @cached_property
     def _keras(self) -> Mapping[str, Any]:
         """What Keras 2 wrote about the root model; empty where it wrote nothing."""
         in_graphs = [graph.keras_metadata for graph in self.meta_graphs if graph.keras_metadata]
@@ -291,11 +334,16 @@ class SavedModel:
         return ((), tensors, []) if config is None else architecture(config, tensors, self.path)
 
 
-def _names(path: str) -> list[str]:
+def _whole(path: str) -> bytes | None:
+    """The bytes of a damaged graph; None where they are too many, or can't be read again."""
     try:
-        return sorted(os.listdir(path))
-    except OSError:
-        return []
+        return read_whole(path, CAP)
+    except CkptuiError:
+        return None
+
+
+def _gatherer() -> Gatherer:
+    return Gatherer(WATCHED, PRINT_OPS)
 
 
 def _files(folder: Folder) -> tuple[int, float]:

@@ -16,6 +16,7 @@ from typing import Any
 from ckptui.core.catalogue import make
 from ckptui.core.model import Certainty, Finding, Severity
 from ckptui.core.names import OBJECT_GRAPH_KEY
+from ckptui.core.sayings import says
 from ckptui.readers.object_graph import GraphNode, ObjectGraph
 
 MAX_NODES = 300_000
@@ -49,11 +50,31 @@ def never_saved(graph: ObjectGraph, prefix: str, names: Sequence[str]) -> list[F
     A SavedModel's export walks Keras' own lists of layers and refuses functions with untracked variables.
     `names`: the tensors that are stored.
     """
+    promised = _promised(graph, prefix, names)
+    if promised is not None:
+        return [promised]
     inside, base = os.path.split(prefix)
     if not graph.nodes or len(graph.nodes) > MAX_NODES or (base, os.path.basename(inside)) == ("variables",) * 2:
         return []
     stored = sum(1 for name in names if name != OBJECT_GRAPH_KEY and not name.startswith(f"{COUNTER}/"))
     return list(_Look(graph, prefix).findings(stored))
+
+
+def _promised(graph: ObjectGraph, prefix: str, names: Sequence[str]) -> Finding | None:
+    """Variables the graph has a key for, and the index no entry: they had no value when they were saved."""
+    stored = set(names)
+    absent = [key for key in graph.names if key not in stored]
+    if not absent:
+        return None
+    detail = f"{len(absent)} of {len(graph.names)} variables of the object graph are not in the index, {absent[0]} "
+    detail += "for one: they had no value when they were saved"
+    evidence = {
+        "not_in_file": absent[:SHOWN],
+        "count": len(absent),
+        "variables": len(graph.names),
+        "tensorflow_says": says("no-key", tensor=absent[0]),
+    }
+    return make("weights-never-saved", prefix, absent[0], detail=detail, evidence=evidence, advice=ADVICE)
 
 
 class _Look:

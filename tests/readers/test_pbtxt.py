@@ -81,7 +81,8 @@ def test_crlf_text_reads_the_same() -> None:
     [
         (b"meta_graphs { meta_info_def { tags: 'serve' ", "ends inside"),
         (b"meta_graphs { } }", "no field name"),
-        (b"hello", "neither"),
+        (b"meta_graphs", "neither"),
+        (b"hello: 1", "no field hello"),
         (b"<html>", "no field name"),
         (b"saved_model_schema_version: ", "no value"),
         (b'meta_graphs { meta_info_def { tensorflow_version: "open\n } }', "no value"),
@@ -110,7 +111,7 @@ def test_every_cut_ends_in_facts_and_not_in_an_exception() -> None:
 
 
 def test_deep_nesting_is_refused_without_recursion() -> None:
-    damage = walk(b"a {" * 100_000).damage
+    damage = walk(b"meta_graphs {" + b"a {" * 100_000).damage
     assert damage is not None
     assert "nested deeper" in damage.reason
 
@@ -120,4 +121,4 @@ def test_a_large_text_is_walked_in_linear_time() -> None:
     start = time.process_time()
     assert graphs(many)[0]["graph_def"]["nodes"] == 20_000
     assert time.process_time() - start < 3
-    assert walk(b'x: "' + b"\\a" * 500_000 + b'"').damage is None
+    assert walk(b'meta_graphs { x: "' + b"\\a" * 500_000 + b'" }').damage is None

@@ -227,7 +227,7 @@ def test_every_flipped_bit_ends_in_facts_and_not_in_an_exception() -> None:
         (b"version https://git-lfs.github.com/spec/v1\nsize 7\n", "not-a-model"),
         (b"<!DOCTYPE html><html></html>", "not-a-model"),
         (b"\x1f\x8b\x08\x00" + b"x" * 50, "not-a-model"),
-        (b"\x00" * 4096, "graph-damaged"),
+        (b"\x00" * 4096, "zero-filled"),
         (number(1, 1), "graph-damaged"),
     ],
 )
@@ -320,13 +320,13 @@ def test_assets_of_old_exports_lie_in_a_collection(tmp_path: Path) -> None:
     assert model.meta_graphs[0].assets == ("vocab.txt",)
 
 
-def test_missing_assets_are_a_warning_and_paths_outside_are_not_followed(tmp_path: Path) -> None:
+def test_missing_assets_are_told_and_paths_outside_are_not_followed(tmp_path: Path) -> None:
     names = ("vocab.txt", "there.txt", "../../etc/passwd")
     rest = b"".join(part(6, part(2, name)) for name in names)
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "there.txt").write_text("x")
     model = export(tmp_path, saved_model_proto(meta_graph(rest=rest)))
-    assert codes(model) == [("graph-damaged", "warning"), ("external-reference", "warning")]
+    assert codes(model) == [("asset-missing", "warning"), ("external-reference", "warning")]
     assert model.findings[0].evidence["asset"] == ["vocab.txt"]
     assert model.findings[1].evidence["asset"] == ["../../etc/passwd"]
 
