@@ -12,6 +12,8 @@ import os
 import re
 from dataclasses import dataclass, field
 
+from ckptui.readers.siblings import names_with
+
 _DATA = r"\.data-([0-9]{5,10})-of-([0-9]{5,10})"
 _TEMPORARY = re.compile(rf"(?:(\.index)|{_DATA})\.tempstate[0-9]{{1,20}}")
 _PART = re.compile(rf"part-([0-9]{{5,10}})-of-([0-9]{{5,10}})(?:(\.index)|{_DATA})(\.tempstate[0-9]{{1,20}})?")
@@ -66,20 +68,18 @@ def leftovers(prefix: str) -> Leftovers:
     ages: list[tuple[float, str]] = []
     groups: dict[int, dict[int, Part]] = {}
     newest: dict[int, float] = {}
-    for entry in _entries(folder or "."):
-        if not entry.name.startswith(base):
-            continue
-        rest, path = entry.name[len(base) :], os.path.join(folder, entry.name)
+    for name in names_with(folder, base):
+        rest, path = name[len(base) :], os.path.join(folder, name)
         match = _TEMPORARY.fullmatch(rest)
         if match:
-            age = _modified(entry)
+            age = _modified(path)
             found.files.append(path)
             found.newest = max(found.newest, age)
             if match[1]:
                 ages.append((age, path))
             else:
                 found.temporary_data[int(match[2]), int(match[3])] = path
-        elif _FOLDER.fullmatch(rest) and entry.is_dir(follow_symlinks=False):
+        elif _FOLDER.fullmatch(rest) and os.path.isdir(path) and not os.path.islink(path):
             _look_inside(path, groups, newest)
     found.temporary_index = [path for _, path in sorted(ages, reverse=True)]
     if groups:
@@ -103,7 +103,7 @@ def _look_inside(folder: str, groups: dict[int, dict[int, Part]], newest: dict[i
         path = os.path.join(folder, entry.name)
         prefix = os.path.join(folder, f"part-{match[1]}-of-{match[2]}")
         part = groups.setdefault(of, {}).setdefault(number, Part(prefix, number))
-        newest[of] = max(newest.get(of, 0.0), _modified(entry))
+        newest[of] = max(newest.get(of, 0.0), _modified(entry.path))
         if match[3] and match[6]:
             part.temporary_index = path
         elif match[3]:
@@ -121,8 +121,8 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
         return []
 
 
-def _modified(entry: os.DirEntry[str]) -> float:
+def _modified(path: str) -> float:
     try:
-        return entry.stat().st_mtime
+        return os.stat(path).st_mtime
     except OSError:
         return 0.0

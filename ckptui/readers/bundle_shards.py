@@ -7,6 +7,8 @@ import re
 import stat
 from dataclasses import dataclass, field
 
+from ckptui.readers.siblings import names_with
+
 MAX_SHARDS = 10_000
 """With more shards than this only those are looked for that an entry needs."""
 
@@ -68,13 +70,8 @@ def shard_files(prefix: str) -> dict[str, tuple[int, int]]:
     """Data files of this prefix in its folder, whatever count they carry: path to (number, of how many)."""
     folder, base = os.path.split(prefix)
     found: dict[str, tuple[int, int]] = {}
-    try:
-        with os.scandir(folder or ".") as entries:
-            for entry in entries:
-                if entry.name.startswith(base):
-                    match = _SHARD.fullmatch(entry.name, len(base))
-                    if match and len(match[1]) < 19 and len(match[2]) < 19:
-                        found[os.path.join(folder, entry.name)] = (int(match[1]), int(match[2]))
-    except OSError:
-        return {}
+    for name in names_with(folder, f"{base}.data-"):
+        match = _SHARD.fullmatch(name, len(base))
+        if match and len(match[1]) < 19 and len(match[2]) < 19:
+            found[os.path.join(folder, name)] = (int(match[1]), int(match[2]))
     return dict(sorted(found.items()))
