@@ -6,6 +6,7 @@ Absolute seconds depend on the machine and its neighbours; the ratios are taken 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import statistics
 import subprocess
@@ -119,6 +120,42 @@ def key_latency(idle: Path, busy: Path, presses: int) -> Row:
     )
 
 
+def full_pass(command: str, small: Path, large: Path, rounds: int) -> Row:
+    """A full pass against reading and checksumming the same bytes in as many processes: the marginal rates."""
+    processes = os.cpu_count() or 1
+    costs = in_turn(
+        {
+            f"{kind} {name}": (
+                _ckptui(command, str(prefix))
+                if kind == "ckptui"
+                else [sys.executable, "-m", "benchmarks.floor", str(processes), f"{prefix}.data-00000-of-00001"]
+            )
+            for kind in ("ckptui", "floor")
+            for name, prefix in (("small", small), ("large", large))
+        },
+        rounds,
+    )
+    more = (_data_bytes(large) - _data_bytes(small)) / 1e9
+    own = more / (costs["ckptui large"].seconds - costs["ckptui small"].seconds)
+    floor = more / (costs["floor large"].seconds - costs["floor small"].seconds)
+    return (
+        f"`ckptui {command}`, each further GB (3 GB against 1 GB), {processes} processes",
+        f"{own:.1f} GB/s",
+        f"reading and checksumming the same bytes: {floor:.1f} GB/s",
+        f"{own / floor:.2f} of its speed",
+    )
+
+
+def memory(what: str, command: list[str]) -> Row:
+    """Peak resident memory of the largest of all processes of a command."""
+    cost = run_process(command, children=True)
+    return what, f"{cost.peak_mb:.0f} MB in the largest process", f"{cost.seconds:.1f} s", ""
+
+
+def _data_bytes(prefix: Path) -> int:
+    return Path(f"{prefix}.data-00000-of-00001").stat().st_size
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
@@ -126,13 +163,16 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=300, help="key presses timed in each state")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ckptui-bench-") as folder:
-        places = {name: Path(folder) / name / "ckpt-1" for name in ("large", "many", "sparse")}
+        places = {name: Path(folder) / name / "ckpt-1" for name in ("large", "huge", "many", "sparse", "holes")}
         for place in places.values():
             place.parent.mkdir()
         # made in a child: a process starts with its parent's peak memory on its own account
         subprocess.run([sys.executable, "-m", "benchmarks.saves", folder], check=True)
         large, many, sparse = places["large"], places["many"], places["sparse"]
-        rows = cold_commands(large, "1 GB checkpoint", options.rounds)
+        rows = [full_pass(command, large, places["huge"], options.rounds) for command in ("check", "stats")]
+        rows.append(memory("`ckptui check`, 20 GB sparse checkpoint", _ckptui("check", str(sparse))))
+        rows.append(memory("the same, its checksums all wrong", _ckptui("check", str(places["holes"]))))
+        rows += cold_commands(large, "1 GB checkpoint", options.rounds)
         rows += cold_commands(many, "100,000 tensors", options.rounds)
         rows.append(first_screen(large, "1 GB checkpoint", b"layer_000", options.rounds))
         rows.append(first_screen(many, "100,000 tensors", b"model/", options.rounds))

@@ -114,8 +114,8 @@ def write_many(prefix: Path, tensors: int = 100_000) -> Path:
     return prefix
 
 
-def write_sparse(prefix: Path, gigabytes: int) -> Path:
-    """A checkpoint of zeros that takes no room on disk."""
+def write_sparse(prefix: Path, gigabytes: int, wrong: int = 0) -> Path:
+    """A checkpoint of zeros that takes no room on disk; `wrong` is mixed into every checksum."""
     rows = 250_000
     crc = 0
     zeros = bytes(CHUNK)
@@ -123,7 +123,9 @@ def write_sparse(prefix: Path, gigabytes: int) -> Path:
     for start in range(0, size, CHUNK):
         crc = crc32c.crc32c(zeros[: min(CHUNK, size - start)], crc)
     items = [HEADER]
-    items += [(f"layer_{n:03d}/bias".encode(), _entry(1, (rows, 1024), n * size, size, crc)) for n in range(gigabytes)]
+    items += [
+        (f"layer_{n:03d}/bias".encode(), _entry(1, (rows, 1024), n * size, size, crc ^ wrong)) for n in range(gigabytes)
+    ]
     write_index(Path(f"{prefix}.index"), items)
     with open(f"{prefix}.data-00000-of-00001", "wb") as data:
         data.truncate(gigabytes * size)
@@ -133,5 +135,7 @@ def write_sparse(prefix: Path, gigabytes: int) -> Path:
 if __name__ == "__main__":
     root = Path(sys.argv[1])
     write_checkpoint(root / "large" / "ckpt-1", 1000)
+    write_checkpoint(root / "huge" / "ckpt-1", 3000)
     write_many(root / "many" / "ckpt-1")
     write_sparse(root / "sparse" / "ckpt-1", 20)
+    write_sparse(root / "holes" / "ckpt-1", 20, wrong=0x5A5A5A5A)
