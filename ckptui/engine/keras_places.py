@@ -28,7 +28,7 @@ def places(reader: Reader) -> dict[str, str]:
     names = [tensor.name for tensor in reader.listing().tensors]
     plain = {name: name.replace("\\", "/") for name in names}
     if any(_OBJECT.fullmatch(path) for path in plain.values()):
-        return {name: path for name, path in plain.items() if _OBJECT.fullmatch(path)}
+        return {name: path for name, path in plain.items() if _OBJECT.fullmatch(path) and "unnamed@" not in path}
     found = _legacy(reader)
     return {} if found is None else _by_node(*found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,9 @@ from ckptui.core.salvage import Outcome, Repair, SalvageItem
 PLAUSIBLE_SHARE = 0.9
 """Of the values of a tensor that no checksum vouches for, this share must look like weights."""
 _WITHOUT_NAN = frozenset({"float4_e2m1fn"})
+
+_UNNAMED = re.compile(r"(?:^|/)unnamed@[0-9]+(?:/|$)")
+"""What a dataset is called that was found by its header, where no link says its name."""
 
 Proof = Mapping[str, Any]
 """See `engine.stored.prove`."""
@@ -164,6 +168,8 @@ def judge_unchecked(tensor: Tensor, scan: TensorScan, vouched: str | bool) -> Sa
         return item_of(tensor, "lost", _said(scan.findings) or "its checksum does not hold")
     if tensor.dtype not in ITEMSIZE and tensor.dtype != "string":
         return item_of(tensor, "lost", f"values of dtype {tensor.dtype} can't be written")
+    if _UNNAMED.search(tensor.name):
+        return item_of(tensor, "unverified", "its values read, but the name of its group is lost", vouched=vouched)
     return item_of(tensor, "recovered", vouched="crc32c" if scan.checksum == "ok" else vouched)
 
 

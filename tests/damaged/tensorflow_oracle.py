@@ -86,8 +86,8 @@ def sharded(folder: str) -> str:
     return str(big.write(f"{folder}/sharded", tf.train.CheckpointOptions(experimental_sharding_callback=policy)))
 
 
-def keras_files(folder: str) -> dict[str, str]:
-    """A model as .keras, legacy .h5 and .weights.h5, with nested models and a recurrent layer; digests by weight."""
+def keras_files(folder: str) -> list[str]:
+    """A model as .keras, legacy .h5 and .weights.h5, with a recurrent layer and a nested model; their digests."""
     tf.keras.utils.set_random_seed(7)
     inner = tf.keras.Sequential(
         [tf.keras.Input((6,)), tf.keras.layers.Dense(5), tf.keras.layers.Dense(4)], name="inner"
@@ -103,16 +103,24 @@ def keras_files(folder: str) -> dict[str, str]:
     model.save(f"{folder}/model.keras")
     model.save(f"{folder}/model.h5")
     model.save_weights(f"{folder}/model.weights.h5")
-    return {w.path: digest(w.numpy()) for w in model.weights}
+    return [digest(w.numpy()) for w in model.weights]
 
 
-def load_weights(architecture: str, weights: str, skip_mismatch: bool) -> dict[str, str]:
-    """A model whose weights were all set to 0.5, then loaded: digests by weight."""
+def bfloat16_file(folder: str) -> list[str]:
+    """A small model of bfloat16 weights as .keras and .weights.h5."""
+    model = tf.keras.Sequential([tf.keras.Input((6,)), tf.keras.layers.Dense(5, dtype="bfloat16", name="d")])
+    model.save(f"{folder}/half.keras")
+    model.save_weights(f"{folder}/half.weights.h5")
+    return [digest(w.numpy()) for w in model.weights]
+
+
+def load_weights(architecture: str, weights: str, skip_mismatch: bool) -> list[str]:
+    """A model whose weights were all set to 0.5, then loaded: their digests."""
     model = tf.keras.models.load_model(architecture, compile=False)
     for variable in model.weights:
-        variable.assign(np.full(variable.shape, 0.5, "f"))
+        variable.assign(tf.fill(variable.shape, tf.cast(0.5, variable.dtype)))
     model.load_weights(weights, skip_mismatch=skip_mismatch)
-    return {w.path: digest(w.numpy()) for w in model.weights}
+    return [digest(w.numpy()) for w in model.weights]
 
 
 def predict(architecture: str, weights: str) -> list[list[float]]:
@@ -126,7 +134,7 @@ def predict(architecture: str, weights: str) -> list[list[float]]:
     return [first.reshape(-1).tolist(), model(x).numpy().reshape(-1).tolist()]
 
 
-WORK = {f.__name__: f for f in (read, train, restore, sharded, keras_files, load_weights, predict)}
+WORK = {f.__name__: f for f in (read, train, restore, sharded, keras_files, bfloat16_file, load_weights, predict)}
 
 
 def main() -> None:
