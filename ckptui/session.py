@@ -49,6 +49,8 @@ IN_PROCESS: frozenset[str] = frozenset({"tf-checkpoint", "tf-checkpoint-v1"})
 
 VERIFIED: frozenset[str] = frozenset({"keras-archive", "tf-checkpoint-v1"})
 """Kinds with checksums beside those of single tensors."""
+WITH_GRAPHS: frozenset[str] = frozenset({"tf-checkpoint"})
+"""Kinds that may have a meta graph beside them."""
 
 NAMES_FIRST = 20_000
 """With more tensors than this a screen gets the names first; entries are decoded when they are seen."""
@@ -203,10 +205,11 @@ class Session:
     ) -> Iterator[TensorScan | Progress | Finding]:
         """One pass over the bytes: checksums, non-finite values and, if wanted, all statistics.
 
-        `names` None means all; `first` are wanted before the rest (visible rows). After statistics of a whole save
-        come the findings that several tensors give together: batch statistics never updated, an optimizer without a
-        step.
+        `names` None means all; `first` are wanted before the rest (visible rows). After a whole save come the findings
+        that several tensors give together: batch statistics never updated, an optimizer without a step; and anew, to
+        take the place of what was told first, the scans of tensors whose checksums fail for one common reason.
         """
+        from ckptui.engine.root_causes import root_causes
         from ckptui.engine.schedule import run_scan
         from ckptui.triage.values import layer_findings
 
@@ -214,25 +217,31 @@ class Session:
         tensors = [t for t in listing.tensors if wanted is None or t.name in wanted]
         artifact = listing.artifact
         scanned: dict[str, Stats | None] = {}
+        bad: dict[str, TensorScan] = {}
         problems = {t.name: t.problem for t in tensors if t.problem}
         for item in run_scan(
             self.pool, artifact.path, artifact.kind, tensors, stats=stats, check=True, first=first, cancel=cancel
         ):
             if isinstance(item, TensorScan):
                 scanned[item.name] = item.stats
+                if item.checksum == "mismatch":
+                    bad[item.name] = item
                 if item.checksum == "unread" and not item.findings:
                     item = _explained(item, listing, problems.get(item.name, ""))
             yield item
+        if names is None and len(scanned) == len(tensors):
+            yield from root_causes(self.pool, listing, bad, cancel)
         if stats and names is None and len(scanned) == len(tensors):
             yield from layer_findings(artifact.path, [(t, scanned[t.name]) for t in tensors])
 
     def verify(self, listing: Listing) -> list[Finding]:
-        """Checksums that stand over no single tensor: members of a .keras archive, blocks of a V1 checkpoint."""
+        """What no single tensor's check reads: members of a .keras archive, blocks of a V1 checkpoint, a .meta."""
         from ckptui.engine.requests import verify
 
-        if listing.artifact.kind not in VERIFIED:
-            return []
-        return verify(self.pool, listing.artifact.path, listing.artifact.kind)
+        path, kind = listing.artifact.path, listing.artifact.kind
+        if kind in VERIFIED or (kind in WITH_GRAPHS and os.path.isfile(path + ".meta")):
+            return verify(self.pool, path, kind)
+        return []
 
     def array(self, listing: Listing, name: str, limit: int = 50_000_000) -> np.ndarray[Any, Any]:
         """The values of one tensor, at most `limit` bytes of them. Raises UsageError for larger ones."""
@@ -351,9 +360,12 @@ def _explained(scan: TensorScan, listing: Listing, problem: str) -> TensorScan:
 
 def _identity(path: str) -> tuple[Any, ...]:
     """What changes when a save's directory changes: device, inode, size, time of its main files."""
+    from ckptui.readers.keras_shard_map import more_files
+
     facts: list[Any] = []
     for name in (
         path,
+        *more_files(path),
         f"{path}.index",
         f"{path}/.index",
         f"{path}/saved_model.pb",

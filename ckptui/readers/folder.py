@@ -13,6 +13,14 @@ from dataclasses import dataclass, field, replace
 
 from ckptui.core.model import Finding, Found, Kind
 from ckptui.core.names import natural_key, step_of
+from ckptui.readers.keras_found import (
+    KERAS_ASSETS,
+    KERAS_PARTS,
+    hollow_keras_folder,
+    is_keras_folder,
+    keras_folder,
+    weight_maps,
+)
 from ckptui.readers.leftovers import (
     COPY_FOLDERS,
     SAVED_MODEL_TRACES,
@@ -125,6 +133,7 @@ def look(folder: Folder) -> Contents:
         contents.inner.update(os.path.basename(path) for path in left.paths if path.endswith(TEMP_SUFFIX))
     contents.inner.update(COPY_FOLDERS & folder.folders.keys())
     _bundles(folder, contents, taken)
+    _keras(folder, contents, taken)
     _others(folder, contents, taken)
     _attach(folder, contents)
     contents.saves.sort(key=lambda found: natural_key(found.label))
@@ -291,6 +300,18 @@ def _bundles(folder: Folder, contents: Contents, taken: set[str]) -> None:
     for prefix, names in shards.items():
         missing = index_missing(folder, prefix, sorted(names))
         contents.saves.append(bundle(folder, prefix, names, (missing,)))
+
+
+def _keras(folder: Folder, contents: Contents, taken: set[str]) -> None:
+    """Keras saves of several files: weights in shards, and the folder itself where it is a model or called one."""
+    saves = weight_maps(folder, taken)
+    if is_keras_folder(folder):
+        saves.append(keras_folder(folder))
+        taken.update(KERAS_PARTS)
+        contents.inner.update({KERAS_ASSETS} & folder.folders.keys())
+    contents.complete.update(found.path for found in saves)
+    hollow = hollow_keras_folder(folder)
+    contents.saves += saves if hollow is None or contents.saves or saves else [hollow]
 
 
 def _others(folder: Folder, contents: Contents, taken: set[str]) -> None:

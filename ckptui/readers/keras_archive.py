@@ -19,9 +19,10 @@ from ckptui.errors import Damaged
 from ckptui.readers.hdf5_contents import Contents, Tick
 from ckptui.readers.keras_config import load_config
 from ckptui.readers.keras_findings import in_words, limited, listed, note
+from ckptui.readers.keras_folder import KerasFolder, open_folder
 from ckptui.readers.keras_h5 import Hdf5Reader
 from ckptui.readers.keras_members import MAX_INFLATED_BYTES, MemberCheck, is_bomb, mended, settle_members
-from ckptui.readers.keras_parts import Parts, Weights, assemble
+from ckptui.readers.keras_parts import MAX_JSON_BYTES, NPZ_WEIGHTS, WEIGHTS, Parts, Weights, assemble
 from ckptui.readers.keras_root import folded, root_of
 from ckptui.readers.mangled import WORDS
 from ckptui.readers.npz_weights import NpzWeights
@@ -38,9 +39,6 @@ from ckptui.readers.zip_directory import (
     read_member,
 )
 
-MAX_JSON_BYTES = 32 << 20
-WEIGHTS = "model.weights.h5"
-NPZ_WEIGHTS = "model.weights.npz"
 KERAS_ASSETS_FROM = 4
 """Members an archive must have for Keras to look for assets at all."""
 _TITLES = {
@@ -52,12 +50,14 @@ _TITLES = {
 _EXISTS = "; Keras says the file is not found, but it is there"
 
 
-def open_archive(path: str | os.PathLike[str]) -> KerasArchive:
-    """Open a `.keras` file for reading.
+def open_archive(path: str | os.PathLike[str]) -> KerasArchive | KerasFolder:
+    """Open a `.keras` file, or the folder Keras writes with `zipped=False`, for reading.
 
     Raises NoSuchPath for what is no regular file, Damaged (`empty-file`, `zip-damaged`, `zero-filled`) for what is no
     zip. Damage inside is in the listing's findings.
     """
+    if os.path.isdir(path):
+        return open_folder(path)
     source = Source(path)
     try:
         if not source.size:

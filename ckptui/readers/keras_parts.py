@@ -20,6 +20,10 @@ from ckptui.readers.npz_weights import NpzWeights
 from ckptui.readers.source import Source
 from ckptui.readers.zip_headers import Member
 
+MAX_JSON_BYTES = 32 << 20
+WEIGHTS = "model.weights.h5"
+NPZ_WEIGHTS = "model.weights.npz"
+
 
 @dataclass(slots=True)
 class Weights:

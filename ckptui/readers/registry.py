@@ -60,6 +60,10 @@ def open_reader(path: str | os.PathLike[str], kind: Kind) -> Reader:
         from ckptui.readers.keras_archive import open_archive
 
         return open_archive(where)
+    if kind == "keras-weights" and where.endswith(".weights.json"):
+        from ckptui.readers.keras_shards import open_shards
+
+        return open_shards(where)
     if kind in ("keras-h5", "keras-weights", "hdf5"):
         from ckptui.readers.keras_h5 import open_h5
 
@@ -68,4 +72,8 @@ def open_reader(path: str | os.PathLike[str], kind: Kind) -> Reader:
         from ckptui.readers.bundle_v1 import open_v1
 
         return open_v1(where)
+    if kind == "meta-graph":
+        from ckptui.readers.meta_graph import open_meta_graph
+
+        return open_meta_graph(where)
     raise NotASave(f"{where}: {kind} is not read")

@@ -24,6 +24,8 @@ from ckptui.readers.folder import (
     shards_by_prefix,
     v1_shards,
 )
+from ckptui.readers.keras_found import KERAS_PARTS, is_keras_folder, keras_folder, weight_map
+from ckptui.readers.keras_shard_map import MAP_SUFFIX
 from ckptui.readers.leftovers import SAVED_MODEL_TRACES, SHARD, STATE_FILE, TEMPSTATE
 from ckptui.readers.notices import sniffed
 from ckptui.readers.runs import group_runs
@@ -98,6 +100,8 @@ def _from_folder(path: str) -> Found | None:
         raise NotASave(f"{path} is an Orbax checkpoint, which ckptui does not read", "Use Orbax itself")
     if is_saved_model(folder):
         return saved_model(folder)
+    if is_keras_folder(folder):
+        return keras_folder(folder)
     if path.endswith("/") and ".index" in folder.files:
         return _bundle(folder, "")
     return _from_state(folder) if STATE_FILE in folder.files else None
@@ -131,7 +135,7 @@ def _from_file(path: str) -> Found:
     parent, name = os.path.dirname(path) or ".", os.path.basename(path)
     if name in SAVED_MODEL_FILES or name in SAVED_MODEL_TRACES:
         return saved_model(read_folder(parent))
-    found = _checkpoint_part(path, parent, name)
+    found = _checkpoint_part(path, parent, name) or _keras_part(path, parent, name)
     if found is not None:
         return found
     if name == STATE_FILE:
@@ -151,6 +155,16 @@ def _from_file(path: str) -> Found:
     if prefix is not None:
         return prefix
     raise _no_save(path, name, seen.kind == "tf-checkpoint", seen.looks_like)
+
+
+def _keras_part(path: str, parent: str, name: str) -> Found | None:
+    """The Keras save of several files that a map, a shard or a folder's part belongs to; None for any other file."""
+    if name not in KERAS_PARTS and not name.endswith((MAP_SUFFIX, ".weights.h5")):
+        return None
+    folder = read_folder(parent)
+    if name in KERAS_PARTS:
+        return keras_folder(folder) if is_keras_folder(folder) else None
+    return weight_map(folder, name)
 
 
 def _checkpoint_part(path: str, parent: str, name: str) -> Found | None:
