@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ckptui.session import Session
+from tests.places import ROOT
 
 Oracle = Callable[..., Any]
 
@@ -41,6 +42,16 @@ def tensorflow() -> Iterator[Oracle]:
     yield ask
     stdin.close()
     child.wait(20)
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SavedModels and Keras 3 checkpoints that TensorFlow wrote; nobody changes them."""
+    folder = tmp_path_factory.mktemp("exports") / "all"
+    job = [sys.executable, "-m", "tests.damaged.tensorflow_exports", "make", str(folder)]
+    done = subprocess.run(job, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
 
 
 @pytest.fixture(scope="session")

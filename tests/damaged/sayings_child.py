@@ -232,6 +232,39 @@ class Cases:
         (where / "assets" / "vocab.txt").unlink()
         return work
 
+    def graph_utf8(self) -> Work:
+        where, work = self.export("graph-utf8")
+        path = where / "saved_model.pb"
+        path.write_bytes(path.read_bytes().replace(b"vocab.txt", b"voca\xff.txt"))
+        return work
+
+    def unbound(self) -> Work:
+        where, work = self.export("unbound")
+        shutil.rmtree(where / "variables")
+        tf.saved_model.save(tf.Module(), str(where / "other"))
+        shutil.move(where / "other" / "variables", where / "variables")
+        return work
+
+    def variable_tensor_shape(self) -> Work:
+        where, work = self.export("variable-tensor-shape")
+        self.root.kernel = tf.Variable(np.ones((6, 4), np.float32))
+        tf.train.Checkpoint(kernel=self.root.kernel).write(str(where / "variables" / "variables"))
+        return work
+
+    def no_key(self) -> Work:
+        where = self.folder / "cases" / "no-key"
+        v1 = tf.compat.v1
+        for name in ("gain", "bias"):
+            builder = v1.saved_model.Builder(str(where / name))
+            with v1.Graph().as_default(), v1.Session() as session:
+                v1.get_variable(name, (2,))
+                session.run(v1.global_variables_initializer())
+                builder.add_meta_graph_and_variables(session, ["serve"])
+            builder.save()
+        shutil.rmtree(where / "gain" / "variables")
+        shutil.move(where / "bias" / "variables", where / "gain" / "variables")
+        return lambda: tf.saved_model.load(str(where / "gain"))
+
     # ------------------------------------------------------------------ HDF5
 
     def h5(self, name: str, damage: Callable[[bytearray], bytearray | bytes | None]) -> Work:
