@@ -51,8 +51,10 @@ def _family(pid: int) -> list[int]:
     found = [pid]
     for parent in found:
         try:
-            with open(f"/proc/{parent}/task/{parent}/children") as names:
-                found += map(int, names.read().split())
+            # a child belongs to the thread that started it
+            for thread in os.listdir(f"/proc/{parent}/task"):
+                with open(f"/proc/{parent}/task/{thread}/children") as names:
+                    found += map(int, names.read().split())
         except OSError:
             continue
     return found
