@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, overload
 
-from ckptui.core import model
+from ckptui.core import model, shard_facts
 from ckptui.core.model import Segment, Slice, Storage, Tensor, jsonable
 from ckptui.errors import ReaderFailed
 
@@ -36,6 +36,9 @@ CLASSES: dict[str, type[Any]] = {
         model.Layer,
         model.TensorScan,
         model.Histogram,
+        shard_facts.Partner,
+        shard_facts.CountedValue,
+        shard_facts.ShardFacts,
     )
 }
 """Everything that may come out of a child."""

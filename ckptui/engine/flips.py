@@ -75,7 +75,7 @@ def flipped_bits(source: Source, tensor: Tensor, wrong: Mismatch, dtype: np.dtyp
     if encoding == "variant":
         place = _in_variants(source, tensor, wrong)
         return [] if place is None else [_at(source, segment, *place, segment.bytes)]
-    if encoding not in ("plain", "slices") or wrong.expected is None or wrong.found is None:
+    if encoding not in ("plain", "slices", "v1") or wrong.expected is None or wrong.found is None:
         return []
     flips = find_flips(wrong.expected, wrong.found, segment.bytes)
     return [_of_numbers(source, tensor, wrong, flip, dtype) for flip in flips]
@@ -92,7 +92,7 @@ def _at(source: Source, segment: Segment, flip: Flip, part: str, size: int) -> F
 def _of_numbers(source: Source, tensor: Tensor, wrong: Mismatch, flip: Flip, dtype: np.dtype[Any] | None) -> Flipped:
     segment = wrong.segment
     plain = _at(source, segment, flip, "", segment.bytes)
-    if dtype is None or segment.bytes % dtype.itemsize:
+    if dtype is None or segment.bytes % dtype.itemsize or tensor.storage.encoding not in ("plain", "slices"):
         return plain
     number, within = divmod(flip.byte, dtype.itemsize)
     raw = bytearray(source.pread(segment.offset + number * dtype.itemsize, dtype.itemsize))

@@ -348,11 +348,11 @@ def absent(call: Call, args: Args) -> Answer:
     return [file for file in args["files"] if resident(file) is False], []
 
 
-def _of_salvage(name: str) -> Callable[[Call, Args], Answer]:
-    """An op of a salvage; its module is imported when it is asked for."""
+def _elsewhere(module: str, name: str) -> Callable[[Call, Args], Answer]:
+    """An op in a module of its own, which is imported when it is asked for."""
 
     def op(call: Call, args: Args) -> Answer:
-        work = getattr(importlib.import_module("ckptui.engine.salvaging"), name)
+        work = getattr(importlib.import_module(f"ckptui.engine.{module}"), name)
         return work(call, args, Items(call, args.get("careful", False)), lambda: _opened(call, args)), []
 
     return op
@@ -368,5 +368,6 @@ OPS: dict[str, Callable[[Call, Args], Answer]] = {
     "histogram": histogram,
     "verify": verify,
     "absent": absent,
-    **{name: _of_salvage(name) for name in ("prove", "stored", "stored_many", "places")},
+    **{name: _elsewhere("salvaging", name) for name in ("prove", "stored", "stored_many", "places")},
+    "causes": _elsewhere("causes", "causes"),
 }
