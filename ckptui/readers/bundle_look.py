@@ -28,6 +28,8 @@ from ckptui.readers.sstable import FOOTER, MAGIC, Table, parse_table
 TEXT_CAP = 1 << 26
 """Bytes of the largest index whose text-mode copy is looked into."""
 HEAD = 4104
+SHORT = 8
+"""Fewer bytes of text are no text: the first of a packed block look alike."""
 SIBLINGS = 8
 
 
@@ -49,7 +51,7 @@ def no_table(prefix: str, path: str, table: Table) -> Finding | None:
     if len(table.keys) > sum(len(span) for span in table.unproved):
         return None
     seen = sniff(path)
-    if seen.code not in ("not-a-model", "empty-file", "unreadable"):
+    if seen.code not in ("not-a-model", "empty-file") or (seen.looks_like == "text" and table.size < SHORT):
         return None
     [found] = sniffed(prefix, seen)
     evidence = {"file": path, **found.evidence, **index_saying(table.size, b"")}

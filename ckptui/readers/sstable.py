@@ -13,10 +13,10 @@ from operator import lt
 from typing import Any
 
 from ckptui.readers.source import Source
-from ckptui.readers.sstable_block import Budget, Handle, RawBlock, load_block, parse_block
+from ckptui.readers.sstable_block import TRAILER, Budget, Handle, RawBlock, load_block, parse_block
 from ckptui.readers.sstable_ends import FOOTER, MAGIC, Footer, Problem, find_footer, landmark
 from ckptui.readers.sstable_mend import Mended, mend
-from ckptui.readers.sstable_walk import Walk, WalkedBlock, walk
+from ckptui.readers.sstable_walk import METAINDEX, Walk, WalkedBlock, walk
 from ckptui.readers.wire import WireError, uvarint
 
 __all__ = ["CAP", "FOOTER", "MAGIC", "Problem", "Table", "parse_table", "read_table"]
@@ -72,8 +72,8 @@ def parse_table(data: bytes) -> Table:
             _tell_from_landmark(data, table, budget)
         _walk_all(data, table, budget)
     else:
-        _check_layout(data, footer, table, budget)
-        _read_blocks(data, handles, footer.meta.offset, table, budget)
+        end = _check_layout(data, footer, table, budget)
+        _read_blocks(data, handles, end, table, budget)
     _check_order(table)
     return table
 
@@ -152,22 +152,32 @@ def _checksums(stored: int, computed: int) -> tuple[int | None, int | None]:
     return (stored, computed) if stored != computed else (None, None)
 
 
-def _check_layout(data: bytes, footer: Footer, table: Table, budget: Budget) -> None:
-    """What no reader needs but every writer writes the same way: metaindex, padding, no gaps."""
+def _check_layout(data: bytes, footer: Footer, table: Table, budget: Budget) -> int:
+    """What no reader needs but every writer writes the same way: metaindex, padding, no gaps.
+
+    Returns where the data blocks end.
+    """
     meta, index = footer.meta, footer.index
-    if not footer.canonical:
-        reason = "the padding is not zero, or a number is not in its shortest form"
-        table.problems.append(Problem("footer", footer.start, reason, cosmetic=True))
+    if meta.end != index.offset and data.endswith(METAINDEX, 0, index.offset):
+        place = index.offset - len(METAINDEX)
+        facts = {"expected": [place, len(METAINDEX) - TRAILER], "found": [meta.offset, meta.size]}
+        reason = "the footer's handle of the metaindex block is wrong"
+        table.problems.append(Problem("footer", footer.start, reason, cosmetic=True, facts=facts))
+        return place
     if meta.end != index.offset or index.end != footer.start:
         reason = "its handles leave bytes between the last blocks unused"
         table.problems.append(Problem("footer", footer.start, reason, cosmetic=True))
+    elif not footer.canonical:
+        reason = "the padding is not zero, or a number is not in its shortest form"
+        table.problems.append(Problem("footer", footer.start, reason, cosmetic=True))
     if meta.end > index.offset:
-        return
+        return meta.offset
     block = load_block(data, meta, budget)
     reason = block.problem or parse_block(block.body, budget).problem
     if reason:
         sums = _checksums(block.stored, block.computed)
         table.problems.append(Problem("metaindex block", meta.offset, reason, *sums, cosmetic=True))
+    return meta.offset
 
 
 def _read_blocks(data: bytes, handles: list[tuple[bytes, Handle]], end: int, table: Table, budget: Budget) -> None:
@@ -239,7 +249,7 @@ def _walk_all(data: bytes, table: Table, budget: Budget) -> None:
     if known is not None and table.problems[known].cause in ("truncated", "zero-filled"):
         # that the last block breaks off is no damage of its own
         table.problems[known] = _up_to(table.problems[known], outcome, len(data))
-        table.problems += [_walked(block) for block in outcome.blocks if block.closed and not block.proved]
+        table.problems += [_walked(block) for block in outcome.blocks if block.stored is not None and not block.proved]
         return
     table.problems += [_walked(block) for block in outcome.blocks if not block.proved]
     if not outcome.reached_end and not any(not block.proved for block in outcome.blocks):

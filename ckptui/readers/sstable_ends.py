@@ -72,12 +72,12 @@ def find_footer(data: bytes) -> tuple[Footer | None, Problem | None]:
     if earlier is not None and _vouched(data, earlier):
         return earlier, _appended(data, earlier.start + FOOTER)
     zeros = end - len(data.rstrip(b"\0"))
-    if zeros >= ZERO_TAIL or zeros == end:
+    if zeros >= ZERO_TAIL:
         reason = f"the last {zeros} bytes are zeros"
         facts = {"zero_run": {"offset": end - zeros, "bytes": zeros}}
         return None, Problem("file", end - zeros, reason, cause="zero-filled", facts=facts)
     footer = parse_footer(data, end - FOOTER) if end >= FOOTER else None
-    if footer is not None and _vouched(data, footer):
+    if footer is not None and footer.index.end == footer.start and _vouched(data, footer):
         facts = {"expected": MAGIC.hex(), "found": data[-8:].hex()}
         return footer, Problem("footer", end - 8, "the magic number is wrong", cause="flipped", facts=facts)
     return None, _cut(data)
