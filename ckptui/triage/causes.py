@@ -122,7 +122,7 @@ def _overlap(a: Segment, b: Segment) -> bool:
 
 
 def _saying(tensor: str, wrong: Mismatched) -> str:
-    """What TensorFlow prints for a tensor of a checkpoint; of lengths out of range its numbers depend on what follows."""
+    """What TensorFlow prints for a tensor of a checkpoint; of lengths out of range its numbers vary."""
     if wrong.part.startswith("block "):
         return says("v1-tensor", tensor=tensor)
     shard = _SHARD.fullmatch(wrong.segment.file)
