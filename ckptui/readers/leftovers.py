@@ -32,9 +32,9 @@ SAVED_MODEL_TRACES = ("keras_metadata.pb", "fingerprint.pb")
 _COPIES = tuple(
     re.compile(pattern, re.DOTALL | re.IGNORECASE)
     for pattern in (
-        r"(.+)\.(?:part|partial|filepart|crdownload|download|opdownload|incomplete|aria2|tmp|temp|swp)",
-        r"(.+)_?\.gstmp",
         r"\.syncthing\.(.+)\.tmp",
+        r"(.+)\.(?:part|partial|filepart|crdownload|download|opdownload|incomplete|aria2|tmp|temp|swp)",
+        r"(.+?)_?\.gstmp",
         r"\.(.+)\.[a-z0-9]{6}",  # rsync
         r"(.+)\.[0-9a-f]{8}",  # aws s3
     )
