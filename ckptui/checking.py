@@ -128,12 +128,14 @@ def _full_check(session: Session, listing: Listing, done: Pass, course: Course) 
     compared = sum(s.checksum in ("ok", "mismatch") for s in scans)
     bare = sum(s.checksum == "none" for s in scans)
     words = [f"{compared} checksums"] if compared else []
-    if listing.artifact.kind == "keras-archive":
+    if listing.artifact.kind == "keras-archive" and listing.artifact.writer.get("form") != "folder":
         words.append("checksums of the archive's members")
     elif bare:
         words.append(f"{bare} tensors without checksum: flipped bits can't be seen")
     if compared or bare:
         words.append("non-finite values")
+    if listing.artifact.kind == "meta-graph":
+        words.append("the graph, which has no checksum")
     done.words[path] = ", ".join(words) or "directory and entries; no tensor could be read"
     return checked_listing(listing, findings)
 

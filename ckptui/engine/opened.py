@@ -117,7 +117,10 @@ def identity(path: str) -> Identity:
     """Device, inode, size and time of the files that hold a save's directory; None for each that is not there."""
     ends = ("", ".index", "/.index", "/saved_model.pb", "/saved_model.pbtxt", "/variables/variables.index")
     first = path.replace("-?????-of-", "-00000-of-")
-    return tuple(_stamp(end) for end in (*(path + end for end in ends), *((first,) if first != path else ())))
+    from ckptui.readers.keras_shard_map import more_files
+
+    more = (*((first,) if first != path else ()), *more_files(path))
+    return tuple(_stamp(end) for end in (*(path + end for end in ends), *more))
 
 
 def _stamp(path: str) -> tuple[int, int, int, int] | None:

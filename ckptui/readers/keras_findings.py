@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ckptui.core.catalogue import make
 from ckptui.core.model import Certainty, Finding, Severity, Tensor
+from ckptui.core.sayings import says
 from ckptui.core.text import safe, shape_text
 from ckptui.readers.keras_config import Node, Shape
 from ckptui.readers.keras_layout import Layout, Place
@@ -77,16 +78,33 @@ def against_architecture(path: str, root: Node | None, layout: Layout, tensors: 
     """
     findings: list[Finding] = []
     missing = [f"{layer}/{weight}" if layer else weight for layer, weight in layout.absent]
+    short: list[_Short] = []
     if root is not None and layout.style != "keras-1":
         owned = owners(layout.places)
-        missing += _missing(root, owned, {layer for layer, _ in layout.absent})
+        short = _missing(root, owned, {layer for layer, _ in layout.absent})
+        missing += [f"{one.layer}/{name}" for one in short for name in one.names]
         findings += _mismatched(path, root, owned, tensors)
         readable = {name for name, tensor in tensors.items() if tensor.dtype != "unknown"}
         findings += _unexpected(path, root, owned, layout, readable)
     if missing:
         detail = f"{in_words(missing)}: named by the architecture, not in the file"
-        findings.insert(0, note("weights-missing", path, detail, evidence=listed(missing)))
+        facts = listed(missing)
+        if short:
+            facts["layers"] = [{"layer": o.layer, "expected": o.expected, "found": o.found} for o in short[:MAX_SHOWN]]
+        if short and layout.style == "objects":
+            facts["tensorflow_says"] = says("layer-variables", **facts["layers"][0])
+        findings.insert(0, note("weights-missing", path, detail, evidence=facts))
     return findings
+
+
+class _Short(NamedTuple):
+    """A layer with fewer variables than it needs."""
+
+    layer: str
+    names: list[str]
+    """Those that are not there."""
+    expected: int
+    found: int
 
 
 def owners(places: Mapping[str, Place]) -> dict[Node, list[str]]:
@@ -100,12 +118,12 @@ def owners(places: Mapping[str, Place]) -> dict[Node, list[str]]:
     return owned
 
 
-def _missing(root: Node, owned: Mapping[Node, Sequence[str]], told: set[str]) -> list[str]:
+def _missing(root: Node, owned: Mapping[Node, Sequence[str]], told: set[str]) -> list[_Short]:
     if not owned and root.input_shape is None and not any(n.input_shape for n in root.walk()):
         return []
     # A layer used in two models is stored once, under the model that was saved first.
     stored = {(node.name, node.class_name) for node in owned}
-    missing: list[str] = []
+    missing: list[_Short] = []
     for top in root.children:
         for node in top.walk():
             wanted = expected(node)
@@ -115,7 +133,7 @@ def _missing(root: Node, owned: Mapping[Node, Sequence[str]], told: set[str]) ->
             if not have and (node.name, node.class_name) in stored:
                 continue
             layer = node.name if not node.hidden else f"{top.name}/{node.name}"
-            missing += [f"{layer}/{variable.name}" for variable in wanted[have:]]
+            missing.append(_Short(layer, [variable.name for variable in wanted[have:]], len(wanted), have))
     return missing
 
 
@@ -138,7 +156,12 @@ def _mismatched(
                     path,
                     f"{node.name}/{variable.name}: the architecture says {told}, the file {found}",
                     tensor=name,
-                    evidence={"expected": list(variable.shape), "found": list(shape), "layer": node.name},
+                    evidence={
+                        "expected": list(variable.shape),
+                        "found": list(shape),
+                        "layer": node.name,
+                        "tensorflow_says": says("variable-shape"),
+                    },
                 )
             )
     return findings

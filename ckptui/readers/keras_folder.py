@@ -22,6 +22,8 @@ from ckptui.readers.source import Source, read_whole
 from ckptui.readers.zip_directory import ZIP_ERRORS
 
 CONFIG, METADATA = "config.json", "metadata.json"
+FORM = "folder"
+"""In the artifact's `writer`: no checksum stands over such a save."""
 MAX_FILES = 100_000
 KERAS_ASSETS_FROM = 4
 """Entries a folder must have for Keras to look for assets at all."""
@@ -79,7 +81,8 @@ class KerasFolder(Hdf5Reader):
         if root is not None:
             inside = folded(root, inside)
         total = sum(_size(os.path.join(self.path, name)) for name in files)
-        listing = replace(listing, artifact=replace(listing.artifact, bytes=total))
+        writer = {**listing.artifact.writer, "form": FORM}
+        listing = replace(listing, artifact=replace(listing.artifact, bytes=total, writer=writer))
         self._source.fence()
         return listing.with_findings([replace(one, artifact=self.path) for one in (*findings, *inside)])
 

@@ -20,6 +20,7 @@ from ckptui.readers.hdf5_types import Described
 from ckptui.readers.keras_config import Node, load_config, parse, rows
 from ckptui.readers.keras_findings import against_architecture, limited, note, owners
 from ckptui.readers.keras_layout import Layout, Place, lay_out, role, style_of
+from ckptui.readers.keras_root import misnamed
 from ckptui.readers.keras_unsafe import unsafe_layers
 from ckptui.readers.keras_variables import initializer_of
 from ckptui.readers.source import Source
@@ -135,7 +136,7 @@ class H5File(Hdf5Reader):
             writer=_writer(contents),
         )
         return Listing(artifact, built.tensors, (), (), built.architecture).with_findings(
-            [*contents.findings, *findings]
+            [*contents.findings, *findings, *misnamed(self.path)]
         )
 
 

@@ -99,6 +99,7 @@ def _about_arrays(path: str, npz: NpzWeights) -> list[Finding]:
                 path,
                 f"model.weights.npz holds {len(pickled)} pickled arrays: unpickling would run code",
                 evidence={"member": "model.weights.npz", **listed(pickled)},
+                severity="warning",
                 title="Weights stored as pickles",
                 advice="Load the model where you trust it and save it again with weights_format='h5'.",
             )

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from ckptui.core.model import Finding
-from ckptui.readers.keras_findings import MAX_SHOWN
+from ckptui.core.sayings import says
+from ckptui.readers.keras_findings import MAX_SHOWN, note
 
 _DAMAGE = frozenset({"hdf5-damaged", "hdf5-not-closed", "zero-filled", "not-a-model", "empty-file"})
 """What a reader of HDF5 says to bytes that are not as they were written."""
@@ -18,6 +19,24 @@ _CONSEQUENCES = frozenset({"weights-missing", "weights-unexpected", "shape-misma
 def root_of(findings: Sequence[Finding]) -> Finding | None:
     """The finding that says what happened to an HDF5 file as a whole: the first error about no single tensor."""
     return next((f for f in findings if f.severity == "error" and f.tensor is None and f.code in _DAMAGE), None)
+
+
+def misnamed(path: str) -> list[Finding]:
+    """A warning for HDF5 content under the name of an archive; Keras wrote such files before there were archives."""
+    if not path.lower().endswith(".keras"):
+        return []
+    detail = "its content is HDF5, which Keras wrote under this name before 2.13 and does not load from it today"
+    return [
+        note(
+            "not-a-model",
+            path,
+            detail + "; Keras says the file is not found, but it is there",
+            evidence={"looks_like": "HDF5 file", "file": path, "tensorflow_says": says("no-archive", file=path)},
+            severity="warning",
+            title="An HDF5 file under the name of a .keras archive",
+            advice="Rename it to .h5: everything in it can be read.",
+        )
+    ]
 
 
 def folded(root: Finding, findings: Sequence[Finding], **evidence: Any) -> list[Finding]:

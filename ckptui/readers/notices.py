@@ -7,6 +7,7 @@ from typing import Any
 
 from ckptui.core.catalogue import make
 from ckptui.core.model import Finding, Severity
+from ckptui.core.sayings import says
 from ckptui.readers.sniff import Sniff
 
 
@@ -35,4 +36,11 @@ def sniffed(path: str, seen: Sniff) -> tuple[Finding, ...]:
     if seen.code == "unsupported-format":
         detail = "recognised by its first bytes, not read"
     advice = "Run `git lfs pull` to fetch the real file." if seen.looks_like == "git-lfs pointer" else None
-    return (notice(seen.code, path, detail, seen.evidence, title=title, advice=advice),)
+    evidence = dict(seen.evidence)
+    if seen.kind == "keras-archive" and seen.code != "unsupported-format":
+        whole = seen.looks_like.endswith(("zip archive", "NumPy archive", "(zip)")) and seen.code == "not-a-model"
+        evidence["tensorflow_says"] = says("zip-member" if whole else "no-archive", file=path, member="config.json")
+        detail += "" if whole else "; Keras says the file is not found, but it is there"
+    if seen.kind in ("hdf5", "keras-h5", "keras-weights") and seen.code != "unsupported-format":
+        evidence["tensorflow_says"] = says("no-signature")
+    return (notice(seen.code, path, detail, evidence, title=title, advice=advice),)

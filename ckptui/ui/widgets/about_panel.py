@@ -86,7 +86,7 @@ def _agreement_words(record: SaveRecord) -> str:
     agreed, compared = verdicts.count("ok"), verdicts.count("ok") + verdicts.count("mismatch")
     if compared:
         return f"{human_count(agreed)} of {human_count(compared)} checksums agree"
-    if record.found.kind != "keras-archive":
+    if record.found.kind != "keras-archive" or _is_folder(record):
         return "this format stores no checksums" if record.found.kind in NO_CHECKSUMS else "no checksum was stored"
     words = "no tensor has a checksum of its own in this format"
     if record.phase != "checked":
@@ -94,6 +94,11 @@ def _agreement_words(record: SaveRecord) -> str:
     damaged = any(f.code in ("zip-damaged", "checksum-mismatch") for f in record.findings)
     members = "not every member of the archive agrees" if damaged else "every member of the archive agrees"
     return f"{words}; {members} with its CRC-32"
+
+
+def _is_folder(record: SaveRecord) -> bool:
+    """A Keras model saved as a folder: nothing vouches for its files."""
+    return record.listing is not None and record.listing.artifact.writer.get("form") == "folder"
 
 
 def nothing_found(record: SaveRecord) -> str:
