@@ -36,7 +36,7 @@ def interrupted(
     """
     words = STAGES[stage]
     detail = f"the save was {'done' if stage == 'parts-left' else 'stopped'}: {words}"
-    evidence: dict[str, Any] = {"stage": stage, "files": left.files[:16], "file_count": len(left.files)}
+    evidence: dict[str, Any] = {"kind": "save", "stage": stage, "files": left.files[:16], "file_count": len(left.files)}
     if left.parts:
         inside = sum(bool(part.data or part.temporary_data) for part in left.parts)
         indexed = sum(bool(part.index) for part in left.parts)
