@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckptui.core.model import Finding
+from ckptui.core.model import Certainty, Finding
 from ckptui.core.sayings import says
 from ckptui.core.text import human_bytes, safe
 from ckptui.readers.hdf5_intake import Intake, Loss
@@ -56,7 +56,7 @@ class Damage:
         if not roots and self.opened.error:
             told = f"HDF5 can't open it: {self.opened.error}"
             roots.append(self._note(told, evidence={"tensorflow_says": self.opened.error}))
-        rest = self._objects() + self._others(bool(roots), explained) + self._notes()
+        rest = self._before() + self._objects() + self._others(bool(roots), explained) + self._notes()
         return [*roots, *limited(rest)]
 
     @property
@@ -107,7 +107,7 @@ class Damage:
                 "short-hdf5", found=size, base=block.at, expected=block.end - block.shift + block.at
             ),
         }
-        return self._note(detail, title="The HDF5 file is cut off", evidence=facts | self._cost())
+        return self._note(detail, title="The HDF5 file is cut off", evidence=facts | _cost(self))
 
     def _not_closed(self) -> Finding:
         block = self.opened.superblock
@@ -120,7 +120,7 @@ class Damage:
             facts["tensorflow_says"] = says("open-for-write")
         elif self.opened.error or self.intake.losses:
             facts["tensorflow_says"] = self.opened.error or self.intake.losses[0].text
-        cost = self._cost()
+        cost = _cost(self)
         harmed = bool(cost) or bool(self.opened.error) or bool(self.intake.losses)
         if self.opened.error or any(loss.kind == "root" for loss in self.intake.losses):
             detail += "; its groups were never written"
@@ -138,7 +138,7 @@ class Damage:
         words = [loss.text for loss in self.intake.losses]
         facts: dict[str, Any] = {"offset": self.start + begin, "bytes": size, "found": self.available}
         facts["tensorflow_says"] = words[0] if words else self.opened.error or says("object-type")
-        return note("zero-filled", self.path, in_member(self.label, detail), evidence=self._place(facts | self._cost()))
+        return note("zero-filled", self.path, in_member(self.label, detail), evidence=self._place(facts | _cost(self)))
 
     def _superblock(self) -> list[Finding]:
         found = []
@@ -154,6 +154,17 @@ class Damage:
             found.append(self._note(detail, title="The superblock is damaged", evidence=facts))
         return found
 
+    def _before(self) -> list[Finding]:
+        """Bytes before the signature that no user block accounts for: the stored addresses do not know of them."""
+        block = self.opened.superblock
+        if not block.shift or self.opened.flaws or self.label:
+            return []
+        detail = f"{block.at} bytes stand before its signature, which its addresses do not count"
+        title = "Bytes stand before the HDF5 file"
+        advice = "HDF5 reads it all the same; look who put them there."
+        facts = {"offset": self.start, "bytes": block.at, "expected": block.at - block.shift, "found": block.at}
+        return [self._aside(title, detail, facts, certainty="confirmed", advice=advice)]
+
     def _end(self) -> list[Finding]:
         """The declared end does not fit: it was changed, or something was appended."""
         block, size = self.opened.superblock, self.available
@@ -163,36 +174,16 @@ class Damage:
         if block.end > size or block.end < 0:
             facts["tensorflow_says"] = says("short-hdf5", found=size, base=block.at, expected=block.end)
         else:
-            beyond = self._reaches_beyond(block.end)
+            beyond = _reaches_beyond(self, block.end)
             if beyond is None:
                 detail = f"its superblock says it ends at {block.end}, it has {size} bytes"
                 extra = {"expected": block.end, "found": size, "bytes_extra": size - block.end}
                 title = "The HDF5 file is longer than it says"
-                return [
-                    note(
-                        "hdf5-damaged",
-                        self.path,
-                        in_member(self.label, detail),
-                        evidence=self._place(extra),
-                        severity="warning",
-                        title=title,
-                        advice="HDF5 ignores the extra bytes; look who appended them.",
-                    )
-                ]
+                advice = "HDF5 ignores the extra bytes; look who appended them."
+                return [self._aside(title, detail, extra, certainty="confirmed", advice=advice)]
             facts["tensorflow_says"] = says("address-overflow", addr=beyond[0], size=beyond[1], eoa=block.end)
         detail = f"its superblock says it ends at {block.end}; what is in it ends at {size}, where the file does"
-        return [self._note(detail, title="The superblock's end of file is wrong", evidence=facts | self._cost())]
-
-    def _reaches_beyond(self, end: int) -> tuple[int, int] | None:
-        """(address, size) of something that lies behind the declared end; None where nothing does."""
-        for name, facts in self.intake.described.items():
-            segment = facts.storage.segment
-            if segment is not None and segment.offset - self.start + segment.bytes > end:
-                return segment.offset - self.start, segment.bytes
-            address = self.intake.addresses.get(name, -1)
-            if address + self.opened.superblock.at >= end:
-                return address, 16
-        return structure_from(self.opened.window, end)
+        return [self._note(detail, title="The superblock's end of file is wrong", evidence=facts | _cost(self))]
 
     def _faults(self, explained: bool) -> list[Finding]:
         found = []
@@ -288,22 +279,25 @@ class Damage:
             found.append(self._aside("Datasets found behind a damaged group", detail, listed(linked)))
         return found
 
-    def _aside(self, title: str, detail: str, facts: Mapping[str, Any]) -> Finding:
+    def _aside(
+        self,
+        title: str,
+        detail: str,
+        facts: Mapping[str, Any],
+        *,
+        certainty: Certainty = "likely",
+        advice: str | None = None,
+    ) -> Finding:
         return note(
             "hdf5-damaged",
             self.path,
             in_member(self.label, detail),
             evidence=self._place(facts),
             severity="warning",
-            certainty="likely",
+            certainty=certainty,
             title=title,
+            advice=advice,
         )
-
-    def _cost(self) -> dict[str, Any]:
-        """Evidence of what was lost: rows that can't be read, weights that are not even listed."""
-        lost = self.lost
-        facts: dict[str, Any] = {"lost": listed(lost)} if lost else {}
-        return facts | ({"weights_lost": dict(self.missing)} if self.missing else {})
 
     def _place(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         return {"file": self.path} | ({"member": self.label} if self.label else {}) | dict(facts)
@@ -320,3 +314,22 @@ class Damage:
 def in_member(label: str, detail: str) -> str:
     """The detail with the archive's member before it, if there is one."""
     return f"{label}: {detail}" if label else detail
+
+
+def _cost(damage: Damage) -> dict[str, Any]:
+    """Evidence of what was lost: rows that can't be read, weights that are not even listed."""
+    lost = damage.lost
+    facts: dict[str, Any] = {"lost": listed(lost)} if lost else {}
+    return facts | ({"weights_lost": dict(damage.missing)} if damage.missing else {})
+
+
+def _reaches_beyond(damage: Damage, end: int) -> tuple[int, int] | None:
+    """(address, size) of something that lies behind the declared end; None where nothing does."""
+    for name, facts in damage.intake.described.items():
+        segment = facts.storage.segment
+        if segment is not None and segment.offset - damage.start + segment.bytes > end:
+            return segment.offset - damage.start, segment.bytes
+        address = damage.intake.addresses.get(name, -1)
+        if address + damage.opened.superblock.at >= end:
+            return address, 16
+    return structure_from(damage.opened.window, end)

@@ -12,8 +12,9 @@ from typing import Any
 
 from ckptui.core.sayings import says
 from ckptui.errors import Damaged
-from ckptui.readers.hdf5_superblock import CHECKSUMMED, Superblock, find_superblock, parse_superblock
-from ckptui.readers.hdf5_superblock_mend import Flaw, mended, near_superblock, node_sizes
+from ckptui.readers.hdf5_structures import Structures
+from ckptui.readers.hdf5_superblock import CHECKSUMMED, SIGNATURE, Superblock, find_superblock, parse_superblock
+from ckptui.readers.hdf5_superblock_mend import Flaw, made, mended, near_superblock, node_sizes
 from ckptui.readers.hdf5_walk import HDF5_ERRORS, reason
 from ckptui.readers.window import Bytes, Window
 
@@ -77,6 +78,9 @@ def open_hdf5(source: Bytes, start: int = 0, available: int | None = None, *, la
         return opened
     block = near_superblock(source, start, available) if block is None else block
     if block is None:
+        opened = _open_without(source, start, available)
+        if opened is not None:
+            return opened
         raise Damaged(
             f"{label or source.path} has no HDF5 signature",
             code="hdf5-damaged",
@@ -88,6 +92,26 @@ def open_hdf5(source: Bytes, start: int = 0, available: int | None = None, *, la
         refusal = opened.error if opened is not None else says("no-signature")
         opened = _open_as(source, start, available, parse_superblock(fixed, at), fixed)
         opened.flaws, opened.refusal = flaws, refusal
+    return opened
+
+
+def _open_without(source: Bytes, start: int, available: int) -> Opened | None:
+    """Open a file whose first bytes are lost: a superblock is made for the largest group that nothing leads to."""
+    if source.pread(start, 4) == SIGNATURE[:4]:
+        # The signature is made to show what a text-mode copy does; every address behind it is wrong then.
+        return None
+    structures = Structures(Window(source, start, available), 0)
+    found = structures.scan()
+    groups = {a for a in found.places["header"] if structures.symbol_table(a) is not None}
+    below = {p.to for group in groups for p in structures.group_pointers(group) if p.what == "header"}
+    tops = {group: sum(1 for _ in structures.group_pointers(group)) for group in groups - below}
+    if not tops:
+        return None
+    fixed = made(max(tops, key=lambda group: (tops[group], -group)), available)
+    opened = _open_as(source, start, available, parse_superblock(fixed, 0), fixed)
+    stored = source.pread(start, 8)
+    opened.flaws = [Flaw(0, fixed[:8], stored, "it is lost, with what stood next to it")]
+    opened.refusal = says("no-signature")
     return opened
 
 

@@ -61,6 +61,13 @@ def mended(stored: bytes, at: int) -> tuple[bytes, list[Flaw]]:
     return fixed, [*flaws, *found]
 
 
+def made(root: int, end: int) -> bytes:
+    """A superblock of version 0 as h5py writes it, for `end` bytes whose root group's header is at `root`."""
+    sizes = b"\0" * 5 + b"\x08\x08\0" + b"\x04\0\x10\0" + bytes(4)
+    entry = bytes(8) + root.to_bytes(8, "little") + bytes(24)
+    return SIGNATURE + sizes + bytes(8) + _UNDEFINED + end.to_bytes(8, "little") + _UNDEFINED + entry
+
+
 def node_sizes(block: Superblock) -> list[Flaw]:
     """Node sizes of version 0 one bit away from those every h5py file has; to be tried where groups can't be read."""
     flaws = []

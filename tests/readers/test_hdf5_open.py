@@ -54,7 +54,9 @@ def test_junk_before_the_signature_moves_every_address(tmp_path: Path) -> None:
     path.write_bytes(b"j" * 1024 + (tmp_path / "plain.h5").read_bytes())
     with open_h5(path) as opened:
         tensor = opened.listing().tensors[0]
-        assert not opened.listing().findings
+        (finding,) = opened.listing().findings
+        assert (finding.code, finding.severity) == ("hdf5-damaged", "warning")
+        assert (finding.evidence["offset"], finding.evidence["bytes"]) == (0, 1024)
         assert tensor.storage.segment is not None
         at = tensor.storage.segment.offset
         assert path.read_bytes()[at : at + 24] == values.tobytes()
