@@ -107,6 +107,13 @@ SAYINGS: dict[str, Saying] = {
         _TENSOR,
         ("checksum-mismatch", "shard-missing", "entry-invalid"),
     ),
+    # .meta
+    "meta-wire": Saying(
+        "'utf-8' codec can't decode byte",
+        "UnicodeDecodeError",
+        "tf.compat.v1.train.import_meta_graph",
+        ("graph-damaged",),
+    ),
     # state file
     "empty-state": Saying(
         "Invalid checkpoint state loaded from {folder}", "ValueError", _STATE, ("empty-file", "state-dangling")

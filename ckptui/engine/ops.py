@@ -323,22 +323,11 @@ def histogram(call: Call, args: Args) -> Answer:
 
 
 def verify(call: Call, args: Args) -> Answer:
-    """Findings from checksums that stand over no single tensor: members of a .keras archive, blocks of a V1 table."""
-    if args["kind"] == "tf-checkpoint-v1":
-        from ckptui.readers.bundle_v1 import open_v1
-
-        call.begin(args["path"])
-        table = open_v1(args["path"])
-        try:
-            return pack(table.verify(Items(call, False).beat)), []
-        finally:
-            table.close()
-    from ckptui.readers.keras_archive import open_archive
+    """Findings about a save that no single tensor's check makes; see `wholes`."""
+    from ckptui.engine.wholes import verify_whole
 
     call.begin(args["path"])
-    items = Items(call, False)
-    with open_archive(args["path"]) as archive:
-        return pack(archive.verify(lambda: items.beat(0))), []
+    return pack(verify_whole(args["path"], args["kind"], Items(call, False).beat)), []
 
 
 def absent(call: Call, args: Args) -> Answer:

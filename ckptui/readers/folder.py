@@ -324,6 +324,8 @@ def _others(folder: Folder, contents: Contents, taken: set[str]) -> None:
             v1.add((sharded[1], sharded[3]))
         elif seen.kind == "tf-checkpoint":
             contents.notices.append(_misnamed_index(path))
+        elif seen.kind == "meta-graph" and _has_checkpoint(folder, name):
+            continue
         elif seen.kind is not None:
             found = one_file(folder.path, path, seen)
             contents.saves += [found] if found else []
@@ -341,6 +343,17 @@ def _others(folder: Folder, contents: Contents, taken: set[str]) -> None:
         kind = promise(name)
         if kind is not None and kind != "saved-model":
             contents.saves.append(_special(folder, entry, kind))
+
+
+def _has_checkpoint(folder: Folder, name: str) -> bool:
+    """Whether a .meta lies beside its checkpoint, V2 or V1, and is no save of its own."""
+    stem = name.removesuffix(".meta")
+    if stem == name:
+        return False
+    if f"{stem}.index" in folder.files or stem in folder.files:
+        return True
+    parts = (SHARD.fullmatch(other) or SHARD_V1.fullmatch(other) for other in folder.files if other.startswith(stem))
+    return any(part is not None and part[1] == stem for part in parts)
 
 
 def _misnamed_index(path: str) -> Finding:

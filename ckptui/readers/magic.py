@@ -133,6 +133,35 @@ def is_graph(head: bytes) -> bool:
     return bool(name and op and op[:1].isalpha())
 
 
+def is_meta_graph(pread: Reader, size: int, head: bytes) -> bool:
+    """Whether a serialized MetaGraphDef starts here: its MetaInfoDef, then a GraphDef that begins with a node.
+
+    One whose end is cut off is told too, as long as it still has that node.
+    """
+    if head[:1] != b"\x0a":
+        return False
+    length, position = _length(head, 1)
+    after = position + length
+    if not length or after + 4 > size:
+        return False
+    following = head[after : after + 600] if after + 600 <= len(head) else pread(after, 600)
+    if following[:1] != b"\x12":
+        return False
+    length, position = _length(following, 1)
+    return length > 0 and is_graph(following[position:])
+
+
+def _length(head: bytes, position: int) -> tuple[int, int]:
+    """The base-128 number at `position` and what follows it; 0 where there is none."""
+    value = shift = 0
+    for place, byte in enumerate(head[position : position + 5]):
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, position + place + 1
+    return 0, position
+
+
 def _short_text(head: bytes, position: int, tag: int) -> tuple[str, int]:
     if position + 2 > len(head) or head[position] != tag or head[position + 1] >= 0x80:
         return "", position

@@ -8,6 +8,7 @@ import stat
 from dataclasses import replace
 
 from ckptui.core.model import Found
+from ckptui.core.names import step_of
 from ckptui.errors import NoSuchPath, NotASave
 from ckptui.readers.folder import (
     SHARD_V1,
@@ -174,9 +175,11 @@ def _checkpoint_part(path: str, parent: str, name: str) -> Found | None:
         return _prefix(os.path.join(parent, shard[1]) if parent != "." else shard[1])
     if name.endswith(".index") and sniff(path).kind == "tf-checkpoint":
         return _prefix(path[: -len(".index")])
-    if name.endswith(".meta"):
+    if name.endswith(".meta") and sniff(path).kind != "meta-graph":
+        # a .meta that is no graph any more: with its checkpoint beside it, it must be a damaged one
         beside = path[: -len(".meta")]
-        return _from_file(beside) if os.path.isfile(beside) else _prefix(beside)
+        checkpoint = _from_file(beside) if os.path.isfile(beside) else _prefix(beside)
+        return None if checkpoint is None else Found(path, "meta-graph", name, parent, step_of(name))
     return None
 
 

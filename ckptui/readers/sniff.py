@@ -128,6 +128,8 @@ class _Look:
                 return self._found("tf-checkpoint", "checkpoint index")
         if self.promised is None and magic.is_v1_table(self.head):
             return self._found("tf-checkpoint-v1", "V1 checkpoint")
+        if self.promised is None and magic.is_meta_graph(self.pread, self.size, self.head):
+            return self._found("meta-graph", "meta graph")
         if self.promised == "saved-model" and not self._foreign()[0]:
             return self._found("saved-model", "SavedModel graph")
         return None
@@ -176,10 +178,12 @@ class _Look:
                 return what, "not-a-model", f"found instead: {what}"
             return what, "index-damaged", reason if what else "it does not end like an index"
         if self.promised == "keras-archive":
-            return what, "zip-damaged" if not any(self.head) else "not-a-model", reason
+            return what, "zero-filled" if not any(self.head) else "not-a-model", reason
         structure = any(word in self.head for word in (b"TREE", b"HEAP", b"SNOD", b"OHDR"))
         if structure:
             reason = "its HDF5 signature is gone, but HDF5 structures follow"
+        elif what and not any(self.pread(max(0, self.size - HEAD), HEAD)):
+            return what, "zero-filled", f"{reason}, and the last ones"
         return what, "hdf5-damaged" if structure or what else "not-a-model", reason
 
     def _refuse(self, looks_like: str, code: str, reason: str, evidence: Mapping[str, object] | None = None) -> Sniff:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_a_missing_save_is_a_plain_error(tmp_path: Path, kind: Kind) -> None:
 
 def test_kinds_without_a_reader_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotASave):
-        open_reader(tmp_path / "graph.meta", "meta-graph")
+        open_reader(tmp_path / "graph.meta", cast(Kind, "tflite"))
 
 
 def test_checkpoints_and_saved_models_open_without_h5py_or_tensorflow() -> None:
@@ -81,7 +82,7 @@ def test_a_saved_model_gives_its_variables_as_the_checkpoint_does() -> None:
 
 @needs_estimator
 def test_what_resolve_finds_the_registry_opens() -> None:
-    for argument in (ESTIMATOR, ESTIMATOR / "export", ESTIMATOR / "model.ckpt-10.meta"):
+    for argument in (ESTIMATOR, ESTIMATOR / "export", ESTIMATOR / "model.ckpt-10.index"):
         found = resolve(str(argument))
         listing = open_reader(found.path, found.kind).listing()
         assert listing.artifact.path == found.path

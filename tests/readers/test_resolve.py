@@ -13,10 +13,9 @@ from ckptui.readers.discover import resolve
 from tests.readers.saves import HDF5, KERAS_H5, V1, checkpoint, keras_zip, saved_model, state, table
 
 
-@pytest.mark.parametrize("tail", ["", ".index", ".data-00001-of-00003", ".meta"])
+@pytest.mark.parametrize("tail", ["", ".index", ".data-00001-of-00003"])
 def test_any_file_of_a_checkpoint_is_the_checkpoint(tmp_path: Path, tail: str) -> None:
     prefix = checkpoint(tmp_path / "model.ckpt-30", 3)
-    (tmp_path / "model.ckpt-30.meta").write_bytes(b"\x0a\x04meta")
     checkpoint(tmp_path / "model.ckpt-3")
     found = resolve(prefix + tail)
     assert (found.path, found.kind, found.step) == (prefix, "tf-checkpoint", 30)
@@ -127,9 +126,8 @@ def test_a_moved_folder_leads_to_the_save_beside_its_state_file(tmp_path: Path) 
 def test_v1_checkpoints_are_found_by_pattern_prefix_and_shard(tmp_path: Path) -> None:
     for number in range(2):
         (tmp_path / f"export-0000{number}-of-00002").write_bytes(V1)
-    (tmp_path / "export.meta").write_bytes(b"\x0a\x04meta")
     pattern = str(tmp_path / "export-?????-of-00002")
-    for argument in ("export", "export-00001-of-00002", "export-?????-of-00002", "export.meta"):
+    for argument in ("export", "export-00001-of-00002", "export-?????-of-00002"):
         found = resolve(str(tmp_path / argument))
         assert (found.path, found.kind) == (pattern, "tf-checkpoint-v1"), argument
     (tmp_path / "single.ckpt").write_bytes(V1)
