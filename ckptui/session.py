@@ -35,11 +35,11 @@ from ckptui.core.model import (
 )
 from ckptui.core.runs import RunVerdict
 from ckptui.errors import NoSuchTensor
+from ckptui.salvage.desk import SalvageDesk
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ckptui.core.salvage import SalvagePlan, SalvageReport
     from ckptui.engine.pool import Pool
     from ckptui.predict.predictor import Predictor
 
@@ -67,7 +67,7 @@ FILTERED = ("kernel", "embedding")
 """Roles of the tensors that are looked at filter by filter."""
 
 
-class Session:
+class Session(SalvageDesk):
     """Everything one run of ckptui knows and has running."""
 
     def __init__(self, *, attended: bool = False, settings: Settings | None = None) -> None:
@@ -273,40 +273,6 @@ class Session:
         from ckptui.engine.compare_saves import compare_saves
 
         yield from compare_saves(self.pool, a, b, pattern=pattern, cancel=cancel)
-
-    # ------------------------------------------------------------------ salvage
-
-    def check_salvage_target(self, path: str, target: str) -> None:
-        """Raise UsageError where nothing of the save at `path` may be written as `target`; reads nothing of it."""
-        from ckptui.salvage.targets import look_at
-
-        found = self.resolve(path)
-        look_at(target, found.path, found.kind)
-
-    def plan_salvage(
-        self,
-        path: str,
-        *,
-        layout: str | None = None,
-        repair_bits: bool = False,
-        cancel: threading.Event | None = None,
-    ) -> Iterator[Progress | SalvagePlan]:
-        """What can be brought back from a save; the plan comes last. `layout`: another save of the same model, for one
-        whose index is lost. Raises UsageError where nothing says what lies in the data.
-        """
-        from ckptui.salvage.planning import plan
-
-        yield from plan(self, path, checked_listing, layout=layout, repair_bits=repair_bits, cancel=cancel)
-
-    def salvage(
-        self, plan: SalvagePlan, target: str, *, repair_bits: bool = False, cancel: threading.Event | None = None
-    ) -> Iterator[Progress | SalvageReport]:
-        """Write what a plan brings back to `target` (a checkpoint's prefix, or a file by its suffix); the report comes
-        last. Raises UsageError, before anything is read, where the target won't do; Cancelled; ChangedWhileReading.
-        """
-        from ckptui.salvage.writing import salvage
-
-        yield from salvage(self.pool, plan, target, repair_bits=repair_bits, cancel=cancel)
 
     # ------------------------------------------------------------------ prediction
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from ckptui.core.dtypes import ITEMSIZE
 from ckptui.core.model import Certainty, Kind, PairStatus, Role, Severity, Status
+from ckptui.core.salvage import Method, Outcome, Target
 
 Check = Callable[[Any, str], Iterator[str]]
 
@@ -265,6 +266,10 @@ RUN_OF_SAVES = record(
     | dict.fromkeys(("saves", "damaged", "leftovers"), many(text))
     | dict.fromkeys(("latest", "state", "newest_good"), maybe(text))
 )
+SALVAGED = record(
+    {"name": text, "dtype": text, "shape": many(integer), "bytes": whole, "reason": text, "evidence": facts}
+    | {"outcome": one_of(*get_args(Outcome))}
+)
 DOCUMENTS: dict[str, dict[str, Check]] = {
     "ckptui/ls/1": {"artifacts": many(ARTIFACT), "runs": many(RUN_OF_SAVES)},
     "ckptui/show/1": {
@@ -292,6 +297,18 @@ DOCUMENTS: dict[str, dict[str, Check]] = {
         "tensors": whole,
         "bytes": whole,
         "left_out": many(record({"tensor": text, "reason": text})),
+    },
+    "ckptui/salvage/1": {
+        "artifact": ARTIFACT,
+        "output": maybe(text),
+        "files": many(text),
+        "method": one_of(*get_args(Method)),
+        "layout": text,
+        "targets": many(one_of(*get_args(Target))),
+        "unnamed": maybe(whole),
+        "notes": many(text),
+        "tensors": many(SALVAGED),
+        "summary": record(dict.fromkeys((*get_args(Outcome), "bytes"), whole)),
     },
 }
 ONE_TENSOR: dict[str, Check] = {"stats": maybe(STATS), "histogram": maybe(HISTOGRAM)}
@@ -321,18 +338,30 @@ def _meaning(document: Mapping[str, Any]) -> Iterator[str]:
                 yield f"summary.{severity} is not the number of findings"
         if document["summary"]["artifacts"] != len(document["artifacts"]):
             yield "summary.artifacts is not the number of artifacts"
-    for run in document.get("runs", ()):
-        paths = set(run["saves"])
-        if not paths.issuperset(run["damaged"]) or run["newest_good"] not in (None, *paths - set(run["damaged"])):
-            yield f"run {run['path']}: saves that are not its own, or good and damaged"
-        if run["latest"] not in (None, *paths) or (run["latest"] and not run["state"]):
-            yield f"run {run['path']}: its latest save is none of its own, or nobody named it"
+    if document["schema"] == "ckptui/salvage/1":
+        yield from _outcomes_counted(document)
+    yield from _runs_meaning(document)
     if document["schema"] == "ckptui/diff/1":
         for status in get_args(PairStatus):
             if document["summary"][status] != sum(p["status"] == status for p in document["pairs"]):
                 yield f"summary.{status} is not the number of pairs"
         if any(p["role"] == "object-graph" for p in document["pairs"]):
             yield "an object graph is paired"
+
+
+def _outcomes_counted(document: Mapping[str, Any]) -> Iterator[str]:
+    for outcome in get_args(Outcome):
+        if document["summary"][outcome] != sum(t["outcome"] == outcome for t in document["tensors"]):
+            yield f"summary.{outcome} is not the number of tensors"
+
+
+def _runs_meaning(document: Mapping[str, Any]) -> Iterator[str]:
+    for run in document.get("runs", ()):
+        paths = set(run["saves"])
+        if not paths.issuperset(run["damaged"]) or run["newest_good"] not in (None, *paths - set(run["damaged"])):
+            yield f"run {run['path']}: saves that are not its own, or good and damaged"
+        if run["latest"] not in (None, *paths) or (run["latest"] and not run["state"]):
+            yield f"run {run['path']}: its latest save is none of its own, or nobody named it"
 
 
 def _stats_meaning(tensor: Mapping[str, Any]) -> Iterator[str]:

@@ -100,7 +100,8 @@ class Fetcher:
         return tensor
 
     def _is_small(self, name: str) -> bool:
-        return self._items[name].bytes <= SMALL and not self._items[name].holes
+        item = self._items[name]
+        return item.bytes <= SMALL and not item.holes and item.source is not None
 
     def _small(self, name: str) -> tuple[Chunk, int]:
         """The bytes and checksum of a small tensor; those that will be wanted after it come along."""

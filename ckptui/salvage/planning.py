@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from ckptui.core.model import Finding, Found, Kind, Listing, Progress, Tensor, TensorScan
+from ckptui.core.model import Finding, Found, Kind, Listing, Progress, Tensor, TensorScan, worst_status
 from ckptui.core.names import OBJECT_GRAPH_KEY
 from ckptui.core.salvage import SalvageItem, SalvagePlan, Target
+from ckptui.core.settling import settled
 from ckptui.engine.pool import Pool
 from ckptui.errors import CkptuiError, UsageError
 from ckptui.readers.bundle import Bundle
@@ -56,14 +57,16 @@ class _Scanned:
     findings: list[Finding] = field(default_factory=list)
 
 
-Merge = Callable[[Listing, Sequence[Finding]], Listing]
-"""The listing after a full check, each cause told once."""
+def _after(listing: Listing, findings: Sequence[Finding]) -> Listing:
+    """The listing after a full check, each cause told once, and the status that follows."""
+    merged = settled(listing.findings, findings)
+    artifact = replace(listing.artifact, status=worst_status(merged, "ok"))
+    return replace(listing, findings=tuple(merged), artifact=artifact)
 
 
 def plan(
     saves: Saves,
     path: str,
-    merge: Merge,
     *,
     layout: str | None = None,
     repair_bits: bool = False,
@@ -74,9 +77,9 @@ def plan(
     if layout is not None and found.kind not in BUNDLES:
         raise UsageError(f"a {found.kind} has no use for --layout", "It is for checkpoints whose index is lost")
     if found.kind in BUNDLES:
-        yield from _plan_bundle(saves, found, merge, layout, repair_bits, cancel)
+        yield from _plan_bundle(saves, found, layout, repair_bits, cancel)
     else:
-        yield from _plan_other(saves, found, merge, cancel)
+        yield from _plan_other(saves, found, cancel)
 
 
 def bundle_prefix(path: str, kind: Kind) -> str:
@@ -103,7 +106,6 @@ def _scan(saves: Saves, listing: Listing, cancel: threading.Event | None) -> Ite
 def _plan_bundle(
     saves: Saves,
     found: Found,
-    merge: Merge,
     layout: str | None,
     repair: bool,
     cancel: threading.Event | None,
@@ -133,7 +135,7 @@ def _plan_bundle(
     chosen = view or borrowed
     if chosen is None:
         raise UsageError(f"nothing says what lies in the data of {prefix}", _no_layout(prefix))
-    whole = merge(listing.with_findings([*outer, *listing.findings]), scanned.findings)
+    whole = _after(listing.with_findings([*outer, *listing.findings]), scanned.findings)
     yield _finish(found, whole, chosen, items, used)
 
 
@@ -280,9 +282,7 @@ def _absent(item: SalvageItem) -> bool:
 # ---------------------------------------------------------------------- other formats
 
 
-def _plan_other(
-    saves: Saves, found: Found, merge: Merge, cancel: threading.Event | None
-) -> Iterator[Progress | SalvagePlan]:
+def _plan_other(saves: Saves, found: Found, cancel: threading.Event | None) -> Iterator[Progress | SalvagePlan]:
     listing = saves.open(found.path, found=found)
     scanned = _Scanned()
     for step in _scan(saves, listing, cancel):
@@ -304,7 +304,7 @@ def _plan_other(
         judge.judge_unchecked(t, scanned.scans.get(t.name, TensorScan(t.name, None, "unread")), vouched)
         for t in listing.tensors
     ]
-    whole = merge(listing, [*scanned.findings, *told])
+    whole = _after(listing, [*scanned.findings, *told])
     targets: tuple[Target, ...] = ("checkpoint", ".npz", ".safetensors")
     places: dict[str, str] = {}
     if found.kind in KERAS and items:
