@@ -10,6 +10,7 @@ from typing import Any
 
 from ckptui import output
 from ckptui.core.model import DiffReport, Finding, Layer, PredictReport, Progress, Run, Stats, Tensor, TensorScan
+from ckptui.core.settling import settled
 from ckptui.core.text import human_bytes, safe
 from ckptui.errors import NoSuchPath, UsageError
 from ckptui.gathering import listing_of, scan_all
@@ -34,7 +35,7 @@ def show(path: str, name: str | None) -> Answer:
         for item in session.scan(listing, [name]):
             if isinstance(item, TensorScan):
                 stats = item.stats
-                findings += item.findings
+                findings = settled(findings, item.findings)
         histogram = None
         if stats is not None and stats.finite and stats.min is not None:
             histogram = session.histogram(listing, name)
