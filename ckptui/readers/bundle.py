@@ -152,6 +152,8 @@ def open_bundle(prefix: str) -> Bundle:
             if not is_whole(table):
                 findings = [*index_findings(table, path, prefix), *findings]
             path, table, shards = spare.path, spare.table, spare.shards
+            # that a temporary index breaks off is what the interruption did
+            table.problems = [problem for problem in table.problems if problem.cause != "truncated"]
     return Bundle(prefix, BundleIndex(prefix, path, table, shards=shards), findings)
 
 

@@ -82,12 +82,14 @@ def rescue(left: Leftovers) -> Rescue | None:
     merged = _from_parts(left)
     if merged is not None and merged.table.complete:
         return merged
-    for path in left.temporary_index:
-        table = _read(path)
-        if table is not None and table.keys and (_whole(table) or merged is None):
-            count = decode_header(table.values[0]).shards if not table.keys[0] else 1
-            return Rescue(table, path, Shards(left.prefix, count, paths=_placed(left, count)), [path])
-    return merged
+    tables = [(path, table) for path in left.temporary_index if (table := _read(path)) is not None and table.keys]
+    whole = [(path, table) for path, table in tables if _whole(table)]
+    if not whole and merged is not None:
+        return merged
+    for path, table in whole or tables:
+        count = decode_header(table.values[0]).shards if not table.keys[0] else 1
+        return Rescue(table, path, Shards(left.prefix, count, paths=_placed(left, count)), [path])
+    return None
 
 
 def candidates(left: Leftovers) -> list[str]:
@@ -158,7 +160,7 @@ def _from_parts(left: Leftovers) -> Rescue | None:
     count = max(1, len(merge.places) if all_there else left.of)
     paths = {number: inside for (part, place), number in merge.sources() if (inside := part.where(place))}
     path = files[0] if left.of == 1 else os.path.join(os.path.dirname(files[0]), f"part-*-of-{left.of:05d}.index")
-    return Rescue(merged, path, Shards(left.prefix, count, paths=paths), files)
+    return Rescue(merged, path, Shards(left.prefix, count, paths=paths, unfinished=not all_there), files)
 
 
 class _Merge:

@@ -13,6 +13,7 @@ from ckptui.core.sayings import says
 from ckptui.readers.bundle_entry import Entry
 from ckptui.readers.bundle_look import Foreign, foreign
 from ckptui.readers.bundle_shards import Shards, shard_files
+from ckptui.readers.siblings import names_with
 
 NAMED = 20
 """Tensors named by a finding about a whole file."""
@@ -45,6 +46,8 @@ def missing(shards: Shards, lost: Mapping[int, Lost]) -> list[Finding]:
     others = [path for path, (_, of) in there.items() if of != shards.count]
     found = []
     for number, reason in sorted(shards.reasons.items()):
+        if shards.unfinished and number not in lost:
+            continue
         path, gone = shards.path(number), lost.get(number, Lost())
         evidence: dict[str, Any] = {
             "file": path,
@@ -91,11 +94,7 @@ def _to_rename(number: int, end: int, others: Mapping[str, int]) -> str | None:
 def _longer_names(path: str) -> list[str]:
     """Files whose names begin with that of a missing one: unfinished downloads, archives of it."""
     folder, base = os.path.split(path)
-    try:
-        names = sorted(name for name in os.listdir(folder or ".") if name.startswith(base) and name != base)
-    except OSError:
-        return []
-    return [os.path.join(folder, name) for name in names[:FILES]]
+    return [os.path.join(folder, name) for name in names_with(folder, base) if name != base][:FILES]
 
 
 def look_at_misfits(shards: Shards, ends: Mapping[int, int]) -> dict[int, Foreign]:

@@ -28,6 +28,8 @@ class Shards:
     """Why a shard that was looked for can't be read."""
     modified: float = 0.0
     """The newest of them, in seconds since the epoch."""
+    unfinished: bool = False
+    """The save was stopped before all of them had a place in an index; some may never have been written."""
     paths: dict[int, str] = field(default_factory=dict)
     """Where a shard lies that has not got its final name; filled with the others' names as they are asked for."""
 
