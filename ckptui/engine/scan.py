@@ -56,7 +56,8 @@ class ValueSink:
             return
         self._count += chunk.size
         if self._may_be_nonfinite and nonfinite_in(chunk):
-            wide = chunk.astype(np.complex128 if chunk.dtype.kind == "c" else np.float64)
+            with np.errstate(invalid="ignore"):
+                wide = chunk.astype(np.complex128 if chunk.dtype.kind == "c" else np.float64)
             nan = np.isnan(wide)
             infinite = np.isinf(wide) & ~nan
             negative = int(np.count_nonzero(wide.real[infinite] == -np.inf))

@@ -55,6 +55,9 @@ def mismatch_finding(artifact: str, tensor: str, wrong: Mismatched) -> Finding:
         evidence["tensorflow_says"] = saying
     if wrong.part:
         evidence["part"] = wrong.part
+    if wrong.part.startswith("tile "):
+        # TensorFlow 2.21 reads tiles behind a check that ends the process
+        evidence["tensorflow_aborts"] = True
     part = f" ({wrong.part})" if wrong.part else ""
     where = f"{segment.bytes} bytes from {segment.offset} of {segment.file}"
     if wrong.found is None:

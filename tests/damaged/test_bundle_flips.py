@@ -14,8 +14,10 @@ import pytest
 
 from ckptui.core.model import Segment, Tensor
 from ckptui.core.names import OBJECT_GRAPH_KEY
+from tests.damaged.asking import ask_tensorflow
 from tests.damaged.bundles import SHARD, Checked, write_small
 from tests.places import SAMPLES, needs_samples
+from tests.readers.make_bundle import Stored, strings, write_bundle
 
 
 def segments(tensor: Tensor) -> list[Segment]:
@@ -191,3 +193,41 @@ def test_the_value_now_and_the_value_repaired_are_told(bit: int, tmp_path: Path)
     after = save.reader.array(tensor).reshape(-1).tolist()
     assert (where["element"], where["value_found"], where["value_repaired"]) == (7, after[7], before[7])
     assert f"element 7 is {after[7]}, was {before[7]}" in told.detail
+
+
+def test_tensorflow_says_what_the_evidence_quotes(tmp_path: Path) -> None:
+    draw = random.Random(23)
+    ours: dict[str, tuple[str, str]] = {}
+    for number in range(60):
+        prefix = write_small(tmp_path / f"{number:02}")
+        data = Path(prefix + SHARD)
+        healthy = Checked(prefix)
+        offset = draw.randrange(data.stat().st_size)
+        flip(data, offset, draw.randrange(8))
+        save = Checked(prefix)
+        (told,) = [f for f in save.findings(save.scan()) if f not in healthy.listing.findings]
+        assert told.tensor is not None
+        assert told.evidence.get("tensorflow_aborts", False) == (told.tensor == "parts")
+        if told.tensor == "parts":
+            # the same words, as the last ones of the process
+            continue
+        ours[prefix] = told.tensor, told.evidence["tensorflow_says"]
+    # a stored checksum of few digits is padded
+    prefix = write_small(tmp_path / "padded")
+    small = strings([b"cat"])
+    write_bundle(prefix, {"few": Stored("int8", (3,), b"abc", 12345), "words": small})
+    ours[prefix] = "few", next(f.evidence["tensorflow_says"] for f in Checked(prefix).scan()[0].findings)
+    said = ask_tensorflow(list(ours))
+    quoted = 0
+    for prefix, (name, saying) in ours.items():
+        theirs = said[prefix][name]
+        if "{stored}" in saying:
+            # lengths that run off the tensor: what lies behind it decides about the numbers
+            assert "The length checksum does not match" in theirs
+            assert "The length checksum does not match" in saying
+            continue
+        assert saying in theirs, (prefix, name)
+        quoted += 1
+    assert all("sha256" in message for p in ours for t, message in said[p].items() if t and t != ours[p][0])
+    print(f"\nmessages of TensorFlow quoted to the digit: {quoted} of {len(ours)}")
+    assert quoted >= 50
