@@ -130,7 +130,8 @@ class _Look:
             return self._found("tf-checkpoint-v1", "V1 checkpoint")
         if self.promised is None and magic.is_meta_graph(self.pread, self.size, self.head):
             return self._found("meta-graph", "meta graph")
-        if self.promised == "saved-model" and not self._foreign()[0]:
+        words = self.name != "saved_model.pbtxt" and _is_text(self.head[:512])
+        if self.promised == "saved-model" and not words and not self._foreign()[0]:
             return self._found("saved-model", "SavedModel graph")
         return None
 

@@ -40,6 +40,8 @@ def merged(seen: Sequence[Finding], told: Sequence[Finding]) -> tuple[Finding, .
         taken = [other for other in theirs if _replaces(finding, other)]
         if taken:
             known = {name: value for other in taken for name, value in other.evidence.items()}
+            lost = sum(other.tensor is not None for other in taken)
+            known |= {"tensors_unreadable": lost} if lost else {}
             detail = finding.detail + "".join(f"; {other.detail}" for other in taken if finding.code not in FOREIGN)
             ours[ours.index(finding)] = replace(
                 finding,
@@ -64,7 +66,9 @@ def _replaces(finding: Finding, other: Finding) -> bool:
     """Whether `other` is only what the cause in `finding` looks like to a reader."""
     if finding.code == "interrupted-save" and finding.evidence.get("kind") == "copy":
         return other.code in ABSENT and finding.evidence.get("belongs_to") in _files(other)
-    return finding.code in FOREIGN and other.code in (*FOREIGN, *STUMBLED) and other.tensor is None
+    # a text copy broke every part of the file alike
+    everywhere = bool(finding.evidence.get("text_mangled"))
+    return finding.code in FOREIGN and other.code in (*FOREIGN, *STUMBLED) and (everywhere or other.tensor is None)
 
 
 def _looked_closer(finding: Finding, other: Finding) -> bool:

@@ -42,7 +42,7 @@ def aged(folder: Path, when: float = HOUR_AGO) -> None:
 
 def document(*paths: Path | str, quick: bool = True) -> dict[str, Any]:
     """What `ckptui check --json` prints, after it was held against the contract."""
-    done: dict[str, Any] = json.loads(json.dumps(check([str(path) for path in paths], quick=quick).document()))
+    done: dict[str, Any] = json.loads(json.dumps(check([str(p) for p in paths], quick=quick).document()))
     assert problems(done) == []
     return done
 
@@ -57,7 +57,8 @@ def the_run(done: dict[str, Any]) -> dict[str, Any]:
     [run] = done["runs"]
     name = os.path.basename
     named = {key: name(run[key]) if run[key] else run[key] for key in ("latest", "state", "newest_good")}
-    return run | named | {key: [name(path) for path in run[key]] for key in ("saves", "damaged", "leftovers")}
+    lists = {key: [name(path) for path in run[key]] for key in ("saves", "damaged", "leftovers")}
+    return {**run, **named, **lists}
 
 
 # ---------------------------------------------------------------- a state file, right and wrong
