@@ -27,6 +27,8 @@ Opened = Callable[[], "OpenReader"]
 Send = Callable[[Any, Sequence["Blob"]], None]
 BUNDLES = frozenset({"tf-checkpoint", "saved-model"})
 """Kinds whose tensors are read where their storage says, whatever index said it."""
+ENCODINGS = frozenset({"plain", "strings", "variant", "slices", "none"})
+"""Ways of storing that need no reader."""
 
 
 def prove(call: Call, args: Args, items: Items, opened: Opened) -> None:
@@ -83,6 +85,7 @@ def places(call: Call, args: Args, items: Items, opened: Opened) -> dict[str, st
 
 def _send_one(send: Send, one: Args, own: bool, opened: Opened, beat: Callable[[int], None]) -> dict[str, Any]:
     tensor = unpack(one["tensor"], Tensor)
+    own = own and tensor.storage.encoding in ENCODINGS
     repairs = {part: (byte, bit) for part, byte, bit in one.get("repairs", ())}
     if tensor.dtype == "variant":
         return _send_variants(send, tensor, own, beat)

@@ -16,7 +16,7 @@ from ckptui.engine.pool import Pool
 from ckptui.errors import CkptuiError, UsageError
 from ckptui.readers.bundle import Bundle
 from ckptui.salvage.proving import Proof, places_of, prove
-from ckptui.salvage.views import View, find_layout, layout_view, missing_from, own_view
+from ckptui.salvage.views import View, find_layout, has_files, layout_view, like, missing_from, own_view
 from ckptui.triage import salvage as judge
 
 KERAS: frozenset[str] = frozenset({"keras-h5", "keras-weights", "keras-archive"})
@@ -76,7 +76,7 @@ def plan(
     found = saves.resolve(path)
     if layout is not None and found.kind not in BUNDLES:
         raise UsageError(f"a {found.kind} has no use for --layout", "It is for checkpoints whose index is lost")
-    if found.kind in BUNDLES:
+    if found.kind in BUNDLES and (found.kind != "saved-model" or has_files(bundle_prefix(found.path, found.kind))):
         yield from _plan_bundle(saves, found, layout, repair_bits, cancel)
     else:
         yield from _plan_other(saves, found, cancel)
@@ -135,6 +135,7 @@ def _plan_bundle(
     chosen = view or borrowed
     if chosen is None:
         raise UsageError(f"nothing says what lies in the data of {prefix}", _no_layout(prefix))
+    items = _with_graph(saves, found, prefix, sibling, items, cancel)
     whole = _after(listing.with_findings([*outer, *listing.findings]), scanned.findings)
     yield _finish(found, whole, chosen, items, used)
 
@@ -198,13 +199,21 @@ def _against_graph(view: View, items: list[SalvageItem]) -> list[SalvageItem]:
     checked = []
     for item in items:
         if item.name in view.unproved:
-            if item.name in keys or item.name == OBJECT_GRAPH_KEY:
+            if item.name == OBJECT_GRAPH_KEY or not keys.isdisjoint(_keys_of(item.name)):
                 item = replace(item, evidence={**item.evidence, "entry": "in a damaged block; the graph has its name"})
             else:
                 item = judge.doubted(item, "its entry is in a damaged block, and the object graph has no such name")
         checked.append(item)
-    known = {item.name for item in items}
+    if view.complete and not view.unproved:
+        # a graph also names what is never saved: variables without a value, tables of another kind
+        return checked
+    known = {key for item in items for key in _keys_of(item.name)}
     return checked + [judge.gone(key) for key in sorted(keys - known)]
+
+
+def _keys_of(name: str) -> set[str]:
+    """The keys under which an object graph may know a tensor: a table's two tensors stand under one."""
+    return {name, name.removesuffix("-keys"), name.removesuffix("-values")}
 
 
 def _graph_keys(bundle: Bundle, items: Sequence[SalvageItem]) -> set[str]:
@@ -232,7 +241,7 @@ def _judge_layout(
     keys = (
         {key for node in graph.nodes for _, _, key in node.attributes if key} if graph is not None and sound else set()
     )
-    missing = keys - {tensor.name for tensor in tensors}
+    missing = keys - {key for tensor in tensors for key in _keys_of(tensor.name)}
     items = []
     for tensor in tensors:
         words = ""
@@ -252,11 +261,42 @@ def _expecting(tensor: Tensor, crcs: dict[str, int], tiles: dict[str, tuple[int 
     return replace(tensor, storage=replace(storage, crc32c=crcs.get(tensor.name), slices=slices))
 
 
+def _with_graph(
+    saves: Saves,
+    found: Found,
+    prefix: str,
+    layout: str | None,
+    items: list[SalvageItem],
+    cancel: threading.Event | None,
+) -> list[SalvageItem]:
+    """In place of a lost object graph, that of a sibling with the very same tensors.
+
+    It lies last in the data, so whatever cuts a file off takes it first; and without it nothing restores.
+    """
+    place = next((n for n, item in enumerate(items) if item.name == OBJECT_GRAPH_KEY and item.outcome == "lost"), None)
+    if place is None:
+        return items
+    mine = {(item.name, item.dtype, item.shape) for item in items}
+    for bundle in like(prefix, layout):
+        tensors = list(bundle.listing().tensors)
+        graph = next((tensor for tensor in tensors if tensor.name == OBJECT_GRAPH_KEY), None)
+        if graph is None or {(t.name, t.dtype, t.shape) for t in tensors} != mine:
+            continue
+        parts = prove(saves.pool, found, [graph], cancel).get(OBJECT_GRAPH_KEY, {"parts": []})["parts"]
+        if parts and parts[0]["found"] is not None and parts[0]["found"] == parts[0]["expected"]:
+            reason = f"it is lost; this one is from {bundle.path}, which has the same tensors"
+            taken = judge.item_of(graph, "unverified", reason, vouched=False, taken_from=bundle.path)
+            return [*items[:place], taken, *items[place + 1 :]]
+    return items
+
+
 def _finish(found: Found, listing: Listing, view: View, items: list[SalvageItem], layout: str) -> SalvagePlan:
     graph = next((item for item in items if item.name == OBJECT_GRAPH_KEY), None)
     notes = []
     if graph is not None and graph.outcome in ("lost", "repairable"):
         notes.append(NO_GRAPH if graph.outcome == "lost" else "The object graph holds a flipped bit: see --repair-bits")
+    if graph is not None and "taken_from" in graph.evidence:
+        notes.append(f"The object graph is lost; in its place stands that of {graph.evidence['taken_from']}")
     if graph is not None and graph.outcome not in ("lost", "repairable") and any(_absent(i) for i in items):
         notes.append(
             "What is lost was taken out of the object graph too, so that restore(...).expect_partial() brings back the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ckptui.core.model import Tensor
@@ -12,6 +13,7 @@ from ckptui.errors import CkptuiError, UsageError
 from ckptui.readers.bundle import Bundle, open_bundle
 from ckptui.readers.bundle_index import BundleIndex
 from ckptui.readers.bundle_layout import BorrowedBundle, open_bundle_with_layout
+from ckptui.readers.bundle_shards import shard_files
 
 MOST_SIBLINGS = 50
 """Saves beside a lost index whose layouts are tried, nearest step first."""
@@ -90,6 +92,22 @@ def find_layout(prefix: str) -> View | None:
         ):
             return View(bundle, "layout")
     return None
+
+
+def has_files(prefix: str) -> bool:
+    """Whether an index or a data file of a bundle has this prefix."""
+    return os.path.lexists(prefix + ".index") or bool(shard_files(prefix))
+
+
+def like(prefix: str, first: str | None) -> Iterator[Bundle]:
+    """Saves beside this one whose own index can be read, nearest step first; before them the one named, if any."""
+    for sibling in [*([first] if first else []), *_siblings(prefix)[:MOST_SIBLINGS]]:
+        try:
+            bundle = open_bundle(sibling)
+        except CkptuiError:
+            continue
+        if bundle.names:
+            yield bundle
 
 
 def _siblings(prefix: str) -> list[str]:

@@ -93,10 +93,10 @@ def nothing_left(plan: SalvagePlan) -> UsageError:
     repairable = plan.summary["repairable"]
     if repairable:
         hint = f"{repairable} tensors need one bit turned back: --repair-bits"
-    elif plan.method == "index" and not plan.layout:
-        hint = "Copy the files again from where they were written"
-    else:
+    elif plan.artifact.kind in ("tf-checkpoint", "saved-model") and plan.unnamed is None and not plan.layout:
         hint = "Name another save of the same model: --layout SIBLING"
+    else:
+        hint = "Copy the files again from where they were written"
     return UsageError(f"nothing can be recovered from {plan.artifact.path}", hint)
 
 
@@ -225,7 +225,9 @@ class _Job:
 
     def _graph(self, writer: BundleWriter, item: SalvageItem) -> None:
         """The object graph, without what is lost: a restore fails on a key that is not there."""
-        lost = {name for name, other in self._items.items() if other.outcome in ("lost", "repairable")}
+        absent = {name for name, other in self._items.items() if other.outcome in ("lost", "repairable")}
+        # a table is one key in the graph and two in the index, `-keys` and `-values`
+        lost = absent | {name.rpartition("-")[0] for name in absent if name.endswith(("-keys", "-values"))}
         if not lost:
             self._tensor(writer, item)
             return

@@ -76,6 +76,21 @@ def restore(prefix: str, expect_partial: bool) -> dict[str, str]:
     return {w.path.partition("/")[2]: digest(w.numpy()) for w in model.weights} | {"words": digest(table.numpy())}
 
 
+def version_1(folder: str) -> str:
+    """A folder with a checkpoint in the format of the first Saver."""
+    place = f"{folder}/v1"
+    os.mkdir(place)
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.compat.v1.get_variable("dense/kernel", initializer=np.arange(12, dtype="f4").reshape(3, 4))
+        tf.compat.v1.get_variable("step", initializer=np.int64(7))
+        saver = tf.compat.v1.train.Saver(write_version=tf.compat.v1.train.SaverDef.V1)
+        with tf.compat.v1.Session() as session:
+            session.run(tf.compat.v1.global_variables_initializer())
+            saver.save(session, f"{place}/model.ckpt", write_meta_graph=False)
+    return place
+
+
 def sharded(folder: str) -> str:
     """A checkpoint in several shards, a variable cut into tiles over them."""
     big = tf.train.Checkpoint(
@@ -134,7 +149,9 @@ def predict(architecture: str, weights: str) -> list[list[float]]:
     return [first.reshape(-1).tolist(), model(x).numpy().reshape(-1).tolist()]
 
 
-WORK = {f.__name__: f for f in (read, train, restore, sharded, keras_files, bfloat16_file, load_weights, predict)}
+WORK = {
+    f.__name__: f for f in (read, train, restore, version_1, sharded, keras_files, bfloat16_file, load_weights, predict)
+}
 
 
 def main() -> None:

@@ -378,10 +378,20 @@ def test_a_truncated_shard_gives_every_tensor_before_the_cut(
     }  # fmt: skip
     report = salvaged(shared_session, run / "ckpt-2", out)
     assert {n for n, o in outcomes(report).items() if o == "recovered"} == before
+    # the graph of the other save has the same tensors: with it the rest restores
+    assert item(report.plan, OBJECT_GRAPH_KEY).outcome == "unverified"
+    assert item(report.plan, OBJECT_GRAPH_KEY).evidence["taken_from"] == str(run / "ckpt-1")
+    whole, read = tensorflow("read", trained[1]), tensorflow("read", str(out))
+    assert {name: read[name] for name in before} == {name: whole[name] for name in before}
+    assert set(read) == before | {OBJECT_GRAPH_KEY}
+    assert tensorflow("restore", str(out), True)
+    # alone, the graph is lost, and that is said
+    for name in ("ckpt-1.index", "ckpt-1.data-00000-of-00001"):
+        (run / name).unlink()
+    report = salvaged(shared_session, run / "ckpt-2", out.with_name("alone"))
     assert {o for n, o in outcomes(report).items() if n not in before} == {"lost"}
     assert any("object graph is lost" in note for note in report.plan.notes)
-    whole = tensorflow("read", trained[1])
-    assert tensorflow("read", str(out)) == {name: whole[name] for name in before}
+    assert tensorflow("read", str(out.with_name("alone"))) == {name: whole[name] for name in before}
 
 
 def test_several_shards_and_tiles(shared_session: Session, tensorflow: Oracle, tmp_path: Path, out: Path) -> None:
@@ -456,7 +466,7 @@ def test_big_endian_strings_and_variants_come_out_little_endian(
 @needs_samples
 @pytest.mark.parametrize(
     ("name", "recovered"),
-    [("flipped_bit", 12), ("missing_index", 12), ("truncated_shard", 9), ("zero_filled_tail", 9)],
+    [("flipped_bit", 12), ("missing_index", 12), ("truncated_shard", 10), ("zero_filled_tail", 10)],
 )
 def test_the_broken_samples(shared_session: Session, tensorflow: Oracle, out: Path, name: str, recovered: int) -> None:
     report = salvaged(shared_session, SAMPLES / "broken" / name / "ckpt-2", out, repair_bits=True)
@@ -478,3 +488,11 @@ def test_the_variables_of_a_saved_model_without_its_index(
     # the very same export: every byte is the sibling's
     assert set(outcomes(report).values()) == {"recovered"}
     assert tensorflow("read", str(out)) == whole
+
+
+def test_an_older_savers_checkpoint(shared_session: Session, tensorflow: Oracle, out: Path) -> None:
+    """The one-file format that came before: read by its own reader, written as today's."""
+    made = tensorflow("version_1", str(out.parent.parent))
+    report = salvaged(shared_session, Path(made) / "model.ckpt", out)
+    assert set(outcomes(report).values()) == {"recovered"}
+    assert tensorflow("read", str(out)) == tensorflow("read", str(Path(made) / "model.ckpt"))
