@@ -237,6 +237,9 @@ SAYINGS: dict[str, Saying] = {
     "no-weights-member": Saying(
         "Expected a model.weights.h5 or model.weights.npz file.", "ValueError", _KERAS, ("weights-missing",)
     ),
+    "no-vocabulary": Saying(
+        "expected str, bytes or os.PathLike object, not NoneType", "ValueError", _KERAS, ("asset-missing",)
+    ),
     # sharded weights
     "no-json": Saying(
         "Expecting value: line {line} column {column} (char {offset})",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptui.core.model import Finding, Kind, Listing, Severity, Tensor
 from ckptui.core.sayings import says
@@ -20,7 +20,7 @@ from ckptui.readers.hdf5_contents import Contents, Tick
 from ckptui.readers.keras_config import load_config
 from ckptui.readers.keras_findings import in_words, limited, listed, note
 from ckptui.readers.keras_folder import KerasFolder, open_folder
-from ckptui.readers.keras_h5 import Hdf5Reader
+from ckptui.readers.keras_h5 import CHUNK_BYTES, Hdf5Reader
 from ckptui.readers.keras_members import MAX_INFLATED_BYTES, MemberCheck, is_bomb, mended, settle_members
 from ckptui.readers.keras_parts import MAX_JSON_BYTES, NPZ_WEIGHTS, WEIGHTS, Parts, Weights, assemble
 from ckptui.readers.keras_root import folded, root_of
@@ -38,6 +38,9 @@ from ckptui.readers.zip_directory import (
     read_directory,
     read_member,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
 
 KERAS_ASSETS_FROM = 4
 """Members an archive must have for Keras to look for assets at all."""
@@ -111,15 +114,13 @@ class KerasArchive(Hdf5Reader):
         except Damaged as error:
             self._copy = mangled_copy(self._source)
             if self._copy is not None and self._copy.undone is not None:
-                self._bytes = self._copy.undone
-                return read_directory(self._bytes)
+                return self._taken_back(self._copy.undone)
             raise self._no_archive(error) from None
         settled = settle_members(self._source, directory)
         if not directory.complete or any(one.error for one in settled):
             self._copy = mangled_copy(self._source)
             if self._copy is not None and self._copy.undone is not None:
-                self._bytes = self._copy.undone
-                return read_directory(self._bytes)
+                return self._taken_back(self._copy.undone)
         if not directory.complete and self._copy is None:
             self._broken = what_broke(self._source, directory)
         known = {one.member.header: one for one in settled}
@@ -128,6 +129,13 @@ class KerasArchive(Hdf5Reader):
             members = [self._before(m, self._broken.usable) for m in members]
         directory.members = members
         self._lost = [one for one in settled if one.error is not None]
+        return directory
+
+    def _taken_back(self, original: Memory) -> Directory:
+        """The directory of what a mangled copy was made from."""
+        self._bytes = original
+        directory = read_directory(original)
+        directory.members = [one.member for one in settle_members(original, directory)]
         return directory
 
     def _no_archive(self, error: Damaged) -> Damaged:
@@ -230,6 +238,9 @@ class KerasArchive(Hdf5Reader):
         self, inside: list[Finding], weights: Weights, findings: Sequence[Finding], tick: Tick | None
     ) -> list[Finding]:
         """What is wrong with the inner file: the archive's CRC-32 says whether it was so before it was archived."""
+        own = next((f for f in weights.findings if f.code == "zip-damaged"), None)
+        if own is not None:
+            return folded(own, inside, **self._member_evidence(weights))
         root = root_of(inside)
         damaged = root is not None or any(f.code == "hdf5-damaged" for f in inside)
         if not damaged or weights.member is None:
@@ -254,6 +265,19 @@ class KerasArchive(Hdf5Reader):
         if self._contents is None and self._listing is None:
             self._contents = self._weights(False).contents
         return super()._opened(tensor)
+
+    def chunks(self, tensor: Tensor, chunk_bytes: int = CHUNK_BYTES) -> Iterator[np.ndarray]:
+        """Values in C order as 1-D native arrays; raises Damaged, ChangedWhileReading."""
+        if self.listing() and self._npz is not None:
+            self._source.fence()
+            return self._npz.chunks(tensor, chunk_bytes)
+        return super().chunks(tensor, chunk_bytes)
+
+    def array(self, tensor: Tensor) -> np.ndarray:
+        """The whole tensor; raises as `chunks`, UsageError if too large."""
+        if self.listing() and self._npz is not None:
+            return self._npz.array(tensor)
+        return super().array(tensor)
 
     def _tensors(self) -> Sequence[Tensor]:
         return self.listing().tensors if self._placed is None else self._placed

@@ -50,7 +50,7 @@ def missing_assets(path: str, root: Node | None, members: Collection[str], has_s
         detail = f"{layer} keeps its vocabulary in {member}, which is not there"
         evidence = {"layer": layer, "member": member, "file": path}
         if has_store:
-            evidence["tensorflow_says"] = says("no-asset", file=member)
+            evidence["tensorflow_says"] = says("no-vocabulary")
         else:
             detail += "; Keras loads the model without a word, with an empty vocabulary"
         findings.append(note("asset-missing", path, detail, evidence=evidence))

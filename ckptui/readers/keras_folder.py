@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptui.core.model import Finding, Kind, Listing, Tensor
 from ckptui.core.sayings import says
@@ -14,12 +14,15 @@ from ckptui.errors import CkptuiError, Damaged, NoSuchPath, Unreadable
 from ckptui.readers.hdf5_contents import Contents, Tick
 from ckptui.readers.keras_config import load_config
 from ckptui.readers.keras_findings import in_words, listed, note
-from ckptui.readers.keras_h5 import Hdf5Reader
+from ckptui.readers.keras_h5 import CHUNK_BYTES, Hdf5Reader
 from ckptui.readers.keras_parts import MAX_JSON_BYTES, NPZ_WEIGHTS, WEIGHTS, Parts, Weights, assemble
 from ckptui.readers.keras_root import folded, root_of
 from ckptui.readers.npz_weights import NpzWeights
 from ckptui.readers.source import Source, read_whole
 from ckptui.readers.zip_directory import ZIP_ERRORS
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CONFIG, METADATA = "config.json", "metadata.json"
 FORM = "folder"
@@ -85,6 +88,19 @@ class KerasFolder(Hdf5Reader):
         listing = replace(listing, artifact=replace(listing.artifact, bytes=total, writer=writer))
         self._source.fence()
         return listing.with_findings([replace(one, artifact=self.path) for one in (*findings, *inside)])
+
+    def chunks(self, tensor: Tensor, chunk_bytes: int = CHUNK_BYTES) -> Iterator[np.ndarray]:
+        """Values in C order as 1-D native arrays; raises Damaged, ChangedWhileReading."""
+        if self.listing() and self._npz is not None:
+            self._source.fence()
+            return self._npz.chunks(tensor, chunk_bytes)
+        return super().chunks(tensor, chunk_bytes)
+
+    def array(self, tensor: Tensor) -> np.ndarray:
+        """The whole tensor; raises as `chunks`, UsageError if too large."""
+        if self.listing() and self._npz is not None:
+            return self._npz.array(tensor)
+        return super().array(tensor)
 
     def _opened(self, tensor: Tensor) -> Contents:
         if self._listing is None:

@@ -26,10 +26,13 @@ BOMB_RATIO = 1000
 MAX_SETTLED = 1000
 """Members whose local headers are looked at before anything is read; a full check looks at all."""
 KNOWN = ("metadata.json", "config.json", "model.weights.h5", "model.weights.npz")
-_REFUSED = frozenset({"name", "signature", "data"})
-"""Disagreements that the standard library, and so Keras, does not read past."""
-_IN_DIRECTORY = frozenset({"method", "flags", "crc32", "stored", "size"})
-"""Fields of which it reads the directory's copy only."""
+_NOT_FOUND = {
+    "metadata.json": "",
+    "config.json": "zip-member",
+    "model.weights.h5": "no-weights-member",
+    "model.weights.npz": "no-weights-member",
+}
+"""What Keras says where its directory does not name a member; nothing for the one it can do without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ class MemberCheck:
         if not differs:
             return []
         crcs = differs.get("crc32")
-        severity: Severity = "error" if _REFUSED & differs.keys() or "header" in differs else "warning"
+        severity: Severity = "warning"
         told = ", ".join(f"{name} {_shown(name, a)} and {_shown(name, b)}" for name, (a, b) in differs.items())
         detail = f"{safe(member.name, 120)}: directory and local header disagree: {told}"
         facts: dict[str, Any] = {
@@ -110,9 +113,8 @@ class MemberCheck:
         key = self._keras_says(member, differs, found)
         if key:
             severity = "error"
-            facts["tensorflow_says"] = says(
-                key, member=member.name, directory=_shown("name", differs.get("name", ("", ""))[0])
-            )
+            names = [_shown("name", name) for name in differs.get("name", ("", ""))]
+            facts["tensorflow_says"] = says(key, member=member.name, directory=names[0], header=names[1])
         return [self._note(detail, facts, severity=severity)]
 
     def _keras_says(self, member: Member, differs: Mapping[str, tuple[object, object]], crc: int) -> str:
@@ -120,15 +122,19 @@ class MemberCheck:
         if "header" in differs or "signature" in differs:
             return "zip-header"
         if "name" in differs:
-            return "zip-names"
+            if differs["name"][0] in KNOWN or member.name not in KNOWN:
+                return "zip-names"
+            # The directory's name is the damaged one: Keras does not find the member.
+            return _NOT_FOUND[member.name]
         if "data" in differs or ("crc32" in differs and differs["crc32"][0] != crc):
             return "zip-crc"
         if "flags" in differs and int(str(differs["flags"][0])) & ENCRYPTED:
             return "zip-encrypted"
         if "method" in differs and differs["method"][0] != member.method:
             return "zip-method"
-        wrong = [f for f in ("stored", "size") if f in differs and differs[f][0] != getattr(member, f)]
-        return "zip-crc" if wrong else ""
+        if "size" in differs and int(str(differs["size"][0])) < member.size:
+            return "zip-crc"
+        return "zip-crc" if "stored" in differs and differs["stored"][0] != member.stored else ""
 
     def _computed(self, member: Member, tick: Tick | None) -> int | None:
         if member.problem or is_bomb(member):

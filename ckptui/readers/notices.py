@@ -10,6 +10,9 @@ from ckptui.core.model import Finding, Severity
 from ckptui.core.sayings import says
 from ckptui.readers.sniff import Sniff
 
+ZIPS = ("zip archive", "NumPy archive", "PyTorch checkpoint (zip)")
+"""What Keras opens and finds no model in."""
+
 
 def notice(
     code: str,
@@ -38,7 +41,7 @@ def sniffed(path: str, seen: Sniff) -> tuple[Finding, ...]:
     advice = "Run `git lfs pull` to fetch the real file." if seen.looks_like == "git-lfs pointer" else None
     evidence = dict(seen.evidence)
     if seen.kind == "keras-archive" and seen.code != "unsupported-format":
-        whole = seen.looks_like.endswith(("zip archive", "NumPy archive", "(zip)")) and seen.code == "not-a-model"
+        whole = seen.looks_like in ZIPS and seen.code == "not-a-model"
         evidence["tensorflow_says"] = says("zip-member" if whole else "no-archive", file=path, member="config.json")
         detail += "" if whole else "; Keras says the file is not found, but it is there"
     if seen.kind in ("hdf5", "keras-h5", "keras-weights") and seen.code != "unsupported-format":

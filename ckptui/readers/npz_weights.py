@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from ckptui.core.dtypes import ITEMSIZE, np_dtype
 from ckptui.core.model import Segment, Storage, Tensor
 from ckptui.core.names import layer_of, role_of
-from ckptui.core.text import safe
-from ckptui.errors import Damaged
+from ckptui.core.text import human_bytes, safe
+from ckptui.errors import Damaged, UsageError
+from ckptui.readers.hdf5_contents import ARRAY_STEP, MAX_ARRAY_BYTES
 from ckptui.readers.keras_members import is_bomb
 from ckptui.readers.window import Bytes, Memory
 from ckptui.readers.zip_directory import STORED, ZIP_ERRORS, Member, locate, read_directory, stream
@@ -119,6 +120,15 @@ class NpzWeights:
                 left = left[step:]
         if left:
             yield np.frombuffer(left, kind).astype(kind.newbyteorder("="), copy=False)
+
+    def array(self, tensor: Tensor) -> np.ndarray:
+        """The whole tensor with its shape; raises as `chunks` does, UsageError for more than fits in memory."""
+        import numpy as np
+
+        if tensor.bytes > MAX_ARRAY_BYTES:
+            raise UsageError(f"{safe(tensor.name)} holds {human_bytes(tensor.bytes)}, too much for memory at once")
+        pieces = list(self.chunks(tensor, ARRAY_STEP))
+        return np.concatenate(pieces or [np.zeros(0, np_dtype(tensor.dtype))]).reshape(tensor.shape)
 
 
 def read_header(head: bytes) -> tuple[str, str, tuple[int, ...], int]:

@@ -58,7 +58,7 @@ def what_broke(source: Bytes, directory: Directory, start: int = 0) -> Broken:
     facts: dict[str, Any] = {"file": source.path, "reason": directory.reason}
     told = f"{len(directory.members)} members found by their own headers"
     zeros = trailing_zeros(source, start)
-    if zeros >= ZERO_TAIL and (source.size >= needs or last.unfinished):
+    if zeros >= ZERO_TAIL and source.size >= needs:
         return _zeros(source, directory.members, zeros, facts)
     if last.unfinished or source.size < needs:
         facts |= {"expected": needs, "found": source.size, "bytes_missing": max(0, needs - source.size)}

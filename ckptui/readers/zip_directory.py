@@ -19,7 +19,9 @@ from ckptui.core.text import safe
 from ckptui.errors import Damaged
 from ckptui.readers.window import Bytes
 from ckptui.readers.zip_headers import (
+    CENTRAL_SIGNATURE,
     DEFLATED,
+    LOCAL_SIGNATURE,
     MAX_MEMBERS,
     STORED,
     Member,
@@ -154,16 +156,21 @@ def locate(source: Bytes, member: Member, behind: int = -1) -> Member:
         raise _damaged(source, member, f"no local header at {member.header}")
     settled = settle(member, found, behind)
     data = settled.data
-    if settled.differs or lost or data + settled.stored != behind:
+    if data + settled.stored > behind >= 0 and _is_header(source, behind):
         # A damaged name or extra length in the local header moves where the bytes seem to begin.
         begins = behind - settled.stored
-        if data + settled.stored > behind >= 0 and begins >= member.header + 30:
+        if begins >= member.header + 30:
             data = begins
             settled = replace(settled, differs={**settled.differs, "data": (begins, found.data)})
     if lost:
         settled = replace(settled, differs={**settled.differs, "signature": ("PK\\x03\\x04", "other bytes")})
     room = max(0, source.size - data)
     return replace(settled, data=data, available=min(settled.stored, room))
+
+
+def _is_header(source: Bytes, at: int) -> bool:
+    """Whether a member or the directory really begins there: a damaged directory may say so of any place."""
+    return at + 4 <= source.size and source.pread(at, 4) in (LOCAL_SIGNATURE, CENTRAL_SIGNATURE)
 
 
 def stream(source: Bytes, member: Member) -> Iterator[bytes | memoryview]:

@@ -324,6 +324,8 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
             open_archive(path)
         assert refused.value.code == code
     with pytest.raises(NoSuchPath):
+        open_archive(tmp_path / "nothing.keras")
+    with pytest.raises(Damaged, match="without the parts"):
         open_archive(tmp_path)
 
 

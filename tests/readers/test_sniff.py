@@ -103,7 +103,7 @@ def test_a_leveldb_table_of_somebody_else_is_no_checkpoint(tmp_path: Path) -> No
         ("model.h5", b"\x00" * 5000, "hdf5-damaged", "zeros"),
         ("model.h5", b"\x88HDF\r\n\x1a\n" + b"\x07" * 90 + b"TREE", "hdf5-damaged", "structures"),
         ("model.h5", b"\xfe" * 90, "not-a-model", "no known format"),
-        ("model.keras", b"\x00" * 90, "zip-damaged", "zeros"),
+        ("model.keras", b"\x00" * 90, "zero-filled", "zeros"),
         ("model.keras", zipped("metadata.json", "config.json")[:120], "zip-damaged", "cut off"),
         ("model.zip.h5", zipped("other.txt")[:60], "zip-damaged", "cut off"),
         ("ckpt-1.index", table(b"\x08\x01")[:-1], "index-damaged", "does not end like an index"),
