@@ -174,16 +174,15 @@ class SavedModel:
             self.findings.append(notes.no_graph(self.folder))
             return
         path = self.folder.join(name)
-        if name.endswith(".cpb"):
-            self.findings.append(notes.chunked(self.path, path))
-            return
         seen = sniff(path)
-        if seen.code is not None:
+        if seen.code is not None or seen.kind != self.kind:
             self.findings += notes.not_a_graph(self.path, path, seen)
             return
         gatherer = _gatherer()
         try:
-            if name.endswith(".pb"):
+            if name.endswith(".cpb"):
+                self._walk_chunked(path, gatherer)
+            elif name.endswith(".pb"):
                 self._walk_binary(path, gatherer)
             else:
                 walk_text(read_whole(path, TEXT_CAP), gatherer, "SavedModel", self._progress)
@@ -202,6 +201,15 @@ class SavedModel:
             self._graph_size = source.size
             walk_wire(source.pread, source.size, gatherer, "SavedModel", self._progress)
             source.fence()
+
+    def _walk_chunked(self, path: str, gatherer: Gatherer) -> None:
+        """A graph in chunks, put together in memory."""
+        from ckptui.readers.riegeli_merge import merged_saved_model
+
+        self.findings.append(notes.chunked(self.path, path))
+        data = merged_saved_model(path, self._progress)
+        self._graph_size = len(data)
+        walk_wire(lambda offset, count: data[offset : offset + count], len(data), gatherer, "SavedModel")
 
     def _take_in(self, gatherer: Gatherer, path: str) -> None:
         damage = gatherer.damage

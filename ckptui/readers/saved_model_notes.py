@@ -60,6 +60,9 @@ def no_graph(folder: Folder) -> Finding:
 
 def not_a_graph(folder: str, path: str, seen: Sniff) -> tuple[Finding, ...]:
     """Findings about a file whose first bytes are no graph's."""
+    if seen.code is None:
+        facts = {"looks_like": seen.looks_like, "bytes": seen.size}
+        seen = replace(seen, code="not-a-model", reason=f"found instead: {seen.looks_like}", evidence=facts)
     text = "empty-graph" if seen.code == "empty-file" else ("graph-text" if path.endswith("txt") else "graph-wire")
     more = {"file": path, "tensorflow_says": says(text, file=path)} if seen.code != "unreadable" else {"file": path}
     return tuple(replace(finding, evidence={**finding.evidence, **more}) for finding in sniffed(folder, seen))
@@ -92,14 +95,14 @@ def not_whole(folder: str, path: str) -> Finding:
 
 
 def chunked(folder: str, path: str) -> Finding:
-    """saved_model.cpb."""
+    """saved_model.cpb: read here, and not by TensorFlow's Python loader."""
     return notice(
         "unsupported-format",
         folder,
-        "saved_model.cpb is a chunked graph (Riegeli records): recognised, not read; the variables are readable",
-        {"format": "chunked SavedModel", "file": path},
+        "saved_model.cpb is a graph in chunks (Riegeli records); tf.saved_model.load looks for saved_model.pb alone",
+        {"format": "chunked SavedModel", "file": path, "tensorflow_says": says("no-graph", folder=folder)},
         title="A chunked graph",
-        advice="Load it with TensorFlow and save it again without chunks to look at its signatures.",
+        advice="Load it with the C++ loader, or save it again without chunks, if Python is to load it.",
     )
 
 
@@ -111,6 +114,10 @@ def changed(folder: str, error: ChangedWhileReading) -> Finding:
 
 def refused(folder: str, path: str, error: Damaged) -> Finding:
     """The graph's file can't be read, or is larger than what is read of a text graph."""
+    if error.code == "graph-damaged":
+        # of a chunked graph: its hashes tell what no other graph can
+        evidence = {"file": path, **error.evidence, "tensorflow_says": says("no-graph", folder=folder)}
+        return notice(error.code, folder, error.detail, evidence)
     code = "unreadable" if isinstance(error, Unreadable) else "unsupported-format"
     return notice(code, folder, error.detail, {"file": path, **error.evidence})
 

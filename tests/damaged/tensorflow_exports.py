@@ -1,6 +1,6 @@
 """Run in a child: writes SavedModels and Keras 3 checkpoints with TensorFlow, or says what TensorFlow makes of some.
 
-Usage: python tensorflow_exports.py make FOLDER; python tensorflow_exports.py load FOLDER... (a JSON line for each).
+Usage: make FOLDER; load FOLDER... (a JSON line for each); parse (a graph in hexadecimal a line, one JSON answer).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="", TF_ENABLE_O
 import keras
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
 
 layers = keras.layers
 v1 = tf.compat.v1
@@ -48,13 +50,13 @@ def lookup(folder: Path) -> tf.Module:
     return module
 
 
-def export_v1(folder: str, *, as_text: bool = False, tags: tuple[str, ...] = ("serve",), resource: bool = False) -> None:
+def export_v1(folder: str, *, as_text: bool = False, tags: tuple[str, ...] = ("serve",)) -> None:
     """What a Session and a SavedModelBuilder write; further tags become further meta graphs."""
     builder = v1.saved_model.Builder(folder)
     for number, tag in enumerate(tags):
         with v1.Graph().as_default(), v1.Session() as session:
             x = v1.placeholder(tf.float32, (None, 2), "x")
-            kernel = v1.get_variable("dense/kernel", (2, 3), use_resource=resource)
+            kernel = v1.get_variable("dense/kernel", (2, 3), use_resource=len(tags) > 1)
             v1.get_variable("table", (7, 2), use_resource=False, partitioner=v1.fixed_size_partitioner(2))
             y = tf.matmul(x, kernel, name="y")
             session.run(v1.global_variables_initializer())
@@ -87,7 +89,7 @@ def make_exports(folder: Path) -> None:
     tf.saved_model.save(listed, str(folder / "keras_listed"))
     export_v1(str(folder / "v1"))
     export_v1(str(folder / "v1_text"), as_text=True)
-    export_v1(str(folder / "v1_two"), tags=("train", "serve"), resource=True)
+    export_v1(str(folder / "v1_two"), tags=("train", "serve"))
 
 
 # ---------------------------------------------------------------------- models whose layers hide
@@ -223,6 +225,25 @@ def told(folder: str) -> dict[str, str]:
     return {"folder": folder, "error": "", "text": ""}
 
 
+def parsed(proto: bytes) -> list[Any] | None:
+    """What protobuf reads in a graph: tags, version, nodes, functions, objects, signatures; None where it refuses."""
+    try:
+        graphs = saved_model_pb2.SavedModel.FromString(proto).meta_graphs
+    except DecodeError:
+        return None
+    return [
+        [
+            list(graph.meta_info_def.tags),
+            graph.meta_info_def.tensorflow_version,
+            len(graph.graph_def.node),
+            len(graph.graph_def.library.function),
+            len(graph.object_graph_def.nodes),
+            sorted(name for name in graph.signature_def if name and not name.startswith("__saved_model_")),
+        ]
+        for graph in graphs
+    ]
+
+
 def hashes(lengths: list[int]) -> dict[int, str]:
     """TensorFlow's own FarmHash fingerprint of bytes(i * 7 % 251 for i in range(length))."""
     out = {}
@@ -237,6 +258,9 @@ def main(arguments: list[str]) -> None:
     if job == "load":
         for path in paths:
             print(json.dumps(told(path)), flush=True)
+        return
+    if job == "parse":
+        print(json.dumps([parsed(bytes.fromhex(line.strip())) for line in sys.stdin]))
         return
     folder = Path(paths[0])
     (folder / "checkpoints").mkdir(parents=True)
