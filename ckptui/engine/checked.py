@@ -178,10 +178,10 @@ class _Cursor:
             self._skip(copy.size)
         return copy
 
-    def checksum(self) -> tuple[int, bytes]:
-        """A stored, masked checksum: unmasked, and its four bytes."""
+    def checksum(self, order: str = "<") -> tuple[int, bytes]:
+        """A stored, masked checksum: unmasked, and its four bytes; `order` is the writer's."""
         raw = bytes(self.byte() for _ in range(4))
-        rotated = (struct.unpack("<I", raw)[0] - 0xA282EAD8) & 0xFFFFFFFF
+        rotated = (struct.unpack(order + "I", raw)[0] - 0xA282EAD8) & 0xFFFFFFFF
         return (rotated >> 17 | rotated << 15) & 0xFFFFFFFF, raw
 
     def feed(self, count: int, crc: int) -> int:
@@ -198,15 +198,18 @@ class _Cursor:
 def check_strings(files: Files, storage: Storage, count: int, verdict: Verdict, beat: Beat) -> None:
     """Verify a string tensor of `count` elements: its length table, then its content.
 
+    A big-endian writer's numbers, lengths and their checksum, were checksummed and stored in its own order.
+
     Raises Damaged (`entry-invalid`) where lengths that pass their own checksum do not fill the segment.
     """
     segment = _segment_of(storage)
+    order = ">" if storage.big_endian else "<"
     if count > segment.bytes - 4:
         raise Damaged(f"{count} strings can't lie in {segment.bytes} bytes")
     cursor = _Cursor(files, segment, verdict, beat)
     try:
-        crc, total = _lengths(cursor, count)
-        stored, raw = cursor.checksum()
+        crc, total = _lengths(cursor, count, order)
+        stored, raw = cursor.checksum(order)
     except _Misfit as error:
         verdict.unreadable(segment, "lengths", error.detail)
         cursor.feed(cursor.left, 0)
@@ -221,46 +224,55 @@ def check_strings(files: Files, storage: Storage, count: int, verdict: Verdict, 
     verdict.compare(storage.crc32c, crc, segment)
 
 
-def _lengths(cursor: _Cursor, count: int) -> tuple[int, int]:
-    """Checksum and sum of the next `count` lengths."""
+def _lengths(cursor: _Cursor, count: int, order: str) -> tuple[int, int]:
+    """Checksum and sum of the next `count` lengths, checksummed as numbers of byte order `order`."""
     crc, total, left = 0, 0, count
     while left:
         run = cursor.short_run(left)
         if run.size:
-            crc = crc32c(run.astype("<u4").tobytes(), crc)
+            crc = crc32c(run.astype(order + "u4").tobytes(), crc)
             total += int(run.sum(dtype="u8"))
             left -= run.size
             continue
         length = cursor.varint()
-        crc = crc32c(struct.pack("<I" if length <= 0xFFFFFFFF else "<Q", length), crc)
+        crc = crc32c(struct.pack(order + ("I" if length <= 0xFFFFFFFF else "Q"), length), crc)
         total += length
         left -= 1
     return crc, total
 
 
 def check_variants(files: Files, storage: Storage, count: int, verdict: Verdict, beat: Beat) -> None:
-    """Verify a variant tensor of `count` elements; raises Damaged (`entry-invalid`) where it can't hold so many."""
+    """Verify a variant tensor of `count` elements; raises Damaged (`entry-invalid`) where it can't hold so many.
+
+    The first writers of variants counted eight bytes for each length, however few they wrote: their entries are that
+    much too long.
+    """
     segment = _segment_of(storage)
     if count * 5 > segment.bytes:
         raise Damaged(f"{count} variants can't lie in {segment.bytes} bytes")
     cursor = _Cursor(files, segment, verdict, beat)
-    crc = 0
+    order = ">" if storage.big_endian else "<"
+    crc = overcounted = 0
     for number in range(count):
         try:
+            before = cursor.left
             length = cursor.varint()
+            overcounted += 8 - (before - cursor.left)
             if length > cursor.left - 4:
                 raise _Misfit(f"element {number} says {length} bytes, {cursor.left} are left")
         except _Misfit as error:
             verdict.unreadable(segment, f"element {number}", error.detail)
             cursor.feed(cursor.left, 0)
             return
-        crc = cursor.feed(length, crc32c(struct.pack("<Q", length), crc))
-        stored, raw = cursor.checksum()
+        crc = cursor.feed(length, crc32c(struct.pack(order + "Q", length), crc))
+        stored, raw = cursor.checksum(order)
         verdict.compare(stored, crc, segment, f"element {number}")
         if verdict.mismatches:
             cursor.feed(cursor.left, 0)
             return
         crc = crc32c(raw, crc)
+    if cursor.left == overcounted:
+        cursor.feed(cursor.left, 0)
     if cursor.left:
         raise Damaged(f"{cursor.left} bytes are left after the last element")
     verdict.compare(storage.crc32c, crc, segment)

@@ -169,7 +169,8 @@ def _flip_in_strings(
     source = files.get(segment.file)
     if whole:
         # the lengths hold, so everything behind them and their checksum is content
-        table = values.decode_lengths(source.pread(segment.offset, min(segment.bytes, STRING_LIMIT)), tensor.count)
+        head = source.pread(segment.offset, min(segment.bytes, STRING_LIMIT))
+        table = values.decode_lengths(head, tensor.count, tensor.storage.big_endian)
         start = segment.bytes - sum(table[0])
         stored, found = whole[0].expected, whole[0].found
         flip = None if stored is None or found is None else find_flip(stored, found, segment.bytes - start)
@@ -188,7 +189,7 @@ def _flip_in_strings(
 
 def _holds(raw: bytes, tensor: Tensor) -> bool:
     try:
-        items, crc, lengths_hold = values.decode_strings(raw, tensor.count)
+        items, crc, lengths_hold = values.decode_strings(raw, tensor.count, tensor.storage.big_endian)
     except Damaged:
         return False
     return lengths_hold and crc == tensor.storage.crc32c and encoded(items)[0] == raw
@@ -278,7 +279,7 @@ def stored_strings(tensor: Tensor, repairs: Repairs) -> tuple[bytes, ...]:
         return tuple(bytes(item) for item in values.array_of(tensor).reshape(-1))
     raw = bytearray(values.stored_bytes(tensor))
     raw[flip[0]] ^= 1 << flip[1]
-    items, crc, holds = values.decode_strings(bytes(raw), tensor.count)
+    items, crc, holds = values.decode_strings(bytes(raw), tensor.count, tensor.storage.big_endian)
     if not holds or crc != tensor.storage.crc32c:
         raise Damaged(f"{tensor.name}: turning the bit back does not mend it")
     return tuple(items)

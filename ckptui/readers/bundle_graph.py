@@ -60,7 +60,7 @@ class GraphOfBundle:
                 source.fence()
         except CkptuiError:
             return None
-        data, crc = _content(raw)
+        data, crc = _content(raw, index.header.big_endian)
         graph = parse(data)
         stored = None if entry.crc is None else unmask(entry.crc)
         if stored is not None and crc != stored:
@@ -84,10 +84,10 @@ class GraphOfBundle:
         )
 
 
-def _content(raw: bytes) -> tuple[bytes, int | None]:
+def _content(raw: bytes, big_endian: bool) -> tuple[bytes, int | None]:
     """The one string in `raw` and the checksum of the whole; where its length is damaged, all that follows it."""
     try:
-        items, crc, holds = decode_strings(raw, 1)
+        items, crc, holds = decode_strings(raw, 1, big_endian)
         if holds and items:
             return items[0], crc
     except Damaged:

@@ -133,7 +133,7 @@ def _lay_out(index: BundleIndex, entries: list[Entry], number: int, shards: Shar
             entry = entries[position] = entries[position]._replace(offset=entries[position].offset + shift)
             if dtype_name(entry.dtype) not in ("string", "variant"):
                 continue
-            size = _own_size(source, entry)
+            size = _own_size(source, entry, index.header.big_endian)
             name = index.label(position)
             if size is None:
                 fit.doubtful[name] = index.doubts[position] = "its lengths are not where the layout puts it"
@@ -156,25 +156,25 @@ def _doubt_the_rest(index: BundleIndex, inside: list[int]) -> None:
         index.doubts.setdefault(position, f"it lies behind {name}, whose length is not known")
 
 
-def _own_size(source: Source, entry: Entry) -> int | None:
+def _own_size(source: Source, entry: Entry, big_endian: bool) -> int | None:
     """Bytes a string or variant tensor takes by its own lengths; None where their checksum does not hold."""
     count = prod(entry.shape)
     if count > MAX_COUNTED or entry.offset > source.size:
         return None
     if dtype_name(entry.dtype) == "variant":
-        return _variant_size(source, entry.offset, count)
+        return _variant_size(source, entry.offset, count, big_endian)
     if not count:
         return entry.size
     head = source.pread(entry.offset, min(10 * count + 4, TABLE_PIECE, source.size - entry.offset))
     try:
-        lengths, end, _, holds = decode_lengths(head, count)
+        lengths, end, _, holds = decode_lengths(head, count, big_endian)
     except Damaged:
         return None
     size = end + sum(lengths)
     return size if holds and entry.offset + size <= source.size else None
 
 
-def _variant_size(source: Source, start: int, count: int) -> int | None:
+def _variant_size(source: Source, start: int, count: int, big_endian: bool) -> int | None:
     """Each element is its length, its bytes, and the checksum over all that came before."""
     position, crc = start, 0
     for _ in range(count):
@@ -186,11 +186,11 @@ def _variant_size(source: Source, start: int, count: int) -> int | None:
         body = position + used
         if body + length + 4 > source.size:
             return None
-        crc = crc32c(struct.pack("<Q", length), crc)
+        crc = crc32c(struct.pack(">Q" if big_endian else "<Q", length), crc)
         for piece in source.stream(body, length):
             crc = crc32c(piece, crc)
         stored = source.pread(body + length, 4)
-        if unmask(int.from_bytes(stored, "little")) != crc:
+        if unmask(int.from_bytes(stored, "big" if big_endian else "little")) != crc:
             return None
         crc = crc32c(stored, crc)
         position = body + length + 4

@@ -169,9 +169,9 @@ class BundleTensors(Sequence[Tensor]):
         segment = Segment(self._index.shards.path(entry.shard), entry.offset, entry.size)
         crc = None if entry.crc is None else unmask(entry.crc)
         if dtype == "string":
-            return Storage("strings", segment, crc)
+            return Storage("strings", segment, crc, self._index.header.big_endian)
         if dtype == "variant":
-            return Storage("variant", segment, crc)
+            return Storage("variant", segment, crc, self._index.header.big_endian)
         return Storage("plain", segment, crc, self._swapped(dtype))
 
     def _swapped(self, dtype: str) -> bool:

@@ -115,18 +115,19 @@ def stored_bytes(tensor: Tensor) -> bytes:
     return data
 
 
-def decode_strings(raw: bytes, count: int) -> tuple[list[bytes], int, bool]:
+def decode_strings(raw: bytes, count: int, big_endian: bool = False) -> tuple[list[bytes], int, bool]:
     """The strings of a tensor, the running checksum of what was read, and whether the length table holds.
 
     Layout: `count` varint lengths, their masked CRC-32C, the strings. The checksum runs over each length as a
-    4-byte (from 2**32 on 8-byte) number, then the stored checksum, then the strings.
+    4-byte (from 2**32 on 8-byte) number, then the stored checksum, then the strings. Numbers and stored checksum are
+    in the writer's byte order. The first writers knew 4-byte lengths alone, which gives the same bytes.
 
     Raises:
         Damaged: the lengths do not fit into `raw`.
     """
     if not raw and count == 0:
         return [], 0, True
-    lengths, body, crc, lengths_hold = decode_lengths(raw, count)
+    lengths, body, crc, lengths_hold = decode_lengths(raw, count, big_endian)
     if body + sum(lengths) > len(raw):
         raise Damaged(f"strings of {sum(lengths)} bytes in {len(raw) - body}")
     items = []
@@ -137,7 +138,7 @@ def decode_strings(raw: bytes, count: int) -> tuple[list[bytes], int, bool]:
     return items, crc32c(raw[body - 4 : end], crc), lengths_hold
 
 
-def decode_lengths(raw: bytes, count: int) -> tuple[list[int], int, int, bool]:
+def decode_lengths(raw: bytes, count: int, big_endian: bool = False) -> tuple[list[int], int, int, bool]:
     """The lengths of a string tensor, where its strings begin, the lengths' checksum, and whether it holds.
 
     Raises:
@@ -155,9 +156,11 @@ def decode_lengths(raw: bytes, count: int) -> tuple[list[int], int, int, bool]:
     body = position + 4
     if body > len(raw):
         raise Damaged(f"the length table of {count} strings breaks off")
-    table = b"".join(struct.pack("<I" if length <= 0xFFFFFFFF else "<Q", length) for length in lengths)
-    crc = crc32c(table)
-    return lengths, body, crc, unmask(int.from_bytes(raw[position:body], "little")) == crc
+    order = ">" if big_endian else "<"
+    narrow, wide = struct.Struct(order + "I"), struct.Struct(order + "Q")
+    crc = crc32c(b"".join((narrow if length <= 0xFFFFFFFF else wide).pack(length) for length in lengths))
+    stored = int.from_bytes(raw[position:body], "big" if big_endian else "little")
+    return lengths, body, crc, unmask(stored) == crc
 
 
 def decode_variants(raw: bytes, count: int) -> list[bytes]:

@@ -178,23 +178,23 @@ def header(shards: int = 1, big_endian: bool = False, producer: int = 1, min_con
 # -- payloads
 
 
-def strings_payload(items: Sequence[bytes]) -> tuple[bytes, int]:
-    """The stored form of a string tensor and its running checksum."""
+def strings_payload(items: Sequence[bytes], order: str = "<") -> tuple[bytes, int]:
+    """The stored form of a string tensor and its running checksum, as a machine of that byte order writes them."""
     lengths = b"".join(varint(len(item)) for item in items)
     crc = 0
     for item in items:
-        crc = crc32c(struct.pack("<I", len(item)), crc)
-    check = struct.pack("<I", mask(crc))
+        crc = crc32c(struct.pack(order + "I", len(item)), crc)
+    check = struct.pack(order + "I", mask(crc))
     crc = crc32c(b"".join(items), crc32c(check, crc))
     return lengths + check + b"".join(items), crc
 
 
-def variants_payload(items: Sequence[bytes]) -> tuple[bytes, int]:
+def variants_payload(items: Sequence[bytes], order: str = "<") -> tuple[bytes, int]:
     """The stored form of a variant tensor and its running checksum."""
     out, crc = b"", 0
     for item in items:
-        crc = crc32c(item, crc32c(struct.pack("<Q", len(item)), crc))
-        check = struct.pack("<I", mask(crc))
+        crc = crc32c(item, crc32c(struct.pack(order + "Q", len(item)), crc))
+        check = struct.pack(order + "I", mask(crc))
         crc = crc32c(check, crc)
         out += varint(len(item)) + item + check
     return out, crc
@@ -244,13 +244,13 @@ def graph_payload(nodes: Sequence[Node]) -> bytes:
     return b"".join(out)
 
 
-def strings(items: Sequence[bytes], shape: tuple[int, ...] | None = None) -> Stored:
-    raw, crc = strings_payload(items)
+def strings(items: Sequence[bytes], shape: tuple[int, ...] | None = None, order: str = "<") -> Stored:
+    raw, crc = strings_payload(items, order)
     return Stored("string", (len(items),) if shape is None else shape, raw, crc)
 
 
-def graph(nodes: Sequence[Node]) -> Stored:
-    return strings([graph_payload(nodes)], ())
+def graph(nodes: Sequence[Node], order: str = "<") -> Stored:
+    return strings([graph_payload(nodes)], (), order)
 
 
 Content = Any
@@ -261,7 +261,7 @@ def store(value: Content, big_endian: bool) -> Stored:
     if isinstance(value, Stored):
         return value
     if isinstance(value, (list, tuple)):
-        return strings(value)
+        return strings(value, order=">" if big_endian else "<")
     array = np.asarray(value)
     if big_endian:
         array = array.astype(array.dtype.newbyteorder(">"))
