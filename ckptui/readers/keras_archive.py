@@ -186,7 +186,7 @@ class KerasArchive(Hdf5Reader):
 
     def _broken_note(self, broken: Broken) -> Finding:
         key = saying(self._bytes, self.directory)
-        facts = {**broken.evidence, "tensorflow_says": says(key, file=self.path)}
+        facts = {**broken.evidence, "tensorflow_says": says(key, file=self.path, member="config.json")}
         code = "zero-filled" if broken.cause == "zeros" else "zip-damaged"
         detail = broken.detail + (_EXISTS if key == "no-archive" else "")
         return note(code, self.path, detail, evidence=facts, title=_TITLES[broken.cause])

@@ -16,7 +16,7 @@ from ckptui.errors import Damaged
 from ckptui.readers import mangled
 from ckptui.readers.mangled import Mangling
 from ckptui.readers.window import Bytes, Memory
-from ckptui.readers.zip_directory import ZIP_ERRORS, Directory, locate, read_directory, stream
+from ckptui.readers.zip_directory import FEWER, ZIP_ERRORS, Directory, locate, read_directory, stream
 from ckptui.readers.zip_headers import (
     CENTRAL_BYTES,
     CENTRAL_SIGNATURE,
@@ -124,6 +124,8 @@ def saying(source: Bytes, directory: Directory) -> str:
     end = find_end(source, 0, source.size)
     if end is None:
         return "no-archive"
+    if directory.reason.startswith(FEWER):
+        return "zip-member"
     if "central directory" in directory.reason:
         return "zip-directory"
     return "zip-header"

@@ -25,6 +25,7 @@ from ckptui.readers.zip_headers import (
     MAX_MEMBERS,
     STORED,
     Member,
+    find_end,
     local_header,
     settle,
     walk,
@@ -48,6 +49,8 @@ ZIP_ERRORS = (
 MAX_DIRECTORY_BYTES = 16 << 20
 STEP = 1 << 20
 TICK_EVERY = 32
+FEWER = "its directory names"
+"""Begins the reason of a directory that lost members."""
 
 
 @dataclass(slots=True)
@@ -118,6 +121,9 @@ def read_directory(source: Bytes, start: int = 0, length: int | None = None) -> 
             told = f"{source.path} is no zip archive: {error}"
             raise Damaged(told, code="zip-damaged", evidence={"file": source.path}) from None
         return Directory(members, complete=False, reason=str(error))
+    listed = _more_than_listed(source, start, start + room, [start + info.header_offset for info in infos])
+    if listed:
+        return Directory(listed, complete=False, reason=f"{FEWER} {len(infos)} of {len(listed)} members")
     members = [
         Member(
             info.filename,
@@ -134,6 +140,16 @@ def read_directory(source: Bytes, start: int = 0, length: int | None = None) -> 
     headers = sorted({*(member.header for member in members), begins})
     twice = sorted(name for name, count in counted.items() if count > 1)
     return Directory(members, duplicates=twice, behind=dict(pairwise(headers)))
+
+
+def _more_than_listed(source: Bytes, start: int, end: int, headers: list[int]) -> list[Member]:
+    """The members by their own headers where the directory lost some: the end record counts more than it lists."""
+    record = find_end(source, start, end)
+    if record is None or record.entries in (len(headers), 0xFFFF) or not headers:
+        return []
+    first = start if start in headers or min(headers) < start else min(headers)
+    walked = list(walk(source, first, end))
+    return walked if len(walked) > len(headers) else []
 
 
 def locate(source: Bytes, member: Member, behind: int = -1) -> Member:

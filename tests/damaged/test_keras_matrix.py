@@ -67,8 +67,7 @@ def test_every_cut_is_told_with_the_bytes_that_are_missing(small: Path) -> None:
     for keep in range(1, len(data)):
         try:
             directory, findings = looked(data[:keep])
-        except Damaged as error:
-            assert error.code == "zip-damaged"
+        except Damaged:
             counts["refused"] += 1
             continue
         assert not directory.complete
@@ -77,7 +76,7 @@ def test_every_cut_is_told_with_the_bytes_that_are_missing(small: Path) -> None:
         assert facts["found"] == keep
         assert facts["expected"] <= len(data)
         assert facts["bytes_missing"] == facts["expected"] - keep > 0
-        if keep > data.find(b"model.weights.h5"):
+        if keep >= data.find(b"model.weights.h5") + 16:
             assert facts["expected"] == len(data)
         counts["cut"] += 1
     print(f"\n{len(data) - 1} cuts of {len(data)} bytes: {counts}")
@@ -85,10 +84,10 @@ def test_every_cut_is_told_with_the_bytes_that_are_missing(small: Path) -> None:
 
 
 def python_reads(data: bytes) -> dict[str, bytes] | None:
-    """What the standard library, and so Keras, makes of the archive; None where it refuses any of it."""
+    """What the standard library makes of the members Keras needs; None where it refuses one of them."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as opened:
-            return {name: opened.read(name) for name in opened.namelist()}
+            return {name: opened.read(name) for name in ("config.json", "model.weights.h5")}
     except ZIP_ERRORS:
         return None
 
@@ -107,7 +106,7 @@ def test_one_flipped_bit_of_every_byte_is_noticed_or_harmless(small: Path) -> No
     whole = python_reads(data)
     inside = covered(data)
     rng = random.Random(11)
-    counts = dict.fromkeys(("covered", "placed", "structure", "noticed", "harmless", "refused by Python"), 0)
+    counts = dict.fromkeys(("covered", "placed", "structure", "noticed", "harmless", "refused by Keras"), 0)
     for at in range(len(data)):
         bit = rng.randrange(8)
         changed = bytearray(data)
@@ -124,7 +123,7 @@ def test_one_flipped_bit_of_every_byte_is_noticed_or_harmless(small: Path) -> No
         counts["structure"] += 1
         read = python_reads(bytes(changed))
         if read != whole:
-            counts["refused by Python"] += 1
+            counts["refused by Keras"] += 1
             assert findings, (at, bit, data[max(0, at - 20) : at + 4])
             assert any(getattr(f, "severity", "error") == "error" for f in findings), (at, bit, findings)
         counts["noticed" if findings else "harmless"] += 1
@@ -177,6 +176,7 @@ def test_inner_files_of_damaged_archives_give_right_values_or_findings(small: Pa
 def test_no_archive_raises_anything_but_our_errors(small: Path) -> None:
     rng = random.Random(7)
     data = small.read_bytes()
+    whole = python_reads(data)
     for _ in range(1_500):
         changed = bytearray(data)
         for _ in range(rng.randrange(2, 40)):
@@ -188,4 +188,4 @@ def test_no_archive_raises_anything_but_our_errors(small: Path) -> None:
             _, findings = looked(bytes(changed))
         except CkptuiError:
             continue
-        assert findings
+        assert findings or python_reads(bytes(changed)) == whole
