@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -26,6 +27,8 @@ CANDIDATES = 48
 """Other saves tried."""
 READ_LIMIT = 256 << 20
 """Bytes of other pairings read for one data file."""
+SEARCH_SECONDS = 10.0
+"""After that no further index is opened."""
 INDEX_CAP = 1 << 26
 SHARD_NAME = re.compile(r"(.*)\.data-([0-9]{5,18})-of-([0-9]{5,18})", re.DOTALL)
 
@@ -51,10 +54,16 @@ class Piece:
 
 
 class Budget:
-    """Bytes that may still be read."""
+    """Bytes that may still be read, and until when."""
 
-    def __init__(self, left: int) -> None:
+    def __init__(self, left: int, seconds: float = SEARCH_SECONDS) -> None:
         self.left = left
+        self._end = time.monotonic() + seconds
+
+    @property
+    def spent(self) -> bool:
+        """No time is left to begin with another candidate."""
+        return time.monotonic() > self._end
 
     def holds(self, files: Files, path: str, piece: Piece, beat: Beat) -> bool | None:
         """Does the checksum hold over the bytes of `path`? None where that would cost more than is left."""
@@ -140,6 +149,8 @@ def with_other_index(
     best: Partner | None = None
     own = sum(not piece.wrong for piece in pieces)
     for index_file, prefix in others:
+        if budget.spent:
+            break
         theirs = pieces_of(index_file, prefix, shard, shards)
         beat(0)
         right = 0
