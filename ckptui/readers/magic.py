@@ -17,6 +17,7 @@ ZIP_END = b"PK\x05\x06"
 ZIP64_END, ZIP64_END_SIZE = b"PK\x06\x06", 56
 ZIP64_LOCATOR, ZIP64_LOCATOR_SIZE = b"PK\x06\x07", 20
 PYTORCH_PICKLE = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")
+RIEGELI = bytes.fromhex("83af70d10d884a3f0000000000000000400000000000000091bac23c9287e1a9")
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 DIRECTORY_CAP = 16 << 20
@@ -102,6 +103,8 @@ def framework(head: bytes, size: int, name: str) -> str:
         return "TensorFlow Lite model"
     if head.startswith(b"GGUF"):
         return "GGUF model"
+    if head.startswith(RIEGELI) and name != "saved_model.cpb":
+        return "Riegeli records (a message in chunks)"
     if head.startswith(PYTORCH_PICKLE):
         return "PyTorch checkpoint (pickle)"
     if is_safetensors(head, size):

@@ -206,8 +206,8 @@ class SavedModel:
         """A graph in chunks, put together in memory."""
         from ckptui.readers.riegeli_merge import merged_saved_model
 
-        self.findings.append(notes.chunked(self.path, path))
         data = merged_saved_model(path, self._progress)
+        self.findings.append(notes.chunked(self.path, path))
         self._graph_size = len(data)
         walk_wire(lambda offset, count: data[offset : offset + count], len(data), gatherer, "SavedModel")
 

@@ -237,9 +237,9 @@ def test_a_file_that_is_no_graph_is_told(tmp_path: Path, content: bytes, code: s
     assert model.listing().artifact.status == "error"
 
 
-def test_a_chunked_graph_is_named(tmp_path: Path) -> None:
+def test_a_chunked_graph_that_is_none_is_damaged(tmp_path: Path) -> None:
     model = export(tmp_path, bytes.fromhex("83af70d10d884a3f") + b"\x00" * 56, "saved_model.cpb")
-    assert codes(model) == [("unsupported-format", "info")]
+    assert codes(model) == [("graph-damaged", "error")]
 
 
 def test_an_export_without_graph_is_told(tmp_path: Path) -> None:
