@@ -11,9 +11,10 @@ from typing import Any
 from ckptui.core.model import Finding
 from ckptui.core.sayings import says
 from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged, Unreadable
-from ckptui.readers.folder import SAVED_MODEL_TRACES, Folder
+from ckptui.readers.folder import Folder
 from ckptui.readers.graph_causes import CAP, one_bit_apart, walk_again
 from ckptui.readers.graph_facts import Gatherer
+from ckptui.readers.leftovers import SAVED_MODEL_TRACES
 from ckptui.readers.notices import notice, sniffed
 from ckptui.readers.sniff import Sniff
 from ckptui.readers.source import read_whole
