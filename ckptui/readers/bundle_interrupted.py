@@ -48,7 +48,9 @@ def interrupted(
         detail += "; the save it was to replace is whole"
         evidence["over_earlier"] = True
     if 0 <= time.time() - left.newest < RUNNING and stage != "parts-left":
-        detail += f"; its files changed {time.time() - left.newest:.0f} s ago, so it may be running right now"
+        seconds = round(time.time() - left.newest)
+        detail += f"; its files changed {seconds} s ago, so it may be running right now"
+        evidence |= {"running": True, "seconds_ago": seconds}
     advice = None
     if spare is not None and spare.table.complete:
         advice = "Nothing is lost as far as its files tell: check its checksums, then salvage it to a complete save."

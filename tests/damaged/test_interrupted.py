@@ -338,7 +338,9 @@ def test_the_folder_of_an_older_writer_has_a_number_in_its_name(tmp_path: Path) 
 
 def test_a_save_that_may_be_running_is_told_so(tmp_path: Path) -> None:
     prefix, _ = in_parts(tmp_path)
-    assert "may be running" in interrupted(open_bundle(prefix).listing()).detail
+    fresh = interrupted(open_bundle(prefix).listing())
+    assert "may be running" in fresh.detail
+    assert (fresh.evidence["kind"], fresh.evidence["running"]) == ("save", True)
     age(tmp_path)
     assert "may be running" not in interrupted(open_bundle(prefix).listing()).detail
 
