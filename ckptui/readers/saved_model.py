@@ -82,6 +82,7 @@ class SavedModel:
     def __init__(self, folder: Folder, progress: Progress | None = None) -> None:
         self.path = folder.path
         self.folder = folder
+        self._prefix = folder.join("variables/variables")
         self.findings: list[Finding] = []
         """About the graph and the folder; those about the variables are in the listing too."""
         self.meta_graphs: tuple[MetaGraph, ...] = ()
@@ -265,10 +266,6 @@ class SavedModel:
             self.findings.append(finding)
 
     # ------------------------------------------------------------------ variables
-
-    @property
-    def _prefix(self) -> str:
-        return self.folder.join("variables/variables")
 
     def _open_variables(self) -> Bundle | None:
         names = notes.names_in(self.folder.join("variables")) if "variables" in self.folder.folders else []
