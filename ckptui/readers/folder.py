@@ -38,6 +38,8 @@ from ckptui.readers.sniff import SAVED_MODEL_FILES, STATE_LOOK, Sniff, file_type
 SHARD_V1 = re.compile(r"(.+)-([0-9]{5,10})-of-([0-9]{5,10})", re.DOTALL)
 SAVED_MODEL_FOLDERS = ("variables", "assets", "assets.extra", "debug")
 ORBAX_FILES = frozenset({"_CHECKPOINT_METADATA", "_METADATA", "checkpoint_metadata", "orbax.checkpoint"})
+REMAINS = 20
+"""Interrupted saves of a folder without any whole one that are listed as saves."""
 ORBAX_TEMPORARY = ".orbax-checkpoint-tmp"
 
 
@@ -250,7 +252,11 @@ def _attach(folder: Folder, contents: Contents) -> None:
     places = {found.label: place for place, found in enumerate(contents.saves)}
     saved = is_saved_model(folder)
     lonely = not any(found.kind == "tf-checkpoint" for found in contents.saves)
-    for left in [item for item in contents.leftovers if item.kind in ("save", "copy") and item.of != STATE_FILE]:
+    remaining: list[Leftover] = []
+    for left in contents.leftovers:
+        if left.kind not in ("save", "copy") or left.of == STATE_FILE:
+            remaining.append(left)
+            continue
         place = places.get(left.prefix, places.get(left.of))
         if place is None and saved and left.of in SAVED_MODEL_FILES:
             place = next(i for i, found in enumerate(contents.saves) if found.kind == "saved-model")
@@ -261,13 +267,14 @@ def _attach(folder: Folder, contents: Contents) -> None:
             finding = interrupted(left, severity="error" if absent else None)
             finding = replace(finding, artifact=found.path)
             contents.saves[place] = replace(found, findings=(*kept, finding))
-        elif lonely and left.kind == "save":
+        elif lonely and left.kind == "save" and len(contents.told) < REMAINS:
             places[left.prefix] = len(contents.saves)
             contents.saves.append(_remains(folder, left))
         else:
+            remaining.append(left)
             continue
-        contents.leftovers.remove(left)
         contents.told.append(left)
+    contents.leftovers = remaining
 
 
 def first_save(folder: Folder, prefix: str) -> Found | None:

@@ -39,6 +39,13 @@ _COPIES = tuple(
         r"(.+)\.[0-9a-f]{8}",  # aws s3
     )
 )
+_ENDS = frozenset(
+    (
+        "part", "partial", "filepart", "crdownload", "download", "opdownload", "incomplete", "aria2", "tmp", "temp",
+        "swp", "gstmp", "bak", "orig", "old",
+    )
+)  # fmt: skip
+"""What follows the last dot of the names above; a folder may hold a hundred thousand that are none of them."""
 _BACKUPS = tuple(re.compile(pattern, re.DOTALL | re.IGNORECASE) for pattern in (r"(.+)~", r"(.+)\.(?:bak|orig|old)"))
 COPY_FOLDERS = frozenset({".rsync-partial", ".~tmp~"})
 """Folders in which rsync keeps what it has not copied whole."""
@@ -127,7 +134,7 @@ def find_leftovers(folder: Folder) -> list[Leftover]:
 def _temporary_files(folder: Folder) -> list[Leftover]:
     by_prefix: dict[str, list[str]] = {}
     out: list[Leftover] = []
-    for name in sorted(folder.files):
+    for name in sorted(filter(_may_be_left, folder.files)):
         temporary = TEMPSTATE.fullmatch(name)
         if temporary:
             by_prefix.setdefault(temporary[1], []).append(name)
@@ -141,6 +148,14 @@ def _temporary_files(folder: Folder) -> list[Leftover]:
     for prefix, names in sorted(by_prefix.items()):
         out.append(_one(folder, "save", prefix, tuple(names), tuple(map(folder.join, names)), folder.join(prefix)))
     return out
+
+
+def _may_be_left(name: str) -> bool:
+    """A cheap look before the patterns: false for almost every name."""
+    end = name.rpartition(".")[2]
+    if name[0] == "." or name[-1] == "~" or end.lower() in _ENDS or end.startswith(("tempstate", "tmp")):
+        return True
+    return len(end) == 8 and len(name) > 9 and end.isalnum()
 
 
 def _one(

@@ -23,6 +23,9 @@ from ckptui.readers.state_judging import Case, judge, older_than_recorded
 STATES_READ = 20
 """State files of one folder that are read; more lie in no folder of saves."""
 
+LEFT_TOLD = 50
+"""Leftovers of a folder that get a finding of their own."""
+
 _WEIGHT_SHARD = re.compile(r"(.+)_[0-9]{5}\.weights\.h5", re.DOTALL)
 _SOLE = ("hdf5", "saved-model", "meta-graph")
 """Kinds that make no run by their names."""
@@ -190,18 +193,31 @@ def _tell_leftovers(folder: Folder, contents: Contents, out: Runs, left: Sequenc
     """Give each run its leftovers, with a finding where no save tells of them; the others are notices."""
     whole = {found.label for found in contents.saves if found.path in contents.complete}
     known = [_names_of(run) for run in out.runs] if left or contents.told else []
-    for item in [*left, *contents.told]:
+    paths: dict[int, list[str]] = {}
+    findings: dict[int | None, list[Finding]] = {}
+    for number, item in enumerate([*left, *contents.told]):
         at = _run_of(folder, out.runs, known, item)
-        told = item in contents.told or item.kind == "backup"
-        note = f"{item.prefix} itself is whole" if item.prefix in whole or item.of in whole else ""
-        findings = () if told else (_finding_of(item, note),)
-        if at is None:
-            out.notices += findings
+        if at is not None:
+            paths.setdefault(at, []).extend(item.paths)
+        if number >= len(left) or item.kind == "backup":
             continue
-        run = out.runs[at]
-        out.runs[at] = replace(
-            run, findings=(*run.findings, *findings), leftovers=_unique((*run.leftovers, *item.paths))
-        )
+        note = f"{item.prefix} itself is whole" if item.prefix in whole or item.of in whole else ""
+        of_run = findings.setdefault(at, [])
+        if len(of_run) < LEFT_TOLD:
+            of_run.append(_finding_of(item, note))
+        else:
+            of_run[-1] = _one_more(of_run[-1], item)
+    out.notices += findings.pop(None, [])
+    for at, run in enumerate(out.runs):
+        every = (*run.findings, *findings.get(at, ()))
+        out.runs[at] = replace(run, findings=every, leftovers=_unique((*run.leftovers, *paths.get(at, ()))))
+
+
+def _one_more(last: Finding, item: Leftover) -> Finding:
+    """The last finding of a folder full of leftovers, which counts the rest."""
+    more = last.evidence.get("more", 0) + len(item.files)
+    detail = last.detail.split(" (and ")[0] + f" (and {more} more files like it in this folder)"
+    return replace(last, detail=detail, evidence={**last.evidence, "more": more})
 
 
 def _finding_of(item: Leftover, note: str) -> Finding:
