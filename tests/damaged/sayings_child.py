@@ -163,6 +163,20 @@ class Cases:
 
     # ------------------------------------------------------------------ state files
 
+    def meta_wire(self) -> Work:
+        v1, where = tf.compat.v1, self.place("meta-wire")
+        with v1.Graph().as_default():
+            v1.get_variable("w", (2,))
+            v1.train.Saver().export_meta_graph(str(where / "m.meta"))
+        whole = (where / "m.meta").read_bytes()
+        (where / "m.meta").write_bytes(whole[: len(whole) // 2])
+
+        def load() -> None:
+            with v1.Graph().as_default():
+                v1.train.import_meta_graph(str(where / "m.meta"))
+
+        return load
+
     def empty_state(self) -> Work:
         where = self.place("empty-state")
         (where / "checkpoint").write_bytes(b"")
