@@ -196,18 +196,22 @@ def test_a_lost_index_is_told_with_siblings_and_data(tmp_path: Path) -> None:
     )
 
 
-def test_a_crafted_size_is_the_entrys_own_fault(tmp_path: Path) -> None:
-    prefix = write_bundle(tmp_path / "x", {"d": np.zeros(6, np.int32)})
+def crafted(folder: Path) -> str:
+    """A bundle whose only entry has a size that is not its shape's."""
+    prefix = write_bundle(folder / "crafted", {"d": np.zeros(6, np.int32)})
     items = [(b"", header()), (b"d", entry(NUMBERS["int32"], (5, 3), 0, 0, 24, 0))]
     Path(f"{prefix}.index").write_bytes(table(items))
+    return prefix
+
+
+def test_a_crafted_size_is_the_entrys_own_fault(tmp_path: Path) -> None:
+    prefix = crafted(tmp_path)
     finding = the_finding(open_bundle(prefix).listing())
     assert (finding.code, finding.tensor) == ("entry-invalid", "d")
     holds(finding, {"expected": 60, "found": 24, "offset": 0, "shape": [5, 3]})
-    said = ask_tensorflow([prefix])[prefix]["d"]
-    assert finding.evidence["tensorflow_says"] in said
 
 
-def test_the_second_block_is_lost_on_tensorflow_without_a_word(tmp_path: Path) -> None:
+def test_a_flip_in_the_second_block_costs_nothing_here(tmp_path: Path) -> None:
     prefix = damaged(tmp_path / "x", flip(900), MANY, block_size=500)
     bundle = open_bundle(prefix)
     found = bundle.listing()
@@ -215,9 +219,6 @@ def test_the_second_block_is_lost_on_tensorflow_without_a_word(tmp_path: Path) -
     assert finding.evidence["offset"] > 0
     assert "tensorflow_omits" in finding.evidence
     assert [bundle.array(t).tolist() for t in found.tensors] == [[i] for i in range(60)]
-    said = ask_tensorflow([prefix])[prefix]
-    assert said.pop("") == ""
-    assert 0 < len(said) < 60
 
 
 @pytest.mark.tensorflow
@@ -233,7 +234,8 @@ def test_what_tensorflow_says_of_each_is_in_the_evidence(tmp_path: Path) -> None
     for bit in range(40):
         name = f"handle bit {bit}"
         prefixes[name] = damaged(tmp_path / f"handle{bit}", flip(-FOOTER + 3 + bit // 8, bit % 8))
-    said = ask_tensorflow(list(prefixes.values()))
+    others = crafted(tmp_path), damaged(tmp_path / "second", flip(900), MANY, block_size=500), whole_index(tmp_path)[0]
+    said = ask_tensorflow([*prefixes.values(), *others])
     compared = 0
     for how, prefix in prefixes.items():
         finding = the_finding(open_bundle(prefix).listing())
@@ -249,9 +251,16 @@ def test_what_tensorflow_says_of_each_is_in_the_evidence(tmp_path: Path) -> None
             compared += 1
     print(f"\n{compared} of {len(prefixes)} damaged indexes: TensorFlow says what the evidence quotes, or nothing")
     assert compared >= len(prefixes) - 2
+    assert the_finding(open_bundle(others[0]).listing()).evidence["tensorflow_says"] in said[others[0]]["d"]
+    # of a damaged second block it says nothing at all, and leaves the tensors out
+    assert said[others[1]][""] == ""
+    assert 1 < len(said[others[1]]) < 60
+    bundle = open_bundle(others[2])
+    for tensor in bundle.listing().tensors:
+        assert said[others[2]][tensor.name] == digest(bundle.array(tensor)), tensor.name
 
 
-@pytest.mark.parametrize("how", ["all zeros", "folder", "half gone", "page", "zero tail"])
+@pytest.mark.parametrize("how", ["folder", "page", "zero tail"])
 def test_check_gives_one_finding(tmp_path: Path, how: str) -> None:
     edit = next((table[how][0] for table in (EDITS, ELSE) if how in table), lambda raw: raw)
     prefix = damaged(tmp_path / "x", edit)
@@ -359,11 +368,3 @@ def test_damage_of_several_bits_never_lists_wrongly_without_a_word(tmp_path: Pat
             wrong += 1
             assert any(f.severity == "error" for f in found.findings)
     print(f"\n1500 garbled indexes told; {wrong} cost entries")
-
-
-def test_tensorflow_reads_the_index_this_file_damages(tmp_path: Path) -> None:
-    prefix, _, _ = whole_index(tmp_path)
-    said = ask_tensorflow([prefix])[prefix]
-    bundle = open_bundle(prefix)
-    for tensor in bundle.listing().tensors:
-        assert said[tensor.name] == digest(bundle.array(tensor)), tensor.name
