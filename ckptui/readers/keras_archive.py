@@ -42,6 +42,7 @@ from ckptui.readers.zip_directory import (
 if TYPE_CHECKING:
     import numpy as np
 
+TICK_MEMBERS = 256
 KERAS_ASSETS_FROM = 4
 """Members an archive must have for Keras to look for assets at all."""
 _TITLES = {
@@ -96,7 +97,9 @@ class KerasArchive(Hdf5Reader):
         findings: list[Finding] = []
         if self._copy is not None:
             return []
-        for one in settle_members(self._bytes, self.directory, len(self.directory.members)):
+        for number, one in enumerate(settle_members(self._bytes, self.directory, len(self.directory.members))):
+            if tick is not None and number % TICK_MEMBERS == 0:
+                tick()
             if one.error is not None:
                 findings.append(self._check.unlocated(one.error))
             elif not self._is_cut(one.member):

@@ -146,7 +146,7 @@ class MemberCheck:
 
     def content(self, member: Member, tick: Tick | None = None) -> list[Finding]:
         """Stream the member and hold its CRC-32 against the archive's: at most one finding."""
-        if member.unfinished:
+        if member.unfinished or not (member.size or member.stored or member.crc32):
             return []
         if is_bomb(member):
             what = f"declares {human_bytes(member.size)} packed into {human_bytes(member.stored)}: not read"

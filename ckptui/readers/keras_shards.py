@@ -21,6 +21,7 @@ from ckptui.readers.hdf5_types import Described
 from ckptui.readers.keras_findings import in_words, limited, listed, note
 from ckptui.readers.keras_h5 import Hdf5Reader, tensor_of
 from ckptui.readers.keras_layout import Attributes, lay_out
+from ckptui.readers.keras_root import folded, root_of
 from ckptui.readers.keras_shard_map import ShardMap, parse_map, shards_beside
 from ckptui.readers.source import Source
 
@@ -218,15 +219,16 @@ class ShardedWeights(Hdf5Reader):
         strangers = []
         for dataset, facts in contents.described.items():
             listed_here = name in self.map.groups.get(dataset.rpartition("/")[0], ())
-            if self._problem is None and not listed_here:
+            if self._problem is None and not listed_here and not facts.problem:
                 strangers.append(dataset)
             if dataset not in gathered.described or listed_here:
                 gathered.described[dataset] = facts
                 self._home[dataset] = shard
         gone = self._gone_from(name, contents)
-        if gone and not contents.missed(listed(gone)):
-            gathered.findings.append(self._group_missing(name, gone))
-        gathered.findings += [self._of_shard(one, name) for one in (*contents.findings, *contents.unsupported())]
+        short = [self._group_missing(name, gone)] if gone and not contents.missed(listed(gone)) else []
+        own = [*contents.findings, *contents.unsupported(), *short]
+        root = root_of(own)
+        gathered.findings += [self._of_shard(one, name) for one in (own if root is None else folded(root, own))]
         if strangers:
             gathered.findings.append(self._strangers(name, strangers))
 

@@ -180,8 +180,10 @@ def locate(source: Bytes, member: Member, behind: int = -1) -> Member:
             settled = replace(settled, differs={**settled.differs, "data": (begins, found.data)})
     if lost:
         settled = replace(settled, differs={**settled.differs, "signature": ("PK\\x03\\x04", "other bytes")})
-    room = max(0, source.size - data)
-    return replace(settled, data=data, available=min(settled.stored, room))
+    available = min(settled.stored, max(0, source.size - data))
+    if (settled.data, settled.available) == (data, available):
+        return settled
+    return replace(settled, data=data, available=available)
 
 
 def _is_header(source: Bytes, at: int) -> bool:

@@ -155,7 +155,9 @@ def settle(member: Member, found: Member, behind: int) -> Member:
 
     `behind` is where the next member's header or the directory begins: of two sizes the one that ends there is taken.
     """
-    differs: dict[str, tuple[object, object]] = {}
+    mine = (member.name, member.method, member.flags, member.crc32, member.stored, member.size)
+    if mine == (found.name, found.method, found.flags, found.crc32, found.stored, found.size):
+        return replace(member, data=found.data, available=found.available)
     follow = bool(found.flags & SIZES_FOLLOW)
     pairs = {"name": (member.name, found.name), "method": (member.method, found.method)}
     pairs["flags"] = (member.flags, found.flags)
@@ -167,7 +169,7 @@ def settle(member: Member, found: Member, behind: int) -> Member:
     differs = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     data = found.data
     if not differs:
-        return replace(member, data=data)
+        return replace(member, data=data, available=found.available)
     stored, size, method = member.stored, member.size, member.method
     if "stored" in differs and data + stored != behind and data + found.stored == behind:
         stored = found.stored
