@@ -45,7 +45,7 @@ class Damage:
     @property
     def lost(self) -> list[str]:
         """Rows that can't be read because of the damage."""
-        return [name for name, facts in self.intake.described.items() if facts.code == "hdf5-damaged"]
+        return [name for name, facts in self.intake.described.items() if facts.problem and facts.code == "hdf5-damaged"]
 
     def findings(self) -> list[Finding]:
         """The causes, then what they cost."""
@@ -64,6 +64,12 @@ class Damage:
         """Whether damage may have cost objects that are not even listed."""
         structural = any(loss.kind in ("root", "object", "links") for loss in self.intake.losses)
         return structural or bool(self.lost) or bool(self.opened.error)
+
+    @property
+    def unnamed_weights(self) -> bool:
+        """Whether attributes that name layers and weights are lost: what is missing can't be told then."""
+        names = ("layer_names", "weight_names", "name")
+        return any(loss.kind == "attribute" and loss.attribute in names for loss in self.intake.losses)
 
     @property
     def end_is_wrong(self) -> bool:
@@ -224,7 +230,8 @@ class Damage:
                 address = self.intake.addresses.get(name, -1)
                 evidence |= {"offset": self.start + self.opened.superblock.at + address} if address >= 0 else {}
             title = "A dataset can't be read" if facts.code == "hdf5-damaged" else None
-            detail = f"{safe(name, 200)}: {facts.problem}"
+            detail = f"{safe(name, 200)}: {facts.problem or evidence.pop('told', '')}"
+            title = title if facts.problem else "A dataset's type is damaged"
             found.append(note(facts.code, self.path, detail, tensor=name, evidence=evidence, title=title))
         return found
 
@@ -245,20 +252,26 @@ class Damage:
                 told = f"the text stored at byte {heap} (a global heap) is damaged"
                 found.append(self._note(told, evidence=facts | {"offset": self.start + heap}))
         damaged = {self.rescue.paths.get(fault.owner) for fault in self.rescue.faults}
+        together: dict[str, list[Loss]] = {}
         for loss in losses:
             if explained or (rooted and loss.kind == "root") or (loss.kind == "links" and loss.path in damaged):
                 continue
-            found.append(self._loss(loss))
-        return found
+            # One damaged header, or one damaged heap of texts, costs several attributes.
+            heap = loss.kind == "attribute" and "read data" in loss.text
+            together.setdefault("heap" if heap else f"{loss.kind} {loss.path}", []).append(loss)
+        return found + [self._loss(group) for group in together.values()]
 
-    def _loss(self, loss: Loss) -> Finding:
+    def _loss(self, group: list[Loss]) -> Finding:
+        loss = group[0]
         where = f"/{safe(loss.path, 200)}"
+        attributes = [f"{one.attribute} of /{safe(one.path, 200)}" for one in group]
         told = {
             "links": f"the links in {where} can't all be listed: {loss.text}",
-            "attribute": f"attribute {loss.attribute} of {where}: {loss.text}",
+            "attribute": f"attribute {in_words(attributes)}: {loss.text}",
             "root": f"its root can't be read: {loss.text}",
         }.get(loss.kind, loss.text)
         facts: dict[str, Any] = {"tensorflow_says": loss.text} if loss.kind != "caps" else {}
+        facts |= {"attributes": listed(attributes)} if loss.kind == "attribute" else {}
         if loss.address >= 0:
             facts["offset"] = self.start + self.opened.superblock.at + loss.address
         return self._note(told, evidence=facts | ({"object": where} if loss.path else {}))

@@ -19,10 +19,11 @@ from ckptui.readers.hdf5_chunks import check_chunks
 from ckptui.readers.hdf5_intake import Intake, Loss
 from ckptui.readers.hdf5_open import Opened, open_hdf5
 from ckptui.readers.hdf5_rescue import Rescue, carve, look_closer
+from ckptui.readers.hdf5_structures import LAYOUT, Structures
 from ckptui.readers.hdf5_symbols import restore_names
 from ckptui.readers.hdf5_types import BOMB_RATIO, Described, Extent, describe
 from ckptui.readers.hdf5_values import dataset_chunks, longest_string
-from ckptui.readers.hdf5_walk import HDF5_ERRORS, reason, to_bytes, walk
+from ckptui.readers.hdf5_walk import HDF5_ERRORS, Item, reason, to_bytes, walk
 from ckptui.readers.keras_findings import in_words, listed, note
 from ckptui.readers.keras_layout import Attributes
 from ckptui.readers.source import Source
@@ -96,7 +97,7 @@ class Contents:
         """Walk the file; damage becomes rows with a problem and findings. Raises ChangedWhileReading."""
         alive = tick or (lambda: None)
         self._walk(alive)
-        if self._intake.losses or self.opened.error or self._intake.absent():
+        if self._intake.losses or self.opened.error or self._intake.is_incomplete():
             self._look_again(alive)
         absent = self._intake.absent()
         self._missing = listed(absent) if absent else {}
@@ -105,15 +106,15 @@ class Contents:
     def missed(self, weights: Mapping[str, Any]) -> bool:
         """Take note of weights (`count`, `names`) the file should have and does not show; False where no damage
         costs any."""
-        if not self._damage().harmed:
-            return False
-        self._missing = weights
-        return True
+        damage = self._damage()
+        if damage.harmed:
+            self._missing = weights
+        return damage.harmed or damage.unnamed_weights
 
     def _look_again(self, alive: Tick) -> None:
         """Mend and find what can be, then walk once more."""
         self.opened.mend_node_sizes()
-        self._rescue = look_closer(self.opened, self.source, self._intake, alive)
+        self._rescue = look_closer(self.opened, self.source, self._intake, self.promised, alive)
         begin = self._rescue.zeros_from
         if begin is not None:
             self._extent = replace(self._extent, available=begin, zeros=True)
@@ -135,12 +136,19 @@ class Contents:
                 return
             try:
                 for item in walk(self.opened.file.id, self._hints, alive):
-                    self._intake.take(item)
+                    self._intake.take(item if item.kind != "type" else self._as_type(item))
             except HDF5_ERRORS as error:
                 self._intake.losses.append(Loss("root", "", reason(error), 0))
             self._window_losses()
             if not self._mended:
                 return
+
+    def _as_type(self, item: Item) -> Item:
+        """A named datatype, or the dataset that HDF5 takes for one since its header is damaged."""
+        structures = Structures(self.opened.window, self.opened.superblock.at)
+        if LAYOUT in {m.kind for m in structures.messages(item.address) or ()}:
+            return replace(item, kind="broken", handle=None, text="its object header lacks what a dataset has")
+        return item
 
     def _damage(self) -> Damage:
         extent = self._extent

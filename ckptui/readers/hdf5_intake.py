@@ -16,6 +16,8 @@ from ckptui.readers.hdf5_types import Described, Extent, describe
 from ckptui.readers.hdf5_walk import HDF5_ERRORS, Item, attribute, names_attribute, reason, text_attribute
 from ckptui.readers.keras_layout import TOP_LEVEL, Attributes
 
+USUAL = frozenset({"model_weights", "optimizer_weights", "top_level_model_weights", "layers", "optimizer", "vars"})
+"""Groups Keras makes at the root, whatever the model."""
 ROOT_TEXTS = ("keras_version", "backend", "model_config")
 
 
@@ -65,17 +67,22 @@ class Intake:
             self.losses.append(Loss("object", item.path, item.text, item.address))
         elif item.kind == "unlisted":
             self.losses.append(Loss("links", item.path, item.text, item.address))
-        else:
+        elif item.kind == "stopped":
             self.losses.append(Loss("caps", item.path, item.text))
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """(group, path in it) that Keras' attributes say are there, layer groups first."""
+        for group, layers in self.attributes.layer_names.items():
+            for name in [*layers, TOP_LEVEL]:
+                yield group, name
+        for group, weights in self.attributes.weight_names.items():
+            for name in weights:
+                yield group, name
 
     def promised(self) -> Iterator[str]:
         """Paths that Keras' attributes say are there, layer groups first."""
-        for group, layers in self.attributes.layer_names.items():
-            for name in [*layers, TOP_LEVEL]:
-                yield f"{group}/{name}" if group else name
-        for group, weights in self.attributes.weight_names.items():
-            for name in weights:
-                yield f"{group}/{name}" if group else name
+        for group, name in self.named():
+            yield f"{group}/{name}" if group else name
 
     def absent(self) -> list[str]:
         """Weights that attributes name and no row has."""
@@ -85,6 +92,13 @@ class Intake:
             for path in (f"{group}/{name}" if group else name for name in weights)
             if path not in self.described
         ]
+
+    def is_incomplete(self) -> bool:
+        """Whether names that Keras gives elsewhere in the file are missing, or one flipped bit hides one."""
+        tops = {path.partition("/")[0] for path in self.described}
+        tops |= {path.partition("/")[0] for path in self.attributes.weight_names}
+        hidden = any(one_bit(top, usual) for top in tops - USUAL for usual in USUAL - tops)
+        return hidden or bool(self.absent()) or any(_is_misnumbered(path) for path in self.described)
 
     def _group(self, item: Item) -> None:
         """Take in the attributes Keras writes to groups."""
@@ -122,6 +136,18 @@ class Intake:
     def _mark_legacy(self) -> None:
         old = self.extent
         self.extent = Extent(old.path, old.start, old.available, old.cut, legacy_keras=True, zeros=old.zeros)
+
+
+def one_bit(a: str, b: str) -> bool:
+    """Whether two names differ in one bit."""
+    if len(a) != len(b):
+        return False
+    return sum((ord(x) ^ ord(y)).bit_count() for x, y in zip(a, b, strict=True)) == 1
+
+
+def _is_misnumbered(path: str) -> bool:
+    group, _, name = path.rpartition("/")
+    return (group == "vars" or group.endswith("/vars")) and not name.isdecimal()
 
 
 def lost_object(text: str, cut: bool) -> Described:

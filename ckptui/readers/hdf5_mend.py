@@ -7,20 +7,17 @@ away, or where exactly one structure is left that nothing points to.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from ckptui.readers.hdf5_structures import CALLED, SIGNATURES, Found, Pointer, Structures, What
-from ckptui.readers.hdf5_walk import to_path
+from ckptui.readers.hdf5_structures import CALLED, ENTRY_BYTES, SIGNATURES, Found, Pointer, Structures, What
 from ckptui.readers.window import Window
 
 MAX_ROUNDS = 12
 """Times everything is followed again after something was mended."""
 MAX_FAULTS = 1000
-MAX_NODES = 1 << 20
-MAX_NAMES_BYTES = 16 << 20
-MAX_NAME_BYTES = 1 << 16
+MAX_FORGOTTEN = 64
+UNDEFINED = (1 << 64) - 1
 
 SAYINGS: dict[What, str] = {
     "tree": "b-tree",
@@ -67,6 +64,8 @@ class _Mending:
         self.lost_from = self.window.declared if lost_from is None else lost_from
         self.relinks = lost_from is None
         self.faults: list[Fault] = []
+        self.owners: dict[int, int] = {}
+        """B-tree or symbol node to the object header of its group."""
         self.entries: dict[int, int] = {}
         """Object header address to the entry that leads to it."""
 
@@ -75,7 +74,8 @@ class _Mending:
         for _ in range(MAX_ROUNDS):
             pointers = self._pointers()
             broken = [p for p in pointers if not self._holds(p)]
-            if not any([self._force(p) for p in broken]) and not self._relink(broken, pointers):
+            counted = self._count(broken) | self._links()
+            if not counted and not any([self._force(p) for p in broken]) and not self._relink(broken, pointers):
                 break
         for pointer in broken:
             if not self._holds(pointer) and len(self.faults) < MAX_FAULTS:
@@ -86,8 +86,72 @@ class _Mending:
         pointers = [self.root] if self.root is not None else []
         for header in sorted(self.found.places["header"]):
             pointers += self.structures.group_pointers(header)
+        self.owners = {p.to: p.owner for p in pointers if p.what != "header"}
         self.entries = {p.to: p.at - 8 for p in pointers if p.what == "header" and p is not self.root}
         return pointers
+
+    def _count(self, broken: list[Pointer]) -> bool:
+        """Put right how many children a node says it has; True where one was mended."""
+        done = False
+        at_fault = {pointer.at for pointer in broken}
+        layouts: tuple[tuple[What, int, int], ...] = (("tree", 16, 32), ("node", ENTRY_BYTES, 16))
+        for what, width, first in layouts:
+            for address in sorted(self.found.places[what]):
+                children = self.structures.pointers_in(what, address)
+                wrong = [n for n, at in enumerate(children) if at in at_fault]
+                good = wrong[0] if wrong else len(children)
+                one_bit = (len(children) ^ good).bit_count() == 1
+                most = 2 * len(wrong) > len(children) - good
+                if wrong and most and one_bit and self._is_empty(children[good:]):
+                    done |= self._set_count(what, address, len(children), good)
+                elif not wrong and self.relinks:
+                    more = self._forgotten(what, address + first + width * len(children), width)
+                    if more and ((len(children) + more) ^ len(children)).bit_count() == 1:
+                        done |= self._set_count(what, address, len(children), len(children) + more)
+        return done
+
+    def _is_empty(self, slots: list[int]) -> bool:
+        """Whether slots a node counts were never used: a single one holds no address then."""
+        return len(slots) > 1 or int.from_bytes(self.structures.read(slots[0], 8), "little") in (0, UNDEFINED)
+
+    def _links(self) -> bool:
+        """Put right entries that say they are a soft link, or nothing known, and lead to an object all the same."""
+        done = False
+        for header, entry in self.entries.items():
+            raw = self.structures.read(entry + 16, 4)
+            kind = int.from_bytes(raw, "little")
+            if kind in (0, 1) or len(raw) < 4 or header not in self.found.places["header"]:
+                continue
+            right = b"\x01\0\0\0" if self.structures.symbol_table(header) is not None else bytes(4)
+            at = self.base + entry + 16
+            self.window.patch(at, right)
+            told = f"an entry says it is a link of type {kind}, it leads to an object"
+            self.faults.append(Fault("node", at, header, right.hex(), raw.hex(), told, "symbol-node"))
+            done = True
+        return done
+
+    def _forgotten(self, what: What, slot: int, width: int) -> int:
+        """How many pointers to something that nothing else points to follow the last one a node counts.
+
+        HDF5 zeroes the rest of a node when it takes an entry out.
+        """
+        wanted = ("node", "tree") if what == "tree" else ("header",)
+        count = 0
+        while count < MAX_FORGOTTEN:
+            to = int.from_bytes(self.structures.read(slot + count * width, 8), "little")
+            known = to in self.owners or to in self.entries
+            if known or not any(to in places for kind, places in self.found.places.items() if kind in wanted):
+                break
+            count += 1
+        return count
+
+    def _set_count(self, what: What, address: int, stored: int, right: int) -> bool:
+        at = self.base + address + 6
+        self.window.patch(at, right.to_bytes(2, "little"))
+        told = f"says that it has {stored} children, {right} are there"
+        expected, found = (number.to_bytes(2, "little").hex() for number in (right, stored))
+        self.faults.append(Fault(what, at, self.owners.get(address, -1), expected, found, told, SAYINGS[what]))
+        return True
 
     def _holds(self, pointer: Pointer) -> bool:
         """Whether what it points to is there, or lost with everything behind the cut."""
@@ -143,6 +207,8 @@ class _Mending:
             if pointer is self.root:
                 places = {place for place in places if self.structures.symbol_table(place) is not None}
             orphans = [place for place in places if (pointer.what, place) not in taken]
+            if pointer.what == "header" and pointer is not self.root:
+                orphans = [place for place in orphans if self._fits_entry(pointer, place)]
             near = [place for place in orphans if (place ^ pointer.to).bit_count() == 1]
             rivals = sum(other.what == pointer.what for other in broken)
             told = self._copy_of(pointer)
@@ -151,6 +217,14 @@ class _Mending:
                 self._point(pointer, choice[0])
                 return True
         return False
+
+    def _fits_entry(self, pointer: Pointer, header: int) -> bool:
+        """Whether an entry can mean this header: a group's B-tree and heap stand in the entry too."""
+        cached = self.structures.cached(pointer.at - 8)
+        message = self.structures.symbol_table(header)
+        if cached is None or message is None:
+            return cached is None and message is None and self.structures.is_dataset(header)
+        return message.data[:16] == b"".join(number.to_bytes(8, "little") for number in cached)
 
     def _copy_of(self, pointer: Pointer) -> int | None:
         """What the parent's entry says of a group's B-tree or heap."""
@@ -190,70 +264,6 @@ class _Mending:
                 mended=False,
             )
         )
-
-
-def names_of(structures: Structures, root: int, prefix: str = "") -> dict[int, str]:
-    """The path of every object that links lead to, by the address of its header; through damaged headers too.
-
-    `prefix` is the path of `root` itself. Where a name is lost, `unnamed` stands for it.
-    """
-    paths: dict[int, str] = {root: prefix}
-    message = structures.symbol_table(root)
-    tables = [(root, *_pair(message.data))] if message is not None else []
-    for owner, tree, heap in tables:
-        names = _heap_names(structures, heap)
-        above = paths[owner] + "/" if paths[owner] else ""
-        for entry, name_at, header, _ in _entries_under(structures, tree):
-            if header in paths:
-                continue
-            name = names(name_at)
-            paths[header] = above + (to_path(name) if name else unnamed(structures.base + header))
-            own, cached = structures.symbol_table(header), structures.cached(entry)
-            if own is not None:
-                tables.append((header, *_pair(own.data)))
-            elif cached is not None:
-                tables.append((header, *cached))
-    return paths
-
-
-def unnamed(at: int) -> str:
-    """What an object is called whose name is lost: by where its header lies in the HDF5 file."""
-    return f"unnamed@{at}"
-
-
-def _pair(data: bytes) -> tuple[int, int]:
-    return int.from_bytes(data[:8], "little"), int.from_bytes(data[8:16], "little")
-
-
-def _entries_under(structures: Structures, tree: int) -> list[tuple[int, int, int, int]]:
-    found: list[tuple[int, int, int, int]] = []
-    waiting, seen = [tree], {tree}
-    while waiting:
-        at = waiting.pop()
-        entries = structures.entries(at)
-        if entries is not None:
-            found += entries
-            continue
-        node = structures.tree(at)
-        for _, child in reversed(node[1] if node is not None else []):
-            if child not in seen and len(seen) < MAX_NODES:
-                seen.add(child)
-                waiting.append(child)
-    return found
-
-
-def _heap_names(structures: Structures, heap: int) -> Callable[[int], bytes]:
-    names = b""
-    if structures.is_heap(heap):
-        raw = structures.read(heap, 32)
-        size, segment = int.from_bytes(raw[8:16], "little"), int.from_bytes(raw[24:32], "little")
-        names = structures.read(segment, min(size, MAX_NAMES_BYTES))
-
-    def name(offset: int) -> bytes:
-        text, end, _ = names[offset : offset + MAX_NAME_BYTES].partition(b"\0")
-        return text if end and offset and b"/" not in text and text not in (b".", b"..") else b""
-
-    return name
 
 
 def called(fault: Fault) -> str:

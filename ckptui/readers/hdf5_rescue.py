@@ -6,14 +6,15 @@ memory (`hdf5_mend`), and datasets whose headers are whole are opened by their a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ckptui.readers.hdf5_address import open_at
 from ckptui.readers.hdf5_checksums import header_fault, headers_with_checksum
-from ckptui.readers.hdf5_intake import Intake
-from ckptui.readers.hdf5_mend import Fault, mend, names_of, unnamed
+from ckptui.readers.hdf5_intake import Intake, lost_object
+from ckptui.readers.hdf5_mend import Fault, mend
+from ckptui.readers.hdf5_names import mend_names, names_of, unnamed
 from ckptui.readers.hdf5_open import Opened, zero_tail
 from ckptui.readers.hdf5_structures import Found, Pointer, Structures
 from ckptui.readers.hdf5_types import describe
@@ -39,8 +40,10 @@ class Rescue:
     found: Found = field(default_factory=Found)
 
 
-def look_closer(opened: Opened, source: Bytes, intake: Intake, tick: Callable[[], None]) -> Rescue:
-    """Find what is broken and mend it in memory; HDF5 must look again afterwards."""
+def look_closer(
+    opened: Opened, source: Bytes, intake: Intake, promised: Sequence[str], tick: Callable[[], None]
+) -> Rescue:
+    """Find what is broken and mend it in memory; HDF5 must look again afterwards. `promised` are paths of groups."""
     block = opened.superblock
     rescue = Rescue()
     if not block.width == block.lengths == 8:
@@ -54,14 +57,24 @@ def look_closer(opened: Opened, source: Bytes, intake: Intake, tick: Callable[[]
     if zeros and _lies_in_zeros(structures, rescue.found, root, begin):
         rescue.zeros_from = lost_from = begin
     rescue.faults = mend(structures, rescue.found, root, lost_from)
-    reported = {loss.address for loss in intake.losses if loss.address >= 0}
-    for address in sorted(reported):
+    reported = {loss.address: loss.path for loss in intake.losses if loss.address >= 0}
+    if opened.error:
+        reported.setdefault(block.root, "")
+    for address, path in sorted(reported.items()):
         fault = header_fault(structures, address)
         if fault is not None:
             rescue.faults.append(fault)
+            rescue.paths[address] = path
     root = _root(structures, opened)
     if root is not None:
-        rescue.paths = names_of(structures, root.to)
+        rescue.faults += mend_names(structures, root.to, [*intake.named(), *(("", path) for path in promised)])
+        rescue.paths |= names_of(structures, root.to)
+    # A heap whose address of names was put right is no longer one that does not parse.
+    rescue.faults = [
+        fault
+        for fault in rescue.faults
+        if fault.mended or fault.what != "heap" or not structures.is_heap(fault.at - block.at)
+    ]
     return rescue
 
 
@@ -71,6 +84,12 @@ def carve(opened: Opened, rescue: Rescue, intake: Intake, tick: Callable[[], Non
     if opened.file is None or not block.width == block.lengths == 8:
         return
     structures = Structures(opened.window, block.at, tick)
+    for fault in rescue.faults:
+        path = rescue.paths.get(fault.owner)
+        if fault.what == "header" and not fault.mended and path and path not in intake.described:
+            # HDF5 may take what is left of a dataset's header for something else.
+            intake.described[path] = lost_object(f"its object header {fault.told}", intake.extent.cut)
+            intake.addresses[path] = fault.owner
     readable = {intake.addresses.get(path) for path, facts in intake.described.items() if not facts.problem}
     headers = [a for a in sorted(rescue.found.places["header"]) if structures.is_dataset(a)]
     headers += headers_with_checksum(structures, tick)

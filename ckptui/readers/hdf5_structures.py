@@ -193,6 +193,13 @@ class Structures:
                 for at, _, header, _ in self.entries(pointer.to) or ():
                     yield Pointer(at + 8, header, "header", owner)
 
+    def pointers_in(self, what: What, address: int) -> list[int]:
+        """Addresses of the pointers to the children of a B-tree node or to the members of a symbol node."""
+        if what == "tree":
+            found = self.tree(address)
+            return [at for at, _ in found[1]] if found is not None else []
+        return [entry[0] + 8 for entry in self.entries(address) or ()]
+
     def cached(self, entry: int) -> tuple[int, int] | None:
         """B-tree and heap address a parent's entry keeps of a group, beside the group's own."""
         raw = self.read(entry, ENTRY_BYTES)

@@ -38,6 +38,12 @@ class Superblock:
     shift: int
     """Added to a stored address to get a position."""
 
+    @property
+    def root(self) -> int:
+        """Address of the root group's object header in versions with a checksum; -1 in others."""
+        at = self.end_at + self.width
+        return int.from_bytes(self.raw[at : at + self.width], "little") if self.version >= CHECKSUMMED else -1
+
     def patches(self, *, flags: int | None = None, end: int | None = None) -> dict[int, bytes]:
         """Replacement bytes (by window offset) that set the flags or the end of file, checksum made to fit."""
         block = bytearray(self.raw)

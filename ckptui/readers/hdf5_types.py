@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -78,6 +78,8 @@ class Element:
     dims: tuple[int, ...] = ()
     """Extra trailing axes of an array type."""
     problem: str = ""
+    bias: int = 0
+    """An exponent bias one bit off the usual one, with which HDF5 would scale every value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,11 @@ def _describe(dataset: Any, extent: Extent) -> Described:
             return bad(f"stores {stored} of {declared} bytes", "entry-invalid", expected=declared, found=stored)
         if element.plain and extent.start is not None:
             segment = Segment(extent.path, extent.start + offset, declared)
-            return Described(element.dtype, shape, stored, Storage("plain", segment, big_endian=element.big_endian))
+            storage = Storage("plain", segment, big_endian=element.big_endian)
+            if element.bias:
+                told = f"its type has the exponent bias {element.bias}, {element.dtype} has another; read as usual"
+                return Described(element.dtype, shape, stored, storage, "", "hdf5-damaged", {"told": told})
+            return Described(element.dtype, shape, stored, storage)
     elif layout == h5d.CHUNKED and (extent.cut or extent.zeros):
         lost, end = _lost_chunks(dataset, extent.available)
         if lost:
@@ -242,7 +248,7 @@ def element_of(dataset: Any, legacy_keras: bool = False) -> Element:
         kind = kind.get_super()
     opaque = kind.get_class() == h5t.OPAQUE
     element = _opaque(dataset, kind, legacy_keras) if opaque else _element(kind)
-    return Element(element.dtype, whole, element.plain and not dims, element.big_endian, dims, element.problem)
+    return replace(element, size=whole, plain=element.plain and not dims, dims=dims)
 
 
 def _element(kind: Any) -> Element:
@@ -297,8 +303,9 @@ def _float(kind: Any, size: int) -> Element:
     name = _FLOAT_FIELDS.get(tuple(kind.get_fields()))
     if name is None or ITEMSIZE[name] != size or order not in (h5t.ORDER_LE, h5t.ORDER_BE):
         return Element(str(kind.dtype), size)
-    standard = kind.get_ebias() == (1 << (kind.get_fields()[2] - 1)) - 1
-    return Element(name, size, plain=standard, big_endian=order == h5t.ORDER_BE)
+    bias, usual = kind.get_ebias(), (1 << (kind.get_fields()[2] - 1)) - 1
+    off = usual if (bias ^ usual).bit_count() == 1 else 0
+    return Element(name, size, bias == usual or bool(off), order == h5t.ORDER_BE, bias=bias if off else 0)
 
 
 def _enum(kind: Any, size: int) -> Element:

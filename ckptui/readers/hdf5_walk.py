@@ -32,9 +32,9 @@ MAX_ATTRIBUTE_PARTS = 1000
 class Item:
     """One thing met on the walk."""
 
-    kind: Literal["group", "dataset", "external", "broken", "unlisted", "stopped"]
-    """`group` only for groups with attributes; `broken`: an object that can't be opened; `unlisted`: a group whose
-    links can't all be listed; `stopped`: a cap was reached and the walk ends here."""
+    kind: Literal["group", "dataset", "type", "external", "broken", "unlisted", "stopped"]
+    """`group` only for groups with attributes; `type`: a datatype under a name; `broken`: an object that can't be
+    opened; `unlisted`: a group whose links can't all be listed; `stopped`: a cap was reached, the walk ends here."""
     path: str
     """Without a leading slash; undecodable bytes as surrogates, so that it can be turned back into bytes."""
     handle: Any = None
@@ -137,6 +137,8 @@ class _Walk:
                 if _has_attributes(child):
                     yield Item("group", self._path(), child, address=self._address)
                 yield from self._enter(stack, child)
+            elif child is not None:
+                yield Item("type", self._path(name), child, address=self._address)
             if self._links > MAX_LINKS or self._characters > MAX_NAME_CHARACTERS:
                 yield Item("stopped", self._path(), text="more names than are listed of one file")
                 return
