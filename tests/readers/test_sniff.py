@@ -100,7 +100,7 @@ def test_a_leveldb_table_of_somebody_else_is_no_checkpoint(tmp_path: Path) -> No
         ("model.h5", b"\x89HDF\n\x1a\n" + b"x" * 80, "not-a-model", "text-mode"),
         ("model.h5", zipped("a.npy", "b.npy"), "not-a-model", "NumPy"),
         ("model.h5", zipped("archive/data.pkl"), "not-a-model", "PyTorch"),
-        ("model.h5", b"\x00" * 5000, "hdf5-damaged", "zeros"),
+        ("model.h5", b"\x00" * 5000, "zero-filled", "zeros"),
         ("model.h5", b"\x88HDF\r\n\x1a\n" + b"\x07" * 90 + b"TREE", "hdf5-damaged", "structures"),
         ("model.h5", b"\xfe" * 90, "not-a-model", "no known format"),
         ("model.keras", b"\x00" * 90, "zero-filled", "zeros"),
@@ -210,7 +210,7 @@ def test_a_huge_sparse_file_costs_no_memory(tmp_path: Path) -> None:
     path = tmp_path / "big.h5"
     with path.open("wb") as file:
         file.truncate(1 << 40)
-    assert sniff(str(path)).code == "hdf5-damaged"
+    assert sniff(str(path)).code == "zero-filled"
 
 
 @needs_corpus
