@@ -84,6 +84,10 @@ def _flipped(artifact: str, tensor: str, wrong: Mismatched, evidence: dict[str, 
         if _explained_by_flip(wrong):
             title = "One bit of it is flipped"
             advice = "Restore this tensor from another save, or let `ckptui salvage --repair-bits` flip the bit back."
+            if wrong.part.startswith("block "):
+                # a V1 checkpoint: the bit may lie in a neighbour, and salvage turns none back
+                title = "One bit of the block it lies in is flipped"
+                advice = "Restore the tensors of this block from another save; the others are not affected."
     elif wrong.flips:
         evidence["flipped_bit_candidates"] = [dict(flip) for flip in wrong.flips]
         detail += f"; one flipped bit would explain it, in any of {len(wrong.flips)} places"

@@ -132,6 +132,8 @@ def test_a_flipped_bit_takes_its_block_and_no_more(tmp_path: Path) -> None:
     assert (evidence["file"], evidence["part"]) == (path, "block 1")
     assert evidence["tensorflow_says"] == "w1 not found in checkpoint file"
     assert (evidence["flipped_bit"]["offset"], evidence["flipped_bit"]["bit"]) == (place, 3)
+    assert listing.findings[0].title == "One bit of the block it lies in is flipped"
+    assert "--repair-bits" not in listing.findings[0].advice
 
 
 def test_a_flip_in_a_records_head_is_told_before_any_value_is_read(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Writing Riegeli files and chunked messages for tests, apart from the reader but for the hash; real files prove that."""
+"""Writing Riegeli files and chunked messages for tests; only the hash is the reader's, and real files prove it."""
 
 from __future__ import annotations
 

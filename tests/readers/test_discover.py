@@ -340,4 +340,8 @@ def test_corpus_saves_that_can_not_be_opened_say_why() -> None:
     flagged = {os.path.relpath(p, CORPUS): walk.codes(p) for p, save in walk.saves.items() if save.findings}
     assert flagged == {"serving-missing-pb/01": ["graph-missing"]}
     assert len(walk.runs[str(CORPUS / "fer2013-sequence")].saves) == 16
-    assert {n.title for n in walk.notices} == {"TensorFlow Lite model", "TensorFlow GraphDef (frozen graph)"}
+    assert {n.title for n in walk.notices} == {
+        "TensorFlow Lite model",
+        "TensorFlow GraphDef (frozen graph)",
+        "Riegeli records (a message in chunks)",
+    }
