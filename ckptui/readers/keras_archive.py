@@ -17,24 +17,31 @@ from ckptui.core.sayings import says
 from ckptui.core.text import safe
 from ckptui.errors import Damaged
 from ckptui.readers.hdf5_contents import Contents, Tick
+from ckptui.readers.keras_archive_notes import (
+    EXISTS,
+    broken_archive,
+    mangled_archive,
+    no_archive,
+    no_json,
+    no_weights,
+    odd_members,
+)
 from ckptui.readers.keras_config import load_config
-from ckptui.readers.keras_findings import in_words, limited, listed, note
+from ckptui.readers.keras_findings import limited, note
 from ckptui.readers.keras_folder import KerasFolder, open_folder
 from ckptui.readers.keras_h5 import CHUNK_BYTES, Hdf5Reader
-from ckptui.readers.keras_members import MAX_INFLATED_BYTES, MemberCheck, is_bomb, mended, settle_members
+from ckptui.readers.keras_members import MAX_INFLATED_BYTES, MemberCheck, Settled, is_bomb, mended, settle_members
 from ckptui.readers.keras_parts import MAX_JSON_BYTES, NPZ_WEIGHTS, WEIGHTS, Parts, Weights, assemble
 from ckptui.readers.keras_root import folded, root_of
-from ckptui.readers.mangled import WORDS
 from ckptui.readers.npz_weights import NpzWeights
 from ckptui.readers.source import Source
 from ckptui.readers.window import Bytes, Memory
-from ckptui.readers.zip_damage import Broken, MangledCopy, mangled_copy, saying, what_broke
+from ckptui.readers.zip_damage import Broken, MangledCopy, mangled_copy, what_broke
 from ckptui.readers.zip_directory import (
     STORED,
     ZIP_ERRORS,
     Directory,
     Member,
-    leaves_folder,
     read_directory,
     read_member,
 )
@@ -45,13 +52,6 @@ if TYPE_CHECKING:
 TICK_MEMBERS = 256
 KERAS_ASSETS_FROM = 4
 """Members an archive must have for Keras to look for assets at all."""
-_TITLES = {
-    "cut": "The .keras archive is cut off",
-    "unfinished": "The save of this .keras archive was interrupted",
-    "zeros": "Zeros where the end of the .keras archive should be",
-    "directory": "The directory of the .keras archive is damaged",
-}
-_EXISTS = "; Keras says the file is not found, but it is there"
 
 
 def open_archive(path: str | os.PathLike[str]) -> KerasArchive | KerasFolder:
@@ -66,7 +66,7 @@ def open_archive(path: str | os.PathLike[str]) -> KerasArchive | KerasFolder:
     try:
         if not source.size:
             facts: dict[str, object] = {"file": source.path, "tensorflow_says": says("no-archive", file=source.path)}
-            raise Damaged(f"{source.path} has 0 bytes{_EXISTS}", code="empty-file", evidence=facts)
+            raise Damaged(f"{source.path} has 0 bytes{EXISTS}", code="empty-file", evidence=facts)
         return KerasArchive(source)
     except BaseException:
         source.close()
@@ -83,6 +83,7 @@ class KerasArchive(Hdf5Reader):
         self._copy: MangledCopy | None = None
         self._broken: Broken | None = None
         self._npz: NpzWeights | None = None
+        self._lost: list[Settled] = []
         self._placed: Sequence[Tensor] | None = None
         self.directory = self._read_directory()
         self._check = MemberCheck(self.path, self._bytes, self._tensors)
@@ -118,7 +119,7 @@ class KerasArchive(Hdf5Reader):
             self._copy = mangled_copy(self._source)
             if self._copy is not None and self._copy.undone is not None:
                 return self._taken_back(self._copy.undone)
-            raise self._no_archive(error) from None
+            raise no_archive(self._source, self._copy, error) from None
         settled = settle_members(self._source, directory)
         if not directory.complete or any(one.error for one in settled):
             self._copy = mangled_copy(self._source)
@@ -129,7 +130,7 @@ class KerasArchive(Hdf5Reader):
         known = {one.member.header: one for one in settled}
         members = [known[m.header].member if m.header in known else m for m in directory.members]
         if self._broken is not None and self._broken.usable >= 0:
-            members = [self._before(m, self._broken.usable) for m in members]
+            members = [before(m, self._broken.usable) for m in members]
         directory.members = members
         self._lost = [one for one in settled if one.error is not None]
         return directory
@@ -141,22 +142,6 @@ class KerasArchive(Hdf5Reader):
         directory.members = [one.member for one in settle_members(original, directory)]
         return directory
 
-    def _no_archive(self, error: Damaged) -> Damaged:
-        facts = {**error.evidence, "tensorflow_says": says("no-archive", file=self.path)}
-        detail = error.detail
-        if self._copy is not None:
-            detail = f"{self.path} is a copy with {WORDS[self._copy.kind]}"
-            return Damaged(detail, code="not-a-model", evidence={**facts, **self._copy.evidence})
-        if not any(self._source.pread(0, min(self._source.size, 4096))):
-            facts |= {"offset": 0, "bytes": self._source.size}
-            return Damaged(f"{self.path} begins with zeros{_EXISTS}", code="zero-filled", evidence=facts)
-        return Damaged(detail, code=error.code, evidence=facts)
-
-    @staticmethod
-    def _before(member: Member, usable: int) -> Member:
-        """The member with only those bytes that lie before `usable`."""
-        return replace(member, available=max(0, min(member.available, usable - member.data)))
-
     def _is_cut(self, member: Member) -> bool:
         """Whether the archive's own damage already says why the member is not whole."""
         return self._broken is not None and 0 <= member.available < member.stored
@@ -165,53 +150,12 @@ class KerasArchive(Hdf5Reader):
         """What became of the archive as a whole, and what is odd about its members."""
         root: Finding | None = None
         if self._copy is not None:
-            root = self._mangled(self._copy)
+            root = mangled_archive(self.path, self._copy)
         elif self._broken is not None:
-            root = self._broken_note(self._broken)
-        findings = [self._check.unlocated(one.error) for one in getattr(self, "_lost", ()) if one.error is not None]
-        directory = self.directory
-        if directory.duplicates:
-            detail = f"{in_words(directory.duplicates)}: more than one member of that name, readers may take either"
-            same = {
-                m.name: {(n.crc32, n.size) for n in directory.members if n.name == m.name} for m in directory.members
-            }
-            equal = all(len(same[name]) == 1 for name in directory.duplicates)
-            facts = {**listed(directory.duplicates), "equal": equal, "file": self.path}
-            findings.append(self._zip_note(detail, facts, severity="warning"))
-        outside = [m.name for m in directory.members if leaves_folder(m.name)]
-        if outside:
-            detail = f"{in_words(outside)}: unpacking would write outside the target folder"
-            title = "A name that leaves the folder it is unpacked to"
-            advice = "Nothing is unpacked here; do not unpack it elsewhere."
-            facts = listed(outside)
-            findings.append(note("name-hostile", self.path, detail, evidence=facts, title=title, advice=advice))
+            root = broken_archive(self._source, self.directory, self._broken)
+        findings = [self._check.unlocated(one.error) for one in self._lost if one.error is not None]
+        findings += odd_members(self.path, self.directory)
         return root, findings
-
-    def _broken_note(self, broken: Broken) -> Finding:
-        key = saying(self._bytes, self.directory)
-        facts = {**broken.evidence, "tensorflow_says": says(key, file=self.path, member="config.json")}
-        code = "zero-filled" if broken.cause == "zeros" else "zip-damaged"
-        detail = broken.detail + (_EXISTS if key == "no-archive" else "")
-        return note(code, self.path, detail, evidence=facts, title=_TITLES[broken.cause])
-
-    def _mangled(self, copy: MangledCopy) -> Finding:
-        facts = {**copy.evidence, "looks_like": f"a .keras archive with {WORDS[copy.kind]}"}
-        facts["tensorflow_says"] = says("zip-header" if copy.undone is not None else "no-archive", file=self.path)
-        detail = f"a copy with {WORDS[copy.kind]}"
-        if copy.undone is not None:
-            detail += "; read with that taken back, every member's CRC-32 is right"
-        sure = "confirmed" if copy.undone is not None else "likely"
-        title = "An archive copied as text"
-        advice = "Copy it again in binary mode."
-        return note(
-            "not-a-model",
-            self.path,
-            detail,
-            evidence=facts,
-            title=title,
-            advice=advice,
-            certainty=sure,  # type: ignore[arg-type]
-        )
 
     # ------------------------------------------------------------------ contents
 
@@ -234,7 +178,7 @@ class KerasArchive(Hdf5Reader):
         self._placed = listing.tensors
         self._source.fence()
         if root is not None:
-            return listing.with_findings(folded(root, [*findings, *inside], **self._member_evidence(weights)))
+            return listing.with_findings(folded(root, [*findings, *inside], **member_evidence(weights)))
         return listing.with_findings([*findings, *self._inner(inside, weights, findings, tick)])
 
     def _inner(
@@ -243,12 +187,12 @@ class KerasArchive(Hdf5Reader):
         """What is wrong with the inner file: the archive's CRC-32 says whether it was so before it was archived."""
         own = next((f for f in weights.findings if f.code == "zip-damaged"), None)
         if own is not None:
-            return folded(own, inside, **self._member_evidence(weights))
+            return folded(own, inside, **member_evidence(weights))
         root = root_of(inside)
         damaged = root is not None or any(f.code == "hdf5-damaged" for f in inside)
         if not damaged or weights.member is None:
             return inside
-        facts = self._member_evidence(weights)
+        facts = member_evidence(weights)
         told = any(f.evidence.get("member") == weights.member.name and f.code == "zip-damaged" for f in findings)
         wrong = [] if told else self._check.content(weights.member, tick)
         if wrong:
@@ -259,10 +203,6 @@ class KerasArchive(Hdf5Reader):
         return folded(
             replace(root, detail=root.detail if told else detail), [f for f in inside if f is not root], **facts
         )
-
-    @staticmethod
-    def _member_evidence(weights: Weights) -> dict[str, Any]:
-        return {} if weights.member is None else {"member": weights.member.name}
 
     def _opened(self, tensor: Tensor) -> Contents:
         if self._contents is None and self._listing is None:
@@ -289,7 +229,9 @@ class KerasArchive(Hdf5Reader):
         """The inner HDF5 file (where it lies if stored, in memory if compressed) or the arrays of an `.npz`."""
         member = self.directory.find(WEIGHTS) or self.directory.find(NPZ_WEIGHTS)
         if member is None:
-            return Weights(findings=[] if not whole else [self._no_weights()])
+            return Weights(
+                findings=[] if not whole else [no_weights(self.path, [m.name for m in self.directory.members])]
+            )
         if member.data < 0:
             return Weights()
         if is_bomb(member):
@@ -320,17 +262,12 @@ class KerasArchive(Hdf5Reader):
             return Weights(member=member, npz=NpzWeights(source, start, length), findings=findings)
         return Weights(Contents(source, start, length, label=WEIGHTS), member=member, findings=findings)
 
-    def _no_weights(self) -> Finding:
-        names = [m.name for m in self.directory.members]
-        detail = f"the archive has no {WEIGHTS}: {in_words(names)}"
-        facts = {**listed(names), "member": WEIGHTS, "tensorflow_says": says("no-weights-member")}
-        return note("weights-missing", self.path, detail, evidence=facts)
-
     def _json(self, name: str, whole: bool) -> tuple[Mapping[str, Any] | None, list[Finding]]:
         """The object in a JSON member, and what is wrong with it; a single flipped bit is taken back to read it."""
         member = self.directory.find(name)
         if member is None:
-            return None, self._no_json(name) if whole else []
+            names = [m.name for m in self.directory.members]
+            return None, [no_json(self.path, name, names)] if whole else []
         if member.data < 0:
             return None, []
         findings = self._check.headers(member)
@@ -348,13 +285,15 @@ class KerasArchive(Hdf5Reader):
             facts = {"file": self.path, "member": name, **error.evidence}
             return None, [self._zip_note(f"{name}: {safe(error.detail)}; its CRC-32 is right", facts)]
 
-    def _no_json(self, name: str) -> list[Finding]:
-        facts = {**listed([m.name for m in self.directory.members]), "member": name, "file": self.path}
-        if name == "config.json":
-            facts["tensorflow_says"] = says("zip-member", member=name)
-            return [self._zip_note(f"{name} is missing: Keras does not know the layers", facts)]
-        detail = f"{name} is missing: nothing says which Keras wrote it; Keras loads it all the same"
-        return [self._zip_note(detail, facts, severity="info")]
-
     def _zip_note(self, detail: str, evidence: Mapping[str, Any], *, severity: Severity | None = None) -> Finding:
         return note("zip-damaged", self.path, detail, evidence=evidence, severity=severity)
+
+
+def before(member: Member, usable: int) -> Member:
+    """The member with only those bytes that lie before `usable`."""
+    return replace(member, available=max(0, min(member.available, usable - member.data)))
+
+
+def member_evidence(weights: Weights) -> dict[str, Any]:
+    """Which member the weights are."""
+    return {} if weights.member is None else {"member": weights.member.name}

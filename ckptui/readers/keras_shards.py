@@ -229,7 +229,7 @@ class ShardedWeights(Hdf5Reader):
         own = [*contents.findings, *contents.unsupported(), *short]
         root = root_of(own)
         gathered.findings += [self._of_shard(one, name) for one in (own if root is None else folded(root, own))]
-        if strangers:
+        if strangers and root is None:
             gathered.findings.append(self._strangers(name, strangers))
 
     def _gone_from(self, name: str, contents: Contents) -> list[str]:
