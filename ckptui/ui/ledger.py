@@ -49,6 +49,13 @@ class SaveRecord:
         self._of_tensor: dict[str, list[Finding]] = {}
         self.learn(found.findings)
 
+    def opened(self, findings: Iterable[Finding]) -> bool:
+        """Take the findings of its listing for those of the first look, which they repeat or know better."""
+        if not self.scans and list(self.found.findings) == self.findings:
+            self.findings, self._known, self._of_tensor, self.flags = [], {}, {}, {}
+            self.counts.clear()
+        return self.learn(findings)
+
     def learn(self, findings: Iterable[Finding]) -> bool:
         """Add findings not told yet, in the place of those they replace; True if there was one."""
         fresh: list[Finding] = []

@@ -17,7 +17,7 @@ def run_words(run: RunVerdict) -> Content:
     """The newest good save, where the state file leads, what is damaged and left over, and what to do."""
     parts: list[Content | str | tuple[str, str]] = []
     if run.newest_good:
-        parts += [("Newest good save  ", "$dim"), (_name(run.newest_good), "bold $ok")]
+        parts += [("Newest good save  ", "$dim"), (_name(run.newest_good), "bold $success")]
         parts.append(("  every byte was checked" if run.verified else "  as far as its directory tells", "$dim"))
     elif len(run.unchecked) == len(run.saves):
         parts.append(("Not looked at yet", "$dim"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ckptui.core.model import Finding, Found, Kind, RunFolder, TensorScan
 from ckptui.ui.ledger import Ledger, SaveRecord
 from ckptui.ui.tree_rows import build_tree, common_root
@@ -101,3 +103,12 @@ def test_the_root_is_the_folder_of_a_single_file_and_the_folder_itself() -> None
     assert common_root(["/r/a.keras"], ["/r"]) == "/r"
     assert common_root(["/r"], ["/r/run", "/r"]) == "/r"
     assert common_root(["/r/x", "/r/y"], ["/r/x/run"]) == "/r"
+
+
+def test_the_listing_of_a_save_takes_the_place_of_the_first_look() -> None:
+    first, closer = told("index-missing", "error"), told("index-missing", "error")
+    closer = replace(closer, evidence={"stage": "parts-left"})
+    record = SaveRecord(replace(found("x"), findings=(first,)))
+    assert record.opened([closer, told("interrupted-save", "warning")])
+    assert record.findings == [closer, told("interrupted-save", "warning")]
+    assert (record.counts["error"], record.counts["warning"]) == (1, 1)

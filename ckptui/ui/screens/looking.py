@@ -249,7 +249,7 @@ class Looking(Working):
         if record is None:
             return
         record.rows, record.phase = message.rows, "quick"
-        record.learn(message.rows.source.listing.findings)
+        record.opened(message.rows.source.listing.findings)
         if message.path == self.current:
             self.show_record(record)
             then, self._then = self._then, None
@@ -291,7 +291,7 @@ class Looking(Working):
             if isinstance(result, CkptuiError):
                 record.phase, record.error = "failed", result
                 continue
-            record.learn(result)
+            record.opened(result)
             if record.phase == "unread":
                 record.phase = "quick"
         self.count()

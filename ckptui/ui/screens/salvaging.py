@@ -271,7 +271,7 @@ def counts(plan: SalvagePlan) -> Content:
     """`recovered 26   lost 1`, each in its colour; what does not occur is left out."""
     told = plan.summary
     parts = [
-        Content.styled(f"{outcome} {human_count(told[outcome])}", f"${style}")
+        Content.styled(f"{outcome} {human_count(told[outcome])}", "$success" if style == "ok" else f"${style}")
         for outcome, style in STYLES.items()
         if told[outcome]
     ]
@@ -316,7 +316,7 @@ def report_words(report: SalvageReport) -> Content:
     else:
         step = f"It opens with ckptui and with every reader of {report.target}"
     return Content.assemble(
-        (f"Written: {human_bytes(report.bytes)} to {shown(report.output, 60)}", "bold $ok"),
+        (f"Written: {human_bytes(report.bytes)} to {shown(report.output, 60)}", "bold $success"),
         "\n",
         counts(report.plan),
         "\n",

@@ -121,6 +121,8 @@ def evidence_rows(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and values of the evidence as text; long values end in an ellipsis."""
     rows = []
     for name, value in evidence.items():
+        if value is None or value == "" or value == []:
+            continue
         rows.append((safe(str(name).replace("_", " ")), safe(_value_text(value), EVIDENCE_LIMIT)))
     return rows
 
