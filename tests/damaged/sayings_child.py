@@ -23,13 +23,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tests.damaged.sayings_keras import KerasCases
 from tests.readers import make_bundle as mb
 
 WHOLE_LINE, LINE_NUMBER = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
 Work = Callable[[], Any]
 
 
-class Cases:
+class Cases(KerasCases):
     """Every damage by the name of the message it brings about."""
 
     def __init__(self, folder: Path) -> None:
@@ -106,6 +107,20 @@ class Cases:
     def block_checksum(self) -> Work:
         index, _, prefix = self.bundle("block-checksum")
         flip(index, 20)
+        return self.load(prefix)
+
+    def directory_checksum(self) -> Work:
+        index, _, prefix = self.bundle("directory-checksum")
+        flip(index, index.stat().st_size - 60)
+        return self.load(prefix)
+
+    def directory_beyond(self) -> Work:
+        index, _, prefix = self.bundle("directory-beyond")
+        content = bytearray(index.read_bytes())
+        footer = len(content) - 48
+        numbers = [place for place in range(footer, footer + 40) if content[place] < 128]
+        content[numbers[3]] = 127
+        index.write_bytes(bytes(content))
         return self.load(prefix)
 
     def bad_magic(self) -> Work:
