@@ -19,7 +19,7 @@ BADGE = " ckptui "
 
 
 class HeaderLine(Widget):
-    """One line; what has no room is left out from the least important: time, rate, bar, then the path's middle."""
+    """One line; what has no room is left out: bytes, time, rate, bar, then the path's middle."""
 
     path: reactive[str] = reactive("")
     totals: reactive[tuple[int, int]] = reactive((0, 0))
@@ -68,7 +68,9 @@ class HeaderLine(Widget):
         rate = f"  {human_bytes(progress.rate)}/s" if progress.rate else ""
         left = progress.seconds_left
         seconds = "" if left is None or left >= 86_400 else f"  {duration(left)}"
+        amount = f"  {human_bytes(progress.done_bytes)} of {human_bytes(progress.total_bytes)}"
         return [
+            bar + Content.styled(amount + rate + seconds, "$dim"),
             bar + Content.styled(rate + seconds, "$dim"),
             bar + Content.styled(rate, "$dim"),
             bar,
