@@ -16,8 +16,9 @@ from ckptui.core.text import human_bytes, safe
 from ckptui.readers.hdf5_intake import Intake, Loss
 from ckptui.readers.hdf5_mend import called
 from ckptui.readers.hdf5_open import Opened
-from ckptui.readers.hdf5_rescue import Rescue
-from ckptui.readers.hdf5_structures import structure_from
+from ckptui.readers.hdf5_overlaps import overlaps, structure_places
+from ckptui.readers.hdf5_rescue import Rescue, root_pointer
+from ckptui.readers.hdf5_structures import Structures, structure_from
 from ckptui.readers.keras_findings import in_words, limited, listed, note
 
 SMALLEST_WRONG_END = 4096
@@ -56,7 +57,9 @@ class Damage:
         if not roots and self.opened.error:
             told = f"HDF5 can't open it: {self.opened.error}"
             roots.append(self._note(told, evidence={"tensorflow_says": self.opened.error}))
-        rest = self._before() + self._objects() + self._others(bool(roots), explained) + self._notes()
+        rest = (
+            self._before() + self._overlaps() + self._objects() + self._others(bool(roots), explained) + self._notes()
+        )
         return [*roots, *limited(rest)]
 
     @property
@@ -158,6 +161,20 @@ class Damage:
                 "tensorflow_says": self.opened.refusal,
             }
             found.append(self._note(detail, title="The superblock is damaged", evidence=facts))
+        return found
+
+    def _overlaps(self) -> list[Finding]:
+        structures = Structures(self.opened.window, self.opened.superblock.at)
+        root = root_pointer(structures, self.opened)
+        places = structure_places(structures, root.to) if root is not None else ()
+        found = []
+        for one in overlaps(self.intake.described, [(self.start + at, size) for at, size in places]):
+            detail = (
+                f"{safe(one.name, 200)} claims {one.bytes} bytes at {one.offset} that {safe(one.other, 200)} has too"
+            )
+            facts = self._place({"offset": one.offset, "bytes": one.bytes, "other": one.other})
+            title = "A dataset where something else is"
+            found.append(note("entry-invalid", self.path, detail, tensor=one.name, evidence=facts, title=title))
         return found
 
     def _before(self) -> list[Finding]:

@@ -19,7 +19,7 @@ from ckptui.readers.hdf5_chunks import check_chunks
 from ckptui.readers.hdf5_intake import Intake, Loss
 from ckptui.readers.hdf5_open import Opened, open_hdf5
 from ckptui.readers.hdf5_rescue import Rescue, carve, look_closer
-from ckptui.readers.hdf5_structures import LAYOUT, Structures
+from ckptui.readers.hdf5_structures import LAYOUT, SIGNATURES, Structures
 from ckptui.readers.hdf5_symbols import restore_names
 from ckptui.readers.hdf5_types import BOMB_RATIO, Described, Extent, describe
 from ckptui.readers.hdf5_values import dataset_chunks, longest_string
@@ -146,7 +146,9 @@ class Contents:
     def _as_type(self, item: Item) -> Item:
         """A named datatype, or the dataset that HDF5 takes for one since its header is damaged."""
         structures = Structures(self.opened.window, self.opened.superblock.at)
-        if LAYOUT in {m.kind for m in structures.messages(item.address) or ()}:
+        found = structures.messages(item.address)
+        old = structures.read(item.address, 2) == SIGNATURES["header"]
+        if old and (found is None or LAYOUT in {message.kind for message in found}):
             return replace(item, kind="broken", handle=None, text="its object header lacks what a dataset has")
         return item
 

@@ -13,7 +13,7 @@ from ckptui.core.model import Storage
 from ckptui.core.text import safe
 from ckptui.errors import Damaged
 from ckptui.readers.hdf5_types import Described, Extent, describe
-from ckptui.readers.hdf5_walk import HDF5_ERRORS, Item, attribute, names_attribute, reason, text_attribute
+from ckptui.readers.hdf5_walk import HDF5_ERRORS, Item, attribute, names_attribute, reason, text_attribute, to_bytes
 from ckptui.readers.keras_layout import TOP_LEVEL, Attributes
 
 USUAL = frozenset({"model_weights", "optimizer_weights", "top_level_model_weights", "layers", "optimizer", "vars"})
@@ -49,6 +49,8 @@ class Intake:
     unreadable: set[str] = field(default_factory=set)
     """Root attributes that are there but can't be read."""
     losses: list[Loss] = field(default_factory=list)
+    again: bool = False
+    """Two links lead to one object."""
 
     def take(self, item: Item) -> None:
         """Take in one thing met on the walk."""
@@ -67,6 +69,8 @@ class Intake:
             self.losses.append(Loss("object", item.path, item.text, item.address))
         elif item.kind == "unlisted":
             self.losses.append(Loss("links", item.path, item.text, item.address))
+        elif item.kind == "again":
+            self.again = True
         elif item.kind == "stopped":
             self.losses.append(Loss("caps", item.path, item.text))
 
@@ -98,7 +102,11 @@ class Intake:
         tops = {path.partition("/")[0] for path in self.described}
         tops |= {path.partition("/")[0] for path in self.attributes.weight_names}
         hidden = any(one_bit(top, usual) for top in tops - USUAL for usual in USUAL - tops)
-        return hidden or bool(self.absent()) or any(_is_misnumbered(path) for path in self.described)
+        numbered = {path.rpartition("/")[0].rpartition("/")[2] for path in self.described if path[-1:].isdecimal()}
+        odd = "vars" in numbered and any(_is_misnumbered(path) for path in self.described)
+        # Keras never gives an object two names: one of the two leads where it should not.
+        odd |= self.again and ("vars" in numbered or bool(self.attributes.layer_names))
+        return hidden or odd or bool(self.absent()) or any(one_bit(name, "vars") for name in numbered)
 
     def _group(self, item: Item) -> None:
         """Take in the attributes Keras writes to groups."""
@@ -140,14 +148,14 @@ class Intake:
 
 def one_bit(a: str, b: str) -> bool:
     """Whether two names differ in one bit."""
-    if len(a) != len(b):
-        return False
-    return sum((ord(x) ^ ord(y)).bit_count() for x, y in zip(a, b, strict=True)) == 1
+    one, other = to_bytes(a), to_bytes(b)
+    return len(one) == len(other) and sum((x ^ y).bit_count() for x, y in zip(one, other, strict=True)) == 1
 
 
 def _is_misnumbered(path: str) -> bool:
+    """Whether only one of the two says that this is a numbered variable: its own name, or its group's."""
     group, _, name = path.rpartition("/")
-    return (group == "vars" or group.endswith("/vars")) and not name.isdecimal()
+    return (group == "vars" or group.endswith("/vars")) != name.isdecimal()
 
 
 def lost_object(text: str, cut: bool) -> Described:

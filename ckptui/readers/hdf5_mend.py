@@ -7,6 +7,7 @@ away, or where exactly one structure is left that nothing points to.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,8 +75,12 @@ class _Mending:
         for _ in range(MAX_ROUNDS):
             pointers = self._pointers()
             broken = [p for p in pointers if not self._holds(p)]
-            counted = self._count(broken) | self._links()
-            if not counted and not any([self._force(p) for p in broken]) and not self._relink(broken, pointers):
+            counted = self._count(broken) | self._links() | self._doubled(pointers)
+            if (
+                not counted
+                and not any([self._force(p) or self._resize(p) for p in broken])
+                and not self._relink(broken, pointers)
+            ):
                 break
         for pointer in broken:
             if not self._holds(pointer) and len(self.faults) < MAX_FAULTS:
@@ -130,6 +135,23 @@ class _Mending:
             done = True
         return done
 
+    def _doubled(self, pointers: list[Pointer]) -> bool:
+        """Of two entries that lead to one object, lead back the one that is a bit away from one nothing leads to."""
+        members = [pointer for pointer in pointers if pointer.what == "header"]
+        counts = Counter(pointer.to for pointer in members)
+        for pointer in members if self.relinks else ():
+            if counts[pointer.to] < 2 or pointer is self.root:
+                continue
+            near = [
+                place
+                for place in self.found.places["header"]
+                if (place ^ pointer.to).bit_count() == 1 and not counts[place] and self._fits_entry(pointer, place)
+            ]
+            if len(near) == 1:
+                self._point(pointer, near[0])
+                return True
+        return False
+
     def _forgotten(self, what: What, slot: int, width: int) -> int:
         """How many pointers to something that nothing else points to follow the last one a node counts.
 
@@ -169,6 +191,8 @@ class _Mending:
         stored = self.structures.read(address, len(wanted))
         if len(stored) < len(wanted) or stored == wanted or address % 8 or address in self.found.places[what]:
             return False
+        if what != "header" and sum(a == b for a, b in zip(stored, SIGNATURES[what], strict=False)) < 2:
+            return False
         at = self.base + address
         self.window.patch(at, wanted)
         if not self._makes_sense(what, address):
@@ -178,6 +202,22 @@ class _Mending:
         owner = address if what == "header" else pointer.owner
         told = f"begins with {stored.hex()}, not {wanted.hex()}"
         self.faults.append(Fault(what, at, owner, wanted.hex(), stored.hex(), told, SAYINGS[what]))
+        return True
+
+    def _resize(self, pointer: Pointer) -> bool:
+        """Turn back the bit that makes a heap's names longer than the file."""
+        raw = self.structures.read(pointer.to, 16)
+        if pointer.what != "heap" or len(raw) < 16 or raw[:4] != SIGNATURES["heap"]:
+            return False
+        at, stored = self.base + pointer.to + 8, int.from_bytes(raw[8:], "little")
+        right = stored & ~(1 << stored.bit_length() - 1) if stored else 0
+        self.window.patch(at, right.to_bytes(8, "little"))
+        if not right or not self.structures.is_heap(pointer.to):
+            self.window.unpatch(at)
+            return False
+        told = f"says that its names take {stored} bytes, they take {right}"
+        expected, found = right.to_bytes(8, "little").hex(), raw[8:].hex()
+        self.faults.append(Fault("heap", at, pointer.owner, expected, found, told, "local-heap"))
         return True
 
     def _makes_sense(self, what: What, address: int) -> bool:

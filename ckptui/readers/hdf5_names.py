@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ckptui.readers.hdf5_intake import USUAL
 from ckptui.readers.hdf5_mend import Fault
@@ -70,33 +71,41 @@ def mend_names(structures: Structures, root: int, known: Iterable[tuple[str, str
             continue
         tree, heap = _pair(message.data)
         entries, names = _entries_under(structures, tree), _heap_names(structures, heap)
-        there = {to_path(names(entry[1])) for entry in entries}
-        missing = wanted.get(path, set()) | (USUAL if not path else set())
-        if path == "vars" or path.endswith("/vars"):
-            missing = {str(number) for number in range(len(entries))}
-            # Of weights in several files each has some of the numbers: those are right as they are.
-            there |= {name for name in missing if all(one.isdecimal() for one in there)}
-        missing -= there
+        read = [to_path(names(entry[1])) for entry in entries]
+        there = set(read)
+        numbered = path == "vars" or path.endswith("/vars")
+        numbers = {str(number) for number in range(len(entries))} if numbered else set()
+        missing = (wanted.get(path, set()) | numbers | (USUAL if not path else {"vars"})) - there
         segment = int.from_bytes(structures.read(heap + 24, 8), "little")
         if missing and wanted.get(path) and not there & wanted[path]:
             moved = _moved_back(structures, heap, segment, [entry[1] for entry in entries], wanted[path], owner)
             if moved is not None:
                 faults.append(moved)
-                names = _heap_names(structures, heap)
+                read = [to_path(_heap_names(structures, heap)(entry[1])) for entry in entries]
                 missing = set()
-        for entry, name_at, header, _ in entries:
-            name = to_path(names(name_at))
-            if missing and name not in wanted.get(path, ()) and not name.isdecimal():
-                meant = [(one, at) for at in _one_bit_off(name_at) if (one := to_path(names(at))) in missing]
-                fault = _turned_back(structures, segment + name_at, missing, owner)
+        if not structures.is_heap(heap):
+            missing = set()
+        for index, (entry, name_at, header, _) in enumerate(entries):
+            name = read[index]
+            twin = name in read[max(0, index - 1) : index] or name in read[index + 1 : index + 2]
+            fits = name in wanted.get(path, ()) or name.isdecimal()
+            if missing and (not fits or twin):
+                # Links stand in order, which tells which of two with one name is another.
+                fitting = {one for one in missing if not twin or _ascend([*read[:index], one, *read[index + 1 :]])}
+                meant = [(one, at) for at in _one_bit_off(name_at) if (one := to_path(names(at))) in fitting]
+                fault = _turned_back(structures, segment + name_at, fitting, owner)
                 if fault is None and len(meant) == 1:
                     fault = _led_back(structures, entry, name_at, meant[0], owner)
                 if fault is not None:
                     faults.append(fault)
-                    name = fault.name
+                    name = read[index] = fault.name
                     missing.discard(name)
             tables.append((header, f"{path}/{name}" if path else name))
     return faults
+
+
+def _ascend(names: list[str]) -> bool:
+    return all(a < b for a, b in pairwise(to_bytes(name) for name in names))
 
 
 def _turned_back(structures: Structures, address: int, missing: Iterable[str], owner: int) -> NameFault | None:

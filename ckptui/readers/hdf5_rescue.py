@@ -50,7 +50,7 @@ def look_closer(
         return rescue
     structures = Structures(opened.window, block.at, tick)
     rescue.found = structures.scan()
-    root = _root(structures, opened)
+    root = root_pointer(structures, opened)
     zeros = 0 if opened.cut else zero_tail(source, opened.window.start, opened.window.available)
     begin = opened.window.available - zeros
     lost_from = opened.window.available if opened.cut else None
@@ -65,7 +65,7 @@ def look_closer(
         if fault is not None:
             rescue.faults.append(fault)
             rescue.paths[address] = path
-    root = _root(structures, opened)
+    root = root_pointer(structures, opened)
     if root is not None:
         rescue.faults += mend_names(structures, root.to, [*intake.named(), *(("", path) for path in promised)])
         rescue.paths |= names_of(structures, root.to)
@@ -122,10 +122,11 @@ def _describe_at(opened: Opened, address: int, intake: Intake) -> Any:
     return describe(dataset, intake.extent) if isinstance(dataset, h5py.h5d.DatasetID) else None
 
 
-def _root(structures: Structures, opened: Opened) -> Pointer | None:
+def root_pointer(structures: Structures, opened: Opened) -> Pointer | None:
     """The superblock's pointer to the root group; None for versions without groups of the old style."""
-    at = _ROOT_AT.get(opened.superblock.version)
-    if at is None:
+    block = opened.superblock
+    at = _ROOT_AT.get(block.version)
+    if at is None or not block.width == block.lengths == 8:
         return None
     return Pointer(at, int.from_bytes(structures.read(at, 8), "little"), "header", -1)
 

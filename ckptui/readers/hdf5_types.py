@@ -78,8 +78,8 @@ class Element:
     dims: tuple[int, ...] = ()
     """Extra trailing axes of an array type."""
     problem: str = ""
-    bias: int = 0
-    """An exponent bias one bit off the usual one, with which HDF5 would scale every value."""
+    flipped: bool = False
+    """Stored with one bit of the type's description off; taken for what it must have been."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +140,8 @@ def _describe(dataset: Any, extent: Extent) -> Described:
         if element.plain and extent.start is not None:
             segment = Segment(extent.path, extent.start + offset, declared)
             storage = Storage("plain", segment, big_endian=element.big_endian)
-            if element.bias:
-                told = f"its type has the exponent bias {element.bias}, {element.dtype} has another; read as usual"
+            if element.flipped:
+                told = f"one bit in the description of its type is off; read as {element.dtype}"
                 return Described(element.dtype, shape, stored, storage, "", "hdf5-damaged", {"told": told})
             return Described(element.dtype, shape, stored, storage)
     elif layout == h5d.CHUNKED and (extent.cut or extent.zeros):
@@ -300,12 +300,20 @@ def _float(kind: Any, size: int) -> Element:
     h5t = h5py.h5t
 
     order = kind.get_order()
-    name = _FLOAT_FIELDS.get(tuple(kind.get_fields()))
-    if name is None or ITEMSIZE[name] != size or order not in (h5t.ORDER_LE, h5t.ORDER_BE):
+    facts = (*(int(one) for one in kind.get_fields()), int(kind.get_ebias()))
+    if order not in (h5t.ORDER_LE, h5t.ORDER_BE):
         return Element(str(kind.dtype), size)
-    bias, usual = kind.get_ebias(), (1 << (kind.get_fields()[2] - 1)) - 1
-    off = usual if (bias ^ usual).bit_count() == 1 else 0
-    return Element(name, size, bias == usual or bool(off), order == h5t.ORDER_BE, bias=bias if off else 0)
+    for fields, name in _FLOAT_FIELDS.items():
+        if ITEMSIZE[name] != size:
+            continue
+        usual = (*fields, (1 << (fields[2] - 1)) - 1)
+        off = sum((a ^ b).bit_count() for a, b in zip(facts, usual, strict=True))
+        if off <= 1:
+            # One bit off is no type anybody has: HDF5 would scale or cut every value by it.
+            return Element(name, size, plain=True, big_endian=order == h5t.ORDER_BE, flipped=bool(off))
+        if facts[:-1] == fields:
+            return Element(name, size, big_endian=order == h5t.ORDER_BE)
+    return Element(str(kind.dtype), size)
 
 
 def _enum(kind: Any, size: int) -> Element:

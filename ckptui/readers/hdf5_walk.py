@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from ckptui.errors import Damaged
@@ -32,8 +33,9 @@ MAX_ATTRIBUTE_PARTS = 1000
 class Item:
     """One thing met on the walk."""
 
-    kind: Literal["group", "dataset", "type", "external", "broken", "unlisted", "stopped"]
-    """`group` only for groups with attributes; `type`: a datatype under a name; `broken`: an object that can't be
+    kind: Literal["group", "dataset", "type", "again", "external", "broken", "unlisted", "stopped"]
+    """`group` only for groups with attributes; `type`: a datatype under a name; `again`: another
+    name of something met before; `broken`: an object that can't be
     opened; `unlisted`: a group whose links can't all be listed; `stopped`: a cap was reached, the walk ends here."""
     path: str
     """Without a leading slash; undecodable bytes as surrogates, so that it can be turned back into bytes."""
@@ -165,6 +167,8 @@ class _Walk:
                 group.links.iterate(take)
         except HDF5_ERRORS as error:
             return names, reason(error)
+        if any(a >= b for a, b in pairwise(names)):
+            return list(dict.fromkeys(names)), "its names are not in order"
         return names, ""
 
     def _search(self, group: Any, path: str, known: list[bytes]) -> list[bytes]:
@@ -194,7 +198,7 @@ class _Walk:
             if info.type != h5l.TYPE_HARD:
                 return None, Item("external", self._path(name), text=_target(group, name, info.type))
             if info.u in self._seen:
-                return None, None
+                return None, Item("again", self._path(name), address=info.u)
             self._seen.add(info.u)
             self._address = address = info.u
             return h5o.open(group, name), None
