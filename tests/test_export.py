@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from ckptui import export
+from ckptui.array_files import Written, refusal
 from ckptui.core.model import Listing, Tensor
 from ckptui.errors import UsageError
 from ckptui.session import Session
@@ -68,7 +69,7 @@ def everything(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return str(prefix), held
 
 
-def written(session: Session, prefix: str, target: Path, names: list[str] | None = None) -> export.Written:
+def written(session: Session, prefix: str, target: Path, names: list[str] | None = None) -> Written:
     listing = session.open(prefix)
     chosen = [t for t in listing.tensors if names is None or t.name in names]
     return export.write_tensors(session, listing, chosen, str(target))
@@ -169,7 +170,7 @@ def test_big_endian_hdf5_comes_out_in_native_order(session: Session, tmp_path: P
     ],
 )
 def test_what_a_format_can_not_hold_has_a_reason(name: str, dtype: str, suffix: str, word: str) -> None:
-    assert word in export.refusal(Tensor(name, dtype, (2,), 8), suffix)
+    assert word in refusal(Tensor(name, dtype, (2,), 8), suffix)
 
 
 def test_two_tensors_never_share_a_member(session: Session, tmp_path: Path) -> None:

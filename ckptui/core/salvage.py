@@ -81,8 +81,8 @@ class SalvagePlan:
     """One for each tensor known by name, in the order of the save's directory."""
     method: Method
     """How names and places were found: `index`; `walked-index` (its blocks read one after another); `repaired-index`
-    (with a flipped bit of a block turned back, which the block's checksum tells); `part-index` (left by an interrupted save); `layout`
-    (a sibling's index); `directory` (formats whose own directory was read)."""
+    (with a flipped bit of a block turned back, which the block's checksum tells); `part-index` (left by an interrupted
+    save); `layout` (a sibling's index); `directory` (formats whose own directory was read)."""
     layout: str = ""
     """Path of the sibling whose layout was used."""
     findings: tuple[Finding, ...] = ()

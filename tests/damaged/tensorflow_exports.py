@@ -17,9 +17,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+from keras import layers
 from tensorflow.core.protobuf import saved_model_pb2
 
-layers = keras.layers
 v1 = tf.compat.v1
 IMAGES = np.arange(40, dtype=np.float32).reshape(8, 5) / 40
 

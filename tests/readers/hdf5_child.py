@@ -15,8 +15,10 @@ import numpy as np
 from ckptui.core.model import Tensor
 from ckptui.errors import CkptuiError
 from ckptui.readers.keras_archive import KerasArchive, open_archive
+from ckptui.readers.keras_folder import KerasFolder
 from ckptui.readers.keras_h5 import H5File, open_h5
 
+Opened = H5File | KerasArchive | KerasFolder
 MAX_BYTES = 64 << 20
 
 
@@ -40,7 +42,7 @@ def say(*words: str) -> None:
 def look(path: str) -> dict[str, Any]:
     """What our reader makes of the file: names, dtypes, shapes, findings, values of what can be read."""
     try:
-        opened: H5File | KerasArchive = open_archive(path) if path.endswith(".keras") else open_h5(path)
+        opened: Opened = open_archive(path) if path.endswith(".keras") else open_h5(path)
     except CkptuiError as error:
         return {"refused": str(error), "values": {}}
     with opened:
@@ -55,7 +57,7 @@ def look(path: str) -> dict[str, Any]:
         }
 
 
-def value(opened: H5File | KerasArchive, tensor: Tensor) -> tuple[Tensor, Any]:
+def value(opened: Opened, tensor: Tensor) -> tuple[Tensor, Any]:
     if tensor.problem:
         return tensor, None
     if tensor.count * 8 > MAX_BYTES:

@@ -129,6 +129,7 @@ def test_cut_off_archive_keeps_config_and_the_datasets_before_the_cut(tmp_path: 
     whole = archive(tmp_path / "whole.keras")
     data = whole.read_bytes()
     with open_archive(whole) as opened:
+        assert isinstance(opened, KerasArchive)
         values = {t.name: opened.array(t) for t in opened.listing().tensors}
         inner = opened.directory.find("model.weights.h5")
         assert inner is not None
