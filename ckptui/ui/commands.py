@@ -134,7 +134,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "salvage", "main", "salvage", ("S",), "salvage",
         "See what of this save can be brought back, and write it somewhere else", DOING,
-        ("findings", "saves", "tensors"), 48,
+        ("findings", "saves", "tensors"), 15,
     ),
     Command(
         "copy", "main", "copy", ("y",), "copy", "Copy the name, path or finding under the cursor to the clipboard",

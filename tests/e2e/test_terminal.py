@@ -129,6 +129,33 @@ def test_diff_with_the_previous_save(narrow: Screen) -> None:
 
 
 @pytest.mark.tensorflow
+def test_a_damaged_save_is_named_and_salvaged(tmp_path: Path) -> None:
+    screen = Screen(80, 24, str(SAMPLES / "broken" / "flipped_bit"))
+    try:
+        screen.until("ckpt-2", "1 error", "salvage")
+        screen.keys("2")
+        screen.until("checksum-mismatch", "bit 4 of byte")
+        screen.keys("S")
+        screen.until("11 of 12 tensors come back", "Turn back one flipped bit")
+        screen.keys("C-u")
+        screen.until_gone("ckpt-2-salvaged")
+        screen.keys(*str(tmp_path / "back"))
+        screen.until("/back ")
+        screen.keys("Enter")
+        screen.until("Written", "load_checkpoint")
+        screen.keys("Escape")
+        screen.until_gone("Written")
+        screen.keys("q")
+        screen.until("ended with 0")
+    finally:
+        screen.close()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "back.index",
+        "back.data-00000-of-00001",
+        "back.salvage.json",
+    }
+
+
 def test_predict_at_once_with_the_image_beside(wide: Screen) -> None:
     wide.until("digits.keras", "checksum")
     wide.keys("p")

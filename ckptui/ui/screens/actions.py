@@ -78,7 +78,10 @@ class Actions(Sweeping):
         """Why an action that answers its key can do nothing here; empty if it can."""
         if action == "salvage":
             there = self.ledger.saves.get(self.target or "")
-            return "" if there is None or there.status == "error" else "nothing to salvage: no damage was found here"
+            if there is None or there.status == "error":
+                return ""
+            done = "so far; its check is still running" if there.phase == "checking" else "here"
+            return f"nothing to salvage: no damage was found {done}"
         record = self.record
         if action != "filters" or record is None or record.listing is None or self.target != self.current:
             return ""
