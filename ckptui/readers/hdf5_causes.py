@@ -52,14 +52,12 @@ class Damage:
         """The causes, then what they cost."""
         roots = self._whole_file()
         roots += self._superblock() + self._end()
-        explained = bool(roots) and self._explains()
+        explained = bool(roots) and self.explains
         roots += self._faults(explained)
         if not roots and self.opened.error:
             told = f"HDF5 can't open it: {self.opened.error}"
-            roots.append(self._note(told, evidence={"tensorflow_says": self.opened.error}))
-        rest = (
-            self._before() + self._overlaps() + self._objects() + self._others(bool(roots), explained) + self._notes()
-        )
+            roots.append(self.note(told, evidence={"tensorflow_says": self.opened.error}))
+        rest = _before(self) + _overlaps(self) + self._objects() + self._others(bool(roots), explained) + self._notes()
         return [*roots, *limited(rest)]
 
     @property
@@ -86,7 +84,8 @@ class Damage:
 
     # ------------------------------------------------------------------ causes
 
-    def _explains(self) -> bool:
+    @property
+    def explains(self) -> bool:
         """Whether the first cause is one that costs objects anywhere in the file."""
         opened = self.opened
         cut = opened.cut and not self.end_is_wrong
@@ -116,7 +115,7 @@ class Damage:
                 "short-hdf5", found=size, base=block.at, expected=block.end - block.shift + block.at
             ),
         }
-        return self._note(detail, title="The HDF5 file is cut off", evidence=facts | _cost(self))
+        return self.note(detail, title="The HDF5 file is cut off", evidence=facts | _cost(self))
 
     def _not_closed(self) -> Finding:
         block = self.opened.superblock
@@ -137,7 +136,7 @@ class Damage:
             "hdf5-not-closed",
             self.path,
             in_member(self.label, detail),
-            evidence=self._place(facts | cost),
+            evidence=self.place(facts | cost),
             severity="error" if harmed else None,
         )
 
@@ -147,7 +146,7 @@ class Damage:
         words = [loss.text for loss in self.intake.losses]
         facts: dict[str, Any] = {"offset": self.start + begin, "bytes": size, "found": self.available}
         facts["tensorflow_says"] = words[0] if words else self.opened.error or says("object-type")
-        return note("zero-filled", self.path, in_member(self.label, detail), evidence=self._place(facts | _cost(self)))
+        return note("zero-filled", self.path, in_member(self.label, detail), evidence=self.place(facts | _cost(self)))
 
     def _superblock(self) -> list[Finding]:
         found = []
@@ -160,33 +159,8 @@ class Damage:
                 "found": flaw.found.hex(),
                 "tensorflow_says": self.opened.refusal,
             }
-            found.append(self._note(detail, title="The superblock is damaged", evidence=facts))
+            found.append(self.note(detail, title="The superblock is damaged", evidence=facts))
         return found
-
-    def _overlaps(self) -> list[Finding]:
-        structures = Structures(self.opened.window, self.opened.superblock.at)
-        root = root_pointer(structures, self.opened)
-        places = structure_places(structures, root.to) if root is not None else ()
-        found = []
-        for one in overlaps(self.intake.described, [(self.start + at, size) for at, size in places]):
-            detail = (
-                f"{safe(one.name, 200)} claims {one.bytes} bytes at {one.offset} that {safe(one.other, 200)} has too"
-            )
-            facts = self._place({"offset": one.offset, "bytes": one.bytes, "other": one.other})
-            title = "A dataset where something else is"
-            found.append(note("entry-invalid", self.path, detail, tensor=one.name, evidence=facts, title=title))
-        return found
-
-    def _before(self) -> list[Finding]:
-        """Bytes before the signature that no user block accounts for: the stored addresses do not know of them."""
-        block = self.opened.superblock
-        if not block.shift or self.opened.flaws or self.label:
-            return []
-        detail = f"{block.at} bytes stand before its signature, which its addresses do not count"
-        title = "Bytes stand before the HDF5 file"
-        advice = "HDF5 reads it all the same; look who put them there."
-        facts = {"offset": self.start, "bytes": block.at, "expected": block.at - block.shift, "found": block.at}
-        return [self._aside(title, detail, facts, certainty="confirmed", advice=advice)]
 
     def _end(self) -> list[Finding]:
         """The declared end does not fit: it was changed, or something was appended."""
@@ -203,10 +177,10 @@ class Damage:
                 extra = {"expected": block.end, "found": size, "bytes_extra": size - block.end}
                 title = "The HDF5 file is longer than it says"
                 advice = "HDF5 ignores the extra bytes; look who appended them."
-                return [self._aside(title, detail, extra, certainty="confirmed", advice=advice)]
+                return [self.aside(title, detail, extra, certainty="confirmed", advice=advice)]
             facts["tensorflow_says"] = says("address-overflow", addr=beyond[0], size=beyond[1], eoa=block.end)
         detail = f"its superblock says it ends at {block.end}; what is in it ends at {size}, where the file does"
-        return [self._note(detail, title="The superblock's end of file is wrong", evidence=facts | _cost(self))]
+        return [self.note(detail, title="The superblock's end of file is wrong", evidence=facts | _cost(self))]
 
     def _faults(self, explained: bool) -> list[Finding]:
         found = []
@@ -228,7 +202,7 @@ class Damage:
                 "tensorflow_says": says(fault.saying),
             }
             title = f"A {kind} is damaged" if kind[0] not in "aeiou" else f"An {kind} is damaged"
-            found.append(self._note(detail, tensor=tensor, title=title, evidence=facts))
+            found.append(self.note(detail, tensor=tensor, title=title, evidence=facts))
         return limited(found)
 
     # ------------------------------------------------------------------ what it cost
@@ -239,7 +213,7 @@ class Damage:
         named = {self.rescue.paths.get(fault.owner) for fault in self.rescue.faults if not fault.mended}
         words = {loss.path: loss.text for loss in self.intake.losses if loss.kind == "object"}
         for name, facts in self.intake.described.items():
-            if not facts.code or facts.code == "unsupported-format" or (name in named and not self._explains()):
+            if not facts.code or facts.code == "unsupported-format" or (name in named and not self.explains):
                 continue
             evidence = dict(facts.evidence)
             if name in words:
@@ -267,7 +241,7 @@ class Damage:
                 facts["tensorflow_says"] = attributes[0].text
             for heap in heaps:
                 told = f"the text stored at byte {heap} (a global heap) is damaged"
-                found.append(self._note(told, evidence=facts | {"offset": self.start + heap}))
+                found.append(self.note(told, evidence=facts | {"offset": self.start + heap}))
         damaged = {self.rescue.paths.get(fault.owner) for fault in self.rescue.faults}
         together: dict[str, list[Loss]] = {}
         for loss in losses:
@@ -291,25 +265,25 @@ class Damage:
         facts |= {"attributes": listed(attributes)} if loss.kind == "attribute" else {}
         if loss.address >= 0:
             facts["offset"] = self.start + self.opened.superblock.at + loss.address
-        return self._note(told, evidence=facts | ({"object": where} if loss.path else {}))
+        return self.note(told, evidence=facts | ({"object": where} if loss.path else {}))
 
     def _notes(self) -> list[Finding]:
         """What was found again, and how sure that is."""
         found = []
         for path in self.restored:
             detail = f"the names in /{safe(path, 200)} are lost; they follow from the layers Keras lists elsewhere"
-            found.append(self._aside("Lost names given back", detail, {}))
+            found.append(self.aside("Lost names given back", detail, {}))
         carved = [name for name in self.rescue.carved if "unnamed@" in name]
         if carved:
             detail = f"{in_words(carved)}: found by their object headers, no link leads to them"
-            found.append(self._aside("Datasets found without their names", detail, listed(carved)))
+            found.append(self.aside("Datasets found without their names", detail, listed(carved)))
         linked = [name for name in self.rescue.carved if "unnamed@" not in name]
         if linked:
             detail = f"{in_words(linked)}: read in spite of a damaged group above them"
-            found.append(self._aside("Datasets found behind a damaged group", detail, listed(linked)))
+            found.append(self.aside("Datasets found behind a damaged group", detail, listed(linked)))
         return found
 
-    def _aside(
+    def aside(
         self,
         title: str,
         detail: str,
@@ -318,24 +292,27 @@ class Damage:
         certainty: Certainty = "likely",
         advice: str | None = None,
     ) -> Finding:
+        """A warning about the file."""
         return note(
             "hdf5-damaged",
             self.path,
             in_member(self.label, detail),
-            evidence=self._place(facts),
+            evidence=self.place(facts),
             severity="warning",
             certainty=certainty,
             title=title,
             advice=advice,
         )
 
-    def _place(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def place(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """The evidence with the file, and the archive's member, it is about."""
         return {"file": self.path} | ({"member": self.label} if self.label else {}) | dict(facts)
 
-    def _note(
+    def note(
         self, detail: str, *, evidence: Mapping[str, Any], title: str | None = None, tensor: str | None = None
     ) -> Finding:
-        facts = self._place(evidence)
+        """An `hdf5-damaged` error."""
+        facts = self.place(evidence)
         return note(
             "hdf5-damaged", self.path, in_member(self.label, detail), tensor=tensor, evidence=facts, title=title
         )
@@ -363,3 +340,30 @@ def _reaches_beyond(damage: Damage, end: int) -> tuple[int, int] | None:
         if address + damage.opened.superblock.at >= end:
             return address, 16
     return structure_from(damage.opened.window, end)
+
+
+def _overlaps(damage: Damage) -> list[Finding]:
+    structures = Structures(damage.opened.window, damage.opened.superblock.at)
+    root = root_pointer(structures, damage.opened)
+    raw = damage.opened.superblock.raw
+    leaf, inner = (int.from_bytes(raw[at : at + 2], "little") for at in (16, 18))
+    places = structure_places(structures, root.to, leaf, inner) if root is not None else ()
+    found = []
+    for one in overlaps(damage.intake.described, [(damage.start + at, size) for at, size in places]):
+        detail = f"{safe(one.name, 200)} claims {one.bytes} bytes at {one.offset} that {safe(one.other, 200)} has too"
+        facts = damage.place({"offset": one.offset, "bytes": one.bytes, "other": one.other})
+        title = "A dataset where something else is"
+        found.append(note("entry-invalid", damage.path, detail, tensor=one.name, evidence=facts, title=title))
+    return found
+
+
+def _before(damage: Damage) -> list[Finding]:
+    """Bytes before the signature that no user block accounts for: the stored addresses do not know of them."""
+    block = damage.opened.superblock
+    if not block.shift or damage.opened.flaws or damage.label:
+        return []
+    detail = f"{block.at} bytes stand before its signature, which its addresses do not count"
+    title = "Bytes stand before the HDF5 file"
+    advice = "HDF5 reads it all the same; look who put them there."
+    facts = {"offset": damage.start, "bytes": block.at, "expected": block.at - block.shift, "found": block.at}
+    return [damage.aside(title, detail, facts, certainty="confirmed", advice=advice)]

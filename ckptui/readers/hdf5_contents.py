@@ -103,6 +103,11 @@ class Contents:
         self._missing = listed(absent) if absent else {}
         self.source.fence()
 
+    @property
+    def explains(self) -> bool:
+        """Whether the file is cut off, unfinished or zero-filled, so that nothing else needs a cause of its own."""
+        return self._damage().explains
+
     def missed(self, weights: Mapping[str, Any]) -> bool:
         """Take note of weights (`count`, `names`) the file should have and does not show; False where no damage
         costs any."""

@@ -17,12 +17,12 @@ from ckptui.readers.hdf5_superblock import CHECKSUMMED, SIGNATURE, Superblock, f
 from ckptui.readers.hdf5_superblock_mend import Flaw, made, mended, near_superblock, node_sizes
 from ckptui.readers.hdf5_walk import HDF5_ERRORS, reason
 from ckptui.readers.window import Bytes, Window
+from ckptui.readers.zeros import trailing_zeros
 
 CHUNK_CACHE_BYTES = 32 << 20
 """HDF5's cache for decompressed chunks, per dataset being read."""
 ZERO_TAIL = 512
 """Zeros at the end from which on a damaged file is called zero-filled."""
-MAX_TAIL_SEARCHED = 64 << 20
 _MAX_END = 1 << 60
 """A declared end beyond this is damage, not truncation."""
 
@@ -134,18 +134,9 @@ def _open_as(source: Bytes, start: int, available: int, block: Superblock, fixed
 
 
 def zero_tail(source: Bytes, start: int, available: int) -> int:
-    """How many zeros the part ends in, 0 for less than ZERO_TAIL; looks back over MAX_TAIL_SEARCHED bytes at most."""
-    low = max(0, available - MAX_TAIL_SEARCHED)
-    at, step = available, 4096
-    while at > low:
-        size = min(step, at - low)
-        piece = source.pread(start + at - size, size).rstrip(b"\0")
-        at -= size
-        if piece:
-            at += len(piece)
-            break
-        step = 1 << 20
-    return available - at if available - at >= ZERO_TAIL else 0
+    """How many zeros the part ends in, 0 for less than ZERO_TAIL."""
+    zeros = trailing_zeros(source, start, start + available)
+    return zeros if zeros >= ZERO_TAIL else 0
 
 
 def _attempt(opened: Opened) -> str:

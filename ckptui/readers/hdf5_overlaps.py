@@ -9,10 +9,9 @@ from ckptui.readers.hdf5_structures import ENTRY_BYTES, Structures, What
 from ckptui.readers.hdf5_types import Described
 
 MAX_FOUND = 200
+MAX_HEADER_BYTES = 1 << 16
 MAX_FOLLOWED = 20_000
 """Pointers of groups that are followed."""
-_LEAST: dict[What, int] = {"tree": 48, "node": 8 + ENTRY_BYTES, "heap": 32, "header": 16}
-"""Bytes that every structure of a sort takes at least."""
 STRUCTURE = "a structure of the file"
 
 
@@ -28,13 +27,20 @@ class Overlap:
     bytes: int
 
 
-def structure_places(structures: Structures, root: int) -> Iterator[tuple[int, int]]:
-    """(window offset, size) of every structure of the groups under the header at `root`, as far as that is sure."""
+def structure_places(structures: Structures, root: int, leaf: int, inner: int) -> Iterator[tuple[int, int]]:
+    """(window offset, size) of every structure of the groups under the header at `root`, as far as that is sure.
+
+    `leaf` and `inner` are the superblock's K of symbol nodes and B-tree nodes, which are as large as they can get.
+    """
+    sizes: dict[What, int] = {"tree": 32 + 32 * inner, "node": 8 + 2 * leaf * ENTRY_BYTES, "heap": 32, "header": 16}
     waiting, seen, followed = [root], {root}, 0
     while waiting and followed < MAX_FOLLOWED:
         for pointer in structures.group_pointers(waiting.pop()):
             followed += 1
-            yield structures.base + pointer.to, _LEAST[pointer.what]
+            size = sizes[pointer.what]
+            if pointer.what == "header":
+                size += min(int.from_bytes(structures.read(pointer.to + 8, 4), "little"), MAX_HEADER_BYTES)
+            yield structures.base + pointer.to, size
             if pointer.what == "header" and pointer.to not in seen:
                 seen.add(pointer.to)
                 waiting.append(pointer.to)

@@ -120,7 +120,7 @@ class H5File(Hdf5Reader):
         contents.read(tick)
         findings: list[Finding] = []
         config, problem = model_config(contents.texts.get("model_config"), self.path)
-        findings += problem
+        findings += [] if contents.explains else problem
         built = build(contents, config, self.path)
         findings += built.findings
         artifact = Artifact(
