@@ -316,9 +316,13 @@ class _Objects:
 
 
 def _section(parts: Sequence[str]) -> Section:
-    if parts and parts[0] == "optimizer":
+    """What a group is part of: the model, or what `compile` gave to it or to a model nested in it."""
+    own = list(parts)
+    while own and own[0] in _CONTAINERS and len(own) > 2:
+        own = own[2:]
+    if own and own[0] == "optimizer":
         return "optimizer"
-    return "metric" if parts and parts[0] in _METRICS else "model"
+    return "metric" if own and own[0] in _METRICS else "model"
 
 
 def _make_unique(places: Mapping[str, Place]) -> None:

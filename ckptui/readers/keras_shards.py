@@ -15,7 +15,7 @@ from ckptui.core.model import Artifact, Finding, Kind, Listing, Storage, Tensor
 from ckptui.core.names import is_weight, step_of
 from ckptui.core.sayings import says
 from ckptui.core.text import human_bytes, safe
-from ckptui.errors import ChangedWhileReading, Damaged, NoSuchPath
+from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged, NoSuchPath
 from ckptui.readers.hdf5_contents import Contents, Tick
 from ckptui.readers.hdf5_types import Described
 from ckptui.readers.keras_findings import in_words, limited, listed, note
@@ -331,12 +331,28 @@ class ShardedWeights(Hdf5Reader):
 
     def _orphans(self) -> list[Finding]:
         extra = [name for name in shards_beside(self.path) if name not in self.map.files]
-        if not extra:
+        if not extra or (len(extra) == 1 and not self.map.groups and _holds_nothing(self._path_of(extra[0]))):
+            # Keras makes its first shard before it knows of any weights: a model without them leaves it.
             return []
         detail = f"{in_words(extra)}: called as shards of this save, and the map names none of them"
         facts = {**listed(extra), "files": [self._path_of(name) for name in extra[:20]]}
         advice = "Left over from an earlier save in more files: Keras does not read them."
         return [note("orphan-shard", self.path, detail, evidence=facts, advice=advice)]
+
+
+def _holds_nothing(path: str) -> bool:
+    """Whether a shard is whole and without a dataset."""
+    try:
+        shard = Shard(path)
+    except CkptuiError:
+        return False
+    try:
+        if shard.contents is None:
+            return False
+        shard.contents.read()
+        return not shard.contents.described and not shard.contents.findings
+    finally:
+        shard.close()
 
 
 def _layer(group: str) -> str:
