@@ -21,8 +21,8 @@ from ckptui.core.model import Finding, Segment, Tensor
 from ckptui.engine.checked import Beat
 from ckptui.errors import CkptuiError
 from ckptui.readers.source import Source
+from ckptui.readers.zeros import SECTOR
 
-SECTOR = 512
 PAGE = 4096
 NEIGHBOURS = 3
 """Data may have this many zero bytes of its own beside a lost sector."""

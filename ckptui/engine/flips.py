@@ -18,7 +18,8 @@ from ckptui.core.bitflip import Flip, coincidence, find_flips
 from ckptui.core.model import Segment, Tensor
 from ckptui.engine.checked import Mismatch, place_in
 from ckptui.readers.source import Source
-from ckptui.readers.sstable_block import unmask
+from ckptui.readers.sstable_block import mask, unmask
+from ckptui.readers.wire import WireError, uvarint
 
 TABLE_LIMIT = 1 << 18
 """Bytes of a length table that is searched."""
@@ -184,9 +185,7 @@ class _Table:
                 yield flip
         end = self.end
         if end is not None and end + 4 <= len(self._head) and self._sums[self._count] + end + 4 == self._size:
-            changed = _mask(_checksum(self._values[: self._count])) ^ int.from_bytes(
-                self._head[end : end + 4], "little"
-            )
+            changed = mask(_checksum(self._values[: self._count])) ^ int.from_bytes(self._head[end : end + 4], "little")
             if changed.bit_count() == 1:
                 byte, bit = divmod(changed.bit_length() - 1, 8)
                 yield Flip(end + byte, bit)
@@ -267,10 +266,6 @@ def _checksum(lengths: list[int]) -> int:
     return crc
 
 
-def _mask(crc: int) -> int:
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
 # ---------------------------------------------------------------------- variants
 
 
@@ -292,7 +287,7 @@ def _in_variants(source: Source, tensor: Tensor, wrong: Mismatch) -> _Place | No
         flips = find_flips(wrong.expected, wrong.found, length)
         if len(flips) == 1:
             return Flip(start + flips[0].byte, flips[0].bit), "content"
-        changed = int.from_bytes(_peek(source, segment, start + length, 4), "little") ^ _mask(wrong.found)
+        changed = int.from_bytes(_peek(source, segment, start + length, 4), "little") ^ mask(wrong.found)
         if changed.bit_count() == 1:
             byte, bit = divmod(changed.bit_length() - 1, 8)
             return Flip(start + length + byte, bit), "content"
@@ -323,10 +318,8 @@ def _peek(source: Source, segment: Segment, place: int, count: int) -> bytes:
 
 
 def _varint(raw: bytes) -> tuple[int, int]:
-    """A number and the bytes it takes; 0 bytes where it does not end."""
-    value = 0
-    for place, byte in enumerate(raw):
-        value |= (byte & 127) << 7 * place
-        if byte < 128:
-            return value, place + 1
-    return 0, 0
+    """A number and the bytes it takes; 0 bytes where it is none."""
+    try:
+        return uvarint(raw, 0)
+    except WireError:
+        return 0, 0

@@ -8,9 +8,10 @@ from typing import Any
 from ckptui.core.model import Segment, Tensor
 from ckptui.engine.checked import Beat, Files, Mismatch
 from ckptui.engine.flips import Flipped, flipped_bits
-from ckptui.engine.zeros import SECTOR, zero_run
+from ckptui.engine.zeros import zero_run
 from ckptui.errors import CkptuiError
 from ckptui.readers.source import Source
+from ckptui.readers.zeros import SECTOR
 from ckptui.triage.causes import UNLIKELY, Mismatched
 
 MANY_HOLES = 64

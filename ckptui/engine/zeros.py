@@ -11,9 +11,8 @@ import numpy as np
 from ckptui.core.model import Segment
 from ckptui.engine.checked import CHUNK, Beat
 from ckptui.readers.source import Source
+from ckptui.readers.zeros import SECTOR
 
-SECTOR = 512
-"""Bytes; pages of 4096 begin on sectors too."""
 _BEFORE = 4
 """Data may end in this many zero bytes of its own, less one, before a lost sector."""
 _SHORTEST_TAIL = 16

@@ -67,8 +67,7 @@ def text_copy(prefix: str, path: str) -> tuple[Table, Finding] | None:
         data = read_whole(path, TEXT_CAP)
     except CkptuiError:
         return None
-    line_feeds = data.count(b"\n")
-    kinds: list[mangled.Mangling] = ["crlf"] if line_feeds and line_feeds == data.count(b"\r\n") else []
+    kinds: list[mangled.Mangling] = ["crlf"] if mangled.all_crlf(data) else []
     for kind in (*kinds, "utf-8"):
         original = mangled.undo(kind, data)
         if original is None or original == data:

@@ -22,6 +22,7 @@ from ckptui.readers.bundle_v1_table import LazyTable
 from ckptui.readers.ordered_code import KeyFault, encode_slice_key, slice_key
 from ckptui.readers.source import Source
 from ckptui.readers.sstable import Problem
+from ckptui.readers.zeros import trailing_zeros
 
 PROVE_AT_ONCE = 1 << 26
 """Bytes of a first block, which holds the list of tensors, that is proved before anything is listed."""
@@ -117,7 +118,7 @@ class V1File:
             return
         reason = BAD_MAGIC if table.size >= 48 else TOO_SHORT
         said = {"tensorflow_says": says("v1-table", file=self.path, reason=reason)}
-        zeros = trailing_zeros(table.source)
+        zeros = trailing_zeros(table.source, most=table.source.size)
         if zeros >= ZERO_TAIL:
             start = table.size - zeros
             detail = f"{self.path}: its last {zeros} bytes, from {start} on, are zeros; the list of blocks lay there"
@@ -281,19 +282,6 @@ class V1File:
                 found += self.findings[known:]
                 del self.findings[known:]
         return found
-
-
-def trailing_zeros(source: Source, piece: int = 1 << 16) -> int:
-    """How many zero bytes a file ends with."""
-    end = source.size
-    while end:
-        start = max(0, end - piece)
-        data = source.pread(start, end - start)
-        kept = len(data.rstrip(b"\0"))
-        if kept:
-            return source.size - start - kept
-        end = start
-    return source.size
 
 
 def _not_found(name: str) -> dict[str, str]:

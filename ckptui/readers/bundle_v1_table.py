@@ -17,8 +17,8 @@ from ckptui.readers.bundle_v1_records import Body, Walked, block_records, entrie
 from ckptui.readers.bundle_v1_window import FileBody, MemoryBody
 from ckptui.readers.snappy import unpack_prefix
 from ckptui.readers.source import Source
-from ckptui.readers.sstable import FOOTER, MAGIC, Problem
-from ckptui.readers.sstable_block import TRAILER, Budget, Handle, load_block, parse_block, unmask
+from ckptui.readers.sstable_block import TRAILER, Budget, Handle, load_block, parse_block, parse_handle, unmask
+from ckptui.readers.sstable_ends import FOOTER, MAGIC, Problem, footer_numbers
 from ckptui.readers.sstable_walk import METAINDEX
 from ckptui.readers.wire import WireError, encode_uvarint, uvarint
 
@@ -145,7 +145,7 @@ class LazyTable:
         start = self._footer_start()
         if start is None:
             return False
-        numbers = _footer_numbers(self.source.pread(start, FOOTER - len(MAGIC)))
+        numbers = footer_numbers(self.source.pread(start, FOOTER - len(MAGIC)), 0)
         if numbers is None or numbers[2] + numbers[3] + TRAILER > start or numbers[3] > INDEX_CAP:
             self.problems.append(Problem("footer", start, "its block handles make no sense"))
             return False
@@ -164,7 +164,7 @@ class LazyTable:
         last = tail.rfind(MAGIC)
         if last >= 40:
             start = self.size - window + last - 40
-            numbers = _footer_numbers(tail[last - 40 : last])
+            numbers = footer_numbers(tail, last - 40)
             if numbers is not None and numbers[2] + numbers[3] + TRAILER == start and numbers[3] <= INDEX_CAP:
                 extra = self.size - start - FOOTER
                 self.problems.append(Problem("footer", start, f"{extra} bytes follow the footer"))
@@ -181,7 +181,7 @@ class LazyTable:
         if entries is not None and not reason:
             floor = 0
             for separator, value in zip(entries.keys, entries.values, strict=True):
-                handle = _handle(value)
+                handle = parse_handle(value)
                 if handle is None or handle.offset < floor or handle.end > index.offset:
                     reason = "block handles that overlap or leave the file"
                     break
@@ -296,23 +296,3 @@ class LazyTable:
             self.cut_off = walked.cut or not walked.problem
             return
         self.cut_off = index + closed + TRAILER + FOOTER > self.size
-
-
-def _footer_numbers(raw: bytes) -> list[int] | None:
-    numbers, position = [], 0
-    try:
-        for _ in range(4):
-            number, position = uvarint(raw, position)
-            numbers.append(number)
-    except WireError:
-        return None
-    return numbers
-
-
-def _handle(value: bytes) -> Handle | None:
-    try:
-        offset, position = uvarint(value, 0)
-        size, position = uvarint(value, position)
-    except WireError:
-        return None
-    return Handle(offset, size) if position == len(value) else None

@@ -13,10 +13,12 @@ from typing import Any
 
 from ckptui.core.model import Certainty, Finding
 from ckptui.core.sayings import says
+from ckptui.readers import mangled
 from ckptui.readers.graph_facts import Damage, Gatherer
 from ckptui.readers.graph_wire import walk_wire
 from ckptui.readers.notices import notice
 from ckptui.readers.signatures import MetaGraph
+from ckptui.readers.zeros import SECTOR
 
 CAP = 1 << 26
 """Bytes of the largest damaged graph that is read whole for its cause."""
@@ -123,9 +125,9 @@ def _plain(damage: Damage) -> str:
 
 def _mangled(data: bytes) -> tuple[Cause, bytes | None] | None:
     """A text-mode copy, and the bytes before it."""
-    pairs = data.count(b"\r\n")
-    if pairs and pairs == data.count(b"\n"):
-        undone = data.replace(b"\r\n", b"\n")
+    pairs = mangled.all_crlf(data)
+    if pairs:
+        undone = mangled.undo_crlf(data)
         if pairs >= MANY or walk_again(undone, Gatherer) is not None:
             detail = f"has its line feeds turned into CRLF by a text-mode copy: {pairs} bytes too many"
             return _text(detail, {"expected": len(undone), "found": len(data), "line_ends": pairs}), undone
@@ -152,7 +154,7 @@ def _zeros(data: bytes, place: int) -> Cause | None:
         return None
     what = f"holds {end - start} zeros from byte {start} on" if end - start < len(data) else "holds nothing but zeros"
     what += ", to its end" if start and end == len(data) else ""
-    facts = {"offset": start, "bytes": end - start, "tail": end == len(data), "aligned": start % 512 == 0}
+    facts = {"offset": start, "bytes": end - start, "tail": end == len(data), "aligned": start % SECTOR == 0}
     return Cause("zero-filled", what, None, facts)
 
 

@@ -14,7 +14,7 @@ from ckptui.core.sayings import says
 from ckptui.errors import Damaged
 from ckptui.readers.hdf5_structures import Structures
 from ckptui.readers.hdf5_superblock import CHECKSUMMED, SIGNATURE, Superblock, find_superblock, parse_superblock
-from ckptui.readers.hdf5_superblock_mend import Flaw, made, mended, near_superblock, node_sizes
+from ckptui.readers.hdf5_superblock_mend import Flaw, holds, made, mended, near_superblock, node_sizes
 from ckptui.readers.hdf5_walk import HDF5_ERRORS, reason
 from ckptui.readers.window import Bytes, Window
 from ckptui.readers.zeros import trailing_zeros
@@ -119,9 +119,9 @@ def _open_as(source: Bytes, start: int, available: int, block: Superblock, fixed
     """Open with this superblock, shown as `fixed` where that is given."""
     cut = available < block.end < _MAX_END
     open_flags = block.version >= CHECKSUMMED and block.flags != 0
-    short = 0 <= block.end < available
+    short = 0 <= block.end < available or block.end >= _MAX_END
     shown = bytearray(fixed)
-    if open_flags or short:
+    if (open_flags or short) and (fixed or block.version < CHECKSUMMED or holds(block.raw)):
         # HDF5 refuses what it takes for still being written, and all that lies behind the end it is told.
         patch = block.patches(flags=0 if open_flags else None, end=available if short else None)[block.at]
         shown[: len(patch)] = patch

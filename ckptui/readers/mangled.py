@@ -8,7 +8,6 @@ proves (a size, a checksum, a signature), never damage by itself: a file of smal
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,9 +21,6 @@ WORDS: dict[Mangling, str] = {
     "utf-8-replaced": "its bytes decoded as text: what was no text is now U+FFFD, and lost",
 }
 """What happened, to be said after "a copy with"."""
-
-REVERSIBLE: frozenset[Mangling] = frozenset({"crlf", "utf-8"})
-"""What `undo` takes back; a converter that left CRLFs of the original alone lost where they were."""
 
 FEW = 4
 """Line feeds that all follow a CR: by chance once in 256 ** FEW."""
@@ -90,16 +86,6 @@ def count(data: bytes, *, before: bytes = b"") -> Counts:
     )
 
 
-def count_all(stretches: Iterable[bytes]) -> Counts:
-    """Count several stretches that do not touch, as one sample."""
-    total = Counts()
-    for data in stretches:
-        one = count(data)
-        sums = {name: getattr(total, name) + getattr(one, name) for name in Counts.__dataclass_fields__}
-        total = Counts(**{**sums, "valid_utf8": total.valid_utf8 and one.valid_utf8})
-    return total
-
-
 def verdict(counts: Counts) -> Mangling | None:
     """What a copy did to binary data with these counts; None where chance explains them, or where it is text."""
     if not counts.controls or counts.controls * 200 < counts.size:
@@ -128,6 +114,12 @@ def seven_bit(counts: Counts) -> bool:
     return counts.size >= ENOUGH and not counts.high and counts.controls * 200 >= counts.size
 
 
+def all_crlf(data: bytes) -> int:
+    """How many line feeds there are, if a CR stands before each of them; else 0."""
+    pairs = data.count(b"\r\n")
+    return pairs if pairs == data.count(b"\n") else 0
+
+
 def undo_crlf(data: bytes) -> bytes:
     """The bytes with every CRLF turned back into LF: exact after a copy that put a CR before every LF."""
     return data.replace(b"\r\n", b"\n")
@@ -142,17 +134,13 @@ def undo_utf8(data: bytes) -> bytes | None:
 
 
 def undo(kind: Mangling, data: bytes) -> bytes | None:
-    """The original as far as it can be had; None where the copy can't be undone."""
+    """The original of `data`; None where the copy can't be undone.
+
+    A converter that left CRLFs of the original alone lost where they were: then it is not the original.
+    """
     if kind == "crlf":
         return undo_crlf(data)
     return undo_utf8(data) if kind == "utf-8" else None
-
-
-def undone_size(kind: Mangling, data: bytes) -> int | None:
-    """Bytes of the original of `data`, without making it; None where the copy can't be undone."""
-    if kind == "crlf":
-        return len(data) - data.count(b"\r\n")
-    return len(data) - sum(0x80 <= byte < 0xC0 for byte in data) if kind == "utf-8" else None
 
 
 def _decoded(data: bytes) -> str | None:

@@ -13,11 +13,10 @@ from operator import lt
 from typing import Any
 
 from ckptui.readers.source import Source
-from ckptui.readers.sstable_block import TRAILER, Budget, Handle, RawBlock, load_block, parse_block
+from ckptui.readers.sstable_block import TRAILER, Budget, Handle, RawBlock, load_block, parse_block, parse_handle
 from ckptui.readers.sstable_ends import FOOTER, MAGIC, Footer, Problem, find_footer, landmark
 from ckptui.readers.sstable_mend import Mended, mend
 from ckptui.readers.sstable_walk import METAINDEX, Walk, WalkedBlock, walk
-from ckptui.readers.wire import WireError, uvarint
 
 __all__ = ["CAP", "FOOTER", "MAGIC", "Problem", "Table", "parse_table", "read_table"]
 
@@ -110,7 +109,7 @@ def _handles(block: RawBlock, footer: Footer, budget: Budget) -> tuple[list[tupl
     floor = 0
     handles: list[tuple[bytes, Handle]] = []
     for key, value in zip(entries.keys, entries.values, strict=True):
-        handle = _handle(value)
+        handle = parse_handle(value)
         if handle is None or handle.offset < floor or handle.end > footer.index.offset:
             return None, "block handles that overlap or leave the file"
         floor = handle.end
@@ -136,15 +135,6 @@ def _tell_from_landmark(data: bytes, table: Table, budget: Budget, footer: Foote
 
 def _flipped(where: str, handle: Handle, mended: Mended, sums: tuple[int | None, int | None]) -> Problem:
     return Problem(where, handle.offset, mended.words, *sums, cause="flipped", facts=mended.facts)
-
-
-def _handle(value: bytes) -> Handle | None:
-    try:
-        offset, position = uvarint(value, 0)
-        size, position = uvarint(value, position)
-    except WireError:
-        return None
-    return Handle(offset, size) if position == len(value) else None
 
 
 def _checksums(stored: int, computed: int) -> tuple[int | None, int | None]:

@@ -80,6 +80,16 @@ def mask(crc: int) -> int:
     return (((crc >> 15) | (crc << 17)) + MASK_DELTA) & 0xFFFFFFFF
 
 
+def parse_handle(value: bytes) -> Handle | None:
+    """The handle an index entry holds; None for what is none."""
+    try:
+        offset, position = uvarint(value, 0)
+        size, position = uvarint(value, position)
+    except WireError:
+        return None
+    return Handle(offset, size) if position == len(value) else None
+
+
 def load_block(data: bytes, handle: Handle, budget: Budget) -> RawBlock:
     """The block at `handle`, which must lie inside `data`; a wrong checksum is told, not raised."""
     stop = handle.offset + handle.size

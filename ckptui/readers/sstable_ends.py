@@ -62,7 +62,7 @@ def find_footer(data: bytes) -> tuple[Footer | None, Problem | None]:
     if end >= FOOTER and data.endswith(MAGIC):
         footer = parse_footer(data, end - FOOTER)
         if footer is None:
-            numbers = _numbers(data, end - FOOTER)
+            numbers = footer_numbers(data, end - FOOTER)
             facts: dict[str, Any] = {"found": numbers[2:]} if numbers else {}
             reason = "the footer's block handles make no sense"
             return None, Problem("footer", end - FOOTER, reason, cause="flipped", facts=facts)
@@ -85,7 +85,7 @@ def find_footer(data: bytes) -> tuple[Footer | None, Problem | None]:
 
 def parse_footer(data: bytes, start: int) -> Footer | None:
     """The footer at `start`, or None where its handles leave the file."""
-    numbers = _numbers(data, start)
+    numbers = footer_numbers(data, start)
     if numbers is None:
         return None
     index = Handle(numbers[2], numbers[3])
@@ -95,8 +95,8 @@ def parse_footer(data: bytes, start: int) -> Footer | None:
     return Footer(start, Handle(numbers[0], numbers[1]), index, written == data[start : start + len(written)])
 
 
-def _numbers(data: bytes, start: int) -> list[int] | None:
-    """Offset and size of the metaindex block and of the index block, as the footer at `start` has them."""
+def footer_numbers(data: bytes, start: int) -> list[int] | None:
+    """Offset and size of the metaindex block and of the index block, as the footer at `start` has them; or None."""
     numbers, position = [], start
     try:
         for _ in range(4):

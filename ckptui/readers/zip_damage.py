@@ -16,6 +16,7 @@ from ckptui.errors import Damaged
 from ckptui.readers import mangled
 from ckptui.readers.mangled import Mangling
 from ckptui.readers.window import Bytes, Memory
+from ckptui.readers.zeros import trailing_zeros
 from ckptui.readers.zip_directory import FEWER, ZIP_ERRORS, Directory, locate, read_directory, stream
 from ckptui.readers.zip_headers import (
     CENTRAL_BYTES,
@@ -27,7 +28,6 @@ from ckptui.readers.zip_headers import (
 
 ZERO_TAIL = 64
 """Zeros an archive must end in to be called zero-filled: its end record alone has 22 bytes, some of them zero."""
-MAX_TAIL_SEARCHED = 64 << 20
 MAX_UNDONE = 256 << 20
 """Largest mangled copy that is taken back in memory."""
 SAMPLE = 1 << 20
@@ -78,19 +78,6 @@ def what_broke(source: Bytes, directory: Directory, start: int = 0) -> Broken:
     facts |= {"offset": at, "directory": ends}
     detail = f"its directory is damaged at byte {at} ({directory.reason}); {told}, all of them whole"
     return Broken("directory", detail, facts)
-
-
-def trailing_zeros(source: Bytes, start: int = 0) -> int:
-    """How many zeros the file ends in; looks back over MAX_TAIL_SEARCHED bytes at most."""
-    at, low, step = source.size, max(start, source.size - MAX_TAIL_SEARCHED), 4096
-    while at > low:
-        size = min(step, at - low)
-        piece = source.pread(at - size, size).rstrip(b"\0")
-        at -= size
-        if piece:
-            return source.size - at - len(piece)
-        step = 1 << 20
-    return source.size - at
 
 
 def _zeros(source: Bytes, members: Sequence[Member], zeros: int, facts: dict[str, Any]) -> Broken:

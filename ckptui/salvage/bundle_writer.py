@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import IO
 
 from ckptui.core.dtypes import NUMBERS
-from ckptui.salvage.table_writer import mask, table, varint
+from ckptui.readers.sstable_block import mask
+from ckptui.readers.wire import encode_uvarint
+from ckptui.salvage.table_writer import table
 
 Chunk = bytes | bytearray | memoryview
 
@@ -20,17 +22,17 @@ HEADER = b"\x08\x01\x1a\x02\x08\x01"
 
 def entry(dtype: str, shape: Sequence[int], offset: int, size: int, crc: int) -> bytes:
     """A BundleEntryProto in shard 0; `crc` unmasked. Raises KeyError for a dtype TensorFlow has no number for."""
-    dims = b"".join(_message(2, b"\x08" + varint(size) if size else b"") for size in shape)
-    out = b"\x08" + varint(NUMBERS[dtype]) + _message(2, dims)
+    dims = b"".join(_message(2, b"\x08" + encode_uvarint(size) if size else b"") for size in shape)
+    out = b"\x08" + encode_uvarint(NUMBERS[dtype]) + _message(2, dims)
     if offset:
-        out += b"\x20" + varint(offset)
+        out += b"\x20" + encode_uvarint(offset)
     if size:
-        out += b"\x28" + varint(size)
+        out += b"\x28" + encode_uvarint(size)
     return out + b"\x35" + struct.pack("<I", mask(crc))
 
 
 def _message(number: int, body: bytes) -> bytes:
-    return bytes([number << 3 | 2]) + varint(len(body)) + body
+    return bytes([number << 3 | 2]) + encode_uvarint(len(body)) + body
 
 
 class BundleWriter:

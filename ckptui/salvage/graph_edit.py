@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ckptui.readers.wire import FIXED32, LENGTH, VARINT, Value, fields, text
-from ckptui.salvage.table_writer import varint
+from ckptui.readers.wire import FIXED32, LENGTH, VARINT, Value, encode_uvarint, fields, text
 
 _NODES, _ATTRIBUTES, _CHECKPOINT_KEY = 1, 2, 3
 
@@ -46,8 +45,8 @@ def _key(attribute: bytes) -> str:
 
 def _field(number: int, kind: int, value: Value) -> bytes:
     """One field, written again."""
-    tag = varint(number << 3 | kind)
+    tag = encode_uvarint(number << 3 | kind)
     if kind == LENGTH and not isinstance(value, int):
-        return tag + varint(len(value)) + bytes(value)
+        return tag + encode_uvarint(len(value)) + bytes(value)
     assert isinstance(value, int)
-    return tag + (varint(value) if kind == VARINT else value.to_bytes(4 if kind == FIXED32 else 8, "little"))
+    return tag + (encode_uvarint(value) if kind == VARINT else value.to_bytes(4 if kind == FIXED32 else 8, "little"))

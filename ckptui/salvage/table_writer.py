@@ -10,28 +10,14 @@ from collections.abc import Iterable, Iterator
 
 from crc32c import crc32c
 
+from ckptui.readers.sstable_block import TRAILER, mask
+from ckptui.readers.sstable_ends import FOOTER, MAGIC
+from ckptui.readers.wire import encode_uvarint
+
 BLOCK = 1 << 18
 """Bytes of entries after which a block ends."""
 INTERVAL = 16
 """Entries from one restart to the next."""
-FOOTER = 48
-MAGIC = 0xDB4775248B80FB57
-
-
-def mask(crc: int) -> int:
-    """A CRC-32C in the form in which it is stored beside the bytes it covers."""
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def varint(value: int) -> bytes:
-    """An unsigned number, seven bits a byte, lowest first; negative ones as their 64-bit complement."""
-    value &= (1 << 64) - 1
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 class _Block:
@@ -56,7 +42,8 @@ class _Block:
             self._restarts.append(len(self._body))
         else:
             shared = _common(self._last, key)
-        self._body += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
+        lengths = (shared, len(key) - shared, len(value))
+        self._body += b"".join(map(encode_uvarint, lengths)) + key[shared:] + value
         self._last = key
         self._entries += 1
 
@@ -101,11 +88,11 @@ def table(entries: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
     tail = index.finish()
     yield empty + tail
     handles = _handle(offset, empty) + _handle(offset + len(empty), tail)
-    yield handles.ljust(FOOTER - 8, b"\0") + struct.pack("<Q", MAGIC)
+    yield handles.ljust(FOOTER - len(MAGIC), b"\0") + MAGIC
 
 
 def _handle(offset: int, raw: bytes) -> bytes:
-    return varint(offset) + varint(len(raw) - 5)
+    return encode_uvarint(offset) + encode_uvarint(len(raw) - TRAILER)
 
 
 def _common(a: bytes, b: bytes) -> int:
