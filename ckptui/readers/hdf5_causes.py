@@ -346,7 +346,8 @@ def _overlaps(damage: Damage) -> list[Finding]:
     structures = Structures(damage.opened.window, damage.opened.superblock.at)
     root = root_pointer(structures, damage.opened)
     raw = damage.opened.superblock.raw
-    leaf, inner = (int.from_bytes(raw[at : at + 2], "little") for at in (16, 18))
+    # Nodes of other sizes than h5py's are larger.
+    leaf, inner = (min(usual, int.from_bytes(raw[at : at + 2], "little")) for at, usual in ((16, 4), (18, 16)))
     places = structure_places(structures, root.to, leaf, inner) if root is not None else ()
     found = []
     for one in overlaps(damage.intake.described, [(damage.start + at, size) for at, size in places]):

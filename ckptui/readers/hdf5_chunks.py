@@ -106,10 +106,10 @@ def _undone(raw: bytes, filters: list[int], size: int, whole: int) -> bytes | No
     return raw
 
 
-def check_chunks(dataset: Any, name: str, path: str, window: Window, start: int = 0) -> None:
+def check_chunks(dataset: Any, name: str, path: str, window: Window, start: int, words: str) -> None:
     """Raise Damaged (`checksum-mismatch`) that names the damaged chunks; nothing where there are none to name.
 
-    `start` is where the HDF5 file begins in the file at `path`.
+    `start` is where the HDF5 file begins in the file at `path`, `words` what HDF5 said to reading the dataset.
     """
     import h5py
 
@@ -145,5 +145,6 @@ def check_chunks(dataset: Any, name: str, path: str, window: Window, start: int 
             "chunks": count,
             "chunks_damaged": [chunk.index for chunk in found[:MAX_LISTED]],
             "damaged": len(found),
+            "tensorflow_says": words,
         },
     )

@@ -268,8 +268,8 @@ class Contents:
                 yield values
         except HDF5_ERRORS as error:
             opened.window.check()
-            check_chunks(dataset, tensor.name, self.source.path, opened.window, self._extent.start or 0)
             words = reason(error)
+            check_chunks(dataset, tensor.name, self.source.path, opened.window, self._extent.start or 0, words)
             told: dict[str, object] = {"tensorflow_says": words, "file": self.source.path}
             raise Damaged(f"{safe(tensor.name)}: {words}", code="hdf5-damaged", evidence=told) from None
         finally:

@@ -18,6 +18,9 @@ _ALIKE = 6
 _OLD_BYTES = 96
 _NEW_BYTES = 48
 _MAX_K = 1024
+_CACHE_TYPES = (b"\0\0\0\0", b"\x01\0\0\0")
+KNOWN_FLAGS = 7
+"""Open for writing, closed properly, open for one writer and many readers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,9 @@ def mended(stored: bytes, at: int) -> tuple[bytes, list[Flaw]]:
     """
     raw = SIGNATURE + stored[8:]
     flaws = [Flaw(at, SIGNATURE, stored[:8], "the signature")] if stored[:8] != SIGNATURE else []
-    if _looks_old(raw) and not _holds(raw):
+    if _looks_old(raw) and not holds(raw):
         fixed, found = _old(raw, at)
-    elif len(raw) >= _NEW_BYTES and raw[8] >= CHECKSUMMED and not _holds(raw):
+    elif len(raw) >= _NEW_BYTES and (raw[8] >= CHECKSUMMED or raw[9:11] == b"\x08\x08") and not holds(raw):
         fixed, found = _new(raw, at)
     else:
         fixed, found = raw[:_OLD_BYTES], []
@@ -93,8 +96,10 @@ def _old(raw: bytes, at: int) -> tuple[bytes, list[Flaw]]:
         13: (b"\x08\x08\0", "the size of addresses and lengths"),
         16: (raw[16:18] if 0 < leaf <= _MAX_K else b"\x04\0", "the size of symbol nodes"),
         18: (raw[18:20] if 0 < inner <= _MAX_K else b"\x10\0", "the size of B-tree nodes"),
+        20: (bytes([raw[20] & KNOWN_FLAGS, 0, 0, 0]), "the flags"),
         24: (raw[24:32] if base in (0, at) else at.to_bytes(8, "little"), "the base address"),
         32: (_UNDEFINED, "the address of free space"),
+        72: (raw[72:76] if raw[72:76] in _CACHE_TYPES else _CACHE_TYPES[1], "the root's entry"),
         48: (_UNDEFINED, "the address of driver information"),
     }
     fixed = bytearray(raw[:_OLD_BYTES])
@@ -107,7 +112,8 @@ def _old(raw: bytes, at: int) -> tuple[bytes, list[Flaw]]:
     return bytes(fixed), flaws
 
 
-def _holds(raw: bytes) -> bool:
+def holds(raw: bytes) -> bool:
+    """Whether the checksum of a superblock of version 2 or later fits."""
     return lookup3(raw[: _NEW_BYTES - 4]) == int.from_bytes(raw[_NEW_BYTES - 4 : _NEW_BYTES], "little")
 
 
@@ -117,7 +123,7 @@ def _new(raw: bytes, at: int) -> tuple[bytes, list[Flaw]]:
     for bit in range(8 * len(SIGNATURE), 8 * _NEW_BYTES):
         place, mask = bit // 8, 1 << bit % 8
         data[place] ^= mask
-        if _holds(bytes(data)):
+        if holds(bytes(data)):
             told = "one flipped bit: the checksum fits with it turned back"
             return bytes(data), [Flaw(at + place, bytes(data[place : place + 1]), raw[place : place + 1], told)]
         data[place] ^= mask

@@ -16,7 +16,6 @@ import numpy as np
 
 from ckptui.cli import run
 from ckptui.core.model import Finding, Listing
-from ckptui.errors import CkptuiError
 from ckptui.readers.hdf5_superblock import find_superblock
 from ckptui.readers.keras_h5 import open_h5
 from ckptui.readers.source import Source
@@ -99,25 +98,16 @@ def h5py_says(path: Path) -> str:
     return done.stdout.strip()
 
 
-def written_by(code: str, path: Path, **environment: str) -> None:
+def written_by(code: str, path: Path) -> None:
     """Run a writer that may die on the way: `path` is its argv[1], h5py, numpy and os are imported."""
     head = "import sys, os, signal, resource, h5py, numpy as np\npath = sys.argv[1]\n"
     subprocess.run([sys.executable, "-c", head + code, str(path)], capture_output=True, timeout=60)
 
 
-def check(path: Path) -> dict[str, Any]:
+def check(*paths: Path) -> dict[str, Any]:
     """The document of `ckptui check --json`."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
-        run(["check", str(path), "--json"])
+        run(["check", *map(str, paths), "--json"])
     document: dict[str, Any] = json.loads(out.getvalue())
     return document
-
-
-def refused(path: Path) -> CkptuiError | None:
-    """The error of a file that is not even listed."""
-    try:
-        look(path)
-    except CkptuiError as error:
-        return error
-    return None
