@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?= sample_models
+# two at a time, a file never split: what one file asks of TensorFlow is asked once
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .PHONY: run test lint types walls tests bench samples screenshot clean
 
