@@ -22,14 +22,18 @@ _E: Severity = "error"
 _W: Severity = "warning"
 _I: Severity = "info"
 
-RECOPY = "Copy the file again from where it was written and compare sizes; keep this copy until then."
+RECOPY = (
+    "Copy the file again from where it was written and compare sizes; keep this copy until then. "
+    "If there is no other, `ckptui salvage` brings back what survives."
+)
 
 CODES: dict[str, Code] = {
     # storage
     "index-missing": Code(
         _E,
         "The .index file is missing",
-        "Look for PREFIX_temp/part-*.index or PREFIX.index.tempstate*: with one of them nothing is lost.",
+        "Look for PREFIX_temp/part-*.index or PREFIX.index.tempstate*: with one of them nothing is lost. "
+        "Without, `ckptui salvage` borrows the layout of another save of the same model.",
     ),
     "index-damaged": Code(
         _E,
