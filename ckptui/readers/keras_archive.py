@@ -36,7 +36,7 @@ from ckptui.readers.keras_root import folded, root_of
 from ckptui.readers.npz_weights import NpzWeights
 from ckptui.readers.source import Source
 from ckptui.readers.window import Bytes, Memory
-from ckptui.readers.zip_damage import Broken, MangledCopy, mangled_copy, what_broke
+from ckptui.readers.zip_damage import Broken, MangledCopy, mangled_copy, saying, what_broke
 from ckptui.readers.zip_directory import (
     STORED,
     ZIP_ERRORS,
@@ -81,6 +81,7 @@ class KerasArchive(Hdf5Reader):
         super().__init__(source, None)
         self._bytes: Bytes = source
         self._copy: MangledCopy | None = None
+        self._keras_says = "no-archive"
         self._broken: Broken | None = None
         self._npz: NpzWeights | None = None
         self._lost: list[Settled] = []
@@ -118,13 +119,13 @@ class KerasArchive(Hdf5Reader):
         except Damaged as error:
             self._copy = mangled_copy(self._source)
             if self._copy is not None and self._copy.undone is not None:
-                return self._taken_back(self._copy.undone)
+                return self._taken_back(self._copy.undone, None)
             raise no_archive(self._source, self._copy, error) from None
         settled = settle_members(self._source, directory)
         if not directory.complete or any(one.error for one in settled):
             self._copy = mangled_copy(self._source)
             if self._copy is not None and self._copy.undone is not None:
-                return self._taken_back(self._copy.undone)
+                return self._taken_back(self._copy.undone, directory)
         if not directory.complete and self._copy is None:
             self._broken = what_broke(self._source, directory)
         known = {one.member.header: one for one in settled}
@@ -135,9 +136,10 @@ class KerasArchive(Hdf5Reader):
         self._lost = [one for one in settled if one.error is not None]
         return directory
 
-    def _taken_back(self, original: Memory) -> Directory:
-        """The directory of what a mangled copy was made from."""
+    def _taken_back(self, original: Memory, mangled: Directory | None) -> Directory:
+        """The directory of what a mangled copy was made from; `mangled` is what the copy itself has."""
         self._bytes = original
+        self._keras_says = "no-archive" if mangled is None else saying(self._source, mangled)
         directory = read_directory(original)
         directory.members = [one.member for one in settle_members(original, directory)]
         return directory
@@ -150,7 +152,7 @@ class KerasArchive(Hdf5Reader):
         """What became of the archive as a whole, and what is odd about its members."""
         root: Finding | None = None
         if self._copy is not None:
-            root = mangled_archive(self.path, self._copy)
+            root = mangled_archive(self.path, self._copy, self._keras_says)
         elif self._broken is not None:
             root = broken_archive(self._source, self.directory, self._broken)
         findings = [self._check.unlocated(one.error) for one in self._lost if one.error is not None]

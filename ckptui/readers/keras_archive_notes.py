@@ -44,11 +44,10 @@ def broken_archive(source: Source, directory: Directory, broken: Broken) -> Find
     return note(code, source.path, detail, evidence=facts, title=_TITLES[broken.cause])
 
 
-def mangled_archive(path: str, copy: MangledCopy) -> Finding:
-    """A copy that was taken for text, taken back in memory or not."""
-    key = "no-archive" if copy.undone is None else "zip-header"
+def mangled_archive(path: str, copy: MangledCopy, key: str) -> Finding:
+    """A copy that was taken for text, taken back in memory or not; `key` of what Keras says to it."""
     facts = {**copy.evidence, "looks_like": f"a .keras archive with {WORDS[copy.kind]}"}
-    facts["tensorflow_says"] = says(key, file=path)
+    facts["tensorflow_says"] = says(key, file=path, member="config.json")
     detail = f"a copy with {WORDS[copy.kind]}"
     sure: Certainty = "likely"
     if copy.undone is not None:

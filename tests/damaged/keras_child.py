@@ -1,7 +1,7 @@
 """Saves small models with the installed Keras, and says what Keras says to damaged ones. Run by path in a child.
 
-`keras_child.py make FOLDER` saves; `keras_child.py load FILE...` prints one JSON line a file: {"path", "error", "text",
-"sums"}; `keras_child.py weights MAP...` the same for weights loaded into the tiny model.
+Takes one JSON line a job on stdin: ["make", [FOLDER]] saves; ["load", [FILE...]] prints one JSON line a file, {"path",
+"error", "text", "sums"}; ["weights", [MAP...]] the same for weights loaded into the tiny model. `done` ends a job.
 """
 
 from __future__ import annotations
@@ -67,13 +67,18 @@ def with_weights(path: str) -> Any:
     return model
 
 
-def main(what: str, paths: list[str]) -> None:
-    if what == "make":
-        make(Path(paths[0]))
-        return
-    for path in paths:
-        told(path, keras.models.load_model if what == "load" else with_weights)
+def main() -> None:
+    """Do every job of stdin."""
+    for line in sys.stdin:
+        what, paths = json.loads(line)
+        if what == "make":
+            make(Path(paths[0]))
+        else:
+            for path in paths:
+                told(path, keras.models.load_model if what == "load" else with_weights)
+        sys.stdout.write("\ndone\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main()

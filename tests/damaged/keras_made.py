@@ -1,15 +1,18 @@
-"""Models that the installed Keras saved, made once a session, and what Keras says to files."""
+"""Models that the installed Keras saved, made once a session, and what Keras says to files: one child for all."""
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from tempfile import mkdtemp
-from typing import Any
+from tempfile import TemporaryFile, mkdtemp
+from typing import IO, Any
 
 import pytest
 
@@ -20,20 +23,41 @@ CHILD = Path(__file__).with_name("keras_child.py")
 def keras_folder() -> Path:
     """A folder of healthy saves: tiny.keras, folder/, shards/, npz.keras, lookup.keras, bare.keras."""
     folder = Path(mkdtemp(prefix="keras_made_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     _run("make", [str(folder)])
     return folder
 
 
 def keras_says(what: str, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """{"error", "text", "sums"} by path: what Keras says when it loads each; `what` is `load` or `weights`."""
-    lines = _run(what, [str(path) for path in paths]).splitlines()
+    lines = _run(what, [str(path) for path in paths])
     answers = [json.loads(line) for line in lines if line.startswith("{")]
     return {answer["path"]: answer for answer in answers}
 
 
-def _run(what: str, arguments: list[str]) -> str:
-    done = subprocess.run([sys.executable, str(CHILD), what, *arguments], capture_output=True, timeout=240)
-    if b"No module named 'keras'" in done.stderr:
+@cache
+def _child() -> tuple[subprocess.Popen[str], IO[str]]:
+    """The child and what it writes to stderr; ends with the session, when its stdin does."""
+    noise = TemporaryFile("w+")  # noqa: SIM115 (as long-lived as the child)
+    child = subprocess.Popen(
+        [sys.executable, str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise, text=True
+    )
+    return child, noise
+
+
+def _run(what: str, arguments: list[str]) -> list[str]:
+    """The lines of the child's answer to one job."""
+    if find_spec("keras") is None:
         pytest.skip("Keras is not installed")
-    assert done.returncode == 0, done.stderr[-3000:].decode()
-    return done.stdout.decode()
+    child, noise = _child()
+    assert child.stdin
+    assert child.stdout
+    child.stdin.write(json.dumps([what, arguments]) + "\n")
+    child.stdin.flush()
+    lines: list[str] = []
+    for line in child.stdout:
+        if line == "done\n":
+            return lines
+        lines.append(line)
+    noise.seek(0)
+    raise AssertionError(noise.read()[-3000:])

@@ -139,8 +139,15 @@ def twice(data: bytes) -> bytes:
     return made.getvalue()
 
 
-def crlf(data: bytes) -> bytes:
-    return data.replace(b"\n", b"\r\n")
+def crlf(*, directory: bool) -> Change:
+    """A text-mode copy of an archive with, or without, a line feed among its directory's own numbers."""
+
+    def change(data: bytes) -> bytes:
+        while (b"\n" in data[data.find(b"PK\x01\x02") :]) != directory:
+            data = with_member("config.json", lambda content: content + b" ")(data)
+        return data.replace(b"\n", b"\r\n")
+
+    return change
 
 
 def killed(data: bytes) -> bytes:
@@ -175,7 +182,8 @@ CASES: dict[str, tuple[Change, str, str]] = {
     "html": (lambda data: b"<!DOCTYPE html><html>404</html>", "not-a-model", "File not found"),
     "gzip": (lambda data: gzip.compress(data, mtime=0), "not-a-model", "File not found"),
     "hdf5": (lambda data: members(data)[WEIGHTS], "not-a-model", "File not found"),
-    "crlf": (crlf, "not-a-model", "Bad magic number for file header"),
+    "crlf": (crlf(directory=False), "not-a-model", "Bad magic number for file header"),
+    "crlf-in-directory": (crlf(directory=True), "not-a-model", "Bad magic number for central directory"),
     "flipped-weight": (flip(of_kernel), "zip-damaged", "Bad CRC-32 for file 'model.weights.h5'"),
     "flipped-config": (flip(lambda data: data.find(b'"units"') + 2, 0), "zip-damaged", "Bad CRC-32 for file 'config"),
     "no-config": (with_member("config.json", None), "zip-damaged", "\"There is no item named 'config.json'"),
@@ -436,7 +444,7 @@ def test_details_of_single_damages(made: Path, session: Session) -> None:
     assert root("no-config").evidence["member"] == "config.json"
     mangled = root("crlf").evidence
     assert (mangled["text_mangled"], mangled["undone"]) == ("crlf", True)
-    assert mangled["expected"] == (keras_folder() / "tiny.keras").stat().st_size
+    assert mangled["expected"] == len((made / "crlf.keras").read_bytes().replace(b"\r\n", b"\n"))
     assert root("killed").evidence["interrupted"] is True
     for name, field in (("directory-crc", "crc32"), ("local-name", "name"), ("directory-offset", "header")):
         facts = root(name).evidence
