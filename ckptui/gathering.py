@@ -111,7 +111,8 @@ def unopened(found: Found, error: CkptuiError) -> Finding:
     code = getattr(error, "code", None) or gone
     return Finding(
         code=code,
-        severity="error",
+        # a save that a clean-up removes meanwhile is no damage
+        severity="warning" if code == "changed-while-reading" else "error",
         title=error.title,
         artifact=found.path,
         detail=error.detail,

@@ -58,8 +58,7 @@ def stage_of(left: Leftovers, final: bool) -> Stage:
     """How far the save had come that left these; `final`: something stands where its final index belongs."""
     if not left.parts:
         if left.temporary_index:
-            whole = any(table is not None and _whole(table) for table in map(_read, left.temporary_index))
-            return "index-complete" if whole else "index-being-written"
+            return "index-complete" if any(map(_is_whole, left.temporary_index)) else "index-being-written"
         return "data-being-written" if left.temporary_data else "data-complete"
     if len(left.parts) < left.of and not final:
         return "data-being-written"
@@ -67,6 +66,8 @@ def stage_of(left: Leftovers, final: bool) -> Stage:
         begun = [part for part in left.parts if not part.index]
         if any(not (part.temporary_index or part.data) for part in begun):
             return "data-being-written"
+        if all(part.temporary_index and _is_whole(part.temporary_index) for part in begun):
+            return "index-complete"
         return "index-being-written" if any(part.temporary_index for part in begun) else "data-complete"
     inside = sum(bool(part.data or part.temporary_data) for part in left.parts)
     if inside:
@@ -235,6 +236,11 @@ def _slices(value: bytes) -> bytes:
 
 def _whole(table: Table) -> bool:
     return bool(table.keys) and all(problem.cosmetic for problem in table.problems)
+
+
+def _is_whole(path: str) -> bool:
+    table = _read(path)
+    return table is not None and _whole(table)
 
 
 def _read(path: str) -> Table | None:

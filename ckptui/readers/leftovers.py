@@ -179,6 +179,9 @@ def interrupted(left: Leftover, *, severity: Severity | None = None, note: str =
         "index": left.index[:FILES_SHOWN],
     }
     title = advice = None
+    stage = _stage(left)
+    if stage:
+        evidence["stage"] = stage[0]
     if running:
         verb = "save" if left.kind == "save" else "copy"
         detail = f"{example} changed {age:.0f} s ago: a {verb} may be running right now"
@@ -187,6 +190,8 @@ def interrupted(left: Leftover, *, severity: Severity | None = None, note: str =
         evidence |= {"running": True, "seconds_ago": round(age)}
     else:
         detail = f"{example} {_WHAT.get(left.kind, '')}"
+    if stage:
+        detail += f"; {stage[1]}"
     if left.index and left.kind == "save":
         detail += f"; {left.index[0]} may still describe its data"
     if left.kind == "copy" and not running:
@@ -200,6 +205,18 @@ def interrupted(left: Leftover, *, severity: Severity | None = None, note: str =
         title=title,
         advice=advice,
     )
+
+
+def _stage(left: Leftover) -> tuple[str, str] | None:
+    """How far a save of a checkpoint had come, and in words; None for everything else."""
+    if left.kind != "save" or STATE_TMP.fullmatch(left.files[0]):
+        return None
+    # only where something was left: discovery itself needs no arrays
+    from ckptui.readers.bundle_leftovers import leftovers
+    from ckptui.readers.bundle_rescue import STAGES, stage_of
+
+    stage = stage_of(leftovers(os.path.join(os.path.dirname(left.path), left.of)), final=False)
+    return stage, STAGES[stage]
 
 
 def cleaned_up(folder_path: str, names: Iterable[str], paths: Iterable[str]) -> Leftover:

@@ -63,7 +63,10 @@ def newest_complete(saves: Sequence[Found], complete: set[str]) -> Found | None:
 
 
 def judge(case: Case) -> list[Finding]:
-    """What is wrong with a state file: at most one finding about its latest save, and one about saves that are gone."""
+    """What is wrong with a state file: about its latest save at most one finding, and one about saves that are gone.
+
+    Where the latest save is among those that are gone, one finding tells both.
+    """
     state = case.state
     if state.problem or not state.latest:
         return [_unreadable(case)]
@@ -76,14 +79,17 @@ def judge(case: Case) -> list[Finding]:
     if newer and not any(finding.code == "state-dangling" for finding in findings):
         findings.append(_stale(case, newer, reference))
     gone = _gone(case)
-    if gone:
-        example = "for example " if len(gone) > 1 else ""
-        count = f"{len(gone)} older saves it lists are gone" if len(gone) > 1 else "an older save it lists is gone"
+    if gone and findings and findings[0].code == "state-dangling":
+        # one finding, however many of the saves it lists are gone
+        detail = f"{findings[0].detail}; {_gone_words(gone)}"
+        listed = {"gone": gone[:SHOWN], "count": len(gone)}
+        findings[0] = replace(findings[0], detail=detail, evidence={**findings[0].evidence, **listed})
+    elif gone:
         findings.append(
             notice(
                 "state-dangling",
                 case.path,
-                f"{count}, {example}{gone[0]}",
+                _gone_words(gone),
                 {"gone": gone[:SHOWN], "count": len(gone)},
                 severity="info",
                 title="The state file lists saves that were removed",
@@ -197,6 +203,12 @@ def _stale(case: Case, newer: Sequence[Found], latest: Found | None) -> Finding:
         certainty = "possible"
     advice = f"latest_checkpoint returns the older one; restore by path: {last.path}"
     return replace(notice("state-stale", case.path, detail, evidence, advice=advice), certainty=certainty)
+
+
+def _gone_words(gone: Sequence[str]) -> str:
+    if len(gone) == 1:
+        return f"an older save it lists is gone, {gone[0]}"
+    return f"{len(gone)} older saves it lists are gone, for example {gone[0]}"
 
 
 def _gone(case: Case) -> list[str]:

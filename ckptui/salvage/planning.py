@@ -54,7 +54,13 @@ class _Scanned:
     """What one pass over a listing's tensors came to."""
 
     scans: dict[str, TensorScan] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    """By tensor: a scan that comes anew takes the place of the one before."""
+    of_files: list[Finding] = field(default_factory=list)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """About tensors, as they were told last, then about files."""
+        return [*(finding for scan in self.scans.values() for finding in scan.findings), *self.of_files]
 
 
 def _after(listing: Listing, findings: Sequence[Finding]) -> Listing:
@@ -93,10 +99,9 @@ def _scan(saves: Saves, listing: Listing, cancel: threading.Event | None) -> Ite
         if isinstance(item, Progress):
             yield item
         elif isinstance(item, Finding):
-            done.findings.append(item)
+            done.of_files.append(item)
         else:
             done.scans[item.name] = item
-            done.findings += item.findings
     yield done
 
 

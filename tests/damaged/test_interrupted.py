@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from crc32c import crc32c
 
+from ckptui.core.model import Finding
 from ckptui.errors import NoSuchPath
 from ckptui.readers.bundle import open_bundle
 from ckptui.readers.bundle_layout import open_bundle_with_layout
+from ckptui.readers.discover import discover
 from tests.damaged.half_saves import (
     age,
     in_parts,
@@ -151,6 +153,29 @@ def test_parts_whose_index_is_being_written(tmp_path: Path) -> None:
     _, found = open_aged(prefix)
     assert interrupted(found).evidence["stage"] == "index-being-written"
     assert "a/kernel" in [t.name for t in found.tensors]
+
+
+def test_parts_whose_index_is_complete_but_not_renamed(tmp_path: Path) -> None:
+    prefix, kept = in_parts(tmp_path, 2)
+    index = part(prefix, 1, 2, ".index")
+    index.rename(f"{index}.tempstate4")
+    found = reads(prefix, kept)
+    assert interrupted(found).evidence["stage"] == "index-complete"
+
+
+def test_a_folder_tells_the_stage_of_a_save_that_another_save_lies_beside(tmp_path: Path) -> None:
+    low_level(tmp_path, 1, "ckpt-0")
+    prefix, _ = in_parts(tmp_path, 1)
+    index = part(prefix, 0, 1, ".index")
+    stages_told = []
+    for name in (str(index), f"{index}.tempstate4", ""):
+        if name:
+            index = index.rename(name)
+        else:
+            index.unlink()
+        [told] = [item for item in discover([str(tmp_path)]) if isinstance(item, Finding)]
+        stages_told.append(told.evidence["stage"])
+    assert stages_told == ["parts-not-merged", "index-complete", "data-complete"]
 
 
 @pytest.mark.parametrize("count", [1, 3])
