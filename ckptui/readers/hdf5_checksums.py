@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ckptui.readers.hdf5_mend import Fault
 from ckptui.readers.hdf5_structures import MAX_FOUND, MAX_SCANNED, SCAN_STEP, Structures
-from ckptui.readers.hdf5_superblock import lookup3
+from ckptui.readers.hdf5_superblock import lookup3, lookup3_rows
 
 SIGNATURE = b"OHDR"
 MAX_MENDED_BYTES = 1024
@@ -65,19 +65,26 @@ def header_fault(structures: Structures, address: int) -> Fault | None:
 
 def _flipped_bit(raw: bytes) -> int | None:
     """The one bit of a header that, turned, makes its checksum right; None where none or several do."""
-    found = []
+    import numpy as np
+
+    by_size: dict[int, list[int]] = {}
     data = bytearray(raw)
-    longest = 0
-    for bit in range(8 * len(data)):
-        if bit >= 8 * _LONGEST_PREFIX and bit >= 8 * longest:
-            break
+    for bit in range(8 * min(len(data), _LONGEST_PREFIX)):
         data[bit // 8] ^= 1 << bit % 8
         size = length_of(bytes(data[:_LONGEST_PREFIX]))
-        if 0 < size <= len(data) - 4:
-            longest = max(longest, size + 4)
-            if bit < 8 * (size + 4) and lookup3(bytes(data[:size])) == int.from_bytes(data[size : size + 4], "little"):
-                found.append(bit)
         data[bit // 8] ^= 1 << bit % 8
+        if 0 < size <= len(data) - 4:
+            by_size.setdefault(size, []).append(bit)
+    own = length_of(raw[:_LONGEST_PREFIX])
+    if 0 < own <= len(raw) - 4:
+        by_size.setdefault(own, []).extend(range(8 * _LONGEST_PREFIX, 8 * (own + 4)))
+    found = []
+    for size, bits in by_size.items():
+        turned = np.array([bit for bit in bits if bit < 8 * (size + 4)], dtype=np.int64)
+        rows = np.tile(np.frombuffer(raw[: size + 4], np.uint8), (len(turned), 1))
+        rows[np.arange(len(turned)), turned // 8] ^= (1 << turned % 8).astype(np.uint8)
+        stored = np.ascontiguousarray(rows[:, size:]).view("<u4").reshape(-1)
+        found += turned[lookup3_rows(rows[:, :size]) == stored].tolist()
     return found[0] if len(found) == 1 else None
 
 

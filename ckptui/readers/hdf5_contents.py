@@ -16,6 +16,7 @@ from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged, UsageError
 from ckptui.readers.hdf5_address import open_at
 from ckptui.readers.hdf5_causes import Damage
 from ckptui.readers.hdf5_chunks import check_chunks
+from ckptui.readers.hdf5_classes import class_fault
 from ckptui.readers.hdf5_intake import Intake, Loss
 from ckptui.readers.hdf5_open import Opened, open_hdf5
 from ckptui.readers.hdf5_rescue import Rescue, carve, look_closer
@@ -139,9 +140,12 @@ class Contents:
             self._intake = Intake(self._extent)
             if self.opened.file is None:
                 return
+            structures = Structures(self.opened.window, self.opened.superblock.at)
             try:
                 for item in walk(self.opened.file.id, self._hints, alive):
                     self._intake.take(item if item.kind != "type" else self._as_type(item))
+                    if item.kind == "dataset" and class_fault(structures, item.address) is not None:
+                        self._intake.odd_types.append(item.address)
             except HDF5_ERRORS as error:
                 self._intake.losses.append(Loss("root", "", reason(error), 0))
             self._window_losses()

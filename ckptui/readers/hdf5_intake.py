@@ -49,6 +49,8 @@ class Intake:
     unreadable: set[str] = field(default_factory=set)
     """Root attributes that are there but can't be read."""
     losses: list[Loss] = field(default_factory=list)
+    odd_types: list[int] = field(default_factory=list)
+    """Addresses of the headers of datasets whose type can't be what was written."""
     again: bool = False
     """Two links lead to one object."""
 
@@ -106,6 +108,7 @@ class Intake:
         odd = "vars" in numbered and any(_is_misnumbered(path) for path in self.described)
         # Keras never gives an object two names: one of the two leads where it should not.
         odd |= self.again and ("vars" in numbered or bool(self.attributes.layer_names))
+        odd |= bool(self.odd_types)
         return hidden or odd or bool(self.absent()) or any(one_bit(name, "vars") for name in numbered)
 
     def _group(self, item: Item) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ckptui.readers.hdf5_address import open_at
 from ckptui.readers.hdf5_checksums import header_fault, headers_with_checksum
+from ckptui.readers.hdf5_classes import class_fault
 from ckptui.readers.hdf5_intake import Intake, lost_object
 from ckptui.readers.hdf5_mend import Fault, mend
 from ckptui.readers.hdf5_names import mend_names, names_of, unnamed
@@ -57,6 +58,11 @@ def look_closer(
     if zeros and _lies_in_zeros(structures, rescue.found, root, begin):
         rescue.zeros_from = lost_from = begin
     rescue.faults = mend(structures, rescue.found, root, lost_from)
+    for address in intake.odd_types:
+        fault = class_fault(structures, address)
+        if fault is not None:
+            opened.window.patch(fault.at, bytes.fromhex(fault.expected))
+            rescue.faults.append(fault)
     reported = {loss.address: loss.path for loss in intake.losses if loss.address >= 0}
     if opened.error:
         reported.setdefault(block.root, "")

@@ -6,8 +6,12 @@ HDF5 File Format Specification, II.A "Disk Format: Level 0A - Format Signature a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ckptui.readers.window import Bytes
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 CHECKSUMMED = 2
@@ -120,6 +124,35 @@ def lookup3(data: bytes) -> int:
         c = ((c ^ b) - _turn(b, shift)) & mask
         a, b, c = b, c, a
     # Seven turns of three registers leave the sum in `b`.
+    return b
+
+
+def lookup3_rows(rows: np.ndarray) -> np.ndarray:
+    """`lookup3` of every row of a uint8 array (rows, bytes), as uint32."""
+    import numpy as np
+
+    count, size = rows.shape
+    padded = np.zeros((count, max(1, -(-size // 12)) * 12), np.uint8)
+    padded[:, :size] = rows
+    words = padded.view("<u4")
+    a = b = c = np.full(count, (0xDEADBEEF + size) & 0xFFFFFFFF, np.uint32)
+
+    def turn(value: np.ndarray, by: int) -> np.ndarray:
+        turned: np.ndarray = (value << np.uint32(by)) | (value >> np.uint32(32 - by))
+        return turned
+
+    if not size:
+        return c
+    for at in range(0, words.shape[1], 3):
+        a, b, c = a + words[:, at], b + words[:, at + 1], c + words[:, at + 2]
+        if at + 3 < words.shape[1]:
+            for shift in (4, 6, 8, 16, 19, 4):
+                a = (a - c) ^ turn(c, shift)
+                c = c + b
+                a, b, c = b, c, a
+    for shift in (14, 11, 25, 16, 4, 14, 24):
+        c = (c ^ b) - turn(b, shift)
+        a, b, c = b, c, a
     return b
 
 
