@@ -47,7 +47,7 @@ def run(argv: Sequence[str]) -> int:
         return stop.exit_code
     except click.ClickException as error:
         detail, _, hint = error.format_message().partition(". ")
-        return _fail(UsageError(detail.rstrip("."), hint or "See `ckptui --help`"), wants_json)
+        return _fail(UsageError(detail.rstrip("."), hint or f"See `{_called(error)} --help`"), wants_json)
     except CkptuiError as error:
         return 130 if isinstance(error, Cancelled) else _fail(error, wants_json)
     except (KeyboardInterrupt, click.Abort):
@@ -71,6 +71,19 @@ def run(argv: Sequence[str]) -> int:
         what = f"{type(error).__name__}: {error}"
         hint = "This is a fault of ckptui; CKPTUI_DEBUG=1 shows where"
         return _fail(CkptuiError(what, hint, title="Internal error"), wants_json)
+
+
+def _no_option(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """A target as typed, unless an option or `-` was taken for it."""
+    if value.startswith("-"):
+        raise click.BadParameter(f"{value!r} is no path. Write ./{value} for a file of that name", context, parameter)
+    return value
+
+
+def _called(error: click.ClickException) -> str:
+    """The command whose call went wrong, as it is typed."""
+    context = getattr(error, "ctx", None)
+    return f"ckptui {context.info_name}" if context is not None and context.parent is not None else "ckptui"
 
 
 def _mend_standard_streams() -> None:
@@ -269,7 +282,14 @@ def check(paths: tuple[str, ...], quick: bool, as_json: bool, fail_on: str) -> i
 @group.command()
 @_artifact
 @_match
-@click.option("-o", "--output", required=True, metavar="FILE", help="A .npz, .safetensors or (one tensor) .npy file.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    callback=_no_option,
+    metavar="FILE",
+    help="A .npz, .safetensors or (one tensor) .npy file.",
+)
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @_json
 @_fail_on
@@ -286,6 +306,7 @@ def export(artifact: str, match: str | None, output: str, force: bool, as_json: 
     "-o",
     "--output",
     required=True,
+    callback=_no_option,
     metavar="PREFIX",
     help="A checkpoint's prefix, or a .npz, .safetensors or .weights.h5 file; never in ARTIFACT's own folder.",
 )

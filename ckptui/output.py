@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckptui.core.model import (
+    SEVERITY_RANK,
     Artifact,
     DiffReport,
     Finding,
@@ -51,16 +52,28 @@ MOST_ALIKE = 5
 def findings_text(findings: Sequence[Finding]) -> list[str]:
     """Findings for people, worst first; of many alike only the first few. Nothing when there are none."""
     lines: list[str] = []
-    alike = Counter((f.code, f.artifact) for f in findings)
-    shown: Counter[tuple[str, str]] = Counter()
-    for finding in worst_first(findings):
-        kind = (finding.code, finding.artifact)
+    alike = Counter((f.code, f.artifact, f.severity) for f in findings)
+    shown: Counter[tuple[str, str, str]] = Counter()
+    told: dict[tuple[str, str, str], list[str]] = {}
+    for finding in _save_by_save(findings):
+        kind = (finding.code, finding.artifact, finding.severity)
         shown[kind] += 1
         if shown[kind] <= MOST_ALIKE:
-            lines += finding_lines(finding)
+            head, *rest = finding_lines(finding)
+            lines += [head] if told.get(kind) == rest else [head, *rest]
+            told[kind] = rest
         elif shown[kind] == alike[kind]:
             lines.append(f"    … and {alike[kind] - MOST_ALIKE} more {finding.code} here (--json lists all)")
     return lines
+
+
+def _save_by_save(findings: Sequence[Finding]) -> list[Finding]:
+    """Worst first; of each severity one save after the other, and what explains the whole save before its tensors."""
+    place = {path: number for number, path in enumerate(dict.fromkeys(f.artifact for f in findings))}
+    return sorted(
+        worst_first(findings),
+        key=lambda f: (-SEVERITY_RANK[f.severity], place[f.artifact], f.tensor is not None),
+    )
 
 
 def artifact_lines(artifact: Artifact) -> list[str]:

@@ -30,6 +30,10 @@ _METHODS = {
     "layout": "the layout of another save",
     "directory": "the file's own directory",
 }
+LAID_OUT = ("tf-checkpoint", "saved-model")
+"""Kinds that `--layout` is for."""
+NO_PLACE = "not written: Keras has no place for it in a .weights.h5"
+"""Why a tensor that can be read is not in a `.weights.h5`."""
 T = TypeVar("T", SalvagePlan, SalvageReport)
 
 
@@ -65,8 +69,10 @@ def text(report: SalvageReport) -> list[str]:
     plan = report.plan
     counts = plan.summary
     how = _METHODS[plan.method]
-    if plan.layout:
+    if plan.layout and plan.method == "layout":
         how += f": {safe(plan.layout)}"
+    elif plan.layout:
+        how += f", the rest by the layout of {safe(plan.layout)}"
     lines = [
         f"from  {safe(plan.artifact.path)}  by {how}",
         f"to    {safe(report.output)}  {human_bytes(report.bytes)} in {len(report.files)} files",
@@ -75,7 +81,7 @@ def text(report: SalvageReport) -> list[str]:
     rows = [[name, human_count(counts[name]), words] for name, words in _WORDS.items() if counts[name]]
     lines += table(["outcome", "tensors", "what it means"], rows, right=(1,))
     if plan.unnamed is None:
-        lines.append("Of some tensors not even the name is left.")
+        lines.append("More may have been in it: what lost its entry lost its name too.")
     for outcome in ("lost", "repairable", "repaired", "unverified"):
         lines += _named([item for item in plan.items if item.outcome == outcome], outcome)
     told = findings_text(plan.findings)
@@ -108,6 +114,9 @@ def _next(report: SalvageReport) -> list[str]:
         lines = [f"Next: safetensors.numpy.load_file({output!r})"]
     if counts["repairable"]:
         lines.append("Again with --repair-bits, flipped bits are turned back where a checksum tells which they are.")
-    if plan.unnamed is None and not plan.layout:
+    elsewhere = sum(item.reason == NO_PLACE for item in plan.items)
+    if elsewhere:
+        lines.append(f"{human_count(elsewhere)} of the lost can be read: -o FILE.npz has room for them too.")
+    if plan.unnamed is None and not plan.layout and plan.artifact.kind in LAID_OUT:
         lines.append("Again with --layout SIBLING, another save of the same model tells what else lay in the data.")
     return lines

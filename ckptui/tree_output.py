@@ -118,7 +118,10 @@ def check_text(
     rows = [[STATUS_WORDS[a.status], safe(a.path), checked.get(a.path, "")] for a in artifacts]
     told = findings_text(findings)
     seconds = summary["seconds"]
-    speed = f"{human_bytes(summary['bytes_read'] / seconds)}/s" if seconds else ""
+    speed = f" ({human_bytes(summary['bytes_read'] / seconds)}/s)" if seconds else ""
+    amount = f"{human_bytes(summary['bytes_read'])} read in {seconds:.1f} s{speed}"
+    if not summary["bytes_read"]:
+        amount = f"no tensor bytes read, {seconds:.1f} s"
     total = counts_text(findings) or "nothing found"
     judged = runs_text(runs)
     return [
@@ -130,5 +133,5 @@ def check_text(
         *([""] if judged else []),
         f"{len(artifacts)} {'save' if len(artifacts) == 1 else 'saves'}, "
         f"{human_count(summary['tensors_checked'])} tensors, "
-        f"{human_bytes(summary['bytes_read'])} read in {seconds:.1f} s ({speed}): {total}",
+        f"{amount}: {total}",
     ]

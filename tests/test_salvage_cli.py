@@ -137,6 +137,28 @@ def test_targets_that_make_no_sense(run: Path, tmp_path: Path) -> None:
     refused(run, tmp_path / "out" / "x", "No such file", artifact="ckpt-7")
 
 
+@pytest.mark.parametrize("taken", ["--repair-bits", "-"])
+def test_an_option_is_no_target(run: Path, tmp_path: Path, taken: str) -> None:
+    refused(run, taken, "is no path")
+
+
+def test_a_wrong_call_names_the_help_of_its_command(run: Path, tmp_path: Path) -> None:
+    assert "`ckptui salvage --help`" in call("salvage", str(run / "ckpt-2"), code=2).stderr
+
+
+def test_no_layout_is_asked_of_a_file_that_has_no_use_for_one(tmp_path: Path) -> None:
+    told = call("salvage", str(SAMPLES / "broken" / "truncated.keras"), "-o", str(tmp_path / "a.npz"), code=1).stdout
+    assert "what lost its entry lost its name too" in told
+    assert "--layout" not in told
+
+
+def test_what_a_weights_file_has_no_place_for_is_sent_elsewhere(tmp_path: Path) -> None:
+    target = tmp_path / "a.weights.h5"
+    told = call("salvage", str(SAMPLES / "digits.h5"), "-o", str(target), code=0).stdout
+    assert "not written: Keras has no place for it" in told
+    assert "of the lost can be read: -o FILE.npz" in told
+
+
 def test_a_folder_that_takes_nothing(run: Path) -> None:
     """Nobody, root included, can make a file there."""
     refused(run, "/proc/self/rescued", "nothing can be written")

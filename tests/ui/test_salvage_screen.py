@@ -67,6 +67,7 @@ async def test_the_flipped_bit_is_turned_back_only_when_ticked(tmp_path: Path) -
     shutil.copytree(SAMPLES / "broken" / "flipped_bit", tmp_path / "run")
     async with window(tmp_path / "run") as (pilot, screen):
         screen.query_one(Tick).value = True
+        await until(pilot, lambda: "12 of 12 tensors come back" in words(screen, "#salvage-summary"))
         line = screen.query_one("#salvage-path", PathInput)
         line.set_path(str(tmp_path / "back"))
         line.focus()

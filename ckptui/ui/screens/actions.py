@@ -80,8 +80,11 @@ class Actions(Sweeping):
             there = self.ledger.saves.get(self.target or "")
             if there is None or there.status == "error":
                 return ""
-            done = "so far; its check is still running" if there.phase == "checking" else "here"
-            return f"nothing to salvage: no damage was found {done}"
+            if there.phase == "checking":
+                return "nothing to salvage so far; its check is still running"
+            if not there.read:
+                return "nothing to salvage so far: only its directory was looked at; c reads every byte"
+            return "nothing to salvage: every byte was read, no damage was found"
         record = self.record
         if action != "filters" or record is None or record.listing is None or self.target != self.current:
             return ""

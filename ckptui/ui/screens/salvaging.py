@@ -132,7 +132,7 @@ class SalvageScreen(ModalScreen[None]):
         tick.label = Content(repair_words(plan))
         tick.value = False
         self.query_one("#salvage-layout", PathInput).set_path(plan.layout)
-        self._summary(plan_words(plan))
+        self._preview()
         self._arrange()
         if plan.writable or repairable:
             self.query_one("#salvage-path", PathInput).focus()
@@ -151,8 +151,8 @@ class SalvageScreen(ModalScreen[None]):
     def on_refused(self, message: jobs.Refused) -> None:
         """Said inside the window; what was typed stays."""
         self._busy = ""
-        if message.writing and self.plan is not None:
-            self._summary(plan_words(self.plan))
+        if message.writing:
+            self._preview()
         else:
             self._summary(Content.styled("Nothing can be salvaged so", "bold $error"))
         self._problem(message.error)
@@ -167,8 +167,14 @@ class SalvageScreen(ModalScreen[None]):
 
     def _reason(self) -> None:
         item = self.query_one(SalvageList).item
-        words = "" if item is None else safe(item.reason or "its bytes are whole")
+        folder = os.path.dirname(self.found.path) + os.sep
+        words = "" if item is None else safe(item.reason.replace(folder, "") or "its bytes are whole")
         self.query_one("#salvage-reason", Static).update(Content.styled(words, "$dim"))
+
+    def on_checkbox_changed(self) -> None:
+        """More comes back with the bits turned back."""
+        if not self._busy and self.report is None:
+            self._preview()
 
     def on_input_changed(self, event: Input.Changed) -> None:
         self.query_one("#salvage-problem", Static).update("")
@@ -189,8 +195,7 @@ class SalvageScreen(ModalScreen[None]):
         if self._busy == "Writing":
             self._cancel.set()
             self._busy = ""
-            if self.plan is not None:
-                self._summary(plan_words(self.plan))
+            self._preview()
             self.query_one("#salvage-problem", Static).update(Content.styled("Stopped: nothing was written", "$dim"))
             self._arrange()
         else:
@@ -234,6 +239,11 @@ class SalvageScreen(ModalScreen[None]):
 
     def _summary(self, words: Content) -> None:
         self.query_one("#salvage-summary", Static).update(words)
+
+    def _preview(self) -> None:
+        """What would come back, with the box as it stands."""
+        if self.plan is not None:
+            self._summary(plan_words(self.plan, repair=self.query_one("#salvage-repair", Tick).value))
 
     def _problem(self, error: CkptuiError) -> None:
         words = [(safe(str(error)), "$error")]
@@ -280,12 +290,12 @@ def counts(plan: SalvagePlan) -> Content:
     return Content("   ").join(parts)
 
 
-def plan_words(plan: SalvagePlan) -> Content:
+def plan_words(plan: SalvagePlan, *, repair: bool = False) -> Content:
     """What would come back, from where its names come, and what to know."""
-    told = plan.summary
     total = len(plan.items)
-    back = len(plan.writable)
-    words = f"{human_count(back)} of {human_count(total)} tensors come back, {human_bytes(told['bytes'])}"
+    back = [*plan.writable, *(item for item in plan.items if repair and item.outcome == "repairable")]
+    size = human_bytes(sum(item.bytes for item in back))
+    words = f"{human_count(len(back))} of {human_count(total)} tensors come back, {size}"
     if not total:
         words = "No tensor can be found"
     method = METHODS[plan.method] + (f" {safe(plan.layout)}" if plan.layout else "")
@@ -300,10 +310,10 @@ def plan_words(plan: SalvagePlan) -> Content:
 def repair_words(plan: SalvagePlan) -> str:
     """What the box offers, with the chance that it is wrong."""
     offered = [item for item in plan.items if item.outcome == "repairable"]
-    chances = [float(item.evidence.get("coincidence", 0.0)) for item in offered]
-    tensors = "1 tensor" if len(offered) == 1 else f"{human_count(len(offered))} tensors"
-    chance = f"; by coincidence {max(chances):.1g}" if any(chances) else ""
-    return f"Turn back one flipped bit: {tensors}{chance}"
+    chance = max((float(item.evidence.get("coincidence", 0.0)) for item in offered), default=0.0)
+    tensors = "1 tensor" if len(offered) == 1 else f"each of {human_count(len(offered))} tensors"
+    doubt = f"; other damage looks so in one case of {human_count(max(1, round(1 / chance)))}" if chance else ""
+    return f"Turn back one flipped bit in {tensors}{doubt} (Space ticks)"
 
 
 def report_words(report: SalvageReport) -> Content:

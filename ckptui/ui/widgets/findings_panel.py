@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from textual.app import ComposeResult
@@ -11,10 +11,11 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from ckptui.core.model import Finding, jsonable
-from ckptui.core.report import SIGNS, worst_first
+from ckptui.core.model import SEVERITY_RANK, Finding, jsonable
+from ckptui.core.report import CERTAINTIES, SIGNS, worst_first
 from ckptui.core.text import number_text, safe
 from ckptui.ui.fitting import left, shown
+from ckptui.ui.naming import without_tail
 from ckptui.ui.widgets.reflow import Reflow, two_columns
 from ckptui.ui.widgets.row_list import Piece, RowList
 
@@ -31,7 +32,7 @@ class FindingsList(RowList):
     def show(self, findings: Sequence[Finding]) -> None:
         """Show these; the cursor stays with its finding where it is still there."""
         before = self.finding
-        self.findings = worst_first(findings)
+        self.findings = causes_first(findings)
         self.rows_changed(self.findings.index(before) if before in self.findings else 0)
 
     @property
@@ -51,8 +52,16 @@ class FindingsList(RowList):
             self.cursor_cell(index),
             (f"{SIGNS[finding.severity]} ", style),
             (left(finding.code, code_width) + "  ", style),
-            (shown(finding.tensor or finding.title, name_room), "strong" if index == self.cursor else ""),
+            (shown(without_tail(finding.tensor or finding.title), name_room), "strong" if index == self.cursor else ""),
         ]
+
+
+def causes_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Worst first; among equals what is said of the whole save, which explains what is said of its tensors."""
+    return sorted(
+        worst_first(findings),
+        key=lambda f: (-SEVERITY_RANK[f.severity], CERTAINTIES.index(f.certainty), f.tensor is not None),
+    )
 
 
 class FindingsPanel(Vertical):

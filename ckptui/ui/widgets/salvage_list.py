@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ckptui.core.salvage import OUTCOMES, Outcome, SalvageItem
 from ckptui.core.text import safe
 from ckptui.ui.fitting import left, shown
+from ckptui.ui.naming import without_tail
 from ckptui.ui.widgets.row_list import Piece, RowList
 
 STYLES: dict[Outcome, str] = {
@@ -52,7 +53,10 @@ class SalvageList(RowList):
         pieces: list[Piece] = [
             self.cursor_cell(index),
             (left(item.outcome, _WORD) + "  ", STYLES[item.outcome]),
-            (left(shown(item.name, name_room), name_room) + "  ", "strong" if index == self.cursor else ""),
+            (
+                left(shown(without_tail(item.name), name_room), name_room) + "  ",
+                "strong" if index == self.cursor else "",
+            ),
         ]
         if reason and room - name_room > 8:
             pieces.append((shown(reason, room - name_room - 2), "dim"))
