@@ -14,6 +14,9 @@ from ckptui.core.names import OBJECT_GRAPH_KEY
 BYTES = frozenset({"checksum-mismatch", "zero-filled", "index-data-mismatch"})
 """Codes that say why the bytes of a tensor are not those that were stored: one of them a tensor."""
 
+SENSELESS = frozenset({"text_mangled", "shift", "every_checksum_wrong"})
+"""Evidence of it."""
+
 Key = tuple[str, str | None, str]
 
 
@@ -24,19 +27,27 @@ def key_of(finding: Finding) -> Key:
     return finding.code, None, str(finding.evidence.get("member") or finding.evidence.get("file") or "")
 
 
+def senseless(finding: Finding) -> bool:
+    """Are the bytes where this tensor should be some other bytes altogether? Numbers made of them say nothing."""
+    return not SENSELESS.isdisjoint(finding.evidence)
+
+
 class Closer:
     """Later findings, and which earlier ones they leave nothing of."""
 
     def __init__(self, later: Iterable[Finding]) -> None:
         self._codes: set[tuple[str, str]] = set()
         self._tensors: set[str] = set()
+        self._senseless: set[str] = set()
         self._mangled: set[object] = set()
         for finding in later:
             if finding.tensor is not None:
                 self._codes.add((finding.code, finding.tensor))
                 if finding.code in BYTES:
                     self._tensors.add(finding.tensor)
-            elif finding.evidence.get("text_mangled"):
+                if senseless(finding):
+                    self._senseless.add(finding.tensor)
+            elif finding.evidence.get("text_mangled") or "shift" in finding.evidence:
                 self._mangled.add(finding.evidence.get("file"))
 
     @property
@@ -55,7 +66,7 @@ class Closer:
         if tensor is None:
             # a copy that rewrote line ends made the file longer: nobody appended to it
             return earlier.code == "shard-oversized" and earlier.evidence.get("file") in self._mangled
-        if (earlier.code, tensor) in self._codes:
+        if (earlier.code, tensor) in self._codes or (earlier.code == "non-finite" and tensor in self._senseless):
             return True
         if tensor in self._tensors:
             # a graph whose bytes are damaged makes no sense for that reason

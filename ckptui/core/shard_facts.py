@@ -62,6 +62,13 @@ class ShardFacts:
     reversible: bool = False
     proved: int = 0
     """Checksums that hold once the copy is taken back."""
+    shift: int = 0
+    """Bytes by which tensors lie behind (or, negative, before) the place the index has for them; 0 where none do."""
+    shifted: int = 0
+    """Tensors found whole at such a place."""
+    shift_after: int = 0
+    shift_before: int = 0
+    """Offsets, as the index has them, between which those bytes were put in or lost."""
     plausible: float | None = None
     """Share of the floating-point numbers under wrong checksums that weights could be; None without such numbers."""
     counters: tuple[CountedValue, ...] = ()

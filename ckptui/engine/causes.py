@@ -15,6 +15,7 @@ from ckptui.core.shard_facts import CountedValue, ShardFacts
 from ckptui.engine import partners
 from ckptui.engine.checked import Beat, Files
 from ckptui.engine.facts import pack
+from ckptui.engine.moved import Moved, moved
 from ckptui.engine.partners import Budget, Piece
 from ckptui.engine.scan import stored_dtype
 from ckptui.engine.textcopies import copied
@@ -87,12 +88,15 @@ def _held(tensors: Iterable[Tensor], files: set[str]) -> dict[str, Held]:
 
 def _facts(files: Files, held: Held, file: str, wrong: Wrong, beat: Beat) -> ShardFacts:
     source = files.get(file)
-    pieces, bad = [], []
+    pieces, bad, beyond = [], [], []
     for tensor, part, segment, crc, count in held:
-        if crc is None or segment.offset + segment.bytes > source.size:
+        if crc is None:
+            continue
+        encoding = tensor.storage.encoding if tensor.storage.encoding != "slices" else "plain"
+        if segment.offset + segment.bytes > source.size:
+            beyond.append(Piece(segment.offset, segment.bytes, crc, encoding, count))
             continue
         verdict = wrong.of(tensor, part)
-        encoding = tensor.storage.encoding if tensor.storage.encoding != "slices" else "plain"
         found = crc if verdict is None else verdict[0]
         pieces.append(Piece(segment.offset, segment.bytes, crc, encoding, count, found))
         if verdict is not None:
@@ -101,7 +105,8 @@ def _facts(files: Files, held: Held, file: str, wrong: Wrong, beat: Beat) -> Sha
     prefix = match[1] if match else file
     needed = max((segment.offset + segment.bytes for _, _, segment, _, _ in held), default=0)
     plausible, high = _sampled(files, bad)
-    copy = copied(source, needed, pieces, len(held) - len(pieces), high, beat)
+    shift = moved(source, needed, [*pieces, *beyond], beat) if source.size != needed else Moved()
+    copy = copied(source, needed, pieces, len(held) - len(pieces), high, shift, beat)
     counters = tuple(_counters(files, bad))
     facts = ShardFacts(
         file=file,
@@ -120,8 +125,12 @@ def _facts(files: Files, held: Held, file: str, wrong: Wrong, beat: Beat) -> Sha
         mangling=copy.kind,
         reversible=copy.reversible,
         proved=copy.proved,
+        shift=0 if copy.kind else shift.by,
+        shifted=shift.count,
+        shift_after=shift.after,
+        shift_before=shift.before,
     )
-    return facts if copy.kind or not bad else _with_partners(files, facts, pieces, prefix, beat)
+    return facts if copy.kind or shift.count or not bad else _with_partners(files, facts, pieces, prefix, beat)
 
 
 def _with_partners(files: Files, facts: ShardFacts, pieces: Sequence[Piece], prefix: str, beat: Beat) -> ShardFacts:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ckptui.core.model import Finding, Listing, TensorScan
+from ckptui.core.settling import senseless
 from ckptui.core.shard_facts import ShardFacts
 from ckptui.engine.facts import unpack
 from ckptui.engine.pool import Flag, Pool, twice
@@ -51,6 +52,8 @@ def root_causes(
     for name, scan in bad.items():
         if any(id(finding) in now for finding in scan.findings):
             told = tuple(now.get(id(finding), finding) for finding in scan.findings)
+            if any(map(senseless, told)):
+                told = tuple(finding for finding in told if finding.code != "non-finite")
             yield dataclasses.replace(scan, name=name, findings=told)
 
 

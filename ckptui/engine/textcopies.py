@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from crc32c import crc32c
 
-from ckptui.engine.checked import Beat, Files
-from ckptui.engine.partners import Budget, Piece
+from ckptui.engine.checked import Beat
+from ckptui.engine.moved import Moved, lost_line_ends
+from ckptui.engine.partners import Piece
 from ckptui.readers import mangled
 from ckptui.readers.source import Source
 
@@ -19,9 +20,6 @@ UNDO_LIMIT = 256 << 20
 CHUNK = 1 << 20
 ENOUGH = 64
 """Bytes of floating-point numbers, none of them zero, before missing eighth bits mean anything: 1 in 2**64."""
-MOST_LOST = 4096
-"""Carriage returns looked for as missing."""
-
 
 _LOW = bytes(range(0x80))
 _CONTINUING = bytes(range(0x80, 0xC0))
@@ -38,18 +36,24 @@ class Copied:
 
 
 def copied(
-    source: Source, needed: int, pieces: Sequence[Piece], cut: int, floats: tuple[int, int], beat: Beat
+    source: Source,
+    needed: int,
+    pieces: Sequence[Piece],
+    cut: int,
+    floats: tuple[int, int],
+    seen: Moved,
+    beat: Beat,
 ) -> Copied:
     """What happened to a file whose tensors need `needed` bytes, told from its bytes and proved where possible.
 
     `cut`: tensors beyond its end; `floats`: bytes not zero, and those with the eighth bit set, among wrong
-    floating-point numbers.
+    floating-point numbers; `seen`: tensors that are whole elsewhere.
     """
     wrong = sum(piece.wrong for piece in pieces)
     if source.size > needed and wrong:
         return _longer(source, needed, pieces, beat)
     if source.size < needed and (wrong or cut):
-        return _shorter(source, needed, pieces, beat)
+        return _shorter(source, pieces, seen, beat)
     filled, high = floats
     if (
         wrong
@@ -82,35 +86,19 @@ def _longer(source: Source, needed: int, pieces: Sequence[Piece], beat: Beat) ->
     return Copied()
 
 
-def _shorter(source: Source, needed: int, pieces: Sequence[Piece], beat: Beat) -> Copied:
+def _shorter(source: Source, pieces: Sequence[Piece], seen: Moved, beat: Beat) -> Copied:
     """CRLFs that lost their CR: none is left, and tensors behind the first of them have moved to the front."""
-    lost = needed - source.size
     sample = mangled.count(source.pread(0, min(SAMPLE, source.size)))
     if sample.crlf or not sample.bare_lf:
         kind = mangled.verdict(sample)
         return Copied("utf-8-replaced") if kind == "utf-8-replaced" else Copied()
     if any(counts.crlf for counts in (mangled.count(chunk, before=b) for b, chunk in _chunks(source, beat))):
         return Copied()
-    moved = _moved(source, lost, pieces, beat)
     # a file that is merely cut has few wrong tensors before its end
     many = sample.bare_lf >= mangled.MANY_LINE_FEEDS and 2 * sum(piece.wrong for piece in pieces) > len(pieces)
-    return Copied("lf", False, moved) if moved or many else Copied()
-
-
-def _moved(source: Source, lost: int, pieces: Sequence[Piece], beat: Beat) -> int:
-    """Tensors that are whole, but as many bytes further to the front as the file is too short."""
-    if lost > MOST_LOST:
-        return 0
-    files, budget = Files(), Budget(SAMPLE)
-    found = 0
-    try:
-        for piece in sorted(pieces, key=lambda piece: -piece.offset)[:64]:
-            if piece.wrong and piece.bytes >= 4 and piece.offset >= lost:
-                there = Piece(piece.offset - lost, piece.bytes, piece.crc, piece.encoding, piece.count)
-                found += bool(budget.holds(files, source.path, there, beat))
-    finally:
-        files.close()
-    return found
+    if many or (seen.count and lost_line_ends(source, seen, beat)):
+        return Copied("lf", False, seen.count)
+    return Copied()
 
 
 def _chunks(source: Source, beat: Beat) -> Iterator[tuple[bytes, bytes]]:

@@ -1,14 +1,15 @@
 """What all bad tensors of a data file tell together: another save's bytes, a text-mode copy, a wrong file. Pure.
 
-In this order: what a text copy left; a pair of index and data in which every checksum holds; without such a pair the
-look of the bytes. A flipped bit or lost zeros explain a tensor better than another save does, unless a pair speaks
-for it: two saves one step apart may differ in one bit of a counter.
+In this order: what a text copy left; tensors that have moved; a pair of index and data in which every checksum holds;
+without such a pair the look of the bytes. A flipped bit or lost zeros explain a tensor better than another save does,
+unless a pair speaks for it: two saves one step apart may differ in one bit of a counter.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ckptui.core.catalogue import make
@@ -24,6 +25,7 @@ NEARLY_ALL = 0.8
 LIKE_WEIGHTS = 0.95
 """Share of sane numbers in weights; random bytes have a quarter."""
 FEW_OTHERS = 0.5
+MOVED = "Copy the file again from where it was written; what has moved is whole, but TensorFlow reads it where it was."
 
 WRONG_FILE = (
     "Every tensor of this data file fails its checksum: it is not the file that this index was written for."
@@ -45,7 +47,9 @@ def retold(artifact: str, facts: ShardFacts, findings: Sequence[Finding]) -> tup
     `findings`: those with one of the codes in `BYTES`, all of this file.
     """
     if facts.mangling:
-        return list(findings), [_mangled(artifact, facts, findings)]
+        return [_with(finding, text_mangled=True) for finding in findings], [_mangled(artifact, facts, findings)]
+    if facts.shift:
+        return [_shifted(finding, facts) for finding in findings], _oversized(artifact, facts)
     partner, certainty = _other_save(facts)
     if partner is not None or certainty:
         counters = {counted.tensor: counted.value for counted in facts.counters}
@@ -128,6 +132,39 @@ def _mismatch(
     )
 
 
+def _shifted(finding: Finding, facts: ShardFacts) -> Finding:
+    """The bytes are not gone, or not all: something was lost or put in before them."""
+    if finding.evidence["offset"] < facts.shift_after:
+        return finding
+    shift = {"bytes": facts.shift, "after": facts.shift_after, "before": facts.shift_before}
+    told = _with(finding, shift=shift, advice=MOVED)
+    return replace(told, detail=f"{finding.detail}; {_shift_words(facts)}")
+
+
+def _shift_words(facts: ShardFacts) -> str:
+    between = f"between {facts.shift_after} and {facts.shift_before}"
+    if facts.shift < 0:
+        return f"{-facts.shift} bytes were lost {between}, and what lies behind has moved to the front"
+    return f"{facts.shift} bytes were put in {between}, and what lies behind has moved to the end"
+
+
+def _oversized(artifact: str, facts: ShardFacts) -> list[Finding]:
+    """Of a file that is too long: not at its end, where TensorFlow would pass over them."""
+    if facts.shift < 0:
+        return []
+    evidence = {
+        "file": facts.file,
+        "offset": facts.shift_after,
+        "expected": facts.needed,
+        "found": facts.size,
+        "bytes_extra": facts.shift,
+        "shift": {"bytes": facts.shift, "after": facts.shift_after, "before": facts.shift_before},
+    }
+    detail = f"{facts.file} has {facts.size} bytes, the index needs {facts.needed}: {_shift_words(facts)}"
+    title = "Bytes were put into the middle of a data shard"
+    return [make("shard-oversized", artifact, detail=detail, evidence=evidence, title=title, advice=MOVED)]
+
+
 _OF_ONE = frozenset({"flipped_bit", "flipped_bit_candidates", "zero_run", "holes", "sparse"})
 """Evidence for another cause."""
 
@@ -168,8 +205,6 @@ def _mangled(artifact: str, facts: ShardFacts, findings: Iterable[Finding]) -> F
 
 
 def _with(finding: Finding, *, advice: str | None = None, **more: Any) -> Finding:
-    from dataclasses import replace
-
     return replace(finding, evidence={**finding.evidence, **more}, advice=advice or finding.advice)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from ckptui.checking import check
 from ckptui.core.model import Progress
@@ -61,3 +63,74 @@ def test_a_salvage_tells_what_the_check_tells(tmp_path: Path) -> None:
         assert len(told) == len(set(told))
         assert {code for code, _ in told} == codes
         assert set(told) == {(finding["code"], finding["tensor"]) for finding in document(prefix)["findings"]}
+
+
+def shifted(tmp_path: Path, change: Callable[[bytes], bytes]) -> tuple[list[dict[str, Any]], int]:
+    """All findings about a save whose data went through `change`, and the place of the third of its kernels."""
+    prefix = write_bundle(tmp_path / "ckpt-1", weights(1, 10))
+    place = 2 * 40 * 16 * 4
+    Path(prefix + SHARD).write_bytes(change(Path(prefix + SHARD).read_bytes()))
+    return document(prefix)["findings"], place
+
+
+@pytest.mark.parametrize("lost", [1, 4, 512, 2048])
+def test_bytes_lost_from_the_middle_are_no_text_copy(tmp_path: Path, lost: int) -> None:
+    found, place = shifted(tmp_path, lambda data: data[:6000] + data[6000 + lost :])
+    assert {finding["code"] for finding in found} == {"checksum-mismatch", "shard-truncated"}
+    moved = [finding for finding in found if finding["code"] == "checksum-mismatch"]
+    names = {*(f"layer{n}/kernel" for n in range(2, 6)), "step/.ATTRIBUTES/VARIABLE_VALUE"}
+    assert sorted(finding["tensor"] for finding in found) == sorted(names)
+    assert len(moved) >= 3
+    for finding in moved:
+        assert finding["evidence"]["shift"] == {"bytes": -lost, "after": place, "before": place + 2560}
+        assert f"{lost} bytes were lost" in finding["detail"]
+
+
+@pytest.mark.parametrize("more", [1, 512])
+def test_bytes_put_into_the_middle_are_told_from_bytes_at_the_end(tmp_path: Path, more: int) -> None:
+    found, place = shifted(tmp_path, lambda data: data[:6000] + bytes(range(256))[-1:] * more + data[6000:])
+    [about] = [finding for finding in found if finding["tensor"] is None]
+    assert (about["code"], about["evidence"]["bytes_extra"]) == ("shard-oversized", more)
+    assert about["evidence"]["shift"] == {"bytes": more, "after": place, "before": place + 2560}
+    assert "TensorFlow ignores" not in about["advice"]
+    rest = {finding["tensor"] for finding in found if finding is not about}
+    assert rest == {*(f"layer{n}/kernel" for n in range(2, 6)), "step/.ATTRIBUTES/VARIABLE_VALUE"}
+    assert {finding["code"] for finding in found if finding is not about} == {"checksum-mismatch"}
+
+
+def test_one_carriage_return_that_was_taken_out_is_a_text_copy(tmp_path: Path) -> None:
+    tensors = weights(1, 20)
+    raw = bytearray(tensors["layer2/kernel"].tobytes().replace(b"\r\n", b"\r\r"))
+    raw[1000:1002] = b"\r\n"
+    tensors["layer2/kernel"] = np.frombuffer(bytes(raw), np.float32).reshape(40, 16)
+    prefix = write_bundle(tmp_path / "ckpt-1", tensors)
+    data = Path(prefix + SHARD).read_bytes()
+    assert data.count(b"\r\n") == 1
+    Path(prefix + SHARD).write_bytes(data.replace(b"\r\n", b"\n"))
+    [about] = [finding for finding in document(prefix)["findings"] if finding["tensor"] is None]
+    assert (about["code"], about["evidence"]["mangling"]) == ("not-a-model", "lf")
+
+
+def test_a_file_cut_among_zeros_has_lost_nothing_before_them(tmp_path: Path) -> None:
+    slots = {f"z/slot{n}": np.zeros(200, np.float32) for n in range(6)}
+    prefix = write_bundle(tmp_path / "ckpt-1", {**weights(1, 10), **slots})
+    Path(prefix + SHARD).write_bytes(Path(prefix + SHARD).read_bytes()[:-1300])
+    found = document(prefix)["findings"]
+    assert {(finding["code"], finding["tensor"]) for finding in found} == {
+        ("shard-truncated", "z/slot4"),
+        ("shard-truncated", "z/slot5"),
+    }
+    assert all("shift" not in finding["evidence"] for finding in found)
+
+
+@pytest.mark.parametrize("kind", ["crlf", "another file"])
+def test_numbers_made_of_other_bytes_are_not_judged(tmp_path: Path, kind: str) -> None:
+    tensors = {f"layer{n}/kernel": np.full(500, 1e30 if n % 2 else -3e-5, np.float32) for n in range(6)}
+    tensors["layer0/kernel"] = np.frombuffer(bytes(range(250)) * 8, np.float32)
+    prefix = write_bundle(tmp_path / "ckpt-1", tensors)
+    data = Path(prefix + SHARD).read_bytes()
+    changed = data.replace(b"\n", b"\r\n") if kind == "crlf" else b"\xff" * len(data)
+    Path(prefix + SHARD).write_bytes(changed)
+    found = document(prefix)["findings"]
+    assert "non-finite" not in {finding["code"] for finding in found}
+    assert found
