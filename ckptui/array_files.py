@@ -98,6 +98,7 @@ def numpy_descr(tensor: Tensor) -> str:
 
 
 def npy_header(descr: str, shape: tuple[int, ...]) -> bytes:
+    """The header of a C-ordered array in NumPy's own format, version 1.0 (numpy.lib.format)."""
     from numpy.lib import format as npy
 
     buffer = io.BytesIO()

@@ -107,6 +107,7 @@ def _bare(found: Found, error: CkptuiError) -> Listing:
 
 
 def unopened(found: Found, error: CkptuiError) -> Finding:
+    """The finding about a save that could not be opened."""
     gone = "reader-crashed" if isinstance(error, ReaderFailed) else "changed-while-reading"
     code = getattr(error, "code", None) or gone
     return Finding(

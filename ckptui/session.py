@@ -35,7 +35,7 @@ from ckptui.core.model import (
 )
 from ckptui.core.runs import RunVerdict
 from ckptui.errors import NoSuchTensor
-from ckptui.salvage.desk import SalvageDesk
+from ckptui.salvage.use_cases import SalvageUseCases
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +67,7 @@ FILTERED = ("kernel", "embedding")
 """Roles of the tensors that are looked at filter by filter."""
 
 
-class Session(SalvageDesk):
+class Session(SalvageUseCases):
     """Everything one run of ckptui knows and has running."""
 
     def __init__(self, *, attended: bool = False, settings: Settings | None = None) -> None:

@@ -53,6 +53,7 @@ class SalvageItem:
     """Numbers of the tiles that are lost; their values become NaN."""
 
     def to_json(self) -> dict[str, Any]:
+        """A row of `tensors` in the documents of `ckptui salvage`."""
         return {
             "name": self.name,
             "dtype": self.dtype,
@@ -109,6 +110,7 @@ class SalvagePlan:
         return tuple(item for item in self.items if item.outcome in WRITTEN)
 
     def to_json(self) -> dict[str, Any]:
+        """The document of a salvage that wrote nothing."""
         return document(self, None, ())
 
 
@@ -127,6 +129,7 @@ class SalvageReport:
     """Of all of them but the report."""
 
     def to_json(self) -> dict[str, Any]:
+        """The document of `ckptui salvage`, as it lies in the report beside what was written."""
         return document(self.plan, self.output, self.files)
 
 

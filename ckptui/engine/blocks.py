@@ -272,10 +272,8 @@ def block_findings(
         if len(rest) > 1:
             detail += f"; {len(rest)} such runs"
         evidence = {"file": source.path, **facts[0], "runs": facts, "count": len(rest)}
-        certainty: Literal["likely"] = "likely"
-        found.append(
-            make("suspicious-blocks", artifact, tensor.name, detail=detail, evidence=evidence, certainty=certainty)
-        )
+        told = make("suspicious-blocks", artifact, tensor.name, detail=detail, evidence=evidence, certainty="likely")
+        found.append(told)
     return found
 
 

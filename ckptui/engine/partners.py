@@ -50,6 +50,7 @@ class Piece:
 
     @property
     def wrong(self) -> bool:
+        """The bytes do not give `crc`, or nobody knows."""
         return self.found != self.crc
 
 

@@ -93,6 +93,7 @@ def place_tiles(
 
 
 def overlap(placed: list[Placed]) -> bool:
+    """Whether any two tiles share an element; False for more than MAX_COMPARED tiles, which are not compared."""
     if len(placed) > MAX_COMPARED:
         return False
     for index, one in enumerate(placed):

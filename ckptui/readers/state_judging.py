@@ -49,6 +49,7 @@ class Case:
 
     @property
     def path(self) -> str:
+        """Where the state file lies."""
         return self.folder.join(self.name)
 
     def whole(self) -> list[Found]:

@@ -15,8 +15,8 @@ from ckptui.core.settling import settled
 from ckptui.engine.pool import Pool
 from ckptui.errors import CkptuiError, UsageError
 from ckptui.readers.bundle import Bundle
+from ckptui.salvage.directories import View, find_layout, has_files, layout_view, like, missing_from, own_view
 from ckptui.salvage.proving import Proof, places_of, prove
-from ckptui.salvage.views import View, find_layout, has_files, layout_view, like, missing_from, own_view
 from ckptui.triage import salvage as judge
 
 KERAS: frozenset[str] = frozenset({"keras-h5", "keras-weights", "keras-archive"})

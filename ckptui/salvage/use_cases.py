@@ -1,4 +1,4 @@
-"""What a session offers of salvage."""
+"""The use cases of salvage, as a session offers them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ckptui.salvage.planning import Saves
 
 
-class SalvageDesk:
+class SalvageUseCases:
     """The part of a session that plans salvages and carries them out."""
 
     def check_salvage_target(self: Saves, path: str, target: str) -> None:
