@@ -81,8 +81,9 @@ def test_bytes_lost_from_the_middle_are_no_text_copy(tmp_path: Path, lost: int) 
     names = {*(f"layer{n}/kernel" for n in range(2, 6)), "step/.ATTRIBUTES/VARIABLE_VALUE"}
     assert sorted(finding["tensor"] for finding in found) == sorted(names)
     assert len(moved) >= 3
+    end = place + (2560 if lost < 1680 else 5120)
     for finding in moved:
-        assert finding["evidence"]["shift"] == {"bytes": -lost, "after": place, "before": place + 2560}
+        assert finding["evidence"]["shift"] == {"bytes": -lost, "after": place, "before": end}
         assert f"{lost} bytes were lost" in finding["detail"]
 
 
@@ -99,8 +100,8 @@ def test_bytes_put_into_the_middle_are_told_from_bytes_at_the_end(tmp_path: Path
 
 
 def test_one_carriage_return_that_was_taken_out_is_a_text_copy(tmp_path: Path) -> None:
-    tensors = weights(1, 20)
-    raw = bytearray(tensors["layer2/kernel"].tobytes().replace(b"\r\n", b"\r\r"))
+    tensors = {name: value for name, value in weights(1, 20).items() if name != "layer5/kernel"}
+    raw = bytearray(tensors["layer2/kernel"].tobytes())
     raw[1000:1002] = b"\r\n"
     tensors["layer2/kernel"] = np.frombuffer(bytes(raw), np.float32).reshape(40, 16)
     prefix = write_bundle(tmp_path / "ckpt-1", tensors)
