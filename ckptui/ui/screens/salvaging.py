@@ -234,6 +234,7 @@ class SalvageScreen(ModalScreen[None]):
             words = Content.styled(f"Write outside its own folder, as {formats}:", "$dim")
             self.query_one("#salvage-words", Static).update(words)
         keys = ["Enter write", "Tab between fields"] if writable else []
+        keys += ["Space tick"] if writable and repairable else []
         keys += ["Esc stop"] if self._busy else ["Esc close"]
         self.query_one("#salvage").border_subtitle = Content("  ".join(keys))
 
@@ -312,8 +313,8 @@ def repair_words(plan: SalvagePlan) -> str:
     offered = [item for item in plan.items if item.outcome == "repairable"]
     chance = max((float(item.evidence.get("coincidence", 0.0)) for item in offered), default=0.0)
     tensors = "1 tensor" if len(offered) == 1 else f"each of {human_count(len(offered))} tensors"
-    doubt = f"; other damage looks so in one case of {human_count(max(1, round(1 / chance)))}" if chance else ""
-    return f"Turn back one flipped bit in {tensors}{doubt} (Space ticks)"
+    doubt = f" (wrong in 1 of {human_count(max(1, round(1 / chance)))} cases)" if chance else ""
+    return f"Turn a flipped bit back in {tensors}{doubt}"
 
 
 def report_words(report: SalvageReport) -> Content:
