@@ -51,13 +51,13 @@ class Damage:
     def findings(self) -> list[Finding]:
         """The causes, then what they cost."""
         roots = self._whole_file()
-        roots += self._superblock() + self._end()
+        roots += _superblock(self) + self._end()
         explained = bool(roots) and self.explains
         roots += self._faults(explained)
         if not roots and self.opened.error:
             told = f"HDF5 can't open it: {self.opened.error}"
             roots.append(self.note(told, evidence={"tensorflow_says": self.opened.error}))
-        rest = _before(self) + _overlaps(self) + self._objects() + self._others(bool(roots), explained) + self._notes()
+        rest = _before(self) + _overlaps(self) + self._objects() + self._others(bool(roots), explained) + _notes(self)
         return [*roots, *limited(rest)]
 
     @property
@@ -147,20 +147,6 @@ class Damage:
         facts: dict[str, Any] = {"offset": self.start + begin, "bytes": size, "found": self.available}
         facts["tensorflow_says"] = words[0] if words else self.opened.error or says("object-type")
         return note("zero-filled", self.path, in_member(self.label, detail), evidence=self.place(facts | _cost(self)))
-
-    def _superblock(self) -> list[Finding]:
-        found = []
-        for flaw in self.opened.flaws:
-            detail = f"superblock, byte {flaw.at}: {flaw.told}; read as if it were right"
-            facts = {
-                "structure": "superblock",
-                "offset": self.start + flaw.at,
-                "expected": flaw.expected.hex(),
-                "found": flaw.found.hex(),
-                "tensorflow_says": self.opened.refusal,
-            }
-            found.append(self.note(detail, title="The superblock is damaged", evidence=facts))
-        return found
 
     def _end(self) -> list[Finding]:
         """The declared end does not fit: it was changed, or something was appended."""
@@ -267,22 +253,6 @@ class Damage:
             facts["offset"] = self.start + self.opened.superblock.at + loss.address
         return self.note(told, evidence=facts | ({"object": where} if loss.path else {}))
 
-    def _notes(self) -> list[Finding]:
-        """What was found again, and how sure that is."""
-        found = []
-        for path in self.restored:
-            detail = f"the names in /{safe(path, 200)} are lost; they follow from the layers Keras lists elsewhere"
-            found.append(self.aside("Lost names given back", detail, {}))
-        carved = [name for name in self.rescue.carved if "unnamed@" in name]
-        if carved:
-            detail = f"{in_words(carved)}: found by their object headers, no link leads to them"
-            found.append(self.aside("Datasets found without their names", detail, listed(carved)))
-        linked = [name for name in self.rescue.carved if "unnamed@" not in name]
-        if linked:
-            detail = f"{in_words(linked)}: read in spite of a damaged group above them"
-            found.append(self.aside("Datasets found behind a damaged group", detail, listed(linked)))
-        return found
-
     def aside(
         self,
         title: str,
@@ -368,3 +338,36 @@ def _before(damage: Damage) -> list[Finding]:
     advice = "HDF5 reads it all the same; look who put them there."
     facts = {"offset": damage.start, "bytes": block.at, "expected": block.at - block.shift, "found": block.at}
     return [damage.aside(title, detail, facts, certainty="confirmed", advice=advice)]
+
+
+def _superblock(damage: Damage) -> list[Finding]:
+    """Bytes of the superblock that contradict the rest and were read as what they must be."""
+    found = []
+    for flaw in damage.opened.flaws:
+        detail = f"superblock, byte {flaw.at}: {flaw.told}; read as if it were right"
+        facts = {
+            "structure": "superblock",
+            "offset": damage.start + flaw.at,
+            "expected": flaw.expected.hex(),
+            "found": flaw.found.hex(),
+            "tensorflow_says": damage.opened.refusal,
+        }
+        found.append(damage.note(detail, title="The superblock is damaged", evidence=facts))
+    return found
+
+
+def _notes(damage: Damage) -> list[Finding]:
+    """What was found again, and how sure that is."""
+    found = []
+    for path in damage.restored:
+        detail = f"the names in /{safe(path, 200)} are lost; they follow from the layers Keras lists elsewhere"
+        found.append(damage.aside("Lost names given back", detail, {}))
+    carved = [name for name in damage.rescue.carved if "unnamed@" in name]
+    if carved:
+        detail = f"{in_words(carved)}: found by their object headers, no link leads to them"
+        found.append(damage.aside("Datasets found without their names", detail, listed(carved)))
+    linked = [name for name in damage.rescue.carved if "unnamed@" not in name]
+    if linked:
+        detail = f"{in_words(linked)}: read in spite of a damaged group above them"
+        found.append(damage.aside("Datasets found behind a damaged group", detail, listed(linked)))
+    return found
