@@ -172,6 +172,14 @@ class SaveTree(RowList):
         super().watch_cursor(old, new)
         self.post_message(self.Highlighted(self.row))
 
+    def _show_cursor(self) -> None:
+        """The name of its folder too, where that stands right above."""
+        above = self.cursor - 1
+        if 0 <= above < min(self.first_visible, len(self._rows)) and self._rows[above].kind == "folder":
+            self.scroll_to(y=above, animate=False, force=True)
+        else:
+            super()._show_cursor()
+
     def action_choose(self) -> None:
         row = self.row
         if row is None:
