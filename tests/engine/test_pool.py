@@ -41,6 +41,21 @@ def pool() -> Iterator[Pool]:
 
 
 def children() -> set[int]:
+    """Processes started by this one during the test, zombies included."""
+    return all_children() - _BEFORE
+
+
+_BEFORE: set[int] = set()
+
+
+@pytest.fixture(autouse=True)
+def _others() -> None:
+    """Children that other tests keep for the whole session are none of ours."""
+    _BEFORE.clear()
+    _BEFORE.update(all_children())
+
+
+def all_children() -> set[int]:
     """Processes whose parent is this one, zombies included."""
     found = set()
     for place in Path("/proc").glob("[0-9]*/stat"):
