@@ -143,7 +143,7 @@ class Contents:
             structures = Structures(self.opened.window, self.opened.superblock.at)
             try:
                 for item in walk(self.opened.file.id, self._hints, alive):
-                    self._intake.take(item if item.kind != "type" else self._as_type(item))
+                    self._intake.take(item if item.kind != "type" else _as_type(structures, item))
                     if item.kind == "dataset" and class_fault(structures, item.address) is not None:
                         self._intake.odd_types.append(item.address)
             except HDF5_ERRORS as error:
@@ -151,15 +151,6 @@ class Contents:
             self._window_losses()
             if not self._mended:
                 return
-
-    def _as_type(self, item: Item) -> Item:
-        """A named datatype, or the dataset that HDF5 takes for one since its header is damaged."""
-        structures = Structures(self.opened.window, self.opened.superblock.at)
-        found = structures.messages(item.address)
-        old = structures.read(item.address, 2) == SIGNATURES["header"]
-        if old and (found is None or LAYOUT in {message.kind for message in found}):
-            return replace(item, kind="broken", handle=None, text="its object header lacks what a dataset has")
-        return item
 
     def _damage(self) -> Damage:
         extent = self._extent
@@ -305,3 +296,12 @@ class Contents:
             )
             for which, names in by_filter.items()
         ]
+
+
+def _as_type(structures: Structures, item: Item) -> Item:
+    """A named datatype, or the dataset that HDF5 takes for one since its header is damaged."""
+    found = structures.messages(item.address)
+    old = structures.read(item.address, 2) == SIGNATURES["header"]
+    if old and (found is None or LAYOUT in {message.kind for message in found}):
+        return replace(item, kind="broken", handle=None, text="its object header lacks what a dataset has")
+    return item
