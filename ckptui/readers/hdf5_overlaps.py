@@ -41,6 +41,9 @@ def structure_places(structures: Structures, root: int, leaf: int, inner: int) -
             if pointer.what == "header":
                 size += min(int.from_bytes(structures.read(pointer.to + 8, 4), "little"), MAX_HEADER_BYTES)
             yield structures.base + pointer.to, size
+            if pointer.what == "heap" and structures.is_heap(pointer.to):
+                raw = structures.read(pointer.to, 32)
+                yield structures.base + int.from_bytes(raw[24:], "little"), int.from_bytes(raw[8:16], "little")
             if pointer.what == "header" and pointer.to not in seen:
                 seen.add(pointer.to)
                 waiting.append(pointer.to)
