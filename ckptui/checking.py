@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ckptui import tree_output
+from ckptui import rewriting, tree_output
 from ckptui.core.model import Artifact, Finding, Found, Listing, RunFolder
 from ckptui.core.runs import RunVerdict
 from ckptui.errors import Cancelled, CkptuiError
@@ -34,6 +34,16 @@ class Pass:
     tensors_checked: int = 0
     tensors_unreadable: int = 0
     bytes_read: int = 0
+
+    def add(self, other: Pass) -> None:
+        """Take what another pass came to."""
+        self.artifacts += other.artifacts
+        self.findings += other.findings
+        self.words |= other.words
+        self.verified |= other.verified
+        self.tensors_checked += other.tensors_checked
+        self.tensors_unreadable += other.tensors_unreadable
+        self.bytes_read += other.bytes_read
 
     def judge(self, runs: Sequence[RunFolder]) -> list[RunVerdict]:
         """The verdict on each run; what state files should name instead is put right in the findings."""
@@ -67,7 +77,7 @@ def list_saves(paths: Sequence[str]) -> Answer:
 
 def check(paths: Sequence[str], *, quick: bool) -> Answer:
     """`ckptui check`: one pass over every save; one that can't be opened or read does not stop the rest."""
-    started = time.monotonic()
+    started, began = time.monotonic(), time.time()
     done = Pass()
     with Session() as session:
         tree = gather(session, paths)
@@ -76,7 +86,7 @@ def check(paths: Sequence[str], *, quick: bool) -> Answer:
         try:
             for place, found in enumerate(tree.saves):
                 course.start(place, found.label)
-                _check_one(session, found, done, None if quick else course)
+                done.add(_check_settled(session, found, None if quick else course, began))
         finally:
             course.narrator.close()
     runs = done.judge(tree.runs)
@@ -94,6 +104,27 @@ def check(paths: Sequence[str], *, quick: bool) -> Answer:
         lambda: tree_output.check_text(done.artifacts, done.findings, summary, done.words, runs),
         done.findings,
     )
+
+
+def _check_settled(session: Session, found: Found, course: Course | None, began: float) -> Pass:
+    """Check one save; where it looks damaged and was written to since `began`, look again until it holds still."""
+    for attempt in range(1, rewriting.ATTEMPTS + 1):
+        now = time.time()
+        one = Pass()
+        _check_one(session, found, one, course)
+        hurt = any(finding.severity == "error" or finding.code == "changed-while-reading" for finding in one.findings)
+        if not hurt or not rewriting.in_motion(found.path, began):
+            return one
+        began = now
+        if attempt < rewriting.ATTEMPTS:
+            time.sleep(rewriting.PAUSE)
+            try:
+                found = session.resolve(found.path)
+            except CkptuiError:
+                break
+    artifact, one.findings = rewriting.unsettled(one.artifacts[0], one.findings)
+    one.artifacts = [artifact]
+    return one
 
 
 def _check_one(session: Session, found: Found, done: Pass, course: Course | None) -> None:

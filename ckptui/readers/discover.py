@@ -100,6 +100,11 @@ def _walk(
                 continue
             seen.add((status.st_dev, status.st_ino))
             folder = read_folder(item)
+        except FileNotFoundError as error:
+            if item in named:
+                yield _closed(item, error)
+            # else removed meanwhile: the temporary folder of a save that ended, an old export
+            continue
         except OSError as error:
             yield _closed(item, error)
             continue

@@ -73,7 +73,7 @@ def judge(case: Case) -> list[Finding]:
         return [_unreadable(case)]
     findings = []
     missing = case.latest is None or any(finding.code == "index-missing" for finding in case.latest.findings)
-    if missing:
+    if missing and not _came_since(case):
         findings.append(_not_there(case))
     reference = case.latest or next((m for m in case.members if m.label == os.path.basename(state.latest)), None)
     newer = _newer(case, reference) if reference and case.newest_wanted else []
@@ -132,6 +132,12 @@ def _unreadable(case: Case) -> Finding:
     if state.says:
         evidence["tensorflow_says"] = says(state.says, folder=case.folder.path, file=case.path)
     return notice("state-dangling", case.path, detail, evidence, advice=_restore_by_path(best))
+
+
+def _came_since(case: Case) -> bool:
+    """Was its latest save written after the folder was listed? A training that runs writes both all the time."""
+    latest = case.state.latest
+    return os.path.dirname(os.path.normpath(latest)) == os.path.normpath(case.folder.path) and exists_at(latest)
 
 
 def _not_there(case: Case) -> Finding:
