@@ -276,7 +276,7 @@ def test_the_walk_can_be_stopped_between_folders(tmp_path: Path) -> None:
     assert len(saves) == 1
 
 
-def test_a_hundred_thousand_unrelated_files_take_under_three_seconds(tmp_path: Path) -> None:
+def test_a_hundred_thousand_unrelated_files_cost_little_more_than_their_first_bytes(tmp_path: Path) -> None:
     for branch in range(4):
         inside = tmp_path / f"d{branch}"
         inside.mkdir()
@@ -284,8 +284,13 @@ def test_a_hundred_thousand_unrelated_files_take_under_three_seconds(tmp_path: P
         for number in range(25_000):
             os.link(inside / "seed", inside / f"image_{number}.jpg")
     start = time.process_time()
+    for place in tmp_path.glob("*/*"):
+        with place.open("rb") as file:
+            file.read(4096)
+    middle = time.process_time()
     assert not Walk(tmp_path).saves
-    assert time.process_time() - start < 3
+    # both in one process, so that a busy machine slows both
+    assert time.process_time() - middle < 5 * (middle - start)
 
 
 def test_discovery_imports_neither_numpy_nor_h5py() -> None:
