@@ -15,7 +15,7 @@ from math import prod
 from pathlib import Path
 
 from ckptui.core.dtypes import dtype_name
-from ckptui.core.model import Segment, Storage
+from ckptui.core.model import Encoding, Segment, Storage
 from ckptui.core.shard_facts import Partner
 from ckptui.engine.checked import Beat, Files, Verdict, check_bytes
 from ckptui.errors import CkptuiError
@@ -41,7 +41,7 @@ class Piece:
     bytes: int
     crc: int
     """As the save's index has it, unmasked."""
-    encoding: str
+    encoding: Encoding
     """`plain`, `strings` or `variant`."""
     count: int
     """Elements."""
@@ -71,7 +71,7 @@ class Budget:
         if piece.bytes > self.left:
             return None
         self.left -= piece.bytes
-        storage = Storage(piece.encoding, Segment(path, piece.offset, piece.bytes), piece.crc)  # type: ignore[arg-type]
+        storage = Storage(piece.encoding, Segment(path, piece.offset, piece.bytes), piece.crc)
         verdict = Verdict()
         try:
             check_bytes(files, storage, piece.count, verdict, lambda done: beat(0))
@@ -124,6 +124,9 @@ def _number(name: str) -> int:
     return int(digits[-1][:18]) if digits else 0
 
 
+_ENCODINGS: dict[str, Encoding] = {"string": "strings", "variant": "variant"}
+
+
 def pieces_of(index_file: str, prefix: str, shard: int, shards: int) -> list[Piece]:
     """What an index says about one of its data files; nothing where it can't be read or has another number of them."""
     try:
@@ -136,7 +139,7 @@ def pieces_of(index_file: str, prefix: str, shard: int, shards: int) -> list[Pie
     for entry in index.entries[index.first :]:
         if entry.fault or entry.slices or entry.shard != shard or entry.crc is None or min(entry.shape, default=0) < 0:
             continue
-        encoding = {"string": "strings", "variant": "variant"}.get(dtype_name(entry.dtype), "plain")
+        encoding = _ENCODINGS.get(dtype_name(entry.dtype), "plain")
         found.append(Piece(entry.offset, entry.size, unmask(entry.crc), encoding, prod(entry.shape)))
     return found
 

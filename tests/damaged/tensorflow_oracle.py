@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sys
 from typing import Any
@@ -31,6 +32,50 @@ def read(prefix: str) -> dict[str, Any]:
         name: [shape, dtypes[name].name, None if dtypes[name] == tf.variant else digest(reader.get_tensor(name))]
         for name, shape in reader.get_variable_to_shape_map().items()
     }
+
+
+def bundles(prefixes: list[str]) -> list[list[str]]:
+    """What opening and reading says: [prefix, "", message] and for each tensor [prefix, name, message or digest]."""
+    said = []
+    for prefix in prefixes:
+        try:
+            reader = tf.train.load_checkpoint(prefix)
+            names = sorted(reader.get_variable_to_shape_map())
+        except Exception as error:
+            said.append([prefix, "", f"{type(error).__name__}: {error}"])
+            continue
+        said.append([prefix, "", ""])
+        for name in names:
+            try:
+                said.append([prefix, name, f"sha256 {digest(reader.get_tensor(name))}"])
+            except Exception as error:
+                said.append([prefix, name, f"{type(error).__name__}: {error}"])
+    return said
+
+
+def latest(folder: str) -> list[Any]:
+    """What `latest_checkpoint` returns, and what it logs or raises meanwhile."""
+    said: list[str] = []
+    keep = logging.Handler()
+    keep.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    tf.get_logger().addHandler(keep)
+    found = None
+    try:
+        found = tf.train.latest_checkpoint(folder)
+    except Exception as error:
+        said.append(f"{type(error).__name__}: {error}")
+    tf.get_logger().removeHandler(keep)
+    return [found, said]
+
+
+def import_meta_graph(path: str) -> str:
+    """What importing a meta graph raises."""
+    try:
+        with tf.Graph().as_default():
+            tf.compat.v1.train.import_meta_graph(path)
+    except Exception as error:
+        return f"{type(error).__name__} {error}"
+    return ""
 
 
 def train(folder: str) -> list[str]:
@@ -149,9 +194,21 @@ def predict(architecture: str, weights: str) -> list[list[float]]:
     return [first.reshape(-1).tolist(), model(x).numpy().reshape(-1).tolist()]
 
 
-WORK = {
-    f.__name__: f for f in (read, train, restore, version_1, sharded, keras_files, bfloat16_file, load_weights, predict)
-}
+JOBS = (
+    read,
+    bundles,
+    latest,
+    import_meta_graph,
+    train,
+    restore,
+    version_1,
+    sharded,
+    keras_files,
+    bfloat16_file,
+    load_weights,
+    predict,
+)
+WORK = {job.__name__: job for job in JOBS}
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from ckptui.readers.bundle_layout import open_bundle_with_layout
 from ckptui.readers.values import decode_lengths
 from tests.damaged.asking import ask_tensorflow, check_json, digest
 from tests.damaged.bundles import Checked
+from tests.damaged.conftest import Oracle
 from tests.readers.make_bundle import (
     GRAPH_KEY,
     Node,
@@ -75,9 +76,9 @@ def test_every_value_is_right_and_every_checksum_holds(tmp_path: Path) -> None:
 
 
 @pytest.mark.tensorflow
-def test_tensorflow_reads_the_same(tmp_path: Path) -> None:
+def test_tensorflow_reads_the_same(tensorflow: Oracle, tmp_path: Path) -> None:
     prefix = write_bundle(tmp_path / "be", values(), big_endian=True)
-    said = ask_tensorflow([prefix])[prefix]
+    said = ask_tensorflow(tensorflow, [prefix])[prefix]
     bundle = open_bundle(prefix)
     found = bundle.listing()
     assert len(found.tensors) == len(said) - 1 == len(values())
@@ -86,13 +87,13 @@ def test_tensorflow_reads_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.tensorflow
-def test_checksums_of_the_other_byte_order_are_wrong_for_both(tmp_path: Path) -> None:
+def test_checksums_of_the_other_byte_order_are_wrong_for_both(tensorflow: Oracle, tmp_path: Path) -> None:
     stored = strings(WORDS, order="<")
     prefix = write_bundle(tmp_path / "be", {"words": stored}, big_endian=True)
     checked = Checked(prefix)
     [finding] = checked.findings(checked.scan())
     assert (finding.code, finding.tensor) == ("checksum-mismatch", "words")
-    assert "length checksum" in ask_tensorflow([prefix])[prefix]["words"]
+    assert "length checksum" in ask_tensorflow(tensorflow, [prefix])[prefix]["words"]
 
 
 def test_variants_are_verified_in_their_own_order(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from ckptui.core.model import Segment, Tensor
 from ckptui.core.names import OBJECT_GRAPH_KEY
 from tests.damaged.asking import ask_tensorflow
 from tests.damaged.bundles import SHARD, Checked, write_small
+from tests.damaged.conftest import Oracle
 from tests.places import SAMPLES, needs_samples
 from tests.readers.make_bundle import Stored, strings, write_bundle
 
@@ -195,7 +196,7 @@ def test_the_value_now_and_the_value_repaired_are_told(bit: int, tmp_path: Path)
     assert f"element 7 is {after[7]}, was {before[7]}" in told.detail
 
 
-def test_tensorflow_says_what_the_evidence_quotes(tmp_path: Path) -> None:
+def test_tensorflow_says_what_the_evidence_quotes(tensorflow: Oracle, tmp_path: Path) -> None:
     draw = random.Random(23)
     ours: dict[str, tuple[str, str]] = {}
     for number in range(60):
@@ -217,7 +218,7 @@ def test_tensorflow_says_what_the_evidence_quotes(tmp_path: Path) -> None:
     small = strings([b"cat"])
     write_bundle(prefix, {"few": Stored("int8", (3,), b"abc", 12345), "words": small})
     ours[prefix] = "few", next(f.evidence["tensorflow_says"] for f in Checked(prefix).scan()[0].findings)
-    said = ask_tensorflow(list(ours))
+    said = ask_tensorflow(tensorflow, list(ours))
     quoted = 0
     for prefix, (name, saying) in ours.items():
         theirs = said[prefix][name]

@@ -16,6 +16,7 @@ from ckptui.core.model import Finding, Listing
 from ckptui.readers.bundle import open_bundle
 from ckptui.readers.sstable_walk import METAINDEX
 from tests.damaged.asking import ask_tensorflow, check_json, digest
+from tests.damaged.conftest import Oracle
 from tests.readers.make_bundle import (
     GRAPH_KEY,
     Node,
@@ -222,7 +223,7 @@ def test_a_flip_in_the_second_block_costs_nothing_here(tmp_path: Path) -> None:
 
 
 @pytest.mark.tensorflow
-def test_what_tensorflow_says_of_each_is_in_the_evidence(tmp_path: Path) -> None:
+def test_what_tensorflow_says_of_each_is_in_the_evidence(tensorflow: Oracle, tmp_path: Path) -> None:
     prefixes = {how: damaged(tmp_path / how.replace(" ", "-"), edit) for how, (edit, _) in EDITS.items()}
     prefixes |= {how: damaged(tmp_path / how.replace(" ", "-"), edit) for how, (edit, _, _) in ELSE.items()}
     prefixes["crlf"] = damaged(tmp_path / "crlf", lambda raw: raw.replace(b"\n", b"\r\n"), {**VALUES, **TEN})
@@ -235,7 +236,7 @@ def test_what_tensorflow_says_of_each_is_in_the_evidence(tmp_path: Path) -> None
         name = f"handle bit {bit}"
         prefixes[name] = damaged(tmp_path / f"handle{bit}", flip(-FOOTER + 3 + bit // 8, bit % 8))
     others = crafted(tmp_path), damaged(tmp_path / "second", flip(900), MANY, block_size=500), whole_index(tmp_path)[0]
-    said = ask_tensorflow([*prefixes.values(), *others])
+    said = ask_tensorflow(tensorflow, [*prefixes.values(), *others])
     compared = 0
     for how, prefix in prefixes.items():
         finding = the_finding(open_bundle(prefix).listing())

@@ -16,6 +16,7 @@ from ckptui.core.model import Finding
 from ckptui.errors import Damaged
 from ckptui.readers.bundle import open_bundle
 from tests.damaged.asking import ask_tensorflow, check_json
+from tests.damaged.conftest import Oracle
 from tests.places import CORPUS, ESTIMATOR, SAMPLES, needs_corpus
 from tests.readers.make_bundle import Tiled, strings, write_bundle
 
@@ -250,13 +251,13 @@ def test_neighbours_are_no_orphans(tmp_path: Path) -> None:
 
 
 @pytest.mark.tensorflow
-def test_tensorflow_says_what_the_evidence_quotes(tmp_path: Path) -> None:
+def test_tensorflow_says_what_the_evidence_quotes(tensorflow: Oracle, tmp_path: Path) -> None:
     prefixes = {how: save(tmp_path, 2 if how == "missing" else 1, how) for how in ("missing", "cut", "empty", "long")}
     Path(f"{prefixes['missing']}.data-00001-of-00002").unlink()
     os.truncate(prefixes["cut"] + SHARD, 430)
     os.truncate(prefixes["empty"] + SHARD, 0)
     os.truncate(prefixes["long"] + SHARD, NEEDED + 10)
-    said = ask_tensorflow(list(prefixes.values()))
+    said = ask_tensorflow(tensorflow, list(prefixes.values()))
     for how, lost in ("missing", ["bias", "words"]), ("cut", ["bias", "step", "words", "tail"]), ("empty", [*values()]):
         prefix = prefixes[how]
         told = open_bundle(prefix).listing().findings[0].evidence["tensorflow_says"]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 from ckptui.checking import check, list_saves
 from ckptui.core.sayings import SAYINGS
 from tests.contract import problems
+from tests.damaged.conftest import Oracle
 from tests.places import CORPUS, ESTIMATOR, SAMPLES, needs_corpus, needs_estimator, needs_samples
 from tests.readers.make_bundle import write_bundle
 from tests.readers.saves import HDF5, KERAS_H5, V1, Walk, state
@@ -168,25 +167,8 @@ def test_what_is_no_state_file_is_told_with_what_it_is(
     assert the_run(done)["newest_good"] == "ckpt-1"
 
 
-ORACLE = """
-import json, logging, os, sys
-os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="")
-import tensorflow as tf
-for folder in sys.argv[1:]:
-    said = []
-    class Keep(logging.Handler):
-        def emit(self, record): said.append(record.getMessage())
-    keep = Keep(); tf.get_logger().addHandler(keep)
-    try: latest = tf.train.latest_checkpoint(folder)
-    except Exception as error: latest = None; said.append(f"{type(error).__name__}: {error}")
-    tf.get_logger().removeHandler(keep)
-    print("OUT" + json.dumps([latest, said]), flush=True)
-"""
-
-
 @pytest.mark.tensorflow
-def test_tensorflow_says_of_each_state_file_what_the_table_says(tmp_path: Path) -> None:
-    pytest.importorskip("tensorflow")
+def test_tensorflow_says_of_each_state_file_what_the_table_says(tensorflow: Oracle, tmp_path: Path) -> None:
     folders = []
     for name, content, *_ in [*CONTENTS, ("gone", b'model_checkpoint_path: "ckpt-9"\n', "", "")]:
         save(tmp_path / name, 1)
@@ -199,12 +181,7 @@ def test_tensorflow_says_of_each_state_file_what_the_table_says(tmp_path: Path) 
         (folder / "checkpoint").write_bytes(
             b'model_checkpoint_path: "ckpt-1"\r\nall_model_checkpoint_paths: "ckpt-1"\r\n'
         )
-    done = subprocess.run(
-        [sys.executable, "-c", ORACLE, *map(str, [*folders, orphan, crlf])],
-        capture_output=True, text=True, timeout=200, check=True,
-    )  # fmt: skip
-    answers = [json.loads(line[3:]) for line in done.stdout.splitlines() if line.startswith("OUT")]
-    assert len(answers) == len(folders) + 2
+    answers = [tensorflow("latest", str(folder)) for folder in (*folders, orphan, crlf)]
     for folder, (latest, said) in zip(folders, answers, strict=False):
         assert latest is None, folder
         [finding] = document(folder)["findings"]

@@ -126,9 +126,9 @@ def test_every_bit_of_a_small_graph(tmp_path: Path) -> None:
         for bit in range(8):
             flipped = bytearray(whole)
             flipped[place] ^= 1 << bit
-            start = time.monotonic()
+            start = time.process_time()
             noticed += bool(told(tmp_path, bytes(flipped)))
-            slowest = max(slowest, time.monotonic() - start)
+            slowest = max(slowest, time.process_time() - start)
             count += 1
     print(f"{count} flips, {noticed} noticed, the slowest {slowest * 1000:.0f} ms")
     assert slowest < 2
