@@ -203,6 +203,7 @@ SAYINGS: dict[str, Saying] = {
         "(addr overflow, addr = {addr}, size = {size}, eoa = {eoa})", "KeyError", _KERAS, ("hdf5-damaged",)
     ),
     "b-tree": Saying("(wrong B-tree signature)", "RuntimeError", _KERAS, ("hdf5-damaged",)),
+    "free-list": Saying("(bad heap free list)", "RuntimeError", _KERAS, ("hdf5-damaged",)),
     "local-heap": Saying("(bad local heap signature)", "RuntimeError", _KERAS, ("hdf5-damaged",)),
     "symbol-node": Saying("(bad symbol table node signature)", "RuntimeError", _KERAS, ("hdf5-damaged",)),
     "object-header": Saying("(bad object header version number)", "OSError", _KERAS, ("hdf5-damaged",)),

@@ -185,8 +185,9 @@ class Damage:
                 "expected": fault.expected,
                 "found": fault.found,
                 "mended": fault.mended,
-                "tensorflow_says": says(fault.saying, layer=getattr(fault, "name", "")),
             }
+            if fault.saying:
+                facts["tensorflow_says"] = says(fault.saying, layer=getattr(fault, "name", ""))
             title = f"A {kind} is damaged" if kind[0] not in "aeiou" else f"An {kind} is damaged"
             found.append(self.note(detail, tensor=tensor, title=title, evidence=facts))
         return limited(found)

@@ -98,7 +98,8 @@ class Contents:
         """Walk the file; damage becomes rows with a problem and findings. Raises ChangedWhileReading."""
         alive = tick or (lambda: None)
         self._walk(alive)
-        if self._intake.losses or self.opened.error or self._intake.is_incomplete():
+        odd = self.opened.window.free_lists or self.opened.window.emptied
+        if self._intake.losses or self.opened.error or odd or self._intake.is_incomplete():
             self._look_again(alive)
         absent = self._intake.absent()
         self._missing = listed(absent) if absent else {}

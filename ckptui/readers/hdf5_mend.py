@@ -43,6 +43,7 @@ class Fault:
     told: str
     """What is wrong, in words, after the name of the structure."""
     saying: str
+    """Which of `core.sayings` HDF5 answers with; empty where it says nothing."""
     mended: bool = True
 
 
@@ -85,6 +86,8 @@ class _Mending:
         for pointer in broken:
             if not self._holds(pointer) and len(self.faults) < MAX_FAULTS:
                 self._give_up(pointer)
+        self._emptied()
+        self._spaces()
         return sorted(self.faults, key=lambda fault: fault.at)
 
     def _pointers(self) -> list[Pointer]:
@@ -114,6 +117,23 @@ class _Mending:
                     if more and ((len(children) + more) ^ len(children)).bit_count() == 1:
                         done |= self._set_count(what, address, len(children), len(children) + more)
         return done
+
+    def _emptied(self) -> None:
+        """Tell of symbol nodes without a link: HDF5 frees a node with its last link, so theirs were lost."""
+        for address in sorted(self.found.places["node"] & self.owners.keys()):
+            at = self.base + address + 6
+            if not self.structures.pointers_in("node", address) and at + 2 < self.lost_from:
+                told = "says that it has no links: all of them are lost"
+                self.faults.append(Fault("node", at, self.owners[address], "", "0000", told, "", False))
+
+    def _spaces(self) -> None:
+        """Tell of lists of free space that HDF5 would refuse a group for; readers need none, and are shown none."""
+        for at, stored in sorted(self.window.free_lists.items()):
+            address = at - self.base - 16
+            if address in self.owners and at < self.lost_from:
+                told = "its list of free space leads nowhere"
+                expected = (1).to_bytes(8, "little").hex()
+                self.faults.append(Fault("heap", at, self.owners[address], expected, stored.hex(), told, "free-list"))
 
     def _is_empty(self, slots: list[int]) -> bool:
         """Whether slots a node counts were never used: a single one holds no address then."""

@@ -63,6 +63,8 @@ _OBJECT = struct.Struct("<2H4xQ")
 _NAMES = b"HEAP\0\0\0\0"
 """Start of a local heap, where a group keeps its links' names."""
 _NAMES_HEADER = struct.Struct("<8sQQQ")
+_NO_LINKS = b"SNOD\x01\0\0\0"
+"""Start of a symbol node that holds none of a group's links."""
 _END_OF_FREE_LIST = 1
 _NO_FREE_LIST = struct.pack("<Q", _END_OF_FREE_LIST)
 _MAX_FREE_BLOCKS = 10_000
@@ -100,6 +102,10 @@ class Window:
         self._guarded = base is not None
         self.broken_heaps: set[int] = set()
         """Window offsets of heap collections that are hidden."""
+        self.free_lists: dict[int, bytes] = {}
+        """Window offsets of heads of damaged lists of free space whose heap is all there, and what is stored there."""
+        self.emptied = False
+        """A symbol node without links was shown."""
         self._source = source
         self._patches = dict(patches or {})
         self._at = 0
@@ -196,6 +202,7 @@ class Window:
             for found in _places(reach, _HEAP):
                 if not self._is_sound(at + found):
                     self.broken_heaps.add(at + found)
+            self.emptied = self.emptied or _NO_LINKS in reach
             if any([self._mend_names(at + found) for found in _places(reach, _NAMES)]):
                 self._fetch(at, memoryview(block))
         return bytes(block)
@@ -214,6 +221,8 @@ class Window:
             return False
         self._patches[at + 16] = _NO_FREE_LIST
         lost = segment + size - max(segment, self.available)
+        if lost <= 0:
+            self.free_lists[at + 16] = header[16:24]
         if 0 < lost <= _MAX_NAMES_BYTES and segment + size <= self.declared:
             # Names must end: zeros instead of filler.
             self._patches[segment + size - lost] = bytes(lost)

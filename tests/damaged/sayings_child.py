@@ -347,6 +347,13 @@ class Cases(KerasCases):
     def local_heap(self) -> Work:
         return self.signature("local-heap", b"HEAP")
 
+    def free_list(self) -> Work:
+        def damage(content: bytearray) -> None:
+            heap = content.find(b"HEAP")
+            content[heap + 16 : heap + 24] = (1 << 20).to_bytes(8, "little")
+
+        return self.h5("free-list", damage)
+
     def symbol_node(self) -> Work:
         return self.signature("symbol-node", b"SNOD")
 
