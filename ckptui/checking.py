@@ -119,7 +119,7 @@ def _check_settled(session: Session, found: Found, course: Course | None, began:
         if attempt < rewriting.ATTEMPTS:
             time.sleep(rewriting.PAUSE)
             try:
-                found = session.resolve(found.path)
+                found = rewriting.found_again(found)
             except CkptuiError:
                 break
     artifact, one.findings = rewriting.unsettled(one.artifacts[0], one.findings)

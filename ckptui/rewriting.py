@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ckptui.core.catalogue import make
-from ckptui.core.model import Artifact, Finding, worst_status
+from ckptui.core.model import Artifact, Finding, Found, worst_status
+from ckptui.readers.discover import discover, resolve
 
 ATTEMPTS = 3
 PAUSE = 0.3
 """Seconds between them: a save's last renames take milliseconds."""
-TICK = 0.02
+TICK = 0.004
 """Seconds by which the clock of a file system may lag behind."""
 
 
@@ -37,6 +38,17 @@ def _changes(path: str) -> Iterator[float]:
                         yield max(status.st_mtime, status.st_ctime)
         except OSError:
             continue
+
+
+def found_again(found: Found) -> Found:
+    """The save as a look at its folder finds it now, with what lies beside it.
+
+    Raises:
+        NoSuchPath, NotASave: it is gone.
+    """
+    beside = discover([os.path.dirname(found.path) or "."], recurse=False)
+    again = next((item for item in beside if isinstance(item, Found) and item.path == found.path), None)
+    return resolve(found.path) if again is None else again
 
 
 def unsettled(artifact: Artifact, findings: Sequence[Finding]) -> tuple[Artifact, list[Finding]]:

@@ -191,6 +191,9 @@ class _Look:
         if parts:
             detail += "A model that was saved before it was built looks like this, and so does one without weights"
             return self._make(detail, evidence, "possible", "warning")
+        if all(name == COUNTER for name, _ in self.nodes[0].children):
+            detail = "there is no variable in the file, and the checkpoint was made of no object that could have one"
+            return self._make(detail, evidence, "possible", "warning")
         detail += "Its layers sit in a list or dictionary, or it was saved before it was built"
         return self._make(detail, evidence, "likely")
 

@@ -122,6 +122,13 @@ def test_a_file_without_one_variable(tmp_path: Path) -> None:
     assert layered.evidence["without_variables"] == ["model/dense", "model/drop"]
 
 
+def test_a_checkpoint_of_nothing_is_no_error(tmp_path: Path) -> None:
+    nodes = [Node({"save_counter": 1}), variable("save_counter", "save_counter")]
+    prefix = written(tmp_path, nodes, save_counter=np.int64(1))
+    [finding] = findings(prefix)
+    assert (finding.code, finding.severity, finding.certainty) == ("weights-never-saved", "warning", "possible")
+
+
 def test_a_functional_model_without_weights_has_none(tmp_path: Path) -> None:
     nodes = [Node({"model": 1}), Node({"_operations": 2}), Node({"0": 3}), Node()]
     assert findings(written(tmp_path, nodes)) == []
