@@ -7,7 +7,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,12 @@ def roots(listing: Listing) -> list[Finding]:
     """Findings that name a cause and not what it cost."""
     lost = {t.name for t in listing.tensors if t.problem}
     return [f for f in listing.findings if f.severity == "error" and f.tensor not in lost]
+
+
+def only(findings: Sequence[Finding]) -> Finding:
+    """The one finding there must be."""
+    (one,) = findings
+    return one
 
 
 def same(found: Values, whole: Values) -> None:

@@ -11,9 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ckptui.core.model import Finding
 from ckptui.errors import Damaged
-from ckptui.readers.hdf5_chunks import fletcher32
 from ckptui.readers.keras_h5 import open_h5
 from tests.damaged.hdf5_faults import (
     check,
@@ -21,7 +19,7 @@ from tests.damaged.hdf5_faults import (
     flipped,
     h5py_says,
     look,
-    patched,
+    only,
     roots,
     same,
     small_files,
@@ -33,22 +31,6 @@ from tests.readers.keras_files import digits_config, digits_weights, legacy_mode
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return small_files(tmp_path_factory.mktemp("small"))
-
-
-def node_of(path: Path, name: str) -> tuple[int, int]:
-    """Where the symbol node with the entry of an object lies, and the object's header."""
-    with h5py.File(path, "r") as file:
-        header: int = h5py.h5o.get_info(file[name].id).addr
-    whole, entry = path.read_bytes(), header.to_bytes(8, "little")
-    at = whole.find(b"SNOD")
-    while entry not in whole[at : at + 328]:
-        at = whole.find(b"SNOD", at + 1)
-    return at, header
-
-
-def only(findings: list[Finding]) -> Finding:
-    (one,) = findings
-    return one
 
 
 # ---------------------------------------------------------------------- the end is missing
@@ -211,220 +193,6 @@ def test_a_missing_layer_group_is_named_by_its_weights(tmp_path: Path) -> None:
     assert "model_weights/conv1/conv1/kernel:0" in found
 
 
-# ---------------------------------------------------------------------- one structure is damaged
-
-STRUCTURES = {
-    b"TREE": ("B-tree node", "(wrong B-tree signature)"),
-    b"SNOD": ("symbol table node", "(bad symbol table node signature)"),
-    b"HEAP": ("local heap", "(bad local heap signature)"),
-}
-
-
-@pytest.mark.parametrize("signature", STRUCTURES)
-@pytest.mark.parametrize("which", ["legacy", "objects"])
-def test_a_damaged_group_is_named_with_its_place_and_read_all_the_same(
-    files: dict[str, Path], tmp_path: Path, which: str, signature: bytes
-) -> None:
-    whole = files[which].read_bytes()
-    _, values = look(files[which])
-    at, places = whole.find(signature), []
-    while at >= 0:
-        places.append(at)
-        at = whole.find(signature, at + 1)
-    assert len(places) > 9
-    named = set()
-    empty = 0
-    for place in places:
-        broken = flipped(files[which], tmp_path / "b.h5", place + 1)
-        listing, found = look(broken)
-        same(found, values)
-        if not roots(listing):
-            # an empty group has nothing that its B-tree and heap are needed for
-            assert found.keys() == values.keys()
-            empty += 1
-            continue
-        cause = only(roots(listing))
-        word, says = STRUCTURES[signature]
-        assert (cause.code, cause.evidence["structure"], cause.evidence["offset"]) == ("hdf5-damaged", word, place)
-        if cause.evidence["mended"]:
-            assert bytes.fromhex(cause.evidence["expected"]).startswith(signature)
-            assert bytes.fromhex(cause.evidence["found"])[1] == signature[1] ^ 4
-            assert found.keys() == values.keys(), "everything is read"
-        assert cause.evidence["tensorflow_says"] == says
-        named.add(cause.evidence["object"])
-    assert empty <= 2
-    assert {"/", "/model_weights/conv1"} <= named or {"/", "/layers/conv2d/vars"} <= named
-
-
-def test_a_damaged_object_header_costs_that_dataset_and_no_other(files: dict[str, Path], tmp_path: Path) -> None:
-    _, values = look(files["legacy"])
-    name = "model_weights/logits/logits/kernel:0"
-    with h5py.File(files["legacy"], "r") as file:
-        at = h5py.h5o.get_info(file[name].id).addr
-    listing, found = look(flipped(files["legacy"], tmp_path / "version.h5", at))
-    cause = only(roots(listing))
-    assert (cause.tensor, cause.evidence["offset"]) == (name, at)
-    assert (cause.evidence["expected"], cause.evidence["found"]) == ("0100", "0500")
-    assert found.keys() == values.keys(), "the version of a header is known"
-    same(found, values)
-    listing, found = look(patched(files["legacy"], tmp_path / "gone.h5", at, b"\xee" * 64))
-    cause = only([f for f in listing.findings if f.severity == "error"])
-    assert (cause.tensor, cause.evidence["offset"], cause.evidence["mended"]) == (name, at, False)
-    assert values.keys() - found.keys() == {name}
-    assert "bad object header version number" in cause.evidence["tensorflow_says"]
-    same(found, values)
-
-
-def test_a_group_that_nothing_leads_to_is_found_by_its_headers(files: dict[str, Path], tmp_path: Path) -> None:
-    """The symbol node of a group is overwritten: its members have lost their names, not their shapes and values."""
-    _, values = look(files["objects"])
-    at, dataset = node_of(files["objects"], "layers/dense/vars/0")
-    listing, found = look(patched(files["objects"], tmp_path / "b.h5", at, b"\xaa" * 328))
-    cause = only(roots(listing))
-    assert (cause.evidence["structure"], cause.evidence["offset"]) == ("symbol table node", at)
-    aside = only([f for f in listing.findings if f.severity == "warning"])
-    assert (aside.title, aside.certainty) == ("Datasets found without their names", "likely")
-    lost = values.keys() - found.keys()
-    unnamed = sorted(name for name in found if "unnamed@" in name)
-    assert aside.evidence["names"] == unnamed
-    assert len(unnamed) == len(lost) == 2
-    assert f"unnamed@{dataset}" in {name.rpartition("/")[2] for name in unnamed}
-    held = sorted(values[name].tobytes() for name in lost)
-    assert sorted(found[name].tobytes() for name in unnamed) == held, "shapes from the headers, values from the file"
-
-
-def test_a_group_of_a_layer_is_recognised_by_the_weights_in_it(files: dict[str, Path], tmp_path: Path) -> None:
-    _, values = look(files["legacy"])
-    at, _ = node_of(files["legacy"], "model_weights/conv1")
-    listing, found = look(patched(files["legacy"], tmp_path / "b.h5", at + 8, b"\x00" * 320))
-    assert roots(listing)
-    same(found, values)
-    kept = {name for name in found if name.startswith("model_weights/")}
-    assert {name for name in values if name.startswith("model_weights/")} == kept
-
-
-def test_pointers_one_bit_off_are_led_back(files: dict[str, Path], tmp_path: Path) -> None:
-    _, values = look(files["legacy"])
-    for at, name in ((64, "the root group"), (6144 + 16, "model_weights")):
-        listing, found = look(flipped(files["legacy"], tmp_path / "b.h5", at + 1, 0x10))
-        cause = only(roots(listing))
-        assert cause.evidence["offset"] == at, name
-        assert found.keys() == values.keys()
-        same(found, values)
-
-
-def test_a_name_one_bit_off_is_read_as_it_was_meant(files: dict[str, Path], tmp_path: Path) -> None:
-    _, values = look(files["legacy"])
-    at = files["legacy"].read_bytes().find(b"optimizer_weights\0")
-    listing, found = look(flipped(files["legacy"], tmp_path / "b.h5", at + 5, 1))
-    cause = only(roots(listing))
-    assert (cause.code, cause.evidence["offset"]) == ("hdf5-damaged", at + 5)
-    assert "optimizer_weights is meant" in cause.detail
-    assert found.keys() == values.keys()
-
-
-def test_a_type_one_bit_off_is_named_and_read_as_it_was_meant(files: dict[str, Path], tmp_path: Path) -> None:
-    _, values = look(files["legacy"])
-    name = "model_weights/conv1/conv1/kernel:0"
-    with h5py.File(files["legacy"], "r") as file:
-        header = h5py.h5o.get_info(file[name].id).addr
-    bias = files["legacy"].read_bytes().find(bytes([127, 0, 0, 0]), header)
-    broken = flipped(files["legacy"], tmp_path / "b.h5", bias)
-    with h5py.File(broken, "r") as file:
-        assert file[name][()].tobytes() != values[name].tobytes(), "HDF5 scales every value and says nothing"
-    listing, found = look(broken)
-    cause = only(list(listing.findings))
-    assert (cause.code, cause.tensor, cause.title) == ("hdf5-damaged", name, "A dataset's type is damaged")
-    same(found, values)
-    assert found.keys() == values.keys()
-
-
-def test_two_datasets_in_one_place_are_told(files: dict[str, Path], tmp_path: Path) -> None:
-    first, second = "model_weights/conv1/conv1/kernel:0", "model_weights/conv1/conv1/bias:0"
-    with h5py.File(files["legacy"], "r") as file:
-        stored = file[second].id.get_offset().to_bytes(8, "little")
-        wrong = (file[first].id.get_offset() + 8).to_bytes(8, "little")
-    at = files["legacy"].read_bytes().find(stored)
-    listing, _ = look(patched(files["legacy"], tmp_path / "b.h5", at, wrong))
-    cause = only([f for f in listing.findings if f.severity == "error"])
-    assert cause.code == "entry-invalid"
-    assert {cause.tensor, cause.evidence["other"]} == {first, second}
-
-
-# ---------------------------------------------------------------------- the superblock
-
-
-def test_an_end_that_is_too_early_or_too_late_costs_nothing_else(files: dict[str, Path], tmp_path: Path) -> None:
-    _, values = look(files["legacy"])
-    size = files["legacy"].stat().st_size
-    for bit in (0x40, 0x10, 1 << 20, 1 << 33, 1 << 61):
-        wrong = size ^ bit
-        listing, found = look(patched(files["legacy"], tmp_path / "b.h5", 40, wrong.to_bytes(8, "little")))
-        same(found, values)
-        assert found.keys() == values.keys()
-        cause = only([f for f in listing.findings if f.severity == "error" or wrong < size])
-        if wrong < size and cause.severity == "warning":
-            # nothing but the unused end of a heap lies behind it: these may as well be bytes that were appended
-            assert (cause.evidence["expected"], cause.evidence["found"]) == (wrong, size)
-            continue
-        assert cause.title == "The superblock's end of file is wrong"
-        assert (cause.evidence["expected"], cause.evidence["found"], cause.evidence["offset"]) == (size, wrong, 40)
-        assert "tensorflow_says" in cause.evidence
-
-
-@pytest.mark.parametrize("which", ["legacy", "latest"])
-def test_no_flip_in_a_superblock_costs_a_tensor(files: dict[str, Path], tmp_path: Path, which: str) -> None:
-    """Every bit of it: what HDF5 refuses is mended in memory, and named."""
-    _, values = look(files[which])
-    size = 96 if which == "legacy" else 48
-    silent = 0
-    for at in range(size):
-        for bit in range(8):
-            broken = flipped(files[which], tmp_path / "b.h5", at, 1 << bit)
-            listing, found = look(broken)
-            assert found.keys() == values.keys(), (at, bit)
-            same(found, values)
-            assert len(roots(listing)) <= 1, (at, bit)
-            if not listing.findings:
-                silent += 1
-    print(f"{silent} of {8 * size} flips in the superblock of {which} change nothing that is looked at")
-    # without a checksum: unused bits, sizes that are only upper bounds, what is kept twice
-    assert silent < (1 if which == "latest" else 8 * size // 2)
-
-
-def test_a_lost_superblock_is_made_anew(files: dict[str, Path], tmp_path: Path) -> None:
-    _, values = look(files["legacy"])
-    listing, found = look(patched(files["legacy"], tmp_path / "b.h5", 0, bytes(96)))
-    assert only(roots(listing)).evidence["structure"] == "superblock"
-    assert found.keys() == values.keys()
-    same(found, values)
-    listing, found = look(patched(files["legacy"], tmp_path / "page.h5", 0, bytes(1056)))
-    assert roots(listing)
-    held = {values[name].tobytes() for name in values if name.startswith("model_weights")}
-    assert held <= {one.tobytes() for one in found.values()}, "the root's first page is lost, its groups are not"
-
-
-def test_a_user_block_is_no_damage_and_bytes_before_or_behind_are_told(files: dict[str, Path], tmp_path: Path) -> None:
-    path = tmp_path / "user.h5"
-    with h5py.File(path, "w", userblock_size=512) as file:
-        file["x"] = np.arange(4)
-    assert not look(path)[0].findings
-    whole = files["legacy"].read_bytes()
-    _, values = look(files["legacy"])
-    path.write_bytes(b"j" * 512 + whole)
-    listing, found = look(path)
-    warning = only(list(listing.findings))
-    assert (warning.code, warning.severity, warning.evidence["bytes"]) == ("hdf5-damaged", "warning", 512)
-    same(found, values)
-    path.write_bytes(whole + b"j" * 700)
-    listing, found = look(path)
-    warning = only(list(listing.findings))
-    assert (warning.code, warning.severity, warning.evidence["bytes_extra"]) == ("hdf5-damaged", "warning", 700)
-    assert (warning.evidence["expected"], warning.evidence["found"]) == (len(whole), len(whole) + 700)
-    same(found, values)
-    assert found.keys() == values.keys()
-
-
 # ---------------------------------------------------------------------- something else under its name
 
 
@@ -478,88 +246,6 @@ def test_keras_attributes_survive_a_cut_behind_them(files: dict[str, Path], tmp_
         assert listing.artifact.kind == "keras-h5"
         assert [row.name for row in listing.architecture][-1] == "logits"
         assert next(t for t in listing.tensors if not t.problem).layer == "bn1"
-
-
-# ---------------------------------------------------------------------- checksums
-
-
-def test_fletcher32_is_the_sum_hdf5_stores(tmp_path: Path) -> None:
-    rng = np.random.default_rng(2)
-    for count in (1, 2, 359, 360, 721, 100_000):
-        path = tmp_path / "f.h5"
-        values = rng.integers(0, 255, count).astype("u1")
-        with h5py.File(path, "w") as file:
-            made = file.create_dataset("x", data=values, chunks=(count,), fletcher32=True)
-            info = made.id.get_chunk_info(0)
-        raw = path.read_bytes()[info.byte_offset : info.byte_offset + info.size]
-        assert fletcher32(raw[:-4]) == int.from_bytes(raw[-4:], "little"), count
-    assert fletcher32(bytes(8)) == 0
-
-
-@pytest.mark.parametrize("options", [{}, {"compression": "gzip"}, {"compression": "gzip", "shuffle": True}])
-def test_a_chunk_with_a_wrong_checksum_is_named(tmp_path: Path, options: dict[str, object]) -> None:
-    path = tmp_path / "f.h5"
-    values = np.random.default_rng(4).normal(size=(60, 40)).astype("f4")
-    with h5py.File(path, "w") as file:
-        made = file.create_dataset("kernel", data=values, chunks=(20, 40), fletcher32=True, **options)
-        file["other"] = values
-        info = made.id.get_chunk_info(1)
-    broken = flipped(path, tmp_path / "b.h5", info.byte_offset + info.size // 2)
-    errors = [f for f in check(broken, path)["findings"] if f["severity"] == "error"]
-    assert [(f["code"], f["artifact"]) for f in errors] == [("checksum-mismatch", str(broken))]
-    finding = errors[0]
-    evidence = finding["evidence"]
-    assert (finding["tensor"], evidence["chunk"], evidence["chunks"]) == ("kernel", 1, 3)
-    assert (evidence["offset"], evidence["bytes"]) == (info.byte_offset, info.size)
-    assert evidence["chunk_start"] == [20, 0]
-    assert evidence["chunk_shape"] == [20, 40]
-    assert evidence["expected"] != evidence["found"]
-    with h5py.File(broken, "r") as file, pytest.raises(OSError, match=r".") as error:
-        file["kernel"][()]
-    assert evidence["tensorflow_says"] in str(error.value)
-
-
-def test_every_damaged_chunk_is_counted(tmp_path: Path) -> None:
-    path = tmp_path / "f.h5"
-    with h5py.File(path, "w") as file:
-        made = file.create_dataset("x", data=np.arange(1000, dtype="f8"), chunks=(100,), fletcher32=True)
-        places = [made.id.get_chunk_info(n).byte_offset for n in (2, 7, 9)]
-    data = bytearray(path.read_bytes())
-    for place in places:
-        data[place + 50] ^= 1
-    path.write_bytes(data)
-    with open_h5(path) as opened:
-        tensor = opened.listing().tensors[0]
-        with pytest.raises(Damaged) as error:
-            opened.array(tensor)
-    assert error.value.code == "checksum-mismatch"
-    assert error.value.evidence["chunks_damaged"] == [2, 7, 9]
-    assert (error.value.evidence["damaged"], error.value.evidence["chunks"]) == (3, 10)
-
-
-def test_a_header_with_a_checksum_names_the_flipped_bit(files: dict[str, Path], tmp_path: Path) -> None:
-    whole = files["latest"].read_bytes()
-    _, values = look(files["latest"])
-    with h5py.File(files["latest"], "r") as file:
-        at = h5py.h5o.get_info(file["layers/dense/vars/0"].id).addr
-    assert whole[at : at + 4] == b"OHDR"
-    broken = flipped(files["latest"], tmp_path / "b.h5", at + 30, 0x20)
-    listing, found = look(broken)
-    cause = only(roots(listing))
-    assert (cause.code, cause.evidence["structure"]) == ("hdf5-damaged", "object header")
-    assert cause.evidence["offset"] == at + 30
-    assert cause.evidence["object"] == "/layers/dense/vars/0"
-    assert (cause.evidence["expected"], cause.evidence["found"]) == (
-        f"{whole[at + 30]:02x}",
-        f"{whole[at + 30] ^ 32:02x}",
-    )
-    assert found.keys() == values.keys()
-    same(found, values)
-    listing, found = look(patched(broken, tmp_path / "c.h5", at + 40, bytes([whole[at + 40] ^ 3])))
-    cause = only([f for f in listing.findings if f.severity == "error"])
-    assert (cause.tensor, cause.evidence["mended"]) == ("layers/dense/vars/0", False)
-    assert int(cause.evidence["expected"], 16) != int(cause.evidence["found"], 16)
-    assert values.keys() - found.keys() == {"layers/dense/vars/0"}
 
 
 def test_the_document_of_a_check_names_the_cause_once(files: dict[str, Path], tmp_path: Path) -> None:
