@@ -28,7 +28,7 @@ def in_motion(path: str, since: float) -> bool:
 
 def _changes(path: str) -> Iterator[float]:
     """When each file of a save, and the temporary folder of a save in progress, changed last."""
-    folder, base = os.path.split(path)
+    folder, base = os.path.split(path.partition("-?????-of-")[0])
     for place, start in ((folder or ".", base), (path, ""), (os.path.join(path, "variables"), "")):
         try:
             with os.scandir(place) as entries:

@@ -287,6 +287,9 @@ def _with_graph(
         graph = next((tensor for tensor in tensors if tensor.name == OBJECT_GRAPH_KEY), None)
         if graph is None or {(t.name, t.dtype, t.shape) for t in tensors} != mine:
             continue
+        if all(item.outcome == "lost" for item in items):
+            # names without a value are no save
+            return items
         parts = prove(saves.pool, found, [graph], cancel).get(OBJECT_GRAPH_KEY, {"parts": []})["parts"]
         if parts and parts[0]["found"] is not None and parts[0]["found"] == parts[0]["expected"]:
             reason = f"it is lost; this one is from {bundle.path}, which has the same tensors"
@@ -349,6 +352,7 @@ def _plan_other(saves: Saves, found: Found, cancel: threading.Event | None) -> I
         judge.judge_unchecked(t, scanned.scans.get(t.name, TensorScan(t.name, None, "unread")), vouched)
         for t in listing.tensors
     ]
+    items = judge.in_archive(items, [*listing.findings, *told])
     whole = _after(listing, [*scanned.findings, *told])
     targets: tuple[Target, ...] = ("checkpoint", ".npz", ".safetensors")
     places: dict[str, str] = {}
