@@ -1,4 +1,4 @@
-"""Damaged superblocks, groups, names, headers and types of HDF5 files: named with their place, read where they can be."""
+"""Damaged superblocks, groups, names, headers and types of HDF5 files: named, and read where they can be."""
 
 from __future__ import annotations
 
