@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ckptui.core.model import Finding, Kind, Listing, Severity, Tensor
+from ckptui.core.model import Finding, Listing, Severity, Tensor
 from ckptui.core.sayings import says
 from ckptui.core.text import safe
 from ckptui.errors import Damaged
@@ -29,9 +29,17 @@ from ckptui.readers.keras_archive_notes import (
 from ckptui.readers.keras_config import load_config
 from ckptui.readers.keras_findings import limited, note
 from ckptui.readers.keras_folder import KerasFolder, open_folder
-from ckptui.readers.keras_h5 import CHUNK_BYTES, Hdf5Reader
 from ckptui.readers.keras_members import MAX_INFLATED_BYTES, MemberCheck, Settled, is_bomb, mended, settle_members
-from ckptui.readers.keras_parts import MAX_JSON_BYTES, NPZ_WEIGHTS, WEIGHTS, Parts, Weights, assemble
+from ckptui.readers.keras_parts import (
+    KERAS_ASSETS_FROM,
+    MAX_JSON_BYTES,
+    NPZ_WEIGHTS,
+    WEIGHTS,
+    Parts,
+    PartsReader,
+    Weights,
+    assemble,
+)
 from ckptui.readers.keras_root import folded, root_of
 from ckptui.readers.npz_weights import NpzWeights
 from ckptui.readers.source import Source
@@ -47,11 +55,9 @@ from ckptui.readers.zip_directory import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 TICK_MEMBERS = 256
-KERAS_ASSETS_FROM = 4
-"""Members an archive must have for Keras to look for assets at all."""
 
 
 def open_archive(path: str | os.PathLike[str]) -> KerasArchive | KerasFolder:
@@ -73,26 +79,20 @@ def open_archive(path: str | os.PathLike[str]) -> KerasArchive | KerasFolder:
         raise
 
 
-class KerasArchive(Hdf5Reader):
+class KerasArchive(PartsReader):
     """One `.keras` file; the datasets of its inner HDF5 file are its tensors, named by their paths there."""
 
     def __init__(self, source: Source) -> None:
         """Raises Damaged (`zip-damaged`, `zero-filled`) for what is no archive, not even a damaged one."""
-        super().__init__(source, None)
+        super().__init__(source)
         self._bytes: Bytes = source
         self._copy: MangledCopy | None = None
         self._keras_says = "no-archive"
         self._broken: Broken | None = None
-        self._npz: NpzWeights | None = None
         self._lost: list[Settled] = []
         self._placed: Sequence[Tensor] | None = None
         self.directory = self._read_directory()
         self._check = MemberCheck(self.path, self._bytes, self._tensors)
-
-    @property
-    def kind(self) -> Kind:
-        """Always `keras-archive`."""
-        return "keras-archive"
 
     def verify(self, tick: Tick | None = None) -> list[Finding]:
         """Stream every member once and hold its CRC-32 against the archive's: one finding for each that differs."""
@@ -210,19 +210,6 @@ class KerasArchive(Hdf5Reader):
         if self._contents is None and self._listing is None:
             self._contents = self._weights(False).contents
         return super()._opened(tensor)
-
-    def chunks(self, tensor: Tensor, chunk_bytes: int = CHUNK_BYTES) -> Iterator[np.ndarray]:
-        """Values in C order as 1-D native arrays; raises Damaged, ChangedWhileReading."""
-        if self.listing() and self._npz is not None:
-            self._source.fence()
-            return self._npz.chunks(tensor, chunk_bytes)
-        return super().chunks(tensor, chunk_bytes)
-
-    def array(self, tensor: Tensor) -> np.ndarray:
-        """The whole tensor; raises as `chunks`, UsageError if too large."""
-        if self.listing() and self._npz is not None:
-            return self._npz.array(tensor)
-        return super().array(tensor)
 
     def _tensors(self) -> Sequence[Tensor]:
         return self.listing().tensors if self._placed is None else self._placed

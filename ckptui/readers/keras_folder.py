@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ckptui.core.model import Finding, Kind, Listing, Tensor
+from ckptui.core.model import Finding, Listing, Tensor
 from ckptui.core.sayings import says
 from ckptui.core.text import safe
 from ckptui.errors import CkptuiError, Damaged, NoSuchPath, Unreadable
 from ckptui.readers.hdf5_contents import Contents, Tick
 from ckptui.readers.keras_config import load_config
 from ckptui.readers.keras_findings import in_words, listed, note
-from ckptui.readers.keras_h5 import CHUNK_BYTES, Hdf5Reader
-from ckptui.readers.keras_parts import MAX_JSON_BYTES, NPZ_WEIGHTS, WEIGHTS, Parts, Weights, assemble
+from ckptui.readers.keras_parts import (
+    KERAS_ASSETS_FROM,
+    MAX_JSON_BYTES,
+    NPZ_WEIGHTS,
+    WEIGHTS,
+    Parts,
+    PartsReader,
+    Weights,
+    assemble,
+)
 from ckptui.readers.keras_root import folded, root_of
 from ckptui.readers.npz_weights import NpzWeights
 from ckptui.readers.source import Source, read_whole
 from ckptui.readers.zip_directory import ZIP_ERRORS
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 CONFIG, METADATA = "config.json", "metadata.json"
 FORM = "folder"
 """In the artifact's `writer`: no checksum stands over such a save."""
 MAX_FILES = 100_000
-KERAS_ASSETS_FROM = 4
-"""Entries a folder must have for Keras to look for assets at all."""
 
 
 def open_folder(path: str | os.PathLike[str]) -> KerasFolder:
@@ -52,20 +58,14 @@ def open_folder(path: str | os.PathLike[str]) -> KerasFolder:
     raise Damaged(f"{where} is a folder without the parts of a Keras model", code="not-a-model", evidence=facts)
 
 
-class KerasFolder(Hdf5Reader):
+class KerasFolder(PartsReader):
     """The folder; datasets of its `model.weights.h5` are its tensors."""
 
     def __init__(self, path: str, names: list[str], source: Source, main: str) -> None:
-        super().__init__(source, None)
+        super().__init__(source)
         self.path = path
         self._names = names
         self._main = main
-        self._npz: NpzWeights | None = None
-
-    @property
-    def kind(self) -> Kind:
-        """Always `keras-archive`."""
-        return "keras-archive"
 
     def verify(self, tick: Tick | None = None) -> list[Finding]:
         """Nothing stands over the files of a folder: no finding."""
@@ -88,19 +88,6 @@ class KerasFolder(Hdf5Reader):
         listing = replace(listing, artifact=replace(listing.artifact, bytes=total, writer=writer))
         self._source.fence()
         return listing.with_findings([replace(one, artifact=self.path) for one in (*findings, *inside)])
-
-    def chunks(self, tensor: Tensor, chunk_bytes: int = CHUNK_BYTES) -> Iterator[np.ndarray]:
-        """Values in C order as 1-D native arrays; raises Damaged, ChangedWhileReading."""
-        if self.listing() and self._npz is not None:
-            self._source.fence()
-            return self._npz.chunks(tensor, chunk_bytes)
-        return super().chunks(tensor, chunk_bytes)
-
-    def array(self, tensor: Tensor) -> np.ndarray:
-        """The whole tensor; raises as `chunks`, UsageError if too large."""
-        if self.listing() and self._npz is not None:
-            return self._npz.array(tensor)
-        return super().array(tensor)
 
     def _opened(self, tensor: Tensor) -> Contents:
         if self._listing is None:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ckptui.core.model import ArchitectureRow, Artifact, Finding, Listing, Tensor
+from ckptui.core.model import ArchitectureRow, Artifact, Finding, Kind, Listing, Tensor
 from ckptui.core.names import is_weight, step_of
 from ckptui.readers.hdf5_contents import Contents, Tick
 from ckptui.readers.keras_assets import missing_assets
 from ckptui.readers.keras_config import parse, rows, text_of
 from ckptui.readers.keras_findings import limited, listed, note
-from ckptui.readers.keras_h5 import build
+from ckptui.readers.keras_h5 import CHUNK_BYTES, Hdf5Reader, build
 from ckptui.readers.keras_layout import promised_paths
 from ckptui.readers.keras_unsafe import unsafe_layers
 from ckptui.readers.npz_weights import NpzWeights
 from ckptui.readers.source import Source
 from ckptui.readers.zip_headers import Member
 
+if TYPE_CHECKING:
+    import numpy as np
+
+KERAS_ASSETS_FROM = 4
+"""Members an archive, or entries a folder, must have for Keras to look for assets at all."""
 MAX_JSON_BYTES = 32 << 20
 WEIGHTS = "model.weights.h5"
 NPZ_WEIGHTS = "model.weights.npz"
@@ -34,6 +39,33 @@ class Weights:
     member: Member | None = None
     """The archive's member it is; None in a folder."""
     findings: list[Finding] = field(default_factory=list)
+
+
+class PartsReader(Hdf5Reader):
+    """A model in parts, whose weights are the datasets of an HDF5 file or the arrays of an `.npz`."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source, None)
+        self._npz: NpzWeights | None = None
+        """Where the weights are no HDF5 file; known once it is listed."""
+
+    @property
+    def kind(self) -> Kind:
+        """Always `keras-archive`."""
+        return "keras-archive"
+
+    def chunks(self, tensor: Tensor, chunk_bytes: int = CHUNK_BYTES) -> Iterator[np.ndarray]:
+        """Values in C order as 1-D native arrays; raises Damaged, ChangedWhileReading."""
+        if self.listing() and self._npz is not None:
+            self._source.fence()
+            return self._npz.chunks(tensor, chunk_bytes)
+        return super().chunks(tensor, chunk_bytes)
+
+    def array(self, tensor: Tensor) -> np.ndarray:
+        """The whole tensor; raises as `chunks`, UsageError if too large."""
+        if self.listing() and self._npz is not None:
+            return self._npz.array(tensor)
+        return super().array(tensor)
 
 
 @dataclass(slots=True)
