@@ -85,7 +85,7 @@ def test_a_damaged_list_of_free_space_is_told_and_read_past(whole: Path, head: b
         data[heap + 16 : heap + 24] = head
 
     path = damaged(whole, lose)
-    with h5py.File(path) as file, pytest.raises(RuntimeError, match="heap|free block"):
+    with h5py.File(path) as file, pytest.raises(RuntimeError, match=r"heap|free block"):
         list(file)
     listing, values = look(path)
     (finding,) = listing.findings
