@@ -78,6 +78,8 @@ class ShardFacts:
     """This index with another data file."""
     same_as: str = ""
     """Another save's data file with the same bytes, or the same file under another name."""
+    swapped: bool = False
+    """That is another shard of this save: the files bear each other's names."""
 
     @property
     def may_be_another(self) -> bool:

@@ -137,6 +137,9 @@ def _with_partners(files: Files, facts: ShardFacts, pieces: Sequence[Piece], pre
     indexes = list(partners.other_indexes(prefix))
     data = partners.other_data_files(facts.file, indexes)
     budget = Budget(partners.READ_LIMIT)
+    shard = partners.other_shard(files, facts.file, facts.index, budget, beat) if facts.unexplained else ""
+    if shard:
+        return replace(facts, same_as=shard, swapped=True)
     same_as = partners.same_data(files, facts.file, data)
     other_index = partners.with_other_index(files, facts.file, pieces, indexes, budget, beat)
     other_data = None

@@ -30,6 +30,8 @@ READ_LIMIT = 256 << 20
 SEARCH_SECONDS = 10.0
 """After that no further index is opened."""
 INDEX_CAP = 1 << 26
+PROOFS = 8
+"""Tensors that must be whole before a file is taken for another shard."""
 SHARD_NAME = re.compile(r"(.*)\.data-([0-9]{5,18})-of-([0-9]{5,18})", re.DOTALL)
 
 
@@ -218,6 +220,22 @@ def same_data(files: Files, data: str, others: Sequence[str]) -> str:
                 return other
         except OSError:
             continue
+    return ""
+
+
+def other_shard(files: Files, data: str, index_file: str, budget: Budget, beat: Beat) -> str:
+    """The name this data file should bear, where it holds what the save's own index has in another shard."""
+    match = SHARD_NAME.fullmatch(data)
+    if match is None:
+        return ""
+    own, count = _shard_of(data)
+    for number in range(min(count, CANDIDATES)):
+        if number == own or budget.spent:
+            continue
+        theirs = [piece for piece in pieces_of(index_file, match[1], number, count) if piece.bytes >= 4]
+        theirs = sorted(theirs, key=lambda piece: piece.bytes)[:PROOFS]
+        if theirs and all(budget.holds(files, data, piece, beat) for piece in theirs):
+            return f"{match[1]}.data-{number:05d}-of-{count:05d}"
     return ""
 
 

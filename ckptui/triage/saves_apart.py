@@ -27,6 +27,7 @@ LIKE_WEIGHTS = 0.95
 FEW_OTHERS = 0.5
 MOVED = "Copy the file again from where it was written; what has moved is whole, but TensorFlow reads it where it was."
 
+SWAPPED = "Shards of this save bear each other's names: rename them as their bytes say, or copy them again."
 WRONG_FILE = (
     "Every tensor of this data file fails its checksum: it is not the file that this index was written for."
     " Fetch the data file of this save, or the index of the save these data belong to."
@@ -50,6 +51,11 @@ def retold(artifact: str, facts: ShardFacts, findings: Sequence[Finding]) -> tup
         return [_with(finding, text_mangled=True) for finding in findings], [_mangled(artifact, facts, findings)]
     if facts.shift:
         return [_shifted(finding, facts) for finding in findings], _oversized(artifact, facts)
+    if facts.swapped:
+        more = {"same_as": facts.same_as, "every_checksum_wrong": True}
+        words = f"; this file holds the bytes of {facts.same_as}"
+        told = [_with(finding, advice=SWAPPED, **more) for finding in findings]
+        return [replace(finding, detail=finding.detail + words) for finding in told], []
     partner, certainty = _other_save(facts)
     if partner is not None or certainty:
         counters = {counted.tensor: counted.value for counted in facts.counters}

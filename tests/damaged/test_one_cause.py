@@ -135,3 +135,16 @@ def test_numbers_made_of_other_bytes_are_not_judged(tmp_path: Path, kind: str) -
     found = document(prefix)["findings"]
     assert "non-finite" not in {finding["code"] for finding in found}
     assert found
+
+
+def test_shards_that_bear_each_others_names(tmp_path: Path) -> None:
+    prefix = write_bundle(tmp_path / "ckpt-1", {**weights(1, 10), "layer6/bias": np.ones(40, np.float32)}, shards=3)
+    second, third = (Path(f"{prefix}.data-{n:05d}-of-00003") for n in (1, 2))
+    content = second.read_bytes(), third.read_bytes()
+    second.write_bytes(content[1])
+    third.write_bytes(content[0])
+    wrong = [finding for finding in document(prefix)["findings"] if finding["code"] == "checksum-mismatch"]
+    assert {finding["evidence"]["same_as"] for finding in wrong} == {str(second), str(third)}
+    for finding in wrong:
+        assert finding["evidence"]["same_as"] != finding["evidence"]["file"]
+        assert "each other's names" in finding["advice"]
