@@ -27,7 +27,14 @@ from ckptui.readers.folder import (
 )
 from ckptui.readers.keras_found import KERAS_PARTS, is_keras_folder, keras_folder, weight_map
 from ckptui.readers.keras_shard_map import MAP_SUFFIX
-from ckptui.readers.leftovers import SAVED_MODEL_TRACES, SHARD, STATE_FILE, TEMPSTATE
+from ckptui.readers.leftovers import (
+    SAVED_MODEL_TRACES,
+    SHARD,
+    STATE_FILE,
+    TEMPSTATE,
+    find_leftovers,
+    interrupted,
+)
 from ckptui.readers.notices import sniffed
 from ckptui.readers.runs import group_runs
 from ckptui.readers.series import CHECKPOINTS
@@ -212,10 +219,22 @@ def _bundle(folder: Folder, prefix: str) -> Found | None:
     if index in folder.files:
         seen = sniff(folder.join(index))
         if seen.kind == "tf-checkpoint":
-            return bundle(folder, prefix, [index, *shards], sniffed(folder.join(prefix), seen))
+            return _with_copies(folder, bundle(folder, prefix, [index, *shards], sniffed(folder.join(prefix), seen)))
     if shards:
-        return bundle(folder, prefix, shards, (index_missing(folder, prefix, shards),))
+        return _with_copies(folder, bundle(folder, prefix, shards, (index_missing(folder, prefix, shards),)))
     return first_save(folder, prefix) if prefix else None
+
+
+def _with_copies(folder: Folder, found: Found) -> Found:
+    """The save and the copies of its missing files that did not end, as a look at the whole folder tells them."""
+    absent = [
+        replace(interrupted(left, severity="error"), artifact=found.path)
+        for left in find_leftovers(folder)
+        if left.kind == "copy" and left.prefix == found.label and left.of not in folder.files
+    ]
+    if not absent:
+        return found
+    return replace(found, findings=(*(f for f in found.findings if f.code != "index-missing"), *absent))
 
 
 def _no_save(path: str, name: str, is_table: bool, looks_like: str) -> NotASave:

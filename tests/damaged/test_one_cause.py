@@ -148,3 +148,15 @@ def test_shards_that_bear_each_others_names(tmp_path: Path) -> None:
     for finding in wrong:
         assert finding["evidence"]["same_as"] != finding["evidence"]["file"]
         assert "each other's names" in finding["advice"]
+
+
+@pytest.mark.parametrize("end", [".index", SHARD])
+def test_a_copy_that_did_not_end_is_told_alike_by_path_and_by_folder(tmp_path: Path, end: str) -> None:
+    prefix = write_bundle(tmp_path / "ckpt-1", weights(1, 10))
+    Path(prefix + end).rename(tmp_path / f".ckpt-1{end}.Ab3xYz")
+    left = SHARD if end == ".index" else ".index"
+    told = [
+        [(f["code"], f["severity"], f["artifact"], f["tensor"]) for f in document(path)["findings"]]
+        for path in (tmp_path, prefix, prefix + left)
+    ]
+    assert told == [[("interrupted-save", "error", prefix, None)]] * 3
