@@ -72,6 +72,7 @@ def list_saves(paths: Sequence[str]) -> Answer:
         lambda: tree_output.ls_document(done.artifacts, done.findings, runs),
         lambda: tree_output.ls_text(done.artifacts, done.findings, runs),
         done.findings,
+        notes=tree.notes,
     )
 
 
@@ -103,6 +104,7 @@ def check(paths: Sequence[str], *, quick: bool) -> Answer:
         lambda: tree_output.check_document(done.artifacts, done.findings, summary, runs),
         lambda: tree_output.check_text(done.artifacts, done.findings, summary, done.words, runs),
         done.findings,
+        notes=tree.notes,
     )
 
 

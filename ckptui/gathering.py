@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ckptui.core.model import Artifact, Finding, Found, Listing, Progress, RunFolder, TensorScan, worst_status
+from ckptui.core.text import safe
 from ckptui.errors import Cancelled, CkptuiError, NotASave, ReaderFailed
 from ckptui.narrator import Course, Narrator
 from ckptui.session import Session
+
+NAMES_SHOWN = 5
 
 
 @dataclass(slots=True)
@@ -20,6 +23,17 @@ class Tree:
     runs: list[RunFolder] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     """Those that belong to no single save: of state files, leftovers, folders."""
+    passed_over: list[str] = field(default_factory=list)
+    """Of several paths those that are no save: `check *` is no slip of the pen."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What to say about them."""
+        if not self.passed_over:
+            return []
+        names = ", ".join(safe(path) for path in self.passed_over[:NAMES_SHOWN])
+        more = len(self.passed_over) - NAMES_SHOWN
+        return [f"passed over, no saves: {names}" + (f" and {more} more" if more > 0 else "")]
 
 
 def gather(session: Session, paths: Sequence[str]) -> Tree:
@@ -33,7 +47,7 @@ def gather(session: Session, paths: Sequence[str]) -> Tree:
     seen: set[str] = set()
     narrator = Narrator()
     try:
-        for item in _find(session, paths):
+        for item in _find(session, paths, tree.passed_over):
             if isinstance(item, RunFolder):
                 tree.runs.append(item)
                 tree.findings += item.findings
@@ -54,13 +68,21 @@ def gather(session: Session, paths: Sequence[str]) -> Tree:
     return tree
 
 
-def _find(session: Session, paths: Sequence[str]) -> Iterator[Found | RunFolder | Finding]:
-    """Walk folders; take anything else as the save it belongs to, as every other command does."""
+def _find(session: Session, paths: Sequence[str], passed_over: list[str]) -> Iterator[Found | RunFolder | Finding]:
+    """Walk folders; take anything else as the save it belongs to, as every other command does.
+
+    Of several paths one that is no save is noted in `passed_over`; a single one is an error.
+    """
     for path in paths:
         if os.path.isdir(path):
             yield from session.find([path])
-        else:
+            continue
+        try:
             yield session.resolve(path)
+        except NotASave:
+            if len(paths) == 1:
+                raise
+            passed_over.append(path)
 
 
 def open_one(session: Session, found: Found) -> tuple[Artifact, Listing | None, list[Finding]]:

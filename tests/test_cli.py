@@ -218,6 +218,15 @@ def test_an_empty_folder_is_no_save(tmp_path: Path) -> None:
     assert error["schema"] == "ckptui/error/1"
 
 
+def test_of_several_paths_those_that_are_no_saves_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a save")
+    done = call("check", "--quick", sample("digits.keras"), str(tmp_path / "notes.txt"), code=0)
+    assert "passed over, no saves" in done.stderr
+    assert "notes.txt" in done.stderr
+    call("check", str(tmp_path / "notes.txt"), code=2)
+    call("check", sample("digits.keras"), str(tmp_path / "gone"), code=2)
+
+
 def test_fifo_device_and_directory_loop_end_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.h5")
     call("show", str(tmp_path / "pipe.h5"), code=2)

@@ -28,6 +28,18 @@ def notice(
     return make(code, path, detail=detail, evidence=evidence, severity=severity, title=title, advice=advice)
 
 
+HOW_TO_GET_IT = {
+    "git-lfs pointer": "Run `git lfs pull` to fetch the real file.",
+    "gzip archive": "Unpack it: `gunzip < FILE > COPY`, then look again.",
+    "bzip2 archive": "Unpack it: `bunzip2 < FILE > COPY`, then look again.",
+    "xz archive": "Unpack it: `unxz < FILE > COPY`, then look again.",
+    "zstd archive": "Unpack it: `unzstd < FILE > COPY`, then look again.",
+    "tar archive": "Unpack it: `tar xf FILE` in another folder, then look there.",
+    "web page or error message": "A download gave this page in place of the file: fetch it again, logged in.",
+}
+"""What to do, by what a file looks like."""
+
+
 def sniffed(path: str, seen: Sniff) -> tuple[Finding, ...]:
     """The finding a look at a file's bytes deserves; none where nothing speaks against it."""
     if seen.code is None:
@@ -38,7 +50,7 @@ def sniffed(path: str, seen: Sniff) -> tuple[Finding, ...]:
         detail += f"; the real file has {seen.evidence['size']} bytes"
     if seen.code == "unsupported-format":
         detail = "recognised by its first bytes, not read"
-    advice = "Run `git lfs pull` to fetch the real file." if seen.looks_like == "git-lfs pointer" else None
+    advice = HOW_TO_GET_IT.get(seen.looks_like)
     evidence = dict(seen.evidence)
     if seen.kind == "keras-archive" and seen.code != "unsupported-format":
         whole = seen.looks_like in ZIPS and seen.code == "not-a-model"

@@ -35,6 +35,7 @@ def test_what_is_called_recovered_of_an_archive_is_what_was_saved(
     _, outcomes = salvaged(capsys, tmp_path / "in" / "m.keras", tmp_path / "out" / "m.npz")
     assert "unverified" in outcomes.values() or "lost" in outcomes.values()
     assert run(["export", str(SAMPLES / "digits.keras"), "-o", str(tmp_path / "good.npz")]) == 0
+    capsys.readouterr()
     back, good = np.load(tmp_path / "out" / "m.npz"), np.load(tmp_path / "good.npz")
     recovered = [name for name, outcome in outcomes.items() if outcome == "recovered"]
     assert [name for name in recovered if back[name].tobytes() != good[name].tobytes()] == []
