@@ -69,7 +69,7 @@ def beside_whole(
     if stage != "index-half-written" and not (stage == "index-complete" and not left.temporary_data):
         return None, [interrupted(prefix, left, stage, None, over_earlier=True)]
     stage = "shards-renamed" if left.parts else stage
-    own, other, key = _whose(prefix, table, spare)
+    own, other, key, entry = _whose(prefix, table, spare)
     if own or not other:
         return None, [interrupted(prefix, left, stage, None, over_earlier=True)]
     path = prefix + ".index"
@@ -78,7 +78,7 @@ def beside_whole(
         "rescue": spare.path,
         "compared": other,
         "tensor": key,
-        "tensorflow_says": says("checksum", prefix=prefix),
+        **_read_by(prefix, table, entry),
     }
     detail = (
         f"{path} describes the save before; the data is that of a later one, which did not get to write its index:"
@@ -89,8 +89,29 @@ def beside_whole(
     return spare, [mixed, interrupted(prefix, left, stage, spare)]
 
 
-def _whose(prefix: str, table: Table, spare: Rescue) -> tuple[int, int, str]:
-    """Of the small tensors that two indexes tell apart: how many fit each, and the name of one that fits the second."""
+def _read_by(prefix: str, table: Table, entry: Entry | None) -> dict[str, Any]:
+    """What comes of reading the data by the index of the save before, as TensorFlow does."""
+    shards = Shards(prefix, decode_header(table.values[0]).shards if not table.keys[0] else 1)
+    found = None if entry is None else _checksum(entry, shards)
+    if entry is None or entry.crc is None or found is None:
+        return {"tensorflow_says": says("checksum", prefix=prefix)}
+    stored = unmask(entry.crc)
+    known = {"shard": entry.shard, "bytes": entry.size, "stored": f"{stored:08d}", "calculated": found}
+    return {
+        "data": shards.path(entry.shard),
+        "offset": entry.offset,
+        "bytes": entry.size,
+        "expected": stored,
+        "found": found,
+        "tensorflow_says": says("checksum", prefix=prefix, **known),
+    }
+
+
+def _whose(prefix: str, table: Table, spare: Rescue) -> tuple[int, int, str, Entry | None]:
+    """Of the small tensors that two indexes tell apart: how many fit each, and one that fits the second.
+
+    That one by its name, and by what the first index says of it.
+    """
     shapes: dict[bytes, tuple[int, ...]] = {}
     before = dict(zip(table.keys, table.values, strict=True))
     differing: list[tuple[int, bytes, Entry, Entry]] = []
@@ -105,13 +126,14 @@ def _whose(prefix: str, table: Table, spare: Rescue) -> tuple[int, int, str]:
     count = decode_header(table.values[0]).shards if not table.keys[0] else 1
     shards = Shards(prefix, count)
     own = other = 0
-    name = ""
+    name, entry = "", None
     for _, key, old, new in differing[:COMPARED]:
         own += _fits(old, shards)
         if _fits(new, spare.shards):
             other += 1
-            name = name or key.decode("utf-8", "backslashreplace")
-    return own, other, name
+            if entry is None:
+                name, entry = key.decode("utf-8", "backslashreplace"), old
+    return own, other, name, entry
 
 
 def _small(entry: Entry) -> bool:
@@ -120,9 +142,13 @@ def _small(entry: Entry) -> bool:
 
 
 def _fits(entry: Entry, shards: Shards) -> bool:
+    return entry.crc is not None and unmask(entry.crc) == _checksum(entry, shards)
+
+
+def _checksum(entry: Entry, shards: Shards) -> int | None:
+    """Of the bytes an entry names; None where they can't be read."""
     try:
         with Source(shards.path(entry.shard)) as source:
-            found = crc32c(source.pread(entry.offset, entry.size))
+            return crc32c(source.pread(entry.offset, entry.size))
     except CkptuiError:
-        return False
-    return entry.crc is not None and unmask(entry.crc) == found
+        return None

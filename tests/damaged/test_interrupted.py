@@ -263,6 +263,13 @@ def test_new_data_under_the_old_index_is_read_by_the_parts_index(tmp_path: Path)
     assert mixed.severity == "error"
     assert mixed.evidence["rescue"] == str(part(prefix, 0, 1, ".index"))
     assert mixed.evidence["compared"] == 3
+    data = Path(f"{prefix}.data-00000-of-00001")
+    evidence = mixed.evidence
+    place = slice(evidence["offset"], evidence["offset"] + evidence["bytes"])
+    assert (evidence["data"], evidence["found"]) == (str(data), crc32c(data.read_bytes()[place]))
+    assert evidence["expected"] != evidence["found"]
+    assert f"shard 0 ({evidence['bytes']} bytes): Checksum does not match" in evidence["tensorflow_says"]
+    assert evidence["tensorflow_says"].endswith(f"restored bytes {evidence['found']}")
 
 
 def test_old_data_under_the_old_index_stays_what_it_is(tmp_path: Path) -> None:
