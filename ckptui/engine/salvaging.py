@@ -106,7 +106,7 @@ def _elements(
 ) -> Iterator[memoryview]:
     from ckptui.engine.stored import elements
 
-    if own:
+    if own or repairs:
         yield from elements(tensor, repairs, holes, beat)
         return
     import numpy as np

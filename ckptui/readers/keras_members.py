@@ -19,6 +19,7 @@ from ckptui.readers.keras_findings import note
 from ckptui.readers.window import Bytes
 from ckptui.readers.zip_directory import STORED, Directory, checksum, locate
 from ckptui.readers.zip_headers import ENCRYPTED, Member, walk
+from ckptui.readers.zip_lost import lost_sectors
 
 MAX_INFLATED_BYTES = 1 << 30
 """Largest compressed inner HDF5 file that is unpacked into memory."""
@@ -162,7 +163,7 @@ class MemberCheck:
                 facts["tensorflow_says"] = says("zip-deflate")
             return [self._note(error.detail, facts)]
         stored = member.differs.get("crc32", (member.crc32, member.crc32))
-        return [] if found in stored else [self._mismatch(member, found)]
+        return [] if found in stored else [self._mismatch(member, found, tick)]
 
     def refused(self, member: Member) -> Finding:
         """A member that is encrypted, or compressed in a way that is not read."""
@@ -179,7 +180,7 @@ class MemberCheck:
         facts |= {"method": member.method, "flags": member.flags, "tensorflow_says": says(key, member=member.name)}
         return self._note(detail, facts)
 
-    def _mismatch(self, member: Member, found: int) -> Finding:
+    def _mismatch(self, member: Member, found: int, tick: Tick | None) -> Finding:
         facts: dict[str, Any] = {
             "file": self._path,
             "member": member.name,
@@ -192,7 +193,9 @@ class MemberCheck:
         told = f"{safe(member.name, 120)}: CRC-32 {found:08x}, the archive says {member.crc32:08x}"
         flip = find_flip(member.crc32, found, member.size, ZIP) if member.method == STORED else None
         if flip is None:
-            return self._note(f"{told}; some of its bytes changed after it was written", facts)
+            return self._zeroed(member, told, facts, tick) or self._note(
+                f"{told}; some of its bytes changed after it was written", facts
+            )
         at = member.data + flip.byte
         facts["flipped_bit"] = {
             "member_offset": flip.byte,
@@ -204,6 +207,24 @@ class MemberCheck:
         where = f"in {safe(tensor, 200)}" if tensor else f"at byte {flip.byte} of it, in no tensor's values"
         detail = f"{told}; one flipped bit explains it: bit {flip.bit} of byte {at} of the file, {where}"
         return self._note(detail, facts, tensor=tensor)
+
+    def _zeroed(self, member: Member, told: str, facts: Mapping[str, Any], tick: Tick | None) -> Finding | None:
+        """The finding for a member with lost sectors in its tensors; None where there are none."""
+        if member.method != STORED or not member.name.startswith("model.weights"):
+            return None
+        runs = lost_sectors(self._source, self._tensors(), member.data, member.data + member.available, tick)
+        if not runs:
+            return None
+        most = max(runs, key=lambda run: run.bytes)
+        names = [run.tensor for run in runs]
+        where = safe(most.tensor, 200) + (f" and {len(runs) - 1} more" if len(runs) > 1 else "")
+        detail = f"{told}; {most.bytes} bytes from {most.offset} on are zeros, from one sector to another, in {where}"
+        evidence = {
+            **facts,
+            "zero_run": {"offset": most.offset, "bytes": most.bytes},
+            "tensors": {"count": len(names), "names": names[:20]},
+        }
+        return note("zero-filled", self._path, detail, tensor=most.tensor, evidence=evidence, certainty="likely")
 
     def hit(self, at: int) -> str | None:
         """The tensor whose values hold this byte of the file."""

@@ -18,6 +18,7 @@ from ckptui.readers.bundle import Bundle
 from ckptui.salvage.directories import View, find_layout, has_files, layout_view, like, missing_from, own_view
 from ckptui.salvage.proving import Proof, places_of, prove
 from ckptui.triage import salvage as judge
+from ckptui.triage.archives import judge_archive
 
 KERAS: frozenset[str] = frozenset({"keras-h5", "keras-weights", "keras-archive"})
 BUNDLES: frozenset[str] = frozenset({"tf-checkpoint", "saved-model"})
@@ -85,7 +86,7 @@ def plan(
     if found.kind in BUNDLES and (found.kind != "saved-model" or has_files(bundle_prefix(found.path, found.kind))):
         yield from _plan_bundle(saves, found, layout, repair_bits, cancel)
     else:
-        yield from _plan_other(saves, found, cancel)
+        yield from _plan_other(saves, found, repair_bits, cancel)
 
 
 def bundle_prefix(path: str, kind: Kind) -> str:
@@ -330,7 +331,9 @@ def _absent(item: SalvageItem) -> bool:
 # ---------------------------------------------------------------------- other formats
 
 
-def _plan_other(saves: Saves, found: Found, cancel: threading.Event | None) -> Iterator[Progress | SalvagePlan]:
+def _plan_other(
+    saves: Saves, found: Found, repair: bool, cancel: threading.Event | None
+) -> Iterator[Progress | SalvagePlan]:
     listing = saves.open(found.path, found=found)
     scanned = _Scanned()
     for step in _scan(saves, listing, cancel):
@@ -352,8 +355,8 @@ def _plan_other(saves: Saves, found: Found, cancel: threading.Event | None) -> I
         judge.judge_unchecked(t, scanned.scans.get(t.name, TensorScan(t.name, None, "unread")), vouched)
         for t in listing.tensors
     ]
-    items = judge.in_archive(items, [*listing.findings, *told])
     whole = _after(listing, [*scanned.findings, *told])
+    items = judge_archive(items, whole.findings, repair=repair)
     targets: tuple[Target, ...] = ("checkpoint", ".npz", ".safetensors")
     places: dict[str, str] = {}
     if found.kind in KERAS and items:

@@ -175,29 +175,6 @@ def judge_unchecked(tensor: Tensor, scan: TensorScan, vouched: str | bool) -> Sa
     return item_of(tensor, "recovered", vouched="crc32c" if scan.checksum == "ok" else vouched)
 
 
-def in_archive(items: Sequence[SalvageItem], findings: Sequence[Finding]) -> list[SalvageItem]:
-    """The same, after the checksum of the archive's member that holds the weights did not agree.
-
-    Where the finding names the tensor that the flipped bit lies in, that one is doubted; else every one is.
-    """
-    wrong = [
-        f
-        for f in findings
-        if f.code == "zip-damaged"
-        and f.severity == "error"
-        and str(f.evidence.get("member", "")).startswith("model.weights.")
-        and isinstance(f.evidence.get("expected"), str)
-        and "bytes_missing" not in f.evidence
-    ]
-    if not wrong:
-        return list(items)
-    hit = {f.tensor for f in wrong}
-    reason = "the checksum of the archive's member does not agree"
-    if None in hit:
-        return [doubted(item, f"{reason}, and nothing says where") for item in items]
-    return [doubted(item, f"{reason}: the flipped bit lies in it") if item.name in hit else item for item in items]
-
-
 def judge_layout(tensor: Tensor, proof: Proof, layout: str, *, graph: str = "") -> SalvageItem:
     """A tensor whose place is that of a sibling's: the parts' `expected` are the sibling's checksums.
 
