@@ -24,6 +24,7 @@ from ckptui.readers.keras_archive_notes import (
     no_archive,
     no_json,
     no_weights,
+    not_hdf5,
     odd_members,
 )
 from ckptui.readers.keras_config import load_config
@@ -40,7 +41,7 @@ from ckptui.readers.keras_parts import (
     Weights,
     assemble,
 )
-from ckptui.readers.keras_root import folded, root_of
+from ckptui.readers.keras_root import folded, misnamed_archive, root_of
 from ckptui.readers.npz_weights import NpzWeights
 from ckptui.readers.source import Source
 from ckptui.readers.window import Bytes, Memory
@@ -179,9 +180,13 @@ class KerasArchive(PartsReader):
         listing, inside = assemble(parts, self._source, tick)
         self._placed = listing.tensors
         self._source.fence()
+        if self._copy is not None:
+            # A text copy broke every member alike.
+            findings = [f for f in findings if f.code != "zip-damaged"]
+        named = misnamed_archive(self.path)
         if root is not None:
-            return listing.with_findings(folded(root, [*findings, *inside], **member_evidence(weights)))
-        return listing.with_findings([*findings, *self._inner(inside, weights, findings, tick)])
+            return listing.with_findings([*folded(root, [*findings, *inside], **member_evidence(weights)), *named])
+        return listing.with_findings([*findings, *self._inner(inside, weights, findings, tick), *named])
 
     def _inner(
         self, inside: list[Finding], weights: Weights, findings: Sequence[Finding], tick: Tick | None
@@ -232,12 +237,11 @@ class KerasArchive(PartsReader):
         except (Damaged, *ZIP_ERRORS) as error:
             if not whole:
                 return Weights(member=member)
+            if getattr(error, "code", "") == "hdf5-damaged":
+                return Weights(member=member, findings=[not_hdf5(self.path, member, self._bytes)])
             detail = getattr(error, "detail", "") or str(error)
-            code = "hdf5-damaged" if getattr(error, "code", "") == "hdf5-damaged" else "zip-damaged"
             facts = {"member": member.name, **getattr(error, "evidence", {})}
-            if code == "hdf5-damaged":
-                facts |= {"tensorflow_says": says("no-signature")}
-            return Weights(member=member, findings=[note(code, self.path, detail, evidence=facts)])
+            return Weights(member=member, findings=[note("zip-damaged", self.path, detail, evidence=facts)])
 
     def _from_member(self, member: Member) -> Weights:
         source, start, length = self._bytes, member.data, member.available

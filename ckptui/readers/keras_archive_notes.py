@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 from ckptui.core.model import Certainty, Finding
 from ckptui.core.sayings import says
 from ckptui.errors import Damaged
 from ckptui.readers.keras_findings import in_words, listed, note
 from ckptui.readers.keras_parts import WEIGHTS
+from ckptui.readers.magic import MANGLED_HDF5, is_page, lfs_pointer, wrapped
 from ckptui.readers.mangled import WORDS
 from ckptui.readers.source import Source
+from ckptui.readers.window import Bytes
 from ckptui.readers.zip_damage import Broken, MangledCopy, saying
-from ckptui.readers.zip_directory import Directory, leaves_folder
+from ckptui.readers.zip_directory import ZIP_ERRORS, Directory, Member, leaves_folder, stream
 
+LOOKED_AT = 1 << 16
+"""Bytes of weights that are no HDF5 that are looked at for what they are."""
 EXISTS = "; Keras says the file is not found, but it is there"
 _TITLES = {
     "cut": "The .keras archive is cut off",
@@ -93,3 +99,34 @@ def no_json(path: str, name: str, names: Sequence[str]) -> Finding:
         return note("zip-damaged", path, f"{name} is missing: Keras does not know the layers", evidence=facts)
     detail = f"{name} is missing: nothing says which Keras wrote it; Keras loads it all the same"
     return note("zip-damaged", path, detail, evidence=facts, severity="info")
+
+
+def not_hdf5(path: str, member: Member, source: Bytes) -> Finding:
+    """Weights without an HDF5 signature: what their first bytes say they are instead."""
+    data, size, zeros = b"", 0, True
+    with contextlib.suppress(Damaged, *ZIP_ERRORS):
+        for piece in stream(source, member):
+            data += bytes(piece[: max(0, LOOKED_AT - len(data))])
+            size += len(piece)
+            zeros = zeros and not bytes(piece).strip(b"\0")
+            if not zeros and len(data) >= LOOKED_AT:
+                size = member.size
+                break
+    facts: dict[str, Any] = {
+        "file": path,
+        "member": member.name,
+        "bytes": size,
+        "tensorflow_says": says("no-signature"),
+    }
+    if not size:
+        return note("empty-file", path, f"{member.name} has 0 bytes", evidence=facts)
+    if zeros:
+        return note("zero-filled", path, f"{member.name} holds nothing but zeros", evidence={**facts, "offset": 0})
+    pointer = lfs_pointer(data)
+    mangled = next((what for signature, what in MANGLED_HDF5 if data.startswith(signature)), "")
+    other = "git-lfs pointer" if pointer is not None else "web page or error message" if is_page(data) else ""
+    other = mangled or other or wrapped(data)
+    if other:
+        facts |= {"looks_like": other, **(pointer or {}), **({"text_mangled": True} if mangled else {})}
+        return note("not-a-model", path, f"{member.name}: found instead: {other}", evidence=facts)
+    return note("hdf5-damaged", path, f"{member.name} has no HDF5 signature", evidence=facts)

@@ -39,6 +39,22 @@ def misnamed(path: str) -> list[Finding]:
     ]
 
 
+def misnamed_archive(path: str) -> list[Finding]:
+    """An error for an archive under the name of an HDF5 file, which Keras goes by."""
+    if not path.lower().endswith((".h5", ".hdf5")):
+        return []
+    return [
+        note(
+            "not-a-model",
+            path,
+            "its content is a .keras archive; Keras goes by the name and looks for HDF5",
+            evidence={"looks_like": ".keras archive", "file": path, "tensorflow_says": says("no-signature")},
+            title="A .keras archive under the name of an HDF5 file",
+            advice="Rename it to .keras: everything in it can be read.",
+        )
+    ]
+
+
 def folded(root: Finding, findings: Sequence[Finding], **evidence: Any) -> list[Finding]:
     """`root` first, then what is not already said by it.
 
