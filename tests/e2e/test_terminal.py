@@ -136,7 +136,7 @@ def test_a_damaged_save_is_named_and_salvaged(tmp_path: Path) -> None:
         screen.keys("2")
         screen.until("checksum-mismatch", "bit 4 of byte")
         screen.keys("S")
-        screen.until("11 of 12 tensors come back", "Turn back one flipped bit")
+        screen.until("11 of 12 tensors come back", "Turn a flipped bit back")
         screen.keys("C-u")
         screen.until_gone("ckpt-2-salvaged")
         screen.keys(*str(tmp_path / "back"))
