@@ -151,6 +151,13 @@ SAYINGS: dict[str, Saying] = {
         ("graph-damaged",),
     ),
     "graph-text": Saying("Cannot parse file b'{file}': ", "OSError", _SAVED_MODEL, ("graph-damaged", "not-a-model")),
+    "graph-text-field": Saying(
+        "Cannot parse file b'{file}': {line}:{column} : "
+        'Message type "tensorflow.SavedModel" has no field named "{name}"..',
+        "OSError",
+        _SAVED_MODEL,
+        ("graph-damaged",),
+    ),
     "no-variables": Saying(
         "Unsuccessful TensorSliceReader constructor: Failed to find any matching files for {prefix}",
         "FileNotFoundError",

@@ -46,6 +46,8 @@ class Damage:
     """The bytes there are for it."""
     of_file: bool = False
     count: int = 1
+    inside: int = 0
+    """Places where there were bytes enough: no end of the file explains them."""
 
 
 @dataclass(slots=True)
@@ -181,6 +183,8 @@ class Gatherer:
             self.damage = Damage(offset, where, reason, expected, found, of_file)
         else:
             self.damage.count += 1
+        if not of_file and "runs off the end" not in reason:
+            self.damage.inside += 1
 
 
 def shape_of(message: Message) -> tuple[int | None, ...] | None:

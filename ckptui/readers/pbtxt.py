@@ -17,6 +17,7 @@ TEXT_CAP = 1 << 26
 MAX_DEPTH = 100
 MAX_TOKENS = 2_000_000
 """Fields after which the rest of a text graph is left unread."""
+NO_FIELD = "a SavedModel has no field "
 _TOLD_EVERY = 50_000
 
 _SKIP = re.compile(rb"(?:[\s,;]+|\#[^\n]*)*")
@@ -83,7 +84,7 @@ class _Walk:
         field = table.get(found[0].decode("ascii", "replace")) if table is not None else None
         if field is None and len(self.closing) == 1:
             name = found[0].decode("ascii", "replace")[:40]
-            self.gatherer.hurt(position, "", f"a SavedModel has no field {name}")
+            self.gatherer.hurt(position, "", NO_FIELD + name)
         position = self._skip(found.end())
         colon = self.data[position : position + 1] == b":"
         if colon:

@@ -220,7 +220,7 @@ class SavedModel:
             cause, undone = binary_cause(_whole(path), self._graph_size, damage, count)
             gatherer = (walk_again(undone, _gatherer) if undone is not None else None) or gatherer
         elif damage is not None:
-            cause = text_cause(damage)
+            cause = text_cause(_whole(path) or b"", damage)
         self.meta_graphs = tuple(meta_graph(message) for message in gatherer.root.get("meta_graphs", ()))
         if damage is not None:
             self.findings.append(graph_finding(self.path, path, damage, cause, self.meta_graphs))

@@ -245,11 +245,14 @@ class Cases(KerasCases):
         os.truncate(where / "saved_model.pb", 500)
         return work
 
-    def graph_text(self) -> Work:
-        where, work = self.export("graph-text")
+    def graph_text(self, name: str = "graph-text", text: str = "meta_graphs {\n") -> Work:
+        where, work = self.export(name)
         (where / "saved_model.pb").unlink()
-        (where / "saved_model.pbtxt").write_text('hello: "there"\n')
+        (where / "saved_model.pbtxt").write_text(text)
         return work
+
+    def graph_text_field(self) -> Work:
+        return self.graph_text("graph-text-field", 'saved_model_schema_version: 1\n hello: "there"\n')
 
     def no_variables(self) -> Work:
         where, work = self.export("no-variables")
