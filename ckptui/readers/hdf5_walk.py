@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from ckptui.errors import Damaged
+from ckptui.readers.hdf5_address import open_at
 
 HDF5_ERRORS = (OSError, LookupError, RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError)
 """What h5py raises for damaged files (UnicodeDecodeError is a ValueError, KeyError a LookupError)."""
@@ -21,6 +22,8 @@ MAX_LINKS = 2_000_000
 """Links looked at in one file."""
 MAX_NAME_CHARACTERS = 64 << 20
 """Characters in all reported paths together: nested groups make them quadratic."""
+NAMED_DEPTH = 100
+"""Here groups are opened by their address: HDF5 keeps the whole path of all that were opened by names from the root."""
 MAX_HINTED = 200
 """Damaged groups in which promised names are tried."""
 TICK_EVERY = 2000
@@ -96,6 +99,7 @@ class _Walk:
 
         h5g, h5o = h5py.h5g, h5py.h5o
 
+        self._file = file
         self._hints = hints
         self._tick = tick
         self._root = h5g.open(file, b"/")
@@ -201,6 +205,9 @@ class _Walk:
                 return None, Item("again", self._path(name), address=info.u)
             self._seen.add(info.u)
             self._address = address = info.u
+            if len(self._parts) == NAMED_DEPTH:
+                with contextlib.suppress(*HDF5_ERRORS):
+                    return open_at(self._file, address), None
             return h5o.open(group, name), None
         except HDF5_ERRORS as error:
             return None, Item("broken", self._path(name), text=reason(error), address=address)
