@@ -167,7 +167,9 @@ class _Legacy:
         return node
 
     def _optimizer(self, path: str, weight: str) -> None:
-        if path in self.shapes:
+        if path not in self.shapes:
+            self.absent.append(("optimizer_weights", weight))
+        else:
             own = _NUMBER.sub("", weight)
             self.found[path] = Place("optimizer", layer_of("", own), own)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.damaged.hdf5_faults import look, roots
+from tests.readers.keras_files import legacy_model
 
 
 @pytest.fixture
@@ -94,3 +95,19 @@ def test_a_damaged_list_of_free_space_is_told_and_read_past(whole: Path, head: b
     assert (facts["offset"], facts["found"], facts["mended"]) == (heap + 16, head.hex(), True)
     assert facts["tensorflow_says"] == "(bad heap free list)"
     assert sorted(values) == ["model/w0", "model/w1", "model/w2", "other/b"]
+
+
+def test_a_lost_optimizer_weight_is_named(tmp_path: Path) -> None:
+    path = legacy_model(tmp_path / "m.h5")
+    with h5py.File(path, "a") as file:
+        if "optimizer_weights" in file:
+            del file["optimizer_weights"]
+        group = file.create_group("optimizer_weights")
+        group["adam/iteration"] = 3
+        group.attrs["weight_names"] = ["adam/iteration", "adam/kernel_momentum"]
+    listing, _ = look(path)
+    (finding,) = listing.findings
+    assert (finding.code, finding.evidence["names"]) == ("weights-missing", ["optimizer_weights/adam/kernel_momentum"])
+    with h5py.File(path, "a") as file:
+        file["optimizer_weights/adam/kernel_momentum"] = np.ones(3, "f4")
+    assert look(path)[0].findings == ()
