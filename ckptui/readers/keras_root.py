@@ -40,7 +40,7 @@ def misnamed(path: str) -> list[Finding]:
 
 
 def misnamed_archive(path: str) -> list[Finding]:
-    """An error for an archive under the name of an HDF5 file, which Keras goes by."""
+    """A warning for an archive under the name of an HDF5 file, which Keras goes by; all of it is read here."""
     if not path.lower().endswith((".h5", ".hdf5")):
         return []
     return [
@@ -49,6 +49,7 @@ def misnamed_archive(path: str) -> list[Finding]:
             path,
             "its content is a .keras archive; Keras goes by the name and looks for HDF5",
             evidence={"looks_like": ".keras archive", "file": path, "tensorflow_says": says("no-signature")},
+            severity="warning",
             title="A .keras archive under the name of an HDF5 file",
             advice="Rename it to .keras: everything in it can be read.",
         )
