@@ -7,7 +7,6 @@ TensorBundle and SavedModel as TensorFlow writes them, temporary names as its Bu
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
@@ -34,8 +33,8 @@ from ckptui.readers.leftovers import (
 )
 from ckptui.readers.notices import notice, sniffed
 from ckptui.readers.sniff import SAVED_MODEL_FILES, STATE_LOOK, Sniff, file_type, promise, sniff
+from ckptui.readers.v1_found import SHARD_V1, lost_v1, v1_shards
 
-SHARD_V1 = re.compile(r"(.+)-([0-9]{5,10})-of-([0-9]{5,10})", re.DOTALL)
 SAVED_MODEL_FOLDERS = ("variables", "assets", "assets.extra", "debug")
 ORBAX_FILES = frozenset({"_CHECKPOINT_METADATA", "_METADATA", "checkpoint_metadata", "orbax.checkpoint"})
 REMAINS = 20
@@ -231,22 +230,6 @@ def one_file(folder_path: str, path: str, seen: Sniff) -> Found | None:
     )
 
 
-def v1_shards(folder: Folder, base: str, total: str) -> Found:
-    """A V1 checkpoint in several files, under the pattern TensorFlow's own tools name it by."""
-    name = f"{base}-?????-of-{total}"
-    pattern = re.compile(rf"{re.escape(base)}-[0-9]{{5,10}}-of-{total}")
-    times = [_modified(entry) for found, entry in folder.files.items() if pattern.fullmatch(found)]
-    path = folder.join(name)
-    return Found(
-        path,
-        "tf-checkpoint-v1",
-        name,
-        folder.path,
-        step_of(base),
-        modified=max(times, default=0.0),
-    )
-
-
 def _attach(folder: Folder, contents: Contents) -> None:
     """Tell interrupted saves and copies with the save they belong to; remains of a first save are a save themselves."""
     places = {found.label: place for place, found in enumerate(contents.saves)}
@@ -323,6 +306,9 @@ def _keras(folder: Folder, contents: Contents, taken: set[str]) -> None:
 
 def _others(folder: Folder, contents: Contents, taken: set[str]) -> None:
     v1: set[tuple[str, str]] = set()
+    for lost, names in lost_v1(folder):
+        contents.saves.append(lost)
+        taken.update(names)
     for name in sorted(folder.files.keys() - taken):
         path = folder.join(name)
         seen = sniff(path)

@@ -11,7 +11,6 @@ from ckptui.core.model import Found
 from ckptui.core.names import step_of
 from ckptui.errors import NoSuchPath, NotASave
 from ckptui.readers.folder import (
-    SHARD_V1,
     Folder,
     bundle,
     first_save,
@@ -23,7 +22,6 @@ from ckptui.readers.folder import (
     read_folder,
     saved_model,
     shards_by_prefix,
-    v1_shards,
 )
 from ckptui.readers.keras_found import KERAS_PARTS, is_keras_folder, keras_folder, weight_map
 from ckptui.readers.keras_shard_map import MAP_SUFFIX
@@ -41,6 +39,7 @@ from ckptui.readers.series import CHECKPOINTS
 from ckptui.readers.sniff import SAVED_MODEL_FILES, file_type, sniff
 from ckptui.readers.state_file import read_state
 from ckptui.readers.state_judging import newest_complete
+from ckptui.readers.v1_found import SHARD_V1, lost_v1, v1_shards
 
 NAMES_COMPARED = 2000
 """How many names of a folder are compared with a mistyped one."""
@@ -162,6 +161,9 @@ def _from_file(path: str) -> Found:
     prefix = _prefix(path)
     if prefix is not None:
         return prefix
+    for lost, names in lost_v1(read_folder(parent)):
+        if name in names:
+            return lost
     raise _no_save(path, name, seen.kind == "tf-checkpoint", seen.looks_like)
 
 

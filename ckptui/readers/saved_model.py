@@ -27,7 +27,6 @@ from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged, NoSuchPath,
 from ckptui.readers import saved_model_notes as notes
 from ckptui.readers.folder import (
     SAVED_MODEL_FOLDERS,
-    SHARD_V1,
     Folder,
     is_saved_model,
     read_folder,
@@ -41,6 +40,7 @@ from ckptui.readers.pbtxt import TEXT_CAP, walk_text
 from ckptui.readers.signatures import INTERNAL, MetaGraph, meta_graph
 from ckptui.readers.sniff import SAVED_MODEL_FILES, sniff
 from ckptui.readers.source import Source, read_whole
+from ckptui.readers.v1_found import SHARD_V1
 
 if TYPE_CHECKING:
     import numpy as np
