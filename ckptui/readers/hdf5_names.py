@@ -85,6 +85,8 @@ def mend_names(structures: Structures, root: int, known: Iterable[tuple[str, str
                 missing = set()
         if not structures.is_heap(heap):
             missing = set()
+        # Where several places of names are wrong no single bit is to blame, and the next best name is another's.
+        lost = len(wanted.get(path, set()) - there)
         for index, (entry, name_at, header, _) in enumerate(entries):
             name = read[index]
             twin = name in read[max(0, index - 1) : index] or name in read[index + 1 : index + 2]
@@ -92,7 +94,8 @@ def mend_names(structures: Structures, root: int, known: Iterable[tuple[str, str
             if missing and (not fits or twin):
                 # Links stand in order, which tells which of two with one name is another.
                 fitting = {one for one in missing if not twin or _ascend([*read[:index], one, *read[index + 1 :]])}
-                meant = [(one, at) for at in _one_bit_off(name_at) if (one := to_path(names(at))) in fitting]
+                near = _one_bit_off(name_at) if lost < 2 else ()
+                meant = [(one, at) for at in near if (one := to_path(names(at))) in fitting]
                 fault = _turned_back(structures, segment + name_at, fitting, owner)
                 if fault is None and len(meant) == 1:
                     fault = _led_back(structures, entry, name_at, meant[0], owner)

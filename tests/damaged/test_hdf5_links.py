@@ -111,3 +111,26 @@ def test_a_lost_optimizer_weight_is_named(tmp_path: Path) -> None:
     with h5py.File(path, "a") as file:
         file["optimizer_weights/adam/kernel_momentum"] = np.ones(3, "f4")
     assert look(path)[0].findings == ()
+
+
+def test_names_shifted_by_lost_or_added_bytes_are_not_guessed(tmp_path: Path) -> None:
+    """A name one bit from a link's place would be another dataset's as soon as all names have moved."""
+    path = tmp_path / "m.h5"
+    names = [f"adam/{layer}_{kind}_{slot}" for layer in "ab" for kind in ("bias", "kernel") for slot in ("m", "v")]
+    with h5py.File(legacy_model(path), "a") as file:
+        if "optimizer_weights" in file:
+            del file["optimizer_weights"]
+        group = file.create_group("optimizer_weights")
+        group.attrs["weight_names"] = names
+        for number, name in enumerate(names):
+            group[name] = np.full(number + 2, number, "f4")
+    _, right = look(path)
+    data = path.read_bytes()
+    heap = data.rindex(b"a_bias_m\0")
+    wrong = []
+    for count in range(1, 25):
+        for changed in (data[:heap] + data[heap + count :], data[:heap] + b"x" * count + data[heap:]):
+            listing, values = look(damaged(path, lambda content, new=changed: content.__setitem__(slice(None), new)))  # type: ignore[misc]
+            assert any(f.severity == "error" for f in listing.findings)
+            wrong += [name for name in values if name in right and values[name].tobytes() != right[name].tobytes()]
+    assert wrong == []
