@@ -8,6 +8,11 @@ LINES = 8
 """Printed lines told of one test."""
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are called by their argument: made of files with times in them they differ from process to process."""
+    return argname if isinstance(val, bytes) and len(val) > 16 else None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What passed tests printed: how many cases a matrix went through, and what became of them."""
     told = [
