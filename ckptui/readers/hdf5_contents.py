@@ -114,9 +114,11 @@ class Contents:
         """Take note of weights (`count`, `names`) the file should have and does not show; False where no damage
         costs any."""
         damage = self._damage()
-        if damage.harmed:
+        # a structure that could not be mended may have held the link to them
+        harmed = damage.harmed or any(not fault.mended for fault in self._rescue.faults)
+        if harmed:
             self._missing = weights
-        return damage.harmed or damage.unnamed_weights
+        return harmed or damage.unnamed_weights
 
     def _look_again(self, alive: Tick) -> None:
         """Mend and find what can be, then walk once more."""
