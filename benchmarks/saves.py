@@ -135,7 +135,7 @@ def write_sparse(prefix: Path, gigabytes: int, wrong: int = 0) -> Path:
 if __name__ == "__main__":
     root = Path(sys.argv[1])
     write_checkpoint(root / "large" / "ckpt-1", 1000)
-    write_checkpoint(root / "huge" / "ckpt-1", 3000)
+    write_checkpoint(root / "huge" / "ckpt-1", 1000 * int(sys.argv[2]), tensors=50 * int(sys.argv[2]))
     write_many(root / "many" / "ckpt-1")
     write_sparse(root / "sparse" / "ckpt-1", 20)
     write_sparse(root / "holes" / "ckpt-1", 20, wrong=0x5A5A5A5A)

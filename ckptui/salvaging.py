@@ -78,7 +78,8 @@ def text(report: SalvageReport) -> list[str]:
         f"to    {safe(report.output)}  {human_bytes(report.bytes)} in {len(report.files)} files",
         "",
     ]
-    rows = [[name, human_count(counts[name]), words] for name, words in _WORDS.items() if counts[name]]
+    meanings = {**_WORDS, "recovered": _recovered(plan)}
+    rows = [[name, human_count(counts[name]), words] for name, words in meanings.items() if counts[name]]
     lines += table(["outcome", "tensors", "what it means"], rows, right=(1,))
     if plan.unnamed is None:
         lines.append("More may have been in it: what lost its entry lost its name too.")
@@ -86,6 +87,17 @@ def text(report: SalvageReport) -> list[str]:
         lines += _named([item for item in plan.items if item.outcome == outcome], outcome)
     told = findings_text(plan.findings)
     return [*lines, *([""] if told else []), *told, "", *(safe(note) for note in plan.notes), *_next(report)]
+
+
+def _recovered(plan: SalvagePlan) -> str:
+    """What `recovered` means here: a format without checksums vouches for nothing that it reads."""
+    items = [item for item in plan.items if item.outcome == "recovered"]
+    bare = sum(item.evidence.get("vouched") is False for item in items)
+    if not bare:
+        return _WORDS["recovered"]
+    if bare == len(items):
+        return "read to their ends; no checksum vouches for the values"
+    return f"{_WORDS['recovered']}, but for {human_count(bare)} that no checksum vouches for"
 
 
 def _named(items: Sequence[SalvageItem], outcome: str) -> list[str]:

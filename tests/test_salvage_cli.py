@@ -265,3 +265,16 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
     )  # fmt: skip
     assert int(out.stdout.split()[-1]) < 300_000, out.stdout
     assert (tmp_path / "out" / "x.data-00000-of-00001").stat().st_size == size
+
+
+def test_what_no_checksum_vouches_for_is_not_said_to_be_as_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    content = (SAMPLES / "digits.h5").read_bytes()
+    (tmp_path / "in" / "m.h5").write_bytes(content[: len(content) * 3 // 4])
+    done = subprocess.run(
+        [sys.executable, "-m", "ckptui", "salvage", str(tmp_path / "in" / "m.h5"), "-o", str(tmp_path / "m.npz")],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "no checksum vouches for the values" in done.stdout
+    assert "every byte as it was written" not in done.stdout

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from ckptui.core.catalogue import make
 from ckptui.core.model import Finding
@@ -180,7 +180,8 @@ def _half(facts: ShardFacts, partner: Partner) -> str:
 
 
 def _mangled(artifact: str, facts: ShardFacts, findings: Iterable[Finding]) -> Finding:
-    words = mangled.WORDS[facts.mangling]  # type: ignore[index]
+    # facts crossed a pipe as plain text, the kind of a copy too
+    words = mangled.WORDS[cast(mangled.Mangling, facts.mangling)]
     evidence: dict[str, Any] = {
         "file": facts.file,
         "looks_like": "checkpoint data after a text-mode copy",

@@ -16,7 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Checkbox, Input, Static
 
 from ckptui.core.model import Found, Progress
-from ckptui.core.salvage import Method, SalvagePlan, SalvageReport
+from ckptui.core.salvage import Method, SalvageItem, SalvagePlan, SalvageReport
 from ckptui.core.text import human_bytes, human_count, safe
 from ckptui.errors import CkptuiError
 from ckptui.ui import salvage_jobs as jobs
@@ -168,7 +168,7 @@ class SalvageScreen(ModalScreen[None]):
     def _reason(self) -> None:
         item = self.query_one(SalvageList).item
         folder = os.path.dirname(self.found.path) + os.sep
-        words = "" if item is None else safe(item.reason.replace(folder, "") or "its bytes are whole")
+        words = "" if item is None else safe(item.reason.replace(folder, "") or whole_words(item))
         self.query_one("#salvage-reason", Static).update(Content.styled(words, "$dim"))
 
     def on_checkbox_changed(self) -> None:
@@ -276,6 +276,13 @@ def progress_words(words: str, progress: Progress) -> Content:
     if progress.seconds_left is not None and progress.seconds_left < 86_400:
         parts.append(duration(progress.seconds_left))
     return Content.styled("  ".join(parts), "$dim")
+
+
+def whole_words(item: SalvageItem) -> str:
+    """Why nothing need be said against a tensor."""
+    if item.evidence.get("vouched") is False:
+        return "it reads to its end; no checksum vouches for its values"
+    return "its bytes are whole"
 
 
 def counts(plan: SalvagePlan) -> Content:
