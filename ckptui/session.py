@@ -211,7 +211,7 @@ class Session(SalvageUseCases):
         """
         from ckptui.engine.root_causes import root_causes
         from ckptui.engine.schedule import run_scan
-        from ckptui.triage.values import layer_findings
+        from ckptui.triage.layers import layer_findings
 
         wanted = None if names is None else set(names)
         tensors = [t for t in listing.tensors if wanted is None or t.name in wanted]

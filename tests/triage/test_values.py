@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ckptui.core.filters import analyse
 from ckptui.core.model import Finding, Role, Stats, Tensor
 from ckptui.core.report import state_word
-from ckptui.triage.values import Row, layer_findings, value_findings
+from ckptui.triage.layers import layer_findings
+from ckptui.triage.values import Row, value_findings
 from tests.core.draws import fresh_uniform, moved, normal
 
 
