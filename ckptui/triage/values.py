@@ -8,6 +8,7 @@ from typing import Any
 from ckptui.core.catalogue import make
 from ckptui.core.dtypes import is_float
 from ckptui.core.model import Certainty, Filter, Finding, Layer, Severity, Stats, Tensor
+from ckptui.core.peaks import Peaks
 from ckptui.core.text import human_count, number_text
 
 Row = tuple[Tensor, Stats | None]
@@ -27,21 +28,24 @@ def value_findings(
     stats: Stats | None,
     layer: Layer | None = None,
     siblings: Sequence[Row] | None = None,
+    *,
+    peaks: Peaks | None = None,
 ) -> list[Finding]:
     """What one tensor's numbers speak for, worst first.
 
     `layer`: its filters, where they were analysed. `siblings`: tensors of the same layer with their statistics; a
-    bias or slot that is exactly zero there makes a distribution fresh from the initializer `possible`.
+    bias or slot that is exactly zero there makes a distribution fresh from the initializer `possible`. `peaks`: the
+    largest magnitudes of a floating-point tensor, from the pass that gave `stats`.
     """
     found: list[Finding] = []
     if stats is not None:
-        found += _from_stats(artifact_path, tensor, stats)
+        found += _from_stats(artifact_path, tensor, stats, peaks)
     if layer is not None and not any(f.code in ("all-zero", "constant") for f in found):
         found += _from_layer(artifact_path, tensor, layer, siblings or ())
     return found
 
 
-def _from_stats(path: str, tensor: Tensor, stats: Stats) -> list[Finding]:
+def _from_stats(path: str, tensor: Tensor, stats: Stats, peaks: Peaks | None) -> list[Finding]:
     bad = {"nan": stats.nan or 0, "posinf": stats.posinf or 0, "neginf": stats.neginf or 0}
     total = sum(bad.values())
     if total:
