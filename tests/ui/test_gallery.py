@@ -15,7 +15,9 @@ from textual.color import Color
 from textual.content import Content
 from textual.pilot import Pilot
 
+from ckptui.core.colours import GAP, NOT_FINITE, diverging, normalised, signed_rgb
 from ckptui.core.layout import KernelLayout, layout_of
+from ckptui.core.pictures import FilterSet, first_component, flag_of, layer_limit
 from ckptui.ui.fitting import TIE, tied, wrap
 from ckptui.ui.theme import DARK
 from ckptui.ui.widgets.cells import (
@@ -29,10 +31,9 @@ from ckptui.ui.widgets.cells import (
     shade_rows,
     strongest,
 )
-from ckptui.ui.widgets.colours import GAP, NOT_FINITE, diverging, normalised, signed_rgb
 from ckptui.ui.widgets.filter_frames import geometry_of
 from ckptui.ui.widgets.filter_grid import FilterGrid
-from ckptui.ui.widgets.filter_images import FilterSet, TripleSet, first_component, flag_of, layer_limit
+from ckptui.ui.widgets.filter_images import TripleSet
 from ckptui.ui.widgets.gallery import Gallery
 from ckptui.ui.widgets.matrix_view import BarLine, MatrixView
 from ckptui.ui.widgets.reflow import wrapped

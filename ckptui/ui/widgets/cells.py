@@ -13,7 +13,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.app import App
 
-from ckptui.ui.widgets.colours import GAP, Levels, Pixels
+from ckptui.core.colours import GAP, Levels, Pixels
 
 Row = list[Segment]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from rich.segment import Segment
 from rich.style import Style
 
+from ckptui.core.pictures import Flag, Picture
 from ckptui.ui.widgets.cells import Drawing, Row, cell_extent, draw_levels
-from ckptui.ui.widgets.filter_images import Flag, Picture
 
 LEAST_INNER = 6
 """Columns inside a frame at least: a flag's word has to fit."""

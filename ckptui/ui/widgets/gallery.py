@@ -12,10 +12,10 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from ckptui.core.colours import diverging
 from ckptui.core.text import number_text
 from ckptui.ui.fitting import fit_middle
 from ckptui.ui.widgets.cells import Drawing, drawing_of, shade
-from ckptui.ui.widgets.colours import diverging
 from ckptui.ui.widgets.filter_grid import FilterGrid
 from ckptui.ui.widgets.matrix_view import BarLine, Fitted, MatrixView
 from ckptui.ui.widgets.reflow import wrapped

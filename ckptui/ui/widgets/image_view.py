@@ -13,9 +13,9 @@ from textual.geometry import Size
 from textual.strip import Strip
 from textual.widget import Widget
 
+from ckptui.core.colours import pack
 from ckptui.ui.fitting import left
 from ckptui.ui.widgets.cells import Drawing, Row, area_average, drawing_of, enlarged, half_blocks, ramp_rows
-from ckptui.ui.widgets.colours import pack
 
 Image = npt.NDArray[np.uint8]
 BETWEEN = 2

@@ -13,10 +13,10 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
+from ckptui.core.colours import diverging, normalised
+from ckptui.core.pictures import layer_limit
 from ckptui.core.text import human_count
 from ckptui.ui.widgets.cells import EIGHTHS, Drawing, Row, column, draw_levels, drawing_of, strongest
-from ckptui.ui.widgets.colours import diverging, normalised
-from ckptui.ui.widgets.filter_images import layer_limit
 from ckptui.ui.widgets.subject import Matrix
 
 MOST_ENLARGED = 8

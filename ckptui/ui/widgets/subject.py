@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from ckptui.core.layout import KernelLayout, layout_of
 from ckptui.core.model import Layer, Tensor
+from ckptui.core.pictures import FilterSet, flag_of, layer_limit
 from ckptui.core.text import human_count, number_text, safe
 from ckptui.ui.fitting import tied
 from ckptui.ui.widgets.cells import strongest
-from ckptui.ui.widgets.filter_images import FilterPictures, FilterSet, flag_of, layer_limit
+from ckptui.ui.widgets.filter_images import FilterPictures
 
 Array = npt.NDArray[Any]
 Piece = tuple[str, str]
