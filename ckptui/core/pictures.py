@@ -28,6 +28,10 @@ RARE = 0.005
 """Share of the values, and one at least, that may be outliers."""
 
 
+LARGEST_KERNEL = 64
+"""A tensor with a longer side is no convolution kernel."""
+
+
 @dataclass(frozen=True, slots=True)
 class Flag:
     """Why a filter is framed."""
@@ -46,6 +50,11 @@ class Picture:
 
     levels: Levels
     pixels: Pixels
+
+
+def has_places(kernel: Sequence[int]) -> bool:
+    """Do filters of this extent have places to be pictured by? 1x1 and dense kernels don't."""
+    return bool(kernel) and 1 < max(kernel) <= LARGEST_KERNEL
 
 
 def filters_of(layout: KernelLayout) -> Array:
@@ -88,6 +97,19 @@ def first_component(weights: Array) -> tuple[Array, Array]:
         component[broken.any(axis=2)] = np.nan
     total = np.maximum(values.clip(min=0).sum(axis=1), np.finfo(np.float32).tiny)
     return component.reshape(count, height, width), energy / total
+
+
+def first_view(weights: Array) -> tuple[Array, Array | None]:
+    """The first view of filters (h, w, c, n): (n, h, w) or, of 3 channels, (n, h, w, 3); and what share each stands for.
+
+    Three channels as they are, one channel as it is, of others the signed first spatial component.
+    """
+    channels = weights.shape[2]
+    if channels == 3:
+        return weights.transpose(3, 0, 1, 2), None
+    if channels == 1:
+        return weights[:, :, 0, :].transpose(2, 0, 1), None
+    return first_component(weights)
 
 
 def layer_limit(planes: Array) -> float:
@@ -163,13 +185,9 @@ class FilterSet:
         if view not in self._planes:
             if view > 0:
                 planes = self.weights[:, :, view - 1, :].transpose(2, 0, 1)
-            elif self.rgb:
-                planes = self.weights.transpose(3, 0, 1, 2)
-            elif self.channels == 1:
-                planes = self.weights[:, :, 0, :].transpose(2, 0, 1)
             else:
-                planes, shares = first_component(self.weights)
-                self.share = float(np.median(shares))
+                planes, shares = first_view(self.weights)
+                self.share = 1.0 if shares is None else float(np.median(shares))
             self._planes[view] = planes
             self._limits[view] = layer_limit(planes)
         return self._planes[view]

@@ -166,16 +166,3 @@ def area_average(image: npt.NDArray[Any], height: int, width: int) -> npt.NDArra
         elif size > have:
             image = np.take(image, np.arange(size) * have // size, axis=axis)
     return image
-
-
-def strongest(values: npt.NDArray[Any], height: int, width: int) -> npt.NDArray[Any]:
-    """Shrink (h, w) so that a pixel holds the value of largest magnitude in its block, or nan if one is nan."""
-    rows, columns = values.shape
-    down = np.arange(min(height, rows)) * rows // min(height, rows)
-    right = np.arange(min(width, columns)) * columns // min(width, columns)
-    low, high = values, values
-    for axis, edges in ((0, down), (1, right)):
-        low = np.minimum.reduceat(low, edges, axis=axis)
-        high = np.maximum.reduceat(high, edges, axis=axis)
-    result: npt.NDArray[Any] = np.where(np.abs(high) >= np.abs(low), high, low)
-    return result

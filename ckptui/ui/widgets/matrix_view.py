@@ -14,9 +14,10 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from ckptui.core.colours import diverging, normalised
+from ckptui.core.heatmaps import strongest
 from ckptui.core.pictures import layer_limit
 from ckptui.core.text import human_count
-from ckptui.ui.widgets.cells import EIGHTHS, Drawing, Row, column, draw_levels, drawing_of, strongest
+from ckptui.ui.widgets.cells import EIGHTHS, Drawing, Row, column, draw_levels, drawing_of
 from ckptui.ui.widgets.subject import Matrix
 
 MOST_ENLARGED = 8

@@ -9,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ckptui.core.heatmaps import strongest
 from ckptui.core.layout import KernelLayout, layout_of
 from ckptui.core.model import Layer, Tensor
-from ckptui.core.pictures import FilterSet, flag_of, layer_limit
+from ckptui.core.pictures import FilterSet, flag_of, has_places, layer_limit
 from ckptui.core.text import human_count, number_text, safe
 from ckptui.ui.fitting import tied
-from ckptui.ui.widgets.cells import strongest
 from ckptui.ui.widgets.filter_images import FilterPictures
 
 Array = npt.NDArray[Any]
@@ -27,8 +27,6 @@ FEW = 16
 """As many values are written out instead of drawn."""
 MATRIX_SIDE = 512
 """Larger heat maps are reduced once, in the thread, so that drawing stays quick."""
-LARGEST_KERNEL = 64
-"""A tensor with a longer side is no convolution kernel."""
 TEXT_VALUES = 100
 TEXT_LENGTH = 200
 
@@ -68,7 +66,7 @@ def kernel_layout(tensor: Tensor, array: Array) -> KernelLayout | None:
     if tensor.role != "kernel" and array.ndim < 4:
         return None
     layout = layout_of(array, "kernel", tensor.name, tensor.layer, tensor.object_path)
-    if layout is None or not layout.kernel or not 1 < max(layout.kernel) <= LARGEST_KERNEL:
+    if layout is None or not has_places(layout.kernel):
         return None
     return layout
 
