@@ -100,7 +100,9 @@ def first_component(weights: Array) -> tuple[Array, Array]:
 
 
 def first_view(weights: Array) -> tuple[Array, Array | None]:
-    """The first view of filters (h, w, c, n): (n, h, w) or, of 3 channels, (n, h, w, 3); and what share each stands for.
+    """The first view of filters (h, w, c, n), as (n, h, w) or of 3 channels (n, h, w, 3), and each one's share.
+
+    The share is that of the energy a first component stands for; None where the weights themselves are shown.
 
     Three channels as they are, one channel as it is, of others the signed first spatial component.
     """
