@@ -16,6 +16,7 @@ from textual.content import Content
 from textual.pilot import Pilot
 
 from ckptui.core.colours import GAP, NOT_FINITE, diverging, normalised, signed_rgb
+from ckptui.core.heatmaps import strongest
 from ckptui.core.layout import KernelLayout, layout_of
 from ckptui.core.pictures import FilterSet, first_component, flag_of, layer_limit
 from ckptui.ui.fitting import TIE, tied, wrap
@@ -29,7 +30,6 @@ from ckptui.ui.widgets.cells import (
     half_blocks,
     shade,
     shade_rows,
-    strongest,
 )
 from ckptui.ui.widgets.filter_frames import geometry_of
 from ckptui.ui.widgets.filter_grid import FilterGrid
