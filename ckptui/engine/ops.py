@@ -48,6 +48,7 @@ _IMPORTS = {
     "prove": ("ckptui.engine.stored",),
     "stored": ("ckptui.engine.stored",),
     "stored_many": ("ckptui.engine.stored",),
+    "pictures": ("ckptui.engine.pictures",),
 }
 
 
@@ -173,7 +174,7 @@ def _layer(path: str, opened: OpenReader, scanner: Scanner, items: Items, name: 
     size = max(tensor.bytes, tensor.count * ITEMSIZE.get(tensor.dtype, 1))
     if size > LAYER_LIMIT:
         return {"layer": None, "findings": [], "skipped": f"{size} bytes, {LAYER_LIMIT} at most"}
-    array = _whole(opened, tensor, items)
+    array = whole(opened, tensor, items)
     siblings = [
         (other, scanner.scan(other).stats)
         for other in opened.neighbours(tensor)
@@ -240,14 +241,14 @@ def array(call: Call, args: Args) -> Answer:
     Strings are two blobs: all bytes, and the int64 offset of each and of the end.
     """
     opened, tensor = _named(call, args, args["limit"])
-    values = _whole(opened, tensor, Items(call, False))
+    values = whole(opened, tensor, Items(call, False))
     doc = {"dtype": tensor.dtype, "numpy": _numpy_name(values.dtype), "shape": list(values.shape)}
     if values.dtype.kind == "O":
         return doc, _string_blobs(values)
     return doc, [_bytes_of(values)]
 
 
-def _whole(opened: OpenReader, tensor: Tensor, items: Items) -> np.ndarray:
+def whole(opened: OpenReader, tensor: Tensor, items: Items) -> np.ndarray:
     """All values in their shape, with signs of life on the way."""
     import numpy as np
 
@@ -359,4 +360,5 @@ OPS: dict[str, Callable[[Call, Args], Answer]] = {
     "absent": absent,
     **{name: _elsewhere("salvaging", name) for name in ("prove", "stored", "stored_many", "places")},
     "causes": _elsewhere("causes", "causes"),
+    "pictures": _elsewhere("pictures", "pictures"),
 }
