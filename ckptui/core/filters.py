@@ -47,15 +47,16 @@ def analyse(
     object_path: str = "",
     *,
     corroborated: bool = False,
+    axes: str = "",
 ) -> Layer | None:
     """Judge every filter of a kernel or row of an embedding; `initializer` is {"class_name", "config"} if known.
 
     None where there are no filters to look at: another role, fewer than two axes, no floating point, nothing in it.
-    `corroborated`: see `initializers.verdict`.
+    `corroborated`: see `initializers.verdict`; `axes`: how the kernel's axes are meant, from `layout.axes_of`.
     """
     if not _is_real(array):
         return None
-    layout = layout_of(array, role, name, layer, object_path)
+    layout = layout_of(array, role, name, layer, object_path, axes=axes)
     if layout is None:
         return None
     numbers = _measure(layout)

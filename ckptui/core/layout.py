@@ -9,11 +9,15 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ckptui.core.names import clean
+
+LAYER_LIMIT = 256 << 20
+"""Largest tensor, in bytes, that is held as a whole and looked at filter by filter."""
 BLOCK_VALUES = 1 << 21
 """Values widened to float64 at a time: 16 MB."""
 MAX_CELLS = 1 << 16
@@ -57,45 +61,107 @@ class KernelLayout:
             yield start, self.matrix[:, start : start + width]
 
 
-def layout_of(array: NDArray[Any], role: str, *names: str) -> KernelLayout | None:
-    """Lay out a kernel or embedding; `names` (tensor, layer, object path) tell depthwise, transposed, attention.
+Axes = Literal["plain", "depthwise", "transposed", "dense", "projection"]
+"""How axes are meant: `plain` (..., in, out), `depthwise` (..., in, multiplier), `transposed` (..., out, in), `dense`
+(inputs..., units), `projection` (inputs, units...): attention's queries, keys and values."""
 
-    None where there are no filters: other roles, fewer than two axes, nothing in it. Keras' axis orders:
-    (k, in, out), (h, w, in, out), (d, h, w, in, out), depthwise (..., in, multiplier), transposed (..., out, in).
+
+def axes_of(
+    shape: tuple[int, ...],
+    *names: str,
+    layer_class: str = "",
+    bias: tuple[int, ...] | None = None,
+    underscored: bool = False,
+) -> Axes:
+    """What a kernel's axes mean, by the best witness there is.
+
+    `names`: tensor, layer, object path. `layer_class`: Keras' class where a config or group tells it. `bias`: the shape
+    of the layer's bias, one value an output. `underscored`: the save keeps kernels of plain convolutions and dense
+    layers as `_kernel`, as Keras 3 does in checkpoints: a `kernel` is then one of the other classes.
     """
-    if role not in ("kernel", "embedding") or array.ndim < 2 or array.ndim > 5 or array.size == 0:
+    paths = [clean(name).lower() for name in names]
+    words = {word for path in paths for word in (*path.split("/"), *_WORDS.findall(path))}
+    if len(shape) == 2 or math.prod(shape[:-2]) > MAX_CELLS:
+        return "dense"
+    told = _by_class(shape, words, layer_class)
+    if told is not None:
+        return told
+    part = next((p for p in ("depthwise", "pointwise") if words & {f"{p}_kernel", f"{p}_weights"}), None)
+    if part is not None:
+        return "depthwise" if part == "depthwise" else "plain"
+    guess = _by_words(shape, words)
+    if bias is not None:
+        guess = _by_bias(shape, guess, bias)
+    own = clean(names[0]).rpartition("/")
+    hidden = own[2] == "kernel" and own[0].rpartition("/")[2] != "cell"
+    if guess == "plain" and underscored and hidden and (bias is None or shape[-1] == shape[-2]):
+        return "depthwise" if shape[-1] == 1 < shape[-2] else "transposed"
+    return guess
+
+
+def _by_class(shape: tuple[int, ...], words: set[str], layer_class: str) -> Axes | None:
+    if layer_class.startswith("SeparableConv"):
+        first = "depthwise_kernel" in words or ("pointwise_kernel" not in words and math.prod(shape[:-2]) > 1)
+        return "depthwise" if first else "plain"
+    if layer_class.startswith("DepthwiseConv"):
+        return "depthwise"
+    if layer_class.startswith("Conv"):
+        return "transposed" if layer_class.endswith("Transpose") else "plain"
+    return "dense" if layer_class.startswith("LocallyConnected") else None
+
+
+def _by_words(shape: tuple[int, ...], words: set[str]) -> Axes:
+    """What names say; (k, in, out) and a projection of attention look alike."""
+    line = len(shape) == 3 and not any(word.startswith("conv") for word in words)
+    if line and (words & _SEQUENCE or any("attention" in word for word in words)):
+        return "dense" if "output" in words else "projection"
+    if "locally" in words and "connected" in words:
+        return "dense"
+    places = math.prod(shape[:-2]) > 1
+    if places and any("depthwise" in word or word == "dw" for word in words):
+        return "depthwise"
+    separable = any("separable" in word or word == "sepconv" for word in words)
+    if separable and places:
+        return "depthwise"
+    if any("transpos" in word or word.startswith("deconv") for word in words):
+        return "transposed"
+    return "plain"
+
+
+def _by_bias(shape: tuple[int, ...], guess: Axes, bias: tuple[int, ...]) -> Axes:
+    """The reading whose outputs the bias has; the one names suggest where it is among them."""
+    if len(bias) > 1:
+        return "projection" if bias == shape[1:] else guess
+    outputs: dict[Axes, int] = {
+        "plain": shape[-1],
+        "depthwise": shape[-2] * shape[-1],
+        "transposed": shape[-2],
+        "dense": shape[-1],
+    }
+    fitting = [axes for axes, count in outputs.items() if bias == (count,)]
+    return guess if guess in fitting or not fitting else fitting[0]
+
+
+def layout_of(array: NDArray[Any], role: str, *names: str, axes: str = "") -> KernelLayout | None:
+    """Lay out a kernel or embedding; `axes` says how its axes are meant (see `axes_of`), else `names` do.
+
+    None where there are no filters: other roles, fewer than two axes, nothing in it.
+    """
+    if role not in ("kernel", "embedding") or array.ndim < 2 or array.ndim > 6 or array.size == 0:
         return None
     if role == "embedding":
-        rows = array.reshape(array.shape[0], -1)
+        # a table of positions has a leading axis of 1
+        rows = array.reshape(array.shape[0] if array.shape[0] > 1 else array.shape[-2], -1)
         return KernelLayout(rows.T, (), int(rows.shape[1]), by_rows=True)
-    words = set(_WORDS.findall(" ".join(names).lower()))
-    if array.ndim == 2 or _is_dense(array, words):
-        return _dense(array, words)
-    if _is_depthwise(array, words):
-        kernel = array.shape[:-2]
-        return KernelLayout(array.reshape(math.prod(kernel), -1), tuple(kernel), 1)
-    if any(word.startswith(("transpos", "deconv")) or word.endswith("transpose") for word in words):
-        array = np.moveaxis(array, -1, -2)
+    meant = axes or axes_of(array.shape, *(names or ("",)))
+    if meant in ("dense", "projection"):
+        inputs = array.shape[0] if meant == "projection" else math.prod(array.shape[:-1])
+        return KernelLayout(array.reshape(inputs, -1), (), inputs)
+    if array.ndim > 5:
+        return None
     kernel = array.shape[:-2]
+    if meant == "depthwise":
+        return KernelLayout(array.reshape(math.prod(kernel), -1), tuple(kernel), 1)
+    if meant == "transposed":
+        array = np.moveaxis(array, -1, -2)
     return KernelLayout(array.reshape(-1, array.shape[-1]), tuple(kernel), int(array.shape[-2]))
-
-
-def _is_dense(array: NDArray[Any], words: set[str]) -> bool:
-    """Projections of attention have three axes too, but none of them is a place."""
-    if math.prod(array.shape[:-2]) > MAX_CELLS:
-        return True
-    return array.ndim == 3 and (bool(words & _SEQUENCE) or any("attention" in word for word in words))
-
-
-def _dense(array: NDArray[Any], words: set[str]) -> KernelLayout:
-    if array.ndim > 2:
-        inputs = math.prod(array.shape[:-1]) if "output" in words else array.shape[0]
-        array = array.reshape(inputs, -1)
-    return KernelLayout(array, (), int(array.shape[0]))
-
-
-def _is_depthwise(array: NDArray[Any], words: set[str]) -> bool:
-    if any("depthwise" in word or word == "dw" for word in words):
-        return True
-    separable = any("separable" in word or word == "sepconv" for word in words)
-    return separable and not words & {"pointwise"} and math.prod(array.shape[:-2]) > 1

@@ -132,6 +132,8 @@ class Tensor:
     """Why it can't be read, as far as the directory tells; empty when nothing speaks against it."""
     initializer: Mapping[str, Any] | None = None
     """The layer config's initializer for this tensor, where the artifact has a config: {"class_name", "config"}."""
+    layer_class: str = ""
+    """Keras' class of the layer (`Conv2DTranspose`, `LSTMCell`), where a config or the file's groups tell it."""
 
     @property
     def count(self) -> int:

@@ -69,7 +69,7 @@ def pack(value: Any) -> Any:
     return jsonable(value)
 
 
-_COLUMNS = ("name", "dtype", "shape", "bytes", "layer", "role", "object_path", "problem", "initializer")
+_COLUMNS = ("name", "dtype", "shape", "bytes", "layer", "role", "object_path", "problem", "initializer", "layer_class")
 _STORAGE_COLUMNS = ("encoding", "crc32c", "big_endian", "slices", "npy_dtype")
 _SEGMENT_COLUMNS = ("file", "offset", "length")
 
@@ -274,6 +274,7 @@ class TensorColumns(Sequence[Tensor]):
             storage=storage,
             problem=at("problem"),
             initializer=at("initializer"),
+            layer_class=at("layer_class"),
         )
 
 

@@ -9,11 +9,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ckptui.core.model import Kind, Listing, Tensor
+from ckptui.core.names import clean
 from ckptui.errors import NoSuchTensor
 
 if TYPE_CHECKING:
     from ckptui.readers.registry import Reader
 
+UNDERSCORED = "/_kernel"
+"""What Keras 3 calls the kernel of a plain convolution or dense layer in a checkpoint's keys."""
 KEPT = 4
 """Readers open at a time: both sides of a diff, and what was looked at before."""
 
@@ -41,6 +44,7 @@ class OpenReader:
         self.listing = cast(_Slow, reader).listing(tick) if kind in SLOW_KINDS else reader.listing()
         self._places: dict[str, int] = {}
         self._neighbours: dict[str, list[Tensor]] | None = None
+        self._underscored: bool | None = None
 
     def tensor(self, name: str) -> Tensor:
         """The tensor of that name, decoded only now. Raises NoSuchTensor."""
@@ -61,6 +65,29 @@ class OpenReader:
                 if other.layer:
                     self._neighbours.setdefault(other.layer, []).append(other)
         return [t for t in self._neighbours.get(tensor.layer, ()) if t.name != tensor.name]
+
+    def axes(self, tensor: Tensor) -> str:
+        """How the axes of a kernel are meant, see `layout.axes_of`; empty for what is no kernel of three axes or more.
+
+        The layer's class tells, else the outputs its bias has, else names.
+        """
+        if tensor.role != "kernel" or len(tensor.shape) < 3:
+            return ""
+        from ckptui.core.layout import axes_of
+
+        biases = {other.shape for other in self.neighbours(tensor) if other.role == "bias"}
+        if self._underscored is None:
+            names = getattr(self.listing.tensors, "names", ())
+            self._underscored = any(clean(name).endswith(UNDERSCORED) for name in names)
+        return axes_of(
+            tensor.shape,
+            tensor.name,
+            tensor.layer,
+            tensor.object_path,
+            layer_class=tensor.layer_class,
+            bias=biases.pop() if len(biases) == 1 else None,
+            underscored=self._underscored,
+        )
 
 
 class OpenReaders:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ckptui.core.dtypes import ITEMSIZE
-from ckptui.core.model import Finding, Tensor
+from ckptui.core.model import Tensor
 from ckptui.engine.child import Call, error_doc
 from ckptui.engine.facts import pack
 from ckptui.engine.frames import Blob
@@ -22,7 +22,6 @@ from ckptui.errors import CkptuiError, Damaged, UsageError
 if TYPE_CHECKING:
     import numpy as np
 
-    from ckptui.engine.scan import Scanner
 
 Args = Mapping[str, Any]
 Answer = tuple[Any, Sequence[Blob]]
@@ -34,15 +33,11 @@ FLUSH_SECONDS = 0.05
 """Results wait this long at most for others to travel with."""
 HEAVY_BYTES = 4 << 20
 """A tensor from this size on is announced before it is read."""
-LAYER_LIMIT = 256 << 20
-"""Largest tensor, in bytes, looked at filter by filter: it is held as a whole, and once more in float64."""
-SIBLING_LIMIT = 1 << 20
-"""Largest neighbour, in bytes, read to see whether it is exactly zero."""
 
 _readers = OpenReaders()
 _IMPORTS = {
     "scan": ("ckptui.engine.scan", "ckptui.triage.values"),
-    "layers": ("ckptui.engine.scan", "ckptui.core.filters", "ckptui.triage.values"),
+    "layers": ("ckptui.engine.scan", "ckptui.engine.filtering"),
     "diff": ("ckptui.engine.checked", "ckptui.core.diff"),
     "histogram": ("ckptui.core.histogram",),
     "prove": ("ckptui.engine.stored",),
@@ -152,6 +147,7 @@ def scan(call: Call, args: Args) -> Answer:
 def layers(call: Call, args: Args) -> Answer:
     """{"layer", "findings", "skipped"} for every name in `items`."""
     from ckptui.engine.checked import Files
+    from ckptui.engine.filtering import Filtering
     from ckptui.engine.scan import Scanner
 
     items = Items(call, args.get("careful", False))
@@ -159,41 +155,11 @@ def layers(call: Call, args: Args) -> Answer:
     files = Files()
     scanner = Scanner(args["path"], opened.reader, files, items.beat, stats=True, check=False)
     try:
-        items.run(args, lambda name: _layer(args["path"], opened, scanner, items, name), lambda name: True)
+        kernels = Filtering(args["path"], opened, scanner, lambda tensor: whole(opened, tensor, items))
+        items.run(args, kernels.look, lambda name: True)
     finally:
         files.close()
     return None, []
-
-
-def _layer(path: str, opened: OpenReader, scanner: Scanner, items: Items, name: str) -> dict[str, Any]:
-    from ckptui.core.filters import analyse
-    from ckptui.core.stats import stats_of
-    from ckptui.triage.values import value_findings
-
-    tensor = opened.tensor(name)
-    size = max(tensor.bytes, tensor.count * ITEMSIZE.get(tensor.dtype, 1))
-    if size > LAYER_LIMIT:
-        return {"layer": None, "findings": [], "skipped": f"{size} bytes, {LAYER_LIMIT} at most"}
-    array = whole(opened, tensor, items)
-    siblings = [
-        (other, scanner.scan(other).stats)
-        for other in opened.neighbours(tensor)
-        if other.role in ("bias", "beta", "slot") and other.bytes <= SIBLING_LIMIT
-    ]
-    zero = any(stats is not None and stats.count and stats.zeros == stats.count for _, stats in siblings)
-    layer = analyse(
-        array,
-        tensor.name,
-        tensor.layer,
-        tensor.role,
-        initializer=tensor.initializer,
-        object_path=tensor.object_path,
-        corroborated=zero,
-    )
-    findings: list[Finding] = []
-    if layer is not None:
-        findings = value_findings(path, tensor, stats_of(array, tensor.dtype), layer, siblings)
-    return {"layer": pack(layer), "findings": pack(findings), "skipped": ""}
 
 
 def diff(call: Call, args: Args) -> Answer:

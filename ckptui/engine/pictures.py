@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from ckptui.core.dtypes import ITEMSIZE
 from ckptui.core.heatmaps import reduced, unit_matrix
-from ckptui.core.layout import KernelLayout, layout_of
+from ckptui.core.layout import LAYER_LIMIT, KernelLayout, layout_of
 from ckptui.core.model import Artifact
-from ckptui.core.pictures import filters_of, first_view, layer_limit
+from ckptui.core.pictures import filters_of, first_view, layer_scale
 from ckptui.engine.items import Outcome, run_items
 from ckptui.engine.pool import Flag, Pool
 from ckptui.errors import CkptuiError, ReaderFailed, UsageError
@@ -70,14 +70,14 @@ def pictures(call: Call, args: Args, items: Items, opened: Callable[[], OpenRead
 @np.errstate(all="ignore")
 def _values(opened: OpenReader, item: Sequence[Any], items: Items) -> Values:
     # imported here: `ops` asks for this module
-    from ckptui.engine.ops import LAYER_LIMIT, whole
+    from ckptui.engine.ops import whole
 
     name, picks, height, width = item
     tensor = opened.tensor(name)
     size = max(tensor.bytes, tensor.count * ITEMSIZE.get(tensor.dtype, 1))
     if size > LAYER_LIMIT:
         raise UsageError(f"{size} bytes, {LAYER_LIMIT} at most")
-    layout = layout_of(whole(opened, tensor, items), tensor.role, tensor.name, tensor.layer, tensor.object_path)
+    layout = layout_of(whole(opened, tensor, items), tensor.role, axes=opened.axes(tensor))
     if layout is None:
         raise UsageError(f"{tensor.name} has no filters")
     if not picks:
@@ -99,7 +99,7 @@ def shown(layout: KernelLayout, picks: Sequence[int], beat: Callable[[], None] =
     magnitudes = np.abs(together)
     return Values(
         together[list(picks)],
-        layer_limit(together),
+        layer_scale(together),
         float(magnitudes.max(where=np.isfinite(magnitudes), initial=0.0)),
         float(np.median(np.concatenate(shares))) if shares else None,
     )

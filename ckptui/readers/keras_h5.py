@@ -195,6 +195,7 @@ def tensor_of(name: str, facts: Described, place: Place) -> Tensor:
         storage=facts.storage,
         problem=facts.problem,
         initializer=initializer,
+        layer_class=place.node.class_name if place.node is not None else place.class_name,
     )
 
 

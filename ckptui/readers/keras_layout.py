@@ -13,7 +13,7 @@ from typing import Literal
 from ckptui.core.model import Role
 from ckptui.core.names import layer_of, role_of
 from ckptui.readers.keras_config import Node
-from ckptui.readers.keras_variables import guess_names, saved_names, variable_of
+from ckptui.readers.keras_variables import class_of, guess_names, saved_names, variable_of
 
 Section = Literal["model", "optimizer", "metric", "other"]
 Style = Literal["legacy", "keras-1", "objects", "none"]
@@ -42,6 +42,8 @@ class Place:
     node: Node | None = None
     order: int = 0
     """Position among the layer's variables as the file counts them."""
+    class_name: str = ""
+    """The layer's class by the name of its group, where there is no architecture."""
 
 
 @dataclass(slots=True)
@@ -272,8 +274,16 @@ class _Objects:
             path = "/".join([*names, "seed_generator_state"])
             return [Place(section, layer, path, "seed_generator_state") for _ in members]
         variables = self._variables(parts, found.node if found.exact else None, members)
+        class_name = class_of(_group_name(parts)) if found.node is None else ""
         return [
-            Place(section, layer, "" if v in ("", COMPANION) else "/".join([*names, v]), v, found.node)
+            Place(
+                section,
+                layer,
+                "" if v in ("", COMPANION) else "/".join([*names, v]),
+                v,
+                found.node,
+                class_name=class_name or "",
+            )
             for v in variables
         ]
 
@@ -282,9 +292,7 @@ class _Objects:
         known = saved_names(node) if node is not None else ()
         if known:
             return [known[order] if order < len(known) else COMPANION for order, _ in members]
-        last = parts[-1] if parts else ""
-        cell = f"{parts[-2]}_cell" if last == "cell" and len(parts) > 1 else ""
-        readings = (guess_names(group, shapes) for group in (last, self._own_name(parts), cell))
+        readings = (guess_names(group, shapes) for group in (_group_name(parts), self._own_name(parts)))
         guessed = next((names for names in readings if names), ())
         whole = [order for order, _ in members] == list(range(len(members)))
         return guessed if guessed and whole else [""] * len(members)
@@ -315,6 +323,13 @@ class _Objects:
     def _own_name(self, parts: Sequence[str]) -> str:
         """What the file calls the object of a group; empty where it does not say."""
         return self.attributes.names.get("/".join([*parts, "vars"]), "")
+
+
+def _group_name(parts: Sequence[str]) -> str:
+    """The last part of a group's path; of a recurrent layer's `cell` with its class: `lstm_cell`."""
+    if len(parts) > 1 and parts[-1] == "cell":
+        return re.sub(r"_[0-9]+$", "", parts[-2]) + "_cell"
+    return parts[-1] if parts else ""
 
 
 def _section(parts: Sequence[str]) -> Section:

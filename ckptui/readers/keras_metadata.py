@@ -62,13 +62,15 @@ def _untagged(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_initializers(tensors: Sequence[Tensor], rows: Sequence[ArchitectureRow]) -> Sequence[Tensor]:
-    configs = {name: row.config for row in rows for name in row.weights if row.config}
-    if not configs:
+    owners = {name: row for row in rows for name in row.weights if row.config}
+    if not owners:
         return tensors
     out = []
     for tensor in tensors:
-        config = configs.get(tensor.name)
-        last = (tensor.object_path or tensor.name).rpartition("/")[2]
-        named = initializer_of(config, variable_of(last)) if config is not None else None
-        out.append(tensor if named is None else replace(tensor, initializer=named))
+        row = owners.get(tensor.name)
+        if row is not None:
+            last = (tensor.object_path or tensor.name).rpartition("/")[2]
+            named = initializer_of(row.config, variable_of(last))
+            tensor = replace(tensor, initializer=named, layer_class=row.class_name)
+        out.append(tensor)
     return out

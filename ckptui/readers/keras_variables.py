@@ -68,7 +68,7 @@ def guess_names(group: str, shapes: Sequence[tuple[int, ...]]) -> tuple[str, ...
     """
     if _ATTENTION_PART.fullmatch(group) and len(shapes) <= 2:
         return ("kernel", "bias")[: len(shapes)]
-    class_name = _class_of(group)
+    class_name = class_of(group)
     if class_name is not None:
         readings = {names for names in _readings(class_name) if len(names) == len(shapes)}
         return readings.pop() if len(readings) == 1 else ()
@@ -77,7 +77,8 @@ def guess_names(group: str, shapes: Sequence[tuple[int, ...]]) -> tuple[str, ...
     return ()
 
 
-def _class_of(group: str) -> str | None:
+def class_of(group: str) -> str | None:
+    """The standard class whose weights a file keeps in a group of this name; None for any other name."""
     stem, _, number = group.rpartition("_")
     known = _classes_by_group()
     return known.get(group) or (known.get(stem) if number.isdigit() else None)
@@ -85,12 +86,15 @@ def _class_of(group: str) -> str | None:
 
 @lru_cache
 def _classes_by_group() -> dict[str, str]:
-    return {snake_case(name): name for name in _MAKERS}
+    return {snake_case(name): name for name in (*_MAKERS, *_NAMES)}
 
 
 @lru_cache
 def _readings(class_name: str) -> frozenset[tuple[str, ...]]:
     """Every list of variable names a class can save, over the switches that add or drop one."""
+    listed = _NAMES.get(class_name)
+    if listed is not None:
+        return frozenset({listed, listed[:-1]} if listed[-1] == "bias" else {listed})
     found = set()
     for switches in ({}, {"use_bias": False}, {"center": False}, {"scale": False}):
         sized = {"filters": 1, "units": 1, "output_dim": 1, "input_dim": 1, "kernel_size": 1, **switches}
@@ -264,6 +268,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "Normalization": ("mean", "variance", "count"),
     "GroupNormalization": ("gamma", "beta"),
     "RMSNormalization": ("scale",),
+    "EinsumDense": ("kernel", "bias"),
+    "ConvLSTM1DCell": ("kernel", "recurrent_kernel", "bias"),
+    "ConvLSTM2DCell": ("kernel", "recurrent_kernel", "bias"),
+    "ConvLSTM3DCell": ("kernel", "recurrent_kernel", "bias"),
 }
 """Classes whose names are known and whose number or shapes of variables are not judged."""
 
