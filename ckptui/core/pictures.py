@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ckptui.core.colours import Levels, Pixels, diverging, normalised, signed_rgb
+from ckptui.core.filter_flags import Flag, flag_of, mirror_scores, words_about
 from ckptui.core.layout import KernelLayout
 from ckptui.core.model import Filter, Layer
 from ckptui.core.text import number_text
 
 Array = npt.NDArray[Any]
-EXACT = 0.9999
-"""A mirror correlation from here on is exact symmetry, which chance does not make."""
-SYMMETRIC = 0.95
 SAMPLE = 1 << 20
 """Values looked at together; what is common is judged by as many, evenly spread."""
+BLOCK = 32
+"""Filters that are decomposed together: a few milliseconds of work."""
+PROBES = 48
+"""Filters the layer's scale is taken from before all are decomposed."""
 CHANNEL_NAMES = ("red", "green", "blue")
 OUTLIER = 4.0
 """A largest weight this many times the largest common one is clipped, or everything else would be grey."""
@@ -30,18 +32,6 @@ RARE = 0.005
 
 LARGEST_KERNEL = 64
 """A tensor with a longer side is no convolution kernel."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """Why a filter is framed."""
-
-    word: str
-    """What stands in the frame: `init`, `dead`, `=5`."""
-    tone: str
-    """`error`, `warning`, `odd` or `muted`: the colour of frame and word."""
-    meaning: str
-    """The word in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +47,11 @@ def has_places(kernel: Sequence[int]) -> bool:
     return bool(kernel) and 1 < max(kernel) <= LARGEST_KERNEL
 
 
-def filters_of(layout: KernelLayout) -> Array:
-    """A kernel as (height, width, input channels, filters) of float32; depth slices lie side by side."""
-    matrix = layout.matrix.real if np.iscomplexobj(layout.matrix) else layout.matrix
-    values = np.asarray(matrix).astype(np.float32).reshape(*layout.kernel, layout.channels, layout.filters)
+def filters_of(layout: KernelLayout, start: int = 0, stop: int | None = None) -> Array:
+    """Filters `start` to `stop` as (height, width, input channels, filters) of float32; depth slices side by side."""
+    matrix = layout.matrix[:, start:stop]
+    matrix = matrix.real if np.iscomplexobj(matrix) else matrix
+    values = np.asarray(matrix).astype(np.float32).reshape(*layout.kernel, layout.channels, matrix.shape[1])
     if len(layout.kernel) == 1:
         return values[np.newaxis]
     if len(layout.kernel) == 3:
@@ -114,8 +105,11 @@ def first_view(weights: Array) -> tuple[Array, Array | None]:
     return first_component(weights)
 
 
-def layer_limit(planes: Array) -> float:
-    """The magnitude that gets full colour: the largest, or the largest but for a few that dwarf the rest."""
+def layer_limit(planes: Array, spare: int = 0) -> float:
+    """The magnitude that gets full colour: the largest, or the largest but for a few that dwarf the rest.
+
+    `spare`: so many values may be outliers, though they are not rare: those of one damaged filter.
+    """
     flat = planes.reshape(-1)
     largest = 0.0
     for start in range(0, flat.size, SAMPLE):
@@ -123,81 +117,147 @@ def layer_limit(planes: Array) -> float:
         largest = max(largest, float(np.abs(piece[np.isfinite(piece)]).max(initial=0.0)))
     sample = flat[:: max(flat.size // SAMPLE, 1)]
     sample = np.abs(sample[np.isfinite(sample)])
-    left_out = math.ceil(RARE * sample.size)
+    left_out = max(math.ceil(RARE * sample.size), spare)
     common = float(np.partition(sample, -1 - left_out)[-1 - left_out]) if sample.size > left_out else 0.0
     return common if common > 0 and largest > OUTLIER * common else largest
 
 
-def flag_of(found: Filter, layer: Layer) -> Flag | None:
-    """The gravest thing about a filter, or None; symmetry counts where it is exact or chance can't explain it."""
-    if found.nonfinite:
-        return Flag("NaN", "error", "has values that are not finite")
-    if found.zero:
-        return Flag("zero", "warning", "all zero")
-    if found.dead:
-        return Flag("dead", "warning", "dead: its weights are negligible beside the layer's")
-    if found.untouched:
-        return Flag("init", "warning", "untouched since the initializer")
-    if found.constant:
-        return Flag("const", "warning", "one constant value")
-    if found.duplicate_of is not None:
-        return Flag(f"={found.duplicate_of}", "odd", f"a duplicate of filter {found.duplicate_of}")
-    scores = mirror_scores(found)
-    least = SYMMETRIC if layer.flagged_symmetric else EXACT
-    if scores and max(scores) >= least:
-        return Flag("sym", "warning", "equals its mirror image")
-    if scores and min(scores) <= -EXACT:
-        return Flag("anti", "muted", "equals its mirror image with the sign turned")
-    return None
+def layer_scale(planes: Array) -> float:
+    """`layer_limit` of all filters of a layer, (n, h, w) or (n, h, w, 3): one damaged filter dims no other.
+
+    With fewer than 16 there are too few others to tell a common magnitude by.
+    """
+    return layer_limit(planes, math.prod(planes.shape[1:]) if len(planes) >= 16 else 0)
 
 
-def mirror_scores(found: Filter) -> list[float]:
-    """The mirror correlations that exist for a filter."""
-    all_scores = (found.left_right, found.up_down, found.rotate_180, found.transpose)
-    return [score for score in all_scores if score is not None and score == score]
+def norms_of(layout: KernelLayout) -> npt.NDArray[np.float64]:
+    """The l2 norm of every filter over its finite values, in float64."""
+    found = np.zeros(layout.filters)
+    for start, block in layout.blocks():
+        wide = (np.abs(block) if np.iscomplexobj(block) else block).astype(np.float64)
+        wide = np.where(np.isfinite(wide), wide, 0.0)
+        with np.errstate(over="ignore"):
+            found[start : start + block.shape[1]] = np.sqrt(np.einsum("vn,vn->n", wide, wide))
+    return found
+
+
+def gapped(levels: Levels, depth: int) -> Levels:
+    """Part the depth slices of a 3-D kernel by a column of nothing."""
+    if depth == 1:
+        return levels
+    slices = np.split(levels, depth, axis=1)
+    gap = np.full_like(slices[0][:, :1], np.inf)
+    parts = [part for piece in slices for part in (gap, piece)][1:]
+    result: Levels = np.concatenate(parts, axis=1)
+    return result
 
 
 class FilterSet:
-    """The filters of one kernel, every view computed when it is first asked for."""
+    """The filters of one kernel; a filter's picture is made when it is first asked for.
+
+    The first view of many channels is a decomposition: that of all filters is made by `complete`, elsewhere than where
+    keys are waited for. Until then the layer's scale is that of `PROBES` filters, evenly spread.
+    """
 
     def __init__(self, layout: KernelLayout, layer: Layer | None) -> None:
         """Take a kernel with places ([k], [h, w] or [d, h, w]), and its analysis where there is one."""
-        self.weights = filters_of(layout)
-        self.layer = layer
-        self.details = {f.index: f for f in layer.detail} if layer else {}
+        self.layout = layout
         self.depth = layout.kernel[0] if len(layout.kernel) == 3 else 1
-        height, width, self.channels, self.count = self.weights.shape
-        self.size = (height, width + self.depth - 1)
+        height, width = layout.kernel[-2:] if len(layout.kernel) > 1 else (1, layout.kernel[0])
+        self.size = (height, self.depth * width + self.depth - 1)
+        self.channels, self.count = layout.channels, layout.filters
         self.rgb = self.channels == 3
         self.views = 1 if self.channels == 1 else 1 + self.channels
-        with np.errstate(invalid="ignore", over="ignore"):
-            broken = ~np.isfinite(self.weights)
-            finite = np.where(broken, 0, self.weights) if broken.any() else self.weights
-            self.norms = np.sqrt(np.einsum("hwcn,hwcn->n", finite, finite, dtype=np.float64))
-        self._planes: dict[int, Array] = {}
+        self.decomposed = self.channels not in (1, 3)
+        """The first view is a decomposition."""
         self._limits: dict[int, float] = {}
-        self.share = 1.0
-        self.orders: tuple[str, ...] = ("index", "flagged first", "norm")
+        self._blocks: dict[int, tuple[Array, Array]] = {}
+        self._share: float | None = None
+        self._norms: npt.NDArray[np.float64] | None = None
+        self.layer: Layer | None = None
+        self.details: dict[int, Filter] = {}
+        self.orders: tuple[str, ...] = ("index", "norm")
+        self.learn(layer)
+
+    def learn(self, layer: Layer | None) -> None:
+        """Take the analysis, which comes after the first pictures."""
+        if layer is None:
+            return
+        self.layer = layer
+        self.details = {f.index: f for f in layer.detail}
+        self.orders = ("index", "flagged first", "norm")
         if any(mirror_scores(found) for found in self.details.values()):
             self.orders = (*self.orders, "symmetry")
-        self.planes(0)
+
+    def complete(self, stopped: Callable[[], bool] = lambda: False) -> None:
+        """Make what looking at all filters takes: every component, the layer's scale, norms; ends when `stopped`."""
+        if self.decomposed:
+            for start in range(0, self.count, BLOCK):
+                if stopped():
+                    return
+                self._components(start)
+            parts = [self._components(start) for start in range(0, self.count, BLOCK)]
+            self._share = float(np.median(np.concatenate([shares for _, shares in parts])))
+            self._limits[0] = layer_scale(np.concatenate([planes for planes, _ in parts]))
+        if not stopped():
+            self._norms = norms_of(self.layout)
+
+    @property
+    def weights(self) -> Array:
+        """All filters as (height, width, channels, filters) of float32."""
+        return filters_of(self.layout)
+
+    @property
+    def norms(self) -> npt.NDArray[np.float64]:
+        """The l2 norm of every filter over its finite values."""
+        if self._norms is None:
+            self._norms = norms_of(self.layout)
+        return self._norms
+
+    def _components(self, start: int) -> tuple[Array, Array]:
+        """First components of the block of filters from `start`, and their shares of the energy."""
+        if start not in self._blocks:
+            self._blocks[start] = first_component(filters_of(self.layout, start, start + BLOCK))
+        return self._blocks[start]
 
     def planes(self, view: int) -> Array:
         """All filters in a view: (n, h, w), or (n, h, w, 3) for RGB."""
-        if view not in self._planes:
-            if view > 0:
-                planes = self.weights[:, :, view - 1, :].transpose(2, 0, 1)
-            else:
-                planes, shares = first_view(self.weights)
-                self.share = 1.0 if shares is None else float(np.median(shares))
-            self._planes[view] = planes
-            self._limits[view] = layer_limit(planes)
-        return self._planes[view]
+        if view == 0 and self.decomposed:
+            return np.concatenate([self._components(start)[0] for start in range(0, self.count, BLOCK)])
+        planes: Array = self.weights.transpose(3, 0, 1, 2)
+        return planes if view == 0 and self.rgb else planes[..., max(view - 1, 0)]
+
+    def plane(self, index: int, view: int) -> Array:
+        """One filter in a view: (h, w), or (h, w, 3) for RGB."""
+        if view == 0 and self.decomposed:
+            found: Array = self._components(index // BLOCK * BLOCK)[0][index % BLOCK]
+            return found
+        weights: Array = filters_of(self.layout, index, index + 1)[..., 0]
+        return weights if view == 0 and self.rgb else weights[:, :, max(view - 1, 0)]
 
     def limit(self, view: int) -> float:
         """The magnitude that gets full colour in a view."""
-        self.planes(view)
+        if view not in self._limits:
+            self._limits[view] = self._limit(view)
         return self._limits[view]
+
+    def _limit(self, view: int) -> float:
+        if view == 0 and self.decomposed:
+            step = -(-self.count // PROBES)
+            probes = replace(self.layout, matrix=self.layout.matrix[:, ::step])
+            planes, shares = first_component(filters_of(probes))
+            self._share = self._share or float(np.median(shares))
+            return layer_scale(planes)
+        values = self.layout.matrix
+        if view > 0:
+            values = values.reshape(self.layout.cells, self.channels, self.count)[:, view - 1]
+        return layer_scale(np.asarray(values.real if np.iscomplexobj(values) else values).astype(np.float32).T)
+
+    @property
+    def share(self) -> float:
+        """The median share of a filter's energy that its first component has."""
+        self.limit(0)
+        return 1.0 if self._share is None else self._share
 
     def order(self, name: str) -> Sequence[int]:
         """Filter indices in the order of that name: largest norm first, most symmetric first."""
@@ -220,22 +280,12 @@ class FilterSet:
 
     def picture(self, index: int, view: int, per_filter: bool) -> Picture:
         """Filter `index` in a view, on the layer's scale or its own."""
-        plane = self.planes(view)[index]
+        plane = self.plane(index, view)
         levels = normalised(plane, layer_limit(plane) if per_filter else self.limit(view))
-        levels = self.with_gaps(levels)
+        levels = gapped(levels, self.depth)
         if self.rgb and view == 0:
             return Picture(levels.mean(axis=-1), signed_rgb(levels))
         return Picture(levels, diverging(levels))
-
-    def with_gaps(self, levels: Levels) -> Levels:
-        """Part the depth slices of a 3-D kernel by a column of nothing."""
-        if self.depth == 1:
-            return levels
-        slices = np.split(levels, self.depth, axis=1)
-        gap = np.full_like(slices[0][:, :1], np.inf)
-        parts = [part for piece in slices for part in (gap, piece)][1:]
-        result: Levels = np.concatenate(parts, axis=1)
-        return result
 
     def view_words(self, view: int) -> str:
         """What the view shows, and how much of the filters it stands for."""
@@ -256,12 +306,7 @@ class FilterSet:
         return f"−{limit} … {limit}"
 
     def describe(self, index: int) -> Sequence[str]:
-        """Flag, norm and mirror correlations of one filter."""
-        found, flag = self.details.get(index), self.flag(index)
-        parts = [str(index)] if flag is None else [f"{index} {flag.meaning}"]
-        parts.append(f"norm {number_text(float(self.norms[index]), 3)}")
-        if found is not None and found.left_right is not None:
-            parts.append(f"↔ {number_text(found.left_right, 2)}")
-        if found is not None and found.up_down is not None:
-            parts.append(f"↕ {number_text(found.up_down, 2)}")
-        return parts
+        """Every flag of one filter, its norm and mirror correlations, and what chance gives."""
+        found = self.details.get(index)
+        norm = found.l2 if found is not None and self._norms is None else float(self.norms[index])
+        return words_about(index, found, self.layer, norm)

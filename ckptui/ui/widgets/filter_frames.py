@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from rich.segment import Segment
 from rich.style import Style
 
-from ckptui.core.pictures import Flag, Picture
+from ckptui.core.filter_flags import Flag
+from ckptui.core.pictures import Picture
 from ckptui.ui.widgets.cells import Drawing, Row, cell_extent, draw_levels
 
 LEAST_INNER = 6

@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from ckptui.core.colours import diverging, normalised, signed_rgb
+from ckptui.core.filter_flags import Flag
 from ckptui.core.layout import KernelLayout
-from ckptui.core.pictures import FilterSet, Flag, Picture, layer_limit
+from ckptui.core.pictures import FilterSet, Picture, gapped, layer_limit
 from ckptui.core.text import number_text
 
 
@@ -89,7 +90,7 @@ class TripleSet:
             limit = max(layer_limit(planes[0]), layer_limit(planes[1]))
         change_limit = layer_limit(planes[2]) if per_filter else self.change.limit(view)
         limits = (limit, limit, change_limit)
-        levels = [self.a.with_gaps(normalised(plane, lim)) for plane, lim in zip(planes, limits, strict=True)]
+        levels = [gapped(normalised(plane, lim), self.a.depth) for plane, lim in zip(planes, limits, strict=True)]
         gap = np.full_like(levels[0][:, :1], np.inf)
         row = np.concatenate([levels[0], gap, levels[1], gap, levels[2]], axis=1)
         if row.ndim == 3:

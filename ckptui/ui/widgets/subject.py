@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ckptui.core.filter_flags import flag_of
 from ckptui.core.heatmaps import strongest
 from ckptui.core.layout import KernelLayout, layout_of
 from ckptui.core.model import Layer, Tensor
-from ckptui.core.pictures import FilterSet, flag_of, has_places, layer_limit
+from ckptui.core.pictures import FilterSet, has_places, layer_limit
 from ckptui.core.text import human_count, number_text, safe
 from ckptui.ui.fitting import tied
 from ckptui.ui.widgets.filter_images import FilterPictures

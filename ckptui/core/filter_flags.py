@@ -1,0 +1,74 @@
+"""What is said about one filter: why it is framed, and all the rest in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ckptui.core.model import Filter, Layer
+from ckptui.core.text import number_text
+
+EXACT = 0.9999
+"""A mirror correlation from here on is exact symmetry, which chance does not make."""
+SYMMETRIC = 0.95
+MIRROR_SIGNS = (("left_right", "↔"), ("up_down", "↕"), ("rotate_180", "↻"), ("transpose", "⤡"))
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """Why a filter is framed."""
+
+    word: str
+    """What stands in the frame: `init`, `dead`, `=5`."""
+    tone: str
+    """`error`, `warning`, `odd` or `muted`: the colour of frame and word."""
+    meaning: str
+    """The word in words."""
+
+
+def flag_of(found: Filter, layer: Layer) -> Flag | None:
+    """The gravest thing about a filter, or None; symmetry counts where it is exact or chance can't explain it."""
+    return next(iter(flags_of(found, layer)), None)
+
+
+def flags_of(found: Filter, layer: Layer) -> list[Flag]:
+    """All there is about a filter, the gravest first; what follows from a graver one is not told."""
+    flags = [Flag("NaN", "error", "has values that are not finite")] if found.nonfinite else []
+    if found.zero:
+        return [*flags, Flag("zero", "warning", "all zero")]
+    if found.dead:
+        flags.append(Flag("dead", "warning", "dead: its weights are negligible beside the layer's"))
+    if found.untouched:
+        flags.append(Flag("init", "warning", "untouched since the initializer"))
+    if found.constant:
+        flags.append(Flag("const", "warning", "one constant value"))
+    if found.duplicate_of is not None:
+        flags.append(Flag(f"={found.duplicate_of}", "odd", f"a duplicate of filter {found.duplicate_of}"))
+    scores = mirror_scores(found)
+    least = SYMMETRIC if layer.flagged_symmetric else EXACT
+    if scores and not found.constant and max(scores) >= least:
+        flags.append(Flag("sym", "warning", "equals its mirror image"))
+    elif scores and min(scores) <= -EXACT:
+        flags.append(Flag("anti", "muted", "equals its mirror image with the sign turned"))
+    return flags
+
+
+def mirror_scores(found: Filter) -> list[float]:
+    """The mirror correlations that exist for a filter."""
+    all_scores = (found.left_right, found.up_down, found.rotate_180, found.transpose)
+    return [score for score in all_scores if score is not None and score == score]
+
+
+def words_about(index: int, found: Filter | None, layer: Layer | None, norm: float) -> Sequence[str]:
+    """Every flag of one filter, its norm and mirror correlations, and what chance gives; the important first."""
+    flags = flags_of(found, layer) if found is not None and layer is not None else []
+    words = ", ".join(flag.meaning for flag in flags)
+    parts = [f"{index} {words}" if words else str(index), f"norm {number_text(norm, 3)}"]
+    if found is None or layer is None:
+        return parts
+    scores = [(sign, getattr(found, name)) for name, sign in MIRROR_SIGNS]
+    told = "  ".join(f"{sign} {number_text(r, 2)}" for sign, r in scores if r is not None and r == r)
+    parts += [f"mirror r {told}"] if told else []
+    if layer.expected_symmetric is not None and any(flag.word == "sym" for flag in flags):
+        parts.append(f"chance gives {number_text(layer.expected_symmetric, 2)} of {layer.filters}")
+    return parts
