@@ -151,8 +151,8 @@ def _check_one(session: Session, found: Found, done: Pass, course: Course | None
 
 def _full_check(session: Session, listing: Listing, done: Pass, course: Course) -> Listing:
     path = listing.artifact.path
-    scans, findings = scan_all(session, listing, None, stats=False, course=course)
-    findings += session.verify(listing)
+    scans, findings = scan_all(session, listing, None, stats=False, anew=True, course=course)
+    findings += session.verify(listing, anew=True)
     unread = sum(s.checksum == "unread" for s in scans)
     done.tensors_checked += len(scans) - unread
     done.tensors_unreadable += unread

@@ -196,14 +196,23 @@ _fail_on = click.option(
 )
 _match = click.option("--match", metavar="RE", help="Only tensors whose name matches this regular expression.")
 _artifact = click.argument("artifact")
+_cache = click.option(
+    "--no-cache",
+    "cache",
+    is_flag=True,
+    default=True,
+    flag_value=False,
+    help="Read every byte anew and keep no results.",
+)
 _HELP = {"help_option_names": ["-h", "--help"]}
 
 
 @click.command(context_settings=_HELP, epilog=f"Commands for scripts: {', '.join(COMMANDS)}; `ckptui COMMAND --help`.")
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
 @click.option("--ascii", "ascii_only", is_flag=True, help="Plain signs, for terminals without UTF-8.")
+@_cache
 @_version_option
-def workbench(paths: tuple[str, ...], ascii_only: bool) -> int:
+def workbench(paths: tuple[str, ...], ascii_only: bool, cache: bool) -> int:
     """Open the workbench on PATH (default: the current folder)."""
     places = list(paths) or ["."]
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "") in ("", "dumb"):
@@ -219,7 +228,7 @@ def workbench(paths: tuple[str, ...], ascii_only: bool) -> int:
         if not os.path.lexists(place):
             with Session() as session:
                 session.resolve(place)
-    with Session(attended=True) as session:
+    with Session(attended=True, cache=cache) as session:
         return run_workbench(places, session, ascii=ascii_only or session.settings.ascii)
 
 
@@ -258,13 +267,14 @@ def show(artifact: str, tensor: str | None, as_json: bool, fail_on: str) -> int:
 @group.command()
 @_artifact
 @_match
+@_cache
 @_json
 @_fail_on
-def stats(artifact: str, match: str | None, as_json: bool, fail_on: str) -> int:
+def stats(artifact: str, match: str | None, cache: bool, as_json: bool, fail_on: str) -> int:
     """Print the numbers of every tensor, from one pass over the values."""
     from ckptui import commands
 
-    return _finish(commands.stats(artifact, match), as_json, fail_on)
+    return _finish(commands.stats(artifact, match, cache=cache), as_json, fail_on)
 
 
 @group.command()
@@ -337,13 +347,14 @@ def diff(a: str, b: str, match: str | None, as_json: bool, fail_on: str) -> int:
 @group.command()
 @_artifact
 @click.argument("tensor", required=False)
+@_cache
 @_json
 @_fail_on
-def filters(artifact: str, tensor: str | None, as_json: bool, fail_on: str) -> int:
+def filters(artifact: str, tensor: str | None, cache: bool, as_json: bool, fail_on: str) -> int:
     """Look at kernels filter by filter: untouched, symmetric, zero, constant, duplicate."""
     from ckptui import commands
 
-    return _finish(commands.filters(artifact, tensor), as_json, fail_on)
+    return _finish(commands.filters(artifact, tensor, cache=cache), as_json, fail_on)
 
 
 @group.command()

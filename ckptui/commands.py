@@ -32,7 +32,7 @@ def show(path: str, name: str | None) -> Answer:
         tensor = session.tensor(listing, name)
         findings = [f for f in listing.findings if f.tensor in (None, name)]
         stats: Stats | None = None
-        for item in session.scan(listing, [name]):
+        for item in session.scan(listing, [name], anew=True):
             if isinstance(item, TensorScan):
                 stats = item.stats
                 findings = settled(findings, item.findings)
@@ -69,10 +69,10 @@ def _require_match(tensors: Iterable[Tensor], match: str | None, path: str) -> l
     return chosen
 
 
-def stats(path: str, match: str | None) -> Answer:
+def stats(path: str, match: str | None, *, cache: bool = True) -> Answer:
     """`ckptui stats`."""
     _regular(match)
-    with Session() as session:
+    with Session(cache=cache) as session:
         listing = listing_of(session, path)
         names = set(_require_match(listing.tensors, match, path))
         scans, findings = scan_all(session, listing, None if match is None else sorted(names), stats=True)
@@ -95,7 +95,7 @@ def export(path: str, match: str | None, target: str, *, force: bool) -> Answer:
         listing = session.open(path)
         names = _require_match(listing.tensors, match, path)
         check_target(listing, len(names), target, force=force)
-        scans, found = scan_all(session, listing, None if match is None else names, stats=False)
+        scans, found = scan_all(session, listing, None if match is None else names, stats=False, anew=True)
         good = {s.name for s in scans if s.checksum not in ("mismatch", "unread")}
         readable = [t for t in listing.tensors if t.name in good]
         if not readable:
@@ -145,10 +145,10 @@ def diff(a: str, b: str, match: str | None) -> Answer:
     return Answer(lambda: output.diff_document(done), lambda: output.diff_text(done), done.findings, differs=differs)
 
 
-def filters(path: str, tensor: str | None) -> Answer:
+def filters(path: str, tensor: str | None, *, cache: bool = True) -> Answer:
     """`ckptui filters`."""
     layers: list[Layer] = []
-    with Session() as session:
+    with Session(cache=cache) as session:
         listing = listing_of(session, path)
         if tensor is not None:
             session.tensor(listing, tensor)

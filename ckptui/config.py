@@ -5,6 +5,8 @@
     ascii = true            # plain signs instead of symbols
     processes = 2           # reader children at most
     auto_scan_bytes = 2e9   # the selected save is scanned by itself below this size
+    cache = false           # keep no results between runs
+    cache_bytes = 256e6     # what the kept results may take on the disk
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ class Settings:
     """Reader children at most; 0 means one per core, four at most."""
     auto_scan_bytes: int = 2_000_000_000
     """The selected save is scanned without being asked only below this size."""
+    cache: bool = True
+    """Results of a scan are kept for the next time the same files are looked at."""
+    cache_bytes: int = 256_000_000
+    """Bytes that all kept results take on the disk at most; the least recently used go first."""
 
 
 def config_path() -> Path:
@@ -44,6 +50,14 @@ def state_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_state_dir("ckptui"))
+
+
+def cache_folder() -> Path:
+    """Where results of scans are kept: `CKPTUI_CACHE`, or ckptui's folder among the user's caches."""
+    import platformdirs
+
+    named = os.environ.get("CKPTUI_CACHE")
+    return Path(named) if named else Path(platformdirs.user_cache_dir("ckptui"))
 
 
 def load_settings(path: Path | None = None) -> Settings:

@@ -157,14 +157,18 @@ def scan_all(
     names: Sequence[str] | None,
     *,
     stats: bool,
+    anew: bool = False,
     course: Course | None = None,
 ) -> tuple[list[TensorScan], list[Finding]]:
-    """Every tensor's scan in the order of the listing, and all findings; `course`: it is one of many saves."""
+    """Every tensor's scan in the order of the listing, and all findings; `course`: it is one of many saves.
+
+    `anew`: nothing kept of earlier scans will do.
+    """
     narrator = Narrator()
     scans: dict[str, TensorScan] = {}
     findings: list[Finding] = []
     try:
-        for item in session.scan(listing, names, stats=stats):
+        for item in session.scan(listing, names, stats=stats, anew=anew):
             if isinstance(item, Progress):
                 if course is None:
                     narrator.progress(listing.artifact.label, item)

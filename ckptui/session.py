@@ -27,7 +27,6 @@ from ckptui.core.model import (
     Progress,
     Run,
     RunFolder,
-    Stats,
     Status,
     Tensor,
     TensorScan,
@@ -35,6 +34,7 @@ from ckptui.core.model import (
 )
 from ckptui.core.runs import RunVerdict
 from ckptui.errors import NoSuchTensor
+from ckptui.recall import Recall
 from ckptui.salvage.use_cases import SalvageUseCases
 
 if TYPE_CHECKING:
@@ -70,8 +70,10 @@ FILTERED = ("kernel", "embedding")
 class Session(SalvageUseCases):
     """Everything one run of ckptui knows and has running."""
 
-    def __init__(self, *, attended: bool = False, settings: Settings | None = None) -> None:
+    def __init__(self, *, attended: bool = False, settings: Settings | None = None, cache: bool = True) -> None:
+        """`cache`: results kept of earlier scans may be told, and new ones are kept."""
         self.settings = settings or load_settings()
+        self._kept = Recall(self.settings) if cache else Recall(None)
         self.attended = attended
         """A screen is attached: children run at nice 10 and give way."""
         self._lock = threading.RLock()
@@ -202,45 +204,33 @@ class Session(SalvageUseCases):
         stats: bool = True,
         cancel: threading.Event | None = None,
         first: Sequence[str] = (),
+        anew: bool = False,
     ) -> Iterator[TensorScan | Progress | Finding]:
         """One pass over the bytes: checksums, non-finite values and, if wanted, all statistics.
 
-        `names` None means all; `first` are wanted before the rest (visible rows). After a whole save come the findings
+        What was kept of an earlier pass over the same files takes its place, unless it is to be `anew`. `names` None
+        means all; `first` are wanted before the rest (visible rows). After a whole save come the findings
         that several tensors give together: batch statistics never updated, an optimizer without a step; and anew, to
         take the place of what was told first, the scans of tensors whose checksums fail for one common reason.
         """
-        from ckptui.engine.root_causes import root_causes
-        from ckptui.engine.schedule import run_scan
-        from ckptui.triage.layers import layer_findings
+        from ckptui.scanning import scan_anew
 
-        wanted = None if names is None else set(names)
-        tensors = [t for t in listing.tensors if wanted is None or t.name in wanted]
-        artifact = listing.artifact
-        scanned: dict[str, Stats | None] = {}
-        bad: dict[str, TensorScan] = {}
-        problems = {t.name: t.problem for t in tensors if t.problem}
-        for item in run_scan(
-            self.pool, artifact.path, artifact.kind, tensors, stats=stats, check=True, first=first, cancel=cancel
-        ):
-            if isinstance(item, TensorScan):
-                scanned[item.name] = item.stats
-                if item.checksum == "mismatch":
-                    bad[item.name] = item
-                if item.checksum == "unread" and not item.findings:
-                    item = _explained(item, listing, problems.get(item.name, ""))
-            yield item
-        if names is None and len(scanned) == len(tensors):
-            yield from root_causes(self.pool, listing, bad, cancel)
-        if stats and names is None and len(scanned) == len(tensors):
-            yield from layer_findings(artifact.path, [(t, scanned[t.name]) for t in tensors])
+        def read() -> Iterator[TensorScan | Progress | Finding]:
+            return scan_anew(self.pool, listing, names, stats=stats, cancel=cancel, first=first)
 
-    def verify(self, listing: Listing) -> list[Finding]:
+        yield from self._kept.scan(listing, names, read, stats=stats, anew=anew, cancel=cancel)
+
+    def kept_since(self, listing: Listing) -> float | None:
+        """When the bytes were read of which the last whole scan of this save told; None where that was this scan."""
+        return self._kept.told(listing.artifact.path)
+
+    def verify(self, listing: Listing, *, anew: bool = False) -> list[Finding]:
         """What no single tensor's check reads: members of a .keras archive, blocks of a V1 checkpoint, a .meta."""
         from ckptui.engine.requests import verify
 
         path, kind = listing.artifact.path, listing.artifact.kind
         if kind in VERIFIED or (kind in WITH_GRAPHS and os.path.isfile(path + ".meta")):
-            return verify(self.pool, path, kind)
+            return self._kept.verify(listing, lambda: verify(self.pool, path, kind), anew=anew)
         return []
 
     def array(self, listing: Listing, name: str, limit: int = 50_000_000) -> np.ndarray[Any, Any]:
@@ -257,14 +247,23 @@ class Session(SalvageUseCases):
         return histogram(self.pool, listing.artifact.path, listing.artifact.kind, name, bins)
 
     def layers(
-        self, listing: Listing, names: Sequence[str] | None = None, cancel: threading.Event | None = None
+        self,
+        listing: Listing,
+        names: Sequence[str] | None = None,
+        cancel: threading.Event | None = None,
+        *,
+        anew: bool = False,
     ) -> Iterator[Layer | Finding]:
         """Filters of every kernel and embedding (or of those named), and what is worth a user's attention."""
         from ckptui.engine.kernels import look_at_layers
 
         wanted = None if names is None else set(names)
         chosen = [t for t in listing.tensors if (t.role in FILTERED if wanted is None else t.name in wanted)]
-        yield from look_at_layers(self.pool, listing.artifact, chosen, cancel)
+
+        def read(some: Sequence[Tensor]) -> Iterator[Layer | Finding]:
+            return look_at_layers(self.pool, listing.artifact, some, cancel)
+
+        yield from self._kept.layers(listing, chosen, read, anew=anew, cancel=cancel)
 
     def diff(
         self, a: Listing, b: Listing, *, pattern: str | None = None, cancel: threading.Event | None = None
@@ -308,20 +307,6 @@ class Session(SalvageUseCases):
         from ckptui.neighbours import images_near
 
         return images_near(path)
-
-
-def _explained(scan: TensorScan, listing: Listing, problem: str) -> TensorScan:
-    """A scan of a tensor that is not read, with the reason if no finding of the listing gives it."""
-    for finding in listing.findings:
-        if finding.tensor == scan.name or (finding.tensor is None and finding.severity == "error"):
-            return scan
-    from ckptui.core.catalogue import make
-
-    path, title = listing.artifact.path, "Values ckptui does not read"
-    if listing.artifact.kind == "tf-checkpoint":
-        # a bundle has no values that are merely unusual: its entry contradicts itself or its files
-        return replace(scan, findings=(make("entry-invalid", path, scan.name, detail=problem),))
-    return replace(scan, findings=(make("unsupported-format", path, scan.name, detail=problem, title=title),))
 
 
 def _identity(path: str) -> tuple[Any, ...]:

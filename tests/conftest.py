@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Iterator
+
 import pytest
 
 LINES = 8
 """Printed lines told of one test."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept_results() -> Iterator[None]:
+    """No test reads or writes results in the user's own cache folder; children inherit the place."""
+    with tempfile.TemporaryDirectory(prefix="ckptui-cache-") as folder:
+        before = os.environ.get("CKPTUI_CACHE")
+        os.environ["CKPTUI_CACHE"] = folder
+        yield
+        if before is None:
+            del os.environ["CKPTUI_CACHE"]
+        else:
+            os.environ["CKPTUI_CACHE"] = before
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -112,31 +112,37 @@ def check_save(
     first: Sequence[str],
     *,
     filters: bool = True,
+    anew: bool = True,
 ) -> None:
-    """Read every byte: checksums and statistics, `first` before the rest, then the filters of the kernels."""
+    """Read every byte: checksums and statistics, `first` before the rest, then the filters of the kernels.
+
+    Unless it is to be `anew`, what was kept of an earlier check of the same files is told in its place.
+    """
     path = listing.artifact.path
     try:
-        _scan(session, listing, post, cancel, first)
+        _scan(session, listing, post, cancel, first, anew)
         if not cancel.is_set():
-            findings = session.verify(listing)
+            findings = session.verify(listing, anew=anew)
             post(messages.Scanned(path, findings=findings, step="filters"))
             if filters:
-                _layers(session, listing, post, cancel)
+                _layers(session, listing, post, cancel, anew)
     except Cancelled:
         post(messages.ScanEnded(path, complete=False))
     except CkptuiError as error:
         post(messages.ScanEnded(path, complete=False, error=error))
     else:
-        post(messages.ScanEnded(path, complete=not cancel.is_set()))
+        post(messages.ScanEnded(path, complete=not cancel.is_set(), kept_since=session.kept_since(listing)))
 
 
-def _scan(session: Session, listing: Listing, post: Post, cancel: threading.Event, first: Sequence[str]) -> None:
+def _scan(
+    session: Session, listing: Listing, post: Post, cancel: threading.Event, first: Sequence[str], anew: bool
+) -> None:
     path = listing.artifact.path
     scans: list[TensorScan] = []
     together: list[Finding] = []
     progress: Progress | None = None
     posted = time.monotonic()
-    for item in session.scan(listing, cancel=cancel, first=first):
+    for item in session.scan(listing, cancel=cancel, first=first, anew=anew):
         if isinstance(item, Progress):
             progress = item
         elif isinstance(item, Finding):
@@ -156,10 +162,10 @@ def _scanned(path: str, scans: Sequence[TensorScan], progress: Progress | None) 
     return messages.Scanned(path, scans=scans, findings=findings, progress=progress)
 
 
-def _layers(session: Session, listing: Listing, post: Post, cancel: threading.Event) -> None:
+def _layers(session: Session, listing: Listing, post: Post, cancel: threading.Event, anew: bool) -> None:
     findings: list[Finding] = []
     posted = time.monotonic()
-    for item in session.layers(listing, cancel=cancel):
+    for item in session.layers(listing, cancel=cancel, anew=anew):
         if isinstance(item, Finding):
             findings.append(item)
         if findings and time.monotonic() - posted >= POST_EVERY:
@@ -199,7 +205,7 @@ def export_tensors(
     from ckptui.export import check_target, write_tensors
 
     check_target(listing, len(listing.tensors) if names is None else len(names), target)
-    found = session.scan(listing, names, stats=False, cancel=cancel)
+    found = session.scan(listing, names, stats=False, cancel=cancel, anew=True)
     scans = {s.name: s for s in found if isinstance(s, TensorScan)}
     good = {s.name for s in scans.values() if s.checksum not in ("mismatch", "unread")}
     tensors = [t for t in listing.tensors if t.name in good]

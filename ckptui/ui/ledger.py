@@ -44,6 +44,8 @@ class SaveRecord:
         self.scans: dict[str, TensorScan] = {}
         self.read = False
         """Every byte was read once; stays true while it is opened anew or looked at again."""
+        self.kept_since: float | None = None
+        """When the bytes were read, where that was in an earlier check of the same files."""
         self.error: CkptuiError | None = None
         self._known: dict[Key, Finding] = {}
         self._of_tensor: dict[str, list[Finding]] = {}

@@ -70,12 +70,16 @@ class Scanned(Message):
 class ScanEnded(Message):
     """The check of a save is over."""
 
-    def __init__(self, path: str, *, complete: bool, error: CkptuiError | None = None) -> None:
+    def __init__(
+        self, path: str, *, complete: bool, error: CkptuiError | None = None, kept_since: float | None = None
+    ) -> None:
         super().__init__()
         self.path = path
         self.complete = complete
         """Every byte was read; False when it was stopped or failed."""
         self.error = error
+        self.kept_since = kept_since
+        """When that was, where an earlier check of the same files is told."""
 
 
 class Swept(Message):

@@ -161,6 +161,7 @@ class FakeSession(PaneSession):
         stats: bool = True,
         cancel: threading.Event | None = None,
         first: Sequence[str] = (),
+        anew: bool = False,
     ) -> Iterator[TensorScan | Progress]:
         path = listing.artifact.path
         wanted = list(dict.fromkeys([*first, *self.values[path]])) if names is None else list(names)
@@ -194,11 +195,19 @@ class FakeSession(PaneSession):
         self._refuse_cut_off(listing, name)
         return super().histogram(listing, name, bins)
 
-    def verify(self, listing: Listing) -> list[Finding]:
+    def verify(self, listing: Listing, *, anew: bool = False) -> list[Finding]:
         return []
 
+    def kept_since(self, listing: Listing) -> float | None:
+        return None
+
     def layers(  # type: ignore[override]
-        self, listing: Listing, names: Sequence[str] | None = None, cancel: threading.Event | None = None
+        self,
+        listing: Listing,
+        names: Sequence[str] | None = None,
+        cancel: threading.Event | None = None,
+        *,
+        anew: bool = False,
     ) -> Iterator[Layer | Finding]:
         wanted = [t.name for t in listing.tensors if t.role == "kernel"] if names is None else names
         yield from (LAYERS[name] for name in wanted if name in LAYERS)

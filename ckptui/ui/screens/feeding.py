@@ -25,7 +25,7 @@ class Feeding(Looking):
         assert record.listing is not None
         limit = session_of(self).settings.auto_scan_bytes
         if record.phase != "checked" and record.listing.artifact.bytes < limit:
-            self.check(record)
+            self.check(record, anew=False)
 
     def land(self) -> None:
         """Where no row is flagged, `n` and `N` end at the gravest finding of the save itself."""
@@ -40,14 +40,17 @@ class Feeding(Looking):
         if self.focus_region == "view":
             self.view.focus_target.focus()
 
-    def check(self, record: SaveRecord) -> None:
-        """Read every byte of the save on show, the visible rows' tensors first."""
+    def check(self, record: SaveRecord, *, anew: bool = True) -> None:
+        """Read every byte of the save on show, the visible rows' tensors first.
+
+        Unless it is to be `anew`, what was kept of an earlier check of the same files will do.
+        """
         if record.listing is None:
             return
         record.phase = "checking"
         self.query_one(HeaderLine).job = ("check", None)
         self.save_tree.badges_changed()
-        self.run_check(record.listing, self.view.table.visible_names(), self.begin("check"))
+        self.run_check(record.listing, self.view.table.visible_names(), self.begin("check"), anew)
 
     def on_scanned(self, message: messages.Scanned) -> None:
         """Statistics and findings of some tensors."""
@@ -75,7 +78,7 @@ class Feeding(Looking):
         if record is None:
             return
         if message.complete:
-            record.phase, record.read = "checked", True
+            record.phase, record.read, record.kept_since = "checked", True, message.kept_since
         elif record is self.record:
             record.phase = "quick"
         if message.error is not None:

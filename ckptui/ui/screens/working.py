@@ -61,9 +61,9 @@ class Working(Screen[None]):
         jobs.quick_check(session_of(self), saves, self.post_message, cancel)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="check", description="check")
-    def run_check(self, listing: Listing, first: Sequence[str], cancel: threading.Event) -> None:
+    def run_check(self, listing: Listing, first: Sequence[str], cancel: threading.Event, anew: bool) -> None:
         """Read every byte of a save."""
-        jobs.check_save(session_of(self), listing, self.post_message, cancel, first)
+        jobs.check_save(session_of(self), listing, self.post_message, cancel, first, anew=anew)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="sweep", description="check of all saves")
     def run_check_all(self, saves: Sequence[Found], shown: Collection[str], cancel: threading.Event) -> None:

@@ -9,6 +9,7 @@ from textual.content import Content
 from ckptui.core.model import Listing
 from ckptui.core.text import human_bytes, human_count, safe
 from ckptui.ui.ledger import SaveRecord
+from ckptui.ui.widgets.header import duration
 from ckptui.ui.widgets.reflow import Reflow, two_columns
 
 NO_CHECKSUMS: dict[str, str] = {
@@ -77,7 +78,15 @@ def _checked_words(record: SaveRecord) -> str:
     read = sum(scan.checksum != "unread" for scan in record.scans.values())
     words = f"{human_count(read)} of {human_count(record.listing.artifact.tensors)} tensors read; "
     words += _agreement_words(record)
-    return words if record.phase == "checked" else f"{words}; not complete"
+    if record.phase != "checked":
+        return f"{words}; not complete"
+    return words if record.kept_since is None else f"{words}; read {age(record.kept_since)} ago, unchanged since"
+
+
+def age(since: float) -> str:
+    """How long ago a moment was, in seconds since the epoch: `4 s`, `3 min`, `2 h`, `5 days`."""
+    seconds = max(0.0, time.time() - since)
+    return duration(seconds) if seconds < 2 * 86_400 else f"{seconds / 86_400:.0f} days"
 
 
 def _agreement_words(record: SaveRecord) -> str:
