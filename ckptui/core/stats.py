@@ -8,8 +8,6 @@ values in range.
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,114 +15,71 @@ import numpy as np
 from ckptui.core import dtypes
 from ckptui.core.histogram import BLOCK, HistogramAccumulator, histogram
 from ckptui.core.model import Stats
+from ckptui.core.passes import Look, NumpyPasses, fastest, total
+from ckptui.core.peaks import PeakWatch
 
 __all__ = [
     "BLOCK",
     "HistogramAccumulator",
     "StatsAccumulator",
-    "combine",
     "histogram",
-    "nonfinite_in",
     "stats_of",
-    "widened",
 ]
 
 Array = np.ndarray[Any, Any]
-_Family = Literal["float", "half", "byte", "integer", "none"]
+_Family = Literal["single", "double", "half", "eight", "integer", "bool", "code", "none"]
 
 _FAR_LARGE = 2.0**500
 _FAR_SMALL = 2.0**-480
-_COUNTS = ("finite", "nan", "posinf", "neginf", "zeros")
-_ROW = 256
 _SHIFT = 600
 """Binary exponent by which values beyond the two limits above are scaled before they are squared."""
+_RECENTRED = 0.01
+"""Share of the squares that the squared deviations have at least, or the values are summed again around a pivot:
+the mean squared is then under 100 variances."""
+_EXACT_TOTAL = 1 << 46
+"""Magnitude up to which the int64 sum of one block can't overflow."""
+_EIGHT = ("float8_e4m3fn", "float8_e5m2")
+"""Floats of eight bits that numkong widens; values of the others are counted by their codes."""
 
 
-class _Scratch(threading.local):
-    """Buffers for one block, kept between tensors: fresh ones would cost a page fault per 4 kB each time."""
-
-    def __init__(self) -> None:
-        self.wide = np.empty(BLOCK)
-        self.mask = np.empty(BLOCK, bool)
-        self.ones = np.ones(_ROW)
-
-
-_scratch = _Scratch()
-
-
-def _total(wide: Array) -> float:
-    """The sum of a float64 block; rows by BLAS, which is twice as fast as `sum` and as exact."""
-    rows = wide.size // _ROW
-    if rows < 8:
-        return float(np.add.reduce(wide))
-    body = wide[: rows * _ROW].reshape(rows, _ROW)
-    total = np.add.reduce(np.dot(body, _scratch.ones))
-    return float(total if rows * _ROW == wide.size else total + np.add.reduce(wide[rows * _ROW :]))
-
-
-def _family(name: str) -> _Family:
+def _family(name: str, passes: NumpyPasses) -> _Family:
     """How a dtype's values are worked on; `none` for strings, complex and whatever has no numpy type here."""
     size = dtypes.ITEMSIZE.get(name)
     if size is None or dtypes.is_complex(name):
         return "none"
     shown = dtypes.np_dtype(name)
-    raw_bits = shown.kind == "u" and (dtypes.is_float(name) or name in ("int4", "int2", "uint4", "uint2"))
-    if raw_bits:
+    packed = name in ("int4", "int2", "uint4", "uint2")
+    if shown.kind == "u" and (dtypes.is_float(name) or packed):
+        # the installed ml_dtypes lacks it: these are raw bits
         return "none"
+    if name == "bool":
+        return "bool"
+    if not dtypes.is_float(name):
+        return "code" if packed else "integer"
     if size == 1:
-        return "byte"
-    if dtypes.is_float(name):
-        return "half" if size == 2 else "float"
-    return "integer"
-
-
-def widened(block: Array) -> Array:
-    """Float16 and bfloat16 elements as float32, exactly."""
-    if block.dtype.name != "bfloat16":
-        return block.astype(np.float32)
-    bits = block.view(np.uint16).astype(np.uint32)
-    return np.left_shift(bits, 16, out=bits).view(np.float32)
-
-
-def nonfinite_in(chunk: Array) -> bool:
-    """Is any element NaN or infinite? Reads once, faster than `isfinite`; any dtype, complex too."""
-    kind, size = chunk.dtype.kind, chunk.dtype.itemsize
-    if kind in "iubOSU" or not chunk.size:
-        return False
-    if kind == "c":
-        return nonfinite_in(chunk.view(f"f{size // 2}"))
-    if chunk.dtype.byteorder == ">":
-        chunk = chunk.astype(chunk.dtype.newbyteorder("="))
-    # asking a dtype for its name takes as long as looking at the values of a small piece
-    if kind == "f" and size in (4, 8):
-        with np.errstate(all="ignore"):
-            square = np.dot(chunk, chunk)
-        return not math.isfinite(square) and not bool(np.isfinite(chunk).all())
-    if size == 2:
-        exponent = 0x7C00 if kind == "f" else 0x7F80
-        return int(np.bitwise_and(chunk.view(np.uint16), 0x7FFF).max()) >= exponent
-    if size == 1:
-        finite = np.isfinite(_byte_values(chunk.dtype))
-        return not bool(finite.all()) and not bool(finite[chunk.view(np.uint8)].all())
-    return not bool(np.isfinite(chunk).all())
+        return "eight" if name in _EIGHT and passes.name == "numkong" else "code"
+    return "half" if size == 2 else "single" if size == 4 else "double"
 
 
 def _byte_values(dtype: np.dtype[Any]) -> Array:
     """What each of the 256 bytes means in a one-byte dtype, as float64."""
-    codes = np.arange(256, dtype=np.uint8)
-    values: Array = codes != 0 if dtype.kind == "b" else codes.view(dtype)
-    return values.astype(np.float64)
+    return np.arange(256, dtype=np.uint8).view(dtype).astype(np.float64)
 
 
 class StatsAccumulator:
     """Stats of a tensor whose elements come in pieces, in order."""
 
-    def __init__(self, dtype_name: str) -> None:
-        """`dtype_name` is TensorFlow's; for complex, strings and unknown dtypes only elements are counted."""
-        self._family = _family(dtype_name)
-        self._exact = self._family in ("byte", "integer") and not dtypes.is_float(dtype_name)
-        self._wide_integer = self._exact and dtypes.ITEMSIZE[dtype_name] == 8
+    def __init__(self, dtype_name: str, peaks: PeakWatch | None = None, passes: NumpyPasses | None = None) -> None:
+        """`dtype_name` is TensorFlow's; for complex, strings and unknown dtypes only elements are counted.
+
+        `peaks` is told every block of a float dtype of 2 bytes or more; `passes` are the fastest where left out.
+        """
+        self._passes = passes or fastest()
+        self._name = dtype_name
+        self._family = _family(dtype_name, self._passes)
         self._dtype = None if self._family == "none" else dtypes.np_dtype(dtype_name)
+        self._integral = self._dtype is not None and not dtypes.is_float(dtype_name)
+        self._peaks = peaks
         self._count = self._finite = self._zeros = 0
         self._nan = self._posinf = self._neginf = 0
         self._low: float | int | None = None
@@ -134,38 +89,43 @@ class StatsAccumulator:
         self._away = self._deviations = 0.0
         self._total = 0
         self._exponent = 0
-        self._codes = np.zeros(256, np.int64)
-        self._first = np.full(256, -1, np.int64)
+        if self._family == "code":
+            self._codes = np.zeros(256, np.int64)
+            self._first = np.full(256, -1, np.int64)
 
     def add(self, chunk: Array) -> None:
         """Take the next elements: a 1-D array of the dtype named (either byte order), of any length."""
         if self._dtype is None:
             self._count += chunk.size
             return
+        take = {
+            "single": self._add_singles,
+            "double": self._add_doubles,
+            "half": self._add_narrow,
+            "eight": self._add_narrow,
+            "integer": self._add_integers,
+            "bool": self._add_bools,
+            "code": self._add_codes,
+        }[self._family]
         with np.errstate(all="ignore"):
             for start in range(0, chunk.size, BLOCK):
                 block = np.ascontiguousarray(chunk[start : start + BLOCK])
-                if block.dtype.byteorder == ">":
-                    block = block.astype(block.dtype.newbyteorder("="))
-                if self._family == "byte":
-                    self._add_bytes(block)
-                elif self._family == "integer":
-                    self._add_integers(block)
-                else:
-                    self._add_floats(widened(block) if self._family == "half" else block)
+                if block.dtype is not self._dtype and block.dtype.byteorder == ">":
+                    block = block.astype(self._dtype)
+                take(block)
                 self._count += block.size
 
     def result(self) -> Stats:
         """The numbers so far; everything but the count is None for an empty tensor or a dtype without them."""
         if not self._count or self._dtype is None:
             return Stats(self._count)
-        if self._family == "byte":
+        if self._family == "code":
             self._merge_codes()
         mean: float | None = None
         std: float | None = None
         norm: float | None = None
         if self._finite:
-            scaled = self._total / self._finite if self._exact else float(self._pivot or 0) + self._away
+            scaled = self._total / self._finite if self._integral else float(self._pivot or 0) + self._away
             mean = _unscaled(scaled, self._exponent)
             std = _unscaled(math.sqrt(self._deviations / self._finite), self._exponent)
             norm = _unscaled(math.sqrt(self._deviations + self._finite * scaled * scaled), self._exponent)
@@ -187,29 +147,73 @@ class StatsAccumulator:
 
     # ------------------------------------------------------------------ floating point
 
-    def _add_floats(self, block: Array) -> None:
-        low = float(np.minimum.reduce(block))
-        high = float(np.maximum.reduce(block))
-        if math.isfinite(low) and math.isfinite(high):
-            self._add_finite(block, low, high, None)
-            return
+    def _add_singles(self, block: Array) -> None:
+        seen = self._passes.look(block)
+        if self._peaks is not None:
+            self._peaks.add(block, self._count, *(seen[:2] if seen else (-math.inf, math.inf)))
+        self._take_singles(block, seen)
+
+    def _add_narrow(self, block: Array) -> None:
+        """Halves and floats of eight bits, as float32."""
+        wide = self._passes.singles(block, self._name)
+        assert wide is not None
+        seen = self._passes.look(wide)
+        if self._peaks is not None and self._family == "half":
+            self._peaks.add(block, self._count, *(seen[:2] if seen else (-math.inf, math.inf)))
+        self._take_singles(wide, seen)
+
+    def _take_singles(self, block: Array, seen: Look | None) -> None:
+        places = None
+        if seen is None:
+            block, places = self._count_nonfinite(block)
+            seen = self._passes.look(block) if block.size else None
+            if seen is None:
+                return
+        low, high, summed, squares = seen
+        self._extremes(block, low, high, places)
+        if low <= 0 <= high:
+            self._zeros += self._passes.zeros(block)
+        self._moments(block, low, high, summed, squares)
+
+    def _add_doubles(self, block: Array) -> None:
+        seen = self._passes.look_at_doubles(block)
+        places = None
+        if seen is not None:
+            low, high, summed, squares = seen
+            if self._peaks is not None:
+                self._peaks.add(block, self._count, low, high)
+        else:
+            # squares may be too large where no value is
+            low, high = float(np.minimum.reduce(block)), float(np.maximum.reduce(block))
+            if self._peaks is not None:
+                self._peaks.add(block, self._count, low, high)
+            if not (math.isfinite(low) and math.isfinite(high)):
+                block, places = self._count_nonfinite(block)
+                if not block.size:
+                    return
+                low, high = float(np.minimum.reduce(block)), float(np.maximum.reduce(block))
+            summed = squares = math.nan
+        self._extremes(block, low, high, places)
+        if low <= 0 <= high:
+            self._zeros += self._passes.zeros(block)
+        self._rescale()
+        if self._exponent:
+            block = np.ldexp(block, self._exponent)
+            low, high = math.ldexp(low, self._exponent), math.ldexp(high, self._exponent)
+        if self._exponent or not math.isfinite(squares):
+            summed, squares = total(block), float(np.dot(block, block))
+        self._moments(block, low, high, summed, squares)
+
+    def _count_nonfinite(self, block: Array) -> tuple[Array, Array]:
+        """Count what is no number; the others, and their indices in the block."""
         self._nan += int(np.count_nonzero(block != block))
         self._posinf += int(np.count_nonzero(block == math.inf))
         self._neginf += int(np.count_nonzero(block == -math.inf))
         places = np.flatnonzero(np.isfinite(block))
-        if places.size:
-            finite = block[places]
-            low, high = float(np.minimum.reduce(finite)), float(np.maximum.reduce(finite))
-            self._add_finite(finite, low, high, places)
-
-    def _add_finite(self, block: Array, low: float, high: float, places: Array | None) -> None:
-        """Take finite values with their extremes; `places` are their indices where others stood between."""
-        self._extremes(block, low, high, places)
-        if low <= 0 <= high:
-            self._zeros += self._zeros_in(block)
-        self._moments(block, low, high)
+        return block[places], places
 
     def _extremes(self, block: Array, low: float | int, high: float | int, places: Array | None) -> None:
+        """Merge a block's extremes; only one that beats the record is searched for. `places`: indices in the piece."""
         if self._low is None or low < self._low:
             self._low = low
             at = int(block.argmin())
@@ -219,37 +223,29 @@ class StatsAccumulator:
             at = int(block.argmax())
             self._high_at = self._count + (at if places is None else int(places[at]))
 
-    def _zeros_in(self, block: Array) -> int:
-        """How many are zero: comparing first is six times faster than `count_nonzero` on floats."""
-        if block.dtype.kind in "iu":
-            return block.size - int(np.count_nonzero(block))
-        mask = _scratch.mask[: block.size]
-        np.equal(block, 0, out=mask)
-        return int(np.count_nonzero(mask))
-
-    def _moments(self, block: Array, low: float, high: float) -> float:
-        """Merge the mean and the squared deviations of finite values into the running ones; the sum, scaled."""
-        wide = _scratch.wide[: block.size]
-        np.copyto(wide, block)
-        if block.dtype.itemsize == 8 and block.dtype.kind == "f":
-            self._rescale(max(-low, high))
-            if self._exponent:
-                np.ldexp(wide, self._exponent, out=wide)
+    def _moments(self, block: Array, low: float | int, high: float | int, summed: float, squares: float) -> None:
+        """Merge a block of finite values by its sum and its sum of squares, or by those of what is left of a pivot."""
+        size = block.size
+        mean = summed / size
         if self._pivot is None:
-            self._pivot = float(wide[0]) if low == high else float(np.add.reduce(wide)) / block.size
+            self._pivot = low if low == high else mean
         if low == high:
-            self._merge(block.size, float(wide[0]) - self._pivot, 0.0)
-            return float(wide[0]) * block.size
-        total, squares = _total(wide), float(np.dot(wide, wide))
-        mean = total / block.size
-        deviations, away = squares - total * mean, mean - self._pivot
-        if deviations < 0.01 * squares:
+            self._merge(size, low - self._pivot, 0.0)
+            return
+        deviations, away = squares - summed * mean, mean - self._pivot
+        if deviations < _RECENTRED * squares:
+            wide = self._passes.doubles(block)
             np.subtract(wide, self._pivot, out=wide)
-            rest, squares = _total(wide), float(np.dot(wide, wide))
-            away = rest / block.size
+            rest, squares = total(wide), float(np.dot(wide, wide))
+            away = rest / size
             deviations = squares - rest * away
-        self._merge(block.size, away, max(deviations, 0.0))
-        return total
+            if deviations < _RECENTRED * squares:
+                # far from the pivot of the first block: once more around its own mean
+                np.subtract(wide, away, out=wide)
+                rest, squares = total(wide), float(np.dot(wide, wide))
+                deviations = squares - rest * (rest / size)
+                away += rest / size
+        self._merge(size, away, max(deviations, 0.0))
 
     def _merge(self, count: int, away: float, deviations: float) -> None:
         """Merge a block: its mean, as a difference to the pivot, and its sum of squared deviations."""
@@ -259,10 +255,9 @@ class StatsAccumulator:
         self._away += delta * (count / both)
         self._finite = both
 
-    def _rescale(self, magnitude: float) -> None:
+    def _rescale(self) -> None:
         """Choose the power of two that keeps the squares of all magnitudes so far finite and normal."""
-        if self._low is not None and self._high is not None:
-            magnitude = max(magnitude, -self._low, self._high)
+        magnitude = max(-(self._low or 0.0), self._high or 0.0)
         if magnitude == 0:
             return
         wanted = -_SHIFT if magnitude > _FAR_LARGE else _SHIFT if magnitude < _FAR_SMALL else 0
@@ -276,19 +271,31 @@ class StatsAccumulator:
     # ------------------------------------------------------------------ integers
 
     def _add_integers(self, block: Array) -> None:
-        low, high = int(np.minimum.reduce(block)), int(np.maximum.reduce(block))
+        low, high = self._passes.extremes(block)
         self._extremes(block, low, high, None)
         if low <= 0 <= high:
-            self._zeros += self._zeros_in(block)
-        if not self._wide_integer:
-            # a float64 holds every partial sum of 2**16 elements of 32 bits exactly
-            self._total += int(self._moments(block, low, high))
+            self._zeros += self._passes.zeros(block)
+        magnitude = max(-low, high)
+        if magnitude >= _EXACT_TOTAL:
+            self._add_far_integers(block, low, high)
             return
+        longest = block.dtype.itemsize == 8
+        sums: tuple[int, float] | None = None if longest else self._passes.exact_sums(block, magnitude)
+        if sums is None:
+            wide = self._passes.doubles(block)
+            # a float64 holds every partial sum of 2**16 elements of 32 bits exactly
+            whole = int(np.add.reduce(block, dtype=np.int64)) if longest else int(total(wide))
+            sums = whole, float(np.dot(wide, wide))
+        self._total += sums[0]
+        self._moments(block, low, high, *sums)
+
+    def _add_far_integers(self, block: Array, low: int, high: int) -> None:
+        """64-bit integers whose sum may not fit 64 bits, nor their differences float64."""
         upper = int(np.add.reduce(block >> 32, dtype=np.int64))
         lower = int(np.add.reduce(block & 0xFFFFFFFF, dtype=np.int64))
-        total = (upper << 32) + lower
-        self._total += total
-        pivot = total // block.size
+        whole = (upper << 32) + lower
+        self._total += whole
+        pivot = whole // block.size
         if self._pivot is None:
             self._pivot = pivot
         if max(high - pivot, pivot - low) < 1 << 53:
@@ -298,11 +305,21 @@ class StatsAccumulator:
             away = block.astype(np.float64) - float(pivot)
         rest = float(np.add.reduce(away))
         deviations = float(np.dot(away, away)) - rest * rest / block.size
-        self._merge(block.size, (pivot - int(self._pivot)) + rest / block.size, max(deviations, 0.0))
+        self._merge(block.size, (pivot - self._pivot) + rest / block.size, max(deviations, 0.0))
 
     # ------------------------------------------------------------------ one byte an element
 
-    def _add_bytes(self, block: Array) -> None:
+    def _add_bools(self, block: Array) -> None:
+        """True is 1; any byte but 0 is true."""
+        seen = block.view(np.uint8) != 0
+        true = int(np.count_nonzero(seen))
+        self._extremes(seen, int(true == block.size), int(true > 0), None)
+        self._zeros += block.size - true
+        self._finite += block.size
+        self._total += true
+        self._deviations = self._total * (self._finite - self._total) / self._finite
+
+    def _add_codes(self, block: Array) -> None:
         codes = block.view(np.uint8)
         counts = np.bincount(codes, minlength=256)
         for code in np.flatnonzero((counts > 0) & (self._first < 0)):
@@ -326,10 +343,10 @@ class StatsAccumulator:
         low, high = float(seen.min()), float(seen.max())
         self._low_at = int(self._first[there & (values == low)].min())
         self._high_at = int(self._first[there & (values == high)].min())
-        self._low, self._high = (int(low), int(high)) if self._exact else (low, high)
-        total = math.fsum(seen * often)
-        self._total = int(total)
-        self._away = total / self._finite
+        self._low, self._high = (int(low), int(high)) if self._integral else (low, high)
+        summed = math.fsum(seen * often)
+        self._total = int(summed)
+        self._away = summed / self._finite
         self._deviations = math.fsum(often * (seen - self._away) ** 2)
 
 
@@ -346,37 +363,3 @@ def stats_of(array: Array, dtype_name: str) -> Stats:
     accumulator = StatsAccumulator(dtype_name)
     accumulator.add(array.reshape(-1))
     return accumulator.result()
-
-
-def combine(parts: Sequence[tuple[Stats, Callable[[int], int]]], count: int) -> Stats:
-    """Stats of a tensor of `count` elements from those of its tiles.
-
-    Each tile comes with a function that turns its own flat index into the whole tensor's.
-    """
-    known = [(stats, place) for stats, place in parts if stats.finite is not None]
-    if not known:
-        return Stats(count)
-    full = [stats for stats, _ in known if stats.finite]
-    sums = {name: sum(getattr(stats, name) for stats, _ in known) for name in _COUNTS}
-    if not full:
-        return Stats(count, **sums)
-    low = min(stats.min for stats in full if stats.min is not None)
-    high = max(stats.max for stats in full if stats.max is not None)
-    finite = sums["finite"]
-    shares = [(stats.finite or 0) / finite for stats in full]
-    means = [stats.mean or 0.0 for stats in full]
-    mean = math.fsum(share * one for share, one in zip(shares, means, strict=True))
-    roots = [math.sqrt(share) for share in shares]
-    within = [root * (stats.std or 0.0) for root, stats in zip(roots, full, strict=True)]
-    between = [root * (one - mean) for root, one in zip(roots, means, strict=True)]
-    return Stats(
-        count=count,
-        **sums,
-        min=low,
-        max=high,
-        argmin=min(place(stats.argmin or 0) for stats, place in known if stats.finite and stats.min == low),
-        argmax=min(place(stats.argmax or 0) for stats, place in known if stats.finite and stats.max == high),
-        mean=mean,
-        std=math.hypot(*within, *between),
-        l2=math.hypot(*(stats.l2 or 0.0 for stats in full)),
-    )

@@ -6,15 +6,18 @@ Runs in a reader child. Checksum and statistics are taken from the same piece wh
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from ckptui.core import dtypes
 from ckptui.core.catalogue import CODES, make
+from ckptui.core.glance import Glance
 from ckptui.core.model import Finding, Segment, Stats, Tensor, TensorScan
-from ckptui.core.stats import StatsAccumulator, combine, nonfinite_in
+from ckptui.core.peaks import Peaks, PeakWatch
+from ckptui.core.stats import StatsAccumulator
+from ckptui.core.tiles import combine, combine_peaks
 from ckptui.engine import checked
 from ckptui.engine.blocks import BlockWatch, block_findings, watchable
 from ckptui.engine.checked import Beat, Files, Verdict
@@ -24,11 +27,13 @@ Array = np.ndarray[Any, Any]
 
 READER_CHUNK = 1 << 20
 """Bytes asked of a reader at a time where only the reader knows the layout."""
-_ALIKE = 16
-"""A tensor whose first values are all equal is looked at in full, so that `check` finds constant ones."""
+WATCHED = frozenset({"float16", "bfloat16", "float32", "float64"})
+"""Dtypes whose largest magnitudes are watched: of those with fewer bits any value is plausible."""
 _COUNTED = ("finite", "nan", "posinf", "neginf")
-_ALWAYS_IN_FULL = frozenset({"moving-mean", "moving-variance"})
+_ALWAYS_IN_FULL = frozenset({"moving-mean", "moving-variance", "rng-state"})
 """Roles that are small, and judged by their extremes even without `stats`."""
+_VARIANCE = "/variance"
+"""What a Normalization calls its variance: judged by its smallest value."""
 
 
 class ChunkReader(Protocol):
@@ -41,41 +46,29 @@ class ValueSink:
     """Takes a tensor's values: all statistics, or only what `check` needs of them."""
 
     def __init__(self, dtype: str, stats: bool) -> None:
-        self._dtype = dtype
-        wanted = stats and not dtypes.is_complex(dtype)
-        self._full: StatsAccumulator | None = StatsAccumulator(dtype) if wanted else None
-        self._may_be_nonfinite = dtypes.is_float(dtype) or dtypes.is_complex(dtype)
-        self._count = self._nan = self._posinf = self._neginf = 0
-
-    def add(self, chunk: Array) -> None:
+        self._complex = dtypes.is_complex(dtype)
+        self._watch = PeakWatch() if dtype in WATCHED else None
+        self._taker: StatsAccumulator | Glance
+        if stats and not self._complex:
+            self._taker = StatsAccumulator(dtype, self._watch)
+        else:
+            self._taker = Glance(dtype, self._watch)
+        self.add: Callable[[Array], None] = self._taker.add
         """Take the next values, 1-D."""
-        if self._full is None and not self._count and _alike(chunk):
-            self._full = StatsAccumulator(self._dtype)
-        if self._full is not None:
-            self._full.add(chunk)
-            return
-        self._count += chunk.size
-        if self._may_be_nonfinite and nonfinite_in(chunk):
-            with np.errstate(invalid="ignore"):
-                wide = chunk.astype(np.complex128 if chunk.dtype.kind == "c" else np.float64)
-            nan = np.isnan(wide)
-            infinite = np.isinf(wide) & ~nan
-            negative = int(np.count_nonzero(wide.real[infinite] == -np.inf))
-            self._nan += int(np.count_nonzero(nan))
-            self._neginf += negative
-            self._posinf += int(np.count_nonzero(infinite)) - negative
 
     @property
     def complete(self) -> bool:
         """Whether `result` holds every number the dtype has, and not only counts."""
-        return self._full is not None or dtypes.is_complex(self._dtype)
+        return self._complex or isinstance(self._taker, StatsAccumulator) or self._taker.complete
 
     def result(self) -> Stats:
-        """The numbers; of the cheap test (and of complex values) the counts."""
-        if self._full is not None:
-            return self._full.result()
-        bad = (self._nan, self._posinf, self._neginf)
-        return Stats(self._count, self._count - sum(bad), *bad)
+        """The numbers; of the cheap test (and of complex values) the counts, unless all values are alike."""
+        return self._taker.result()
+
+    @property
+    def peaks(self) -> Peaks | None:
+        """The largest magnitudes of real floats of two bytes or more; None for other dtypes."""
+        return None if self._watch is None else self._watch.result()
 
 
 class Scanner:
@@ -93,11 +86,13 @@ class Scanner:
         self._check = check
         self._watch: BlockWatch | None = None
         """Over the tensor at hand, where nothing else vouches for its bytes."""
+        self._peaks: Peaks | None = None
+        """Of the tensor at hand."""
 
     def scan(self, tensor: Tensor) -> TensorScan:
         """Never raises for damage: it becomes findings."""
         verdict = Verdict()
-        self._watch = None
+        self._watch = self._peaks = None
         try:
             stats, complete = self._values(tensor, verdict)
             self._files.fence(tensor.storage)
@@ -168,10 +163,12 @@ class Scanner:
             self._beat(chunk.nbytes)
         if tensor.dtype == "string":
             return Stats(tensor.count), True
+        self._peaks = sink.peaks
         return sink.result(), sink.complete
 
     def _sink(self, tensor: Tensor) -> ValueSink:
-        return ValueSink(tensor.dtype, self._stats or tensor.role in _ALWAYS_IN_FULL)
+        small = tensor.role in _ALWAYS_IN_FULL or tensor.object_path.endswith(_VARIANCE)
+        return ValueSink(tensor.dtype, self._stats or small)
 
     def _plain(self, tensor: Tensor, segment: Segment, verdict: Verdict) -> tuple[Stats | None, bool]:
         dtype = stored_dtype(tensor)
@@ -186,7 +183,10 @@ class Scanner:
                 sink.add(np.frombuffer(view, dtype))
             if self._watch is not None:
                 self._watch.add(view)
-        return (None, False) if sink is None else (sink.result(), sink.complete)
+        if sink is None:
+            return None, False
+        self._peaks = sink.peaks
+        return sink.result(), sink.complete
 
     def _blocks(self, tensor: Tensor) -> list[Finding]:
         """What the watched bytes look like, in their places in the file."""
@@ -198,7 +198,7 @@ class Scanner:
 
     def _slices(self, tensor: Tensor, verdict: Verdict) -> tuple[Stats | None, bool]:
         dtype = stored_dtype(tensor)
-        parts = []
+        parts, peaks = [], []
         complete = True
         for number, tile in enumerate(tensor.storage.slices):
             expected = tile.crc32c if self._check else None
@@ -207,12 +207,15 @@ class Scanner:
             for view in checked.plain(self._files, tile.segment, expected, verdict, self._beat, part):
                 if dtype is not None and len(view) % dtype.itemsize == 0:
                     sink.add(np.frombuffer(view, dtype))
-            parts.append((sink.result(), checked.place_in(tile, tensor.shape)))
+            place = checked.place_in(tile, tensor.shape)
+            parts.append((sink.result(), place))
+            peaks.append((sink.peaks, place))
             complete = complete and sink.complete
         total = sum(stats.count for stats, _ in parts)
         if total != tensor.count:
             # tiles with holes, or none at all: half a tensor has no statistics
             return None, False
+        self._peaks = combine_peaks(peaks)
         if any(stats.finite is not None and stats.zeros is None for stats, _ in parts):
             # of some tile only what is not finite was counted
             counts = {name: sum(getattr(stats, name) or 0 for stats, _ in parts) for name in _COUNTED}
@@ -224,7 +227,7 @@ class Scanner:
     def _about_values(self, tensor: Tensor, stats: Stats, damage: list[Finding]) -> list[Finding]:
         from ckptui.triage.values import value_findings
 
-        found = value_findings(self._artifact, tensor, stats, None)
+        found = value_findings(self._artifact, tensor, stats, None, peaks=self._peaks)
         if damage:
             # what a damaged tensor looks like says nothing about the training, but NaN is NaN
             found = [f for f in found if f.code == "non-finite" and not _made_by_flip(damage, stats)]
@@ -247,10 +250,3 @@ def _made_by_flip(damage: list[Finding], stats: Stats) -> bool:
     values = [flip.get("value_found") for f in damage if (flip := f.evidence.get("flipped_bit")) is not None]
     flat = [part for value in values for part in (value if isinstance(value, list) else [value])]
     return 0 < bad <= sum(isinstance(part, float) and not math.isfinite(part) for part in flat)
-
-
-def _alike(chunk: Array) -> bool:
-    if chunk.dtype.kind in "Oc" or not chunk.size:
-        return False
-    raw = chunk[:_ALIKE].tobytes()
-    return raw == raw[: chunk.dtype.itemsize] * min(chunk.size, _ALIKE)

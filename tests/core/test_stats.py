@@ -15,7 +15,8 @@ from hypothesis.extra import numpy as hnp
 
 from ckptui.core import dtypes
 from ckptui.core.model import Stats
-from ckptui.core.stats import BLOCK, StatsAccumulator, combine, histogram, nonfinite_in, stats_of
+from ckptui.core.stats import BLOCK, StatsAccumulator, histogram, stats_of
+from ckptui.core.tiles import combine
 
 Array = np.ndarray[Any, Any]
 
@@ -208,32 +209,6 @@ def test_big_endian_elements_give_the_same_numbers(name: str) -> None:
 def test_a_shape_does_not_matter() -> None:
     array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
     assert stats_of(array, "float32") == stats_of(array.reshape(-1), "float32")
-
-
-@pytest.mark.parametrize("name", KNOWN)
-def test_the_cheap_test_sees_every_nonfinite_value(name: str) -> None:
-    dtype = dtypes.np_dtype(name)
-    clean = np.ones(1000, dtype)
-    assert not nonfinite_in(clean)
-    if not (dtypes.is_float(name) or dtypes.is_complex(name)):
-        assert not nonfinite_in(np.frombuffer(b"\xff" * 16, dtype)) or dtype.kind == "b"
-        return
-    for bad in (np.nan, np.inf, -np.inf):
-        with np.errstate(all="ignore"):
-            value = np.array([bad]).astype(dtype)
-        if np.isfinite(value.astype(np.complex128))[0]:
-            continue
-        dirty = clean.copy()
-        dirty[777] = value[0]
-        assert nonfinite_in(dirty)
-    assert not nonfinite_in(np.zeros(0, dtype))
-
-
-def test_large_finite_values_are_not_taken_for_infinite() -> None:
-    assert not nonfinite_in(np.full(1000, 3e38, np.float32))
-    assert not nonfinite_in(np.full(1000, 1e300))
-    assert not nonfinite_in(np.full(1000, 60000, np.float16))
-    assert not nonfinite_in(np.full(1000, 3e38, ml_dtypes.bfloat16))
 
 
 def test_a_histogram_counts_every_finite_value_once() -> None:
