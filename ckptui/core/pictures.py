@@ -19,10 +19,18 @@ from ckptui.core.text import number_text
 Array = npt.NDArray[Any]
 SAMPLE = 1 << 20
 """Values looked at together; what is common is judged by as many, evenly spread."""
+SMALL = 16
+"""Up to this size matrices are decomposed by LAPACK."""
+SQUARINGS = 11
+"""Of larger ones: what is weaker than the strongest by a hundredth has shrunk to a billionth then."""
 BLOCK = 32
-"""Filters that are decomposed together: a few milliseconds of work."""
-PROBES = 48
-"""Filters the layer's scale is taken from before all are decomposed."""
+"""Filters that are decomposed together, at most."""
+WORK = 1 << 20
+"""Cubes of the decomposed matrices' sizes that are worked on together: a few milliseconds."""
+PROBES = 3
+"""Blocks of filters, evenly spread, that the layer's scale is taken from before all are decomposed."""
+FIRST = 24
+"""Filters whose pictures are made before anything is drawn."""
 CHANNEL_NAMES = ("red", "green", "blue")
 OUTLIER = 4.0
 """A largest weight this many times the largest common one is clipped, or everything else would be grey."""
@@ -77,8 +85,8 @@ def first_component(weights: Array) -> tuple[Array, Array]:
     flat = flat / np.where(largest > 0, largest, np.float32(1))[:, None, None]
     turned = flat.transpose(0, 2, 1)
     by_cells = height * width <= channels
-    values, vectors = np.linalg.eigh(flat @ turned if by_cells else turned @ flat)
-    energy, vector = np.maximum(values[:, -1], 0.0), vectors[:, :, -1]
+    gram = flat @ turned if by_cells else turned @ flat
+    energy, vector = _strongest_axis(gram)
     root = np.sqrt(energy)[:, None]
     component = vector * root if by_cells else np.einsum("npc,nc->np", flat, vector)
     component = component * (largest[:, None] / np.sqrt(np.float32(channels)))
@@ -86,8 +94,29 @@ def first_component(weights: Array) -> tuple[Array, Array]:
     component[against] *= -1
     if has_broken:
         component[broken.any(axis=2)] = np.nan
-    total = np.maximum(values.clip(min=0).sum(axis=1), np.finfo(np.float32).tiny)
+    total = np.maximum(np.trace(gram, axis1=1, axis2=2), np.finfo(np.float32).tiny)
     return component.reshape(count, height, width), energy / total
+
+
+def _strongest_axis(gram: Array) -> tuple[Array, Array]:
+    """The largest eigenvalue (n) and its vector (n, m) of symmetric, positive matrices (n, m, m).
+
+    Larger ones by squaring: LAPACK hands each to several threads, which takes a busy machine 30 ms a matrix.
+    """
+    if gram.shape[1] <= SMALL:
+        values, vectors = np.linalg.eigh(gram)
+        return np.maximum(values[:, -1], 0.0), vectors[:, :, -1]
+    power = gram
+    for _ in range(SQUARINGS):
+        largest = np.abs(power).max(axis=(1, 2), keepdims=True)
+        power = power / np.where(largest > 0, largest, np.float32(1))
+        power = power @ power
+    best = np.einsum("nij,nij->nj", power, power).argmax(axis=1)
+    vector = np.take_along_axis(power, best[:, None, None], axis=2)[:, :, 0]
+    norm = np.linalg.norm(vector, axis=1, keepdims=True)
+    vector = vector / np.where(norm > 0, norm, np.float32(1))
+    energy = np.einsum("ni,nij,nj->n", vector, gram, vector, optimize=True)
+    return np.maximum(energy, 0.0), vector
 
 
 def first_view(weights: Array) -> tuple[Array, Array | None]:
@@ -156,7 +185,7 @@ class FilterSet:
     """The filters of one kernel; a filter's picture is made when it is first asked for.
 
     The first view of many channels is a decomposition: that of all filters is made by `complete`, elsewhere than where
-    keys are waited for. Until then the layer's scale is that of `PROBES` filters, evenly spread.
+    keys are waited for. Until then the layer's scale is that of some filters, evenly spread.
     """
 
     def __init__(self, layout: KernelLayout, layer: Layer | None) -> None:
@@ -170,6 +199,7 @@ class FilterSet:
         self.views = 1 if self.channels == 1 else 1 + self.channels
         self.decomposed = self.channels not in (1, 3)
         """The first view is a decomposition."""
+        self._block = max(1, min(BLOCK, WORK // min(layout.cells, layout.channels) ** 3))
         self._limits: dict[int, float] = {}
         self._blocks: dict[int, tuple[Array, Array]] = {}
         self._share: float | None = None
@@ -189,14 +219,21 @@ class FilterSet:
         if any(mirror_scores(found) for found in self.details.values()):
             self.orders = (*self.orders, "symmetry")
 
+    def prepare(self) -> None:
+        """Make what the first pictures take."""
+        self.limit(0)
+        if self.decomposed:
+            for start in range(0, min(self.count, FIRST), self._block):
+                self._components(start)
+
     def complete(self, stopped: Callable[[], bool] = lambda: False) -> None:
         """Make what looking at all filters takes: every component, the layer's scale, norms; ends when `stopped`."""
         if self.decomposed:
-            for start in range(0, self.count, BLOCK):
+            for start in range(0, self.count, self._block):
                 if stopped():
                     return
                 self._components(start)
-            parts = [self._components(start) for start in range(0, self.count, BLOCK)]
+            parts = [self._components(start) for start in range(0, self.count, self._block)]
             self._share = float(np.median(np.concatenate([shares for _, shares in parts])))
             self._limits[0] = layer_scale(np.concatenate([planes for planes, _ in parts]))
         if not stopped():
@@ -217,20 +254,20 @@ class FilterSet:
     def _components(self, start: int) -> tuple[Array, Array]:
         """First components of the block of filters from `start`, and their shares of the energy."""
         if start not in self._blocks:
-            self._blocks[start] = first_component(filters_of(self.layout, start, start + BLOCK))
+            self._blocks[start] = first_component(filters_of(self.layout, start, start + self._block))
         return self._blocks[start]
 
     def planes(self, view: int) -> Array:
         """All filters in a view: (n, h, w), or (n, h, w, 3) for RGB."""
         if view == 0 and self.decomposed:
-            return np.concatenate([self._components(start)[0] for start in range(0, self.count, BLOCK)])
+            return np.concatenate([self._components(start)[0] for start in range(0, self.count, self._block)])
         planes: Array = self.weights.transpose(3, 0, 1, 2)
         return planes if view == 0 and self.rgb else planes[..., max(view - 1, 0)]
 
     def plane(self, index: int, view: int) -> Array:
         """One filter in a view: (h, w), or (h, w, 3) for RGB."""
         if view == 0 and self.decomposed:
-            found: Array = self._components(index // BLOCK * BLOCK)[0][index % BLOCK]
+            found: Array = self._components(index // self._block * self._block)[0][index % self._block]
             return found
         weights: Array = filters_of(self.layout, index, index + 1)[..., 0]
         return weights if view == 0 and self.rgb else weights[:, :, max(view - 1, 0)]
@@ -243,7 +280,7 @@ class FilterSet:
 
     def _limit(self, view: int) -> float:
         if view == 0 and self.decomposed:
-            step = -(-self.count // PROBES)
+            step = -(-self.count // (PROBES * self._block))
             probes = replace(self.layout, matrix=self.layout.matrix[:, ::step])
             planes, shares = first_component(filters_of(probes))
             self._share = self._share or float(np.median(shares))

@@ -129,7 +129,7 @@ class Gallery(Vertical):
         count, sight = pictures.count, grid.in_sight
         shown = f"{sight} of {count}" if sight < count else f"all {count}"
         words = pictures.view_words(look.view)
-        if look.order != pictures.orders[0]:
+        if look.order != "index":
             words += f" · by {look.order}"
         lines = self._scale_lines(pictures.scale_words(look.view, look.per_filter), words, shown)
         if grid.has_focus and grid.selected is not None:
