@@ -16,6 +16,7 @@ from ckptui.core.catalogue import CODES, make
 from ckptui.core.glance import Glance
 from ckptui.core.model import Finding, Segment, Stats, Tensor, TensorScan
 from ckptui.core.peaks import Peaks, PeakWatch
+from ckptui.core.settling import BYTES
 from ckptui.core.stats import StatsAccumulator
 from ckptui.core.tiles import combine, combine_peaks
 from ckptui.engine import checked
@@ -107,7 +108,8 @@ class Scanner:
             return TensorScan(tensor.name, None, "mismatch" if wrong else "unread", told, verdict.bytes)
         findings = self.mismatches(tensor, verdict) + self._blocks(tensor)
         if stats is not None:
-            findings += self._about_values(tensor, stats, findings)
+            vouched = verdict.verified > 0 and not verdict.mismatches
+            findings += self._about_values(tensor, stats, findings, vouched)
         word: Literal["ok", "mismatch", "none"] = "none"
         if verdict.verified:
             word = "mismatch" if verdict.mismatches else "ok"
@@ -224,13 +226,14 @@ class Scanner:
 
     # ------------------------------------------------------------------ meaning
 
-    def _about_values(self, tensor: Tensor, stats: Stats, damage: list[Finding]) -> list[Finding]:
+    def _about_values(self, tensor: Tensor, stats: Stats, damage: list[Finding], vouched: bool) -> list[Finding]:
         from ckptui.triage.values import value_findings
 
-        found = value_findings(self._artifact, tensor, stats, None, peaks=self._peaks)
+        found = value_findings(self._artifact, tensor, stats, None, peaks=self._peaks, vouched=vouched)
         if damage:
             # what a damaged tensor looks like says nothing about the training, but NaN is NaN
-            found = [f for f in found if f.code == "non-finite" and not _made_by_flip(damage, stats)]
+            kept = {"non-finite"} if any(f.code in BYTES for f in damage) else {"non-finite", "implausible-values"}
+            found = [f for f in found if f.code in kept and not _made_by_flip(damage, stats)]
         return found
 
 

@@ -10,6 +10,7 @@ from ckptui.core.dtypes import is_float
 from ckptui.core.model import Certainty, Filter, Finding, Layer, Severity, Stats, Tensor
 from ckptui.core.peaks import Peaks
 from ckptui.core.text import human_count, number_text
+from ckptui.triage.magnitudes import flip_behind, implausible_findings
 
 Row = tuple[Tensor, Stats | None]
 """A tensor and what one pass over its values said, where there was one."""
@@ -30,29 +31,34 @@ def value_findings(
     siblings: Sequence[Row] | None = None,
     *,
     peaks: Peaks | None = None,
+    vouched: bool = False,
 ) -> list[Finding]:
     """What one tensor's numbers speak for, worst first.
 
     `layer`: its filters, where they were analysed. `siblings`: tensors of the same layer with their statistics; a
     bias or slot that is exactly zero there makes a distribution fresh from the initializer `possible`. `peaks`: the
-    largest magnitudes of a floating-point tensor, from the pass that gave `stats`.
+    largest magnitudes of a floating-point tensor, from the pass that gave `stats`. `vouched`: its checksum holds.
     """
     found: list[Finding] = []
     if stats is not None:
-        found += _from_stats(artifact_path, tensor, stats, peaks)
+        found += _from_stats(artifact_path, tensor, stats, peaks, vouched=vouched)
     if layer is not None and not any(f.code in ("all-zero", "constant") for f in found):
         found += _from_layer(artifact_path, tensor, layer, siblings or ())
     return found
 
 
-def _from_stats(path: str, tensor: Tensor, stats: Stats, peaks: Peaks | None) -> list[Finding]:
+def _from_stats(path: str, tensor: Tensor, stats: Stats, peaks: Peaks | None, *, vouched: bool) -> list[Finding]:
     bad = {"nan": stats.nan or 0, "posinf": stats.posinf or 0, "neginf": stats.neginf or 0}
     total = sum(bad.values())
     if total:
         parts = [f"{human_count(n)} {word}" for word, n in zip(("NaN", "+inf", "-inf"), bad.values(), strict=True) if n]
-        detail = f"{', '.join(parts)} among {human_count(stats.count)} values"
-        return [make("non-finite", path, tensor.name, detail=detail, evidence={**bad, "count": stats.count})]
+        flip, words, advice = flip_behind(tensor, stats, peaks)
+        detail = f"{', '.join(parts)} among {human_count(stats.count)} values{words}"
+        evidence = {**bad, "count": stats.count, **flip}
+        return [make("non-finite", path, tensor.name, detail=detail, evidence=evidence, advice=advice)]
     found = []
+    if peaks is not None:
+        found += implausible_findings(path, tensor, stats, peaks, vouched=vouched)
     if tensor.role == "moving-variance" and stats.min is not None and stats.min < 0:
         detail = f"smallest variance {number_text(stats.min)}; a variance is never below 0"
         evidence = {"min": stats.min, "argmin": stats.argmin}
