@@ -35,6 +35,7 @@ class Terminated(BaseException):
 
 COMMANDS = ("ls", "show", "stats", "check", "export", "salvage", "diff", "filters", "predict")
 FAIL_ON = ("error", "warning", "info", "never")
+SORTS = ("index", "symmetry", "norm", "flagged")
 
 
 def run(argv: Sequence[str]) -> int:
@@ -73,9 +74,9 @@ def run(argv: Sequence[str]) -> int:
         return _fail(CkptuiError(what, hint, title="Internal error"), wants_json)
 
 
-def _no_option(context: click.Context, parameter: click.Parameter, value: str) -> str:
+def _no_option(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """A target as typed, unless an option or `-` was taken for it."""
-    if value.startswith("-"):
+    if value is not None and value.startswith("-"):
         raise click.BadParameter(f"{value!r} is no path. Write ./{value} for a file of that name", context, parameter)
     return value
 
@@ -347,14 +348,20 @@ def diff(a: str, b: str, match: str | None, as_json: bool, fail_on: str) -> int:
 @group.command()
 @_artifact
 @click.argument("tensor", required=False)
+@click.option("--png", callback=_no_option, metavar="FILE", help="Draw the filters into this image, too.")
+@click.option("--sort", type=click.Choice(SORTS), help="Order in the image.  [default: index]")
+@click.option("--per-filter", is_flag=True, help="In the image, each filter on its own scale.")
+@click.option("--force", is_flag=True, help="Replace the image if it exists.")
 @_cache
 @_json
 @_fail_on
-def filters(artifact: str, tensor: str | None, cache: bool, as_json: bool, fail_on: str) -> int:
+def filters(
+    artifact: str, tensor: str | None, png: str | None, cache: bool, as_json: bool, fail_on: str, **look: Any
+) -> int:
     """Look at kernels filter by filter: untouched, symmetric, zero, constant, duplicate."""
     from ckptui import commands
 
-    return _finish(commands.filters(artifact, tensor, cache=cache), as_json, fail_on)
+    return _finish(commands.filters(artifact, tensor, png, cache=cache, **look), as_json, fail_on)
 
 
 @group.command()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckptui import output
 from ckptui.core.model import DiffReport, Finding, Layer, PredictReport, Progress, Run, Stats, Tensor, TensorScan
@@ -17,6 +17,9 @@ from ckptui.gathering import listing_of, scan_all
 from ckptui.narrator import Narrator
 from ckptui.output import Answer
 from ckptui.session import FILTERED, Session, checked_listing
+
+if TYPE_CHECKING:
+    from ckptui.sheet.writing import SheetRequest
 
 
 def show(path: str, name: str | None) -> Answer:
@@ -145,11 +148,15 @@ def diff(a: str, b: str, match: str | None) -> Answer:
     return Answer(lambda: output.diff_document(done), lambda: output.diff_text(done), done.findings, differs=differs)
 
 
-def filters(path: str, tensor: str | None, *, cache: bool = True) -> Answer:
-    """`ckptui filters`."""
+def filters(path: str, tensor: str | None, png: str | None = None, *, cache: bool = True, **look: Any) -> Answer:
+    """`ckptui filters`; with `png` they are drawn into that file too, `look` is how (see `sheet.writing`)."""
     layers: list[Layer] = []
+    notes: list[str] = []
+    sheet = _sheet(png, look)
     with Session(cache=cache) as session:
         listing = listing_of(session, path)
+        if sheet is not None:
+            sheet.check(listing)
         if tensor is not None:
             session.tensor(listing, tensor)
         chosen = [t.name for t in listing.tensors if (t.role in FILTERED if tensor is None else t.name == tensor)]
@@ -160,14 +167,33 @@ def filters(path: str, tensor: str | None, *, cache: bool = True) -> Answer:
                 findings.append(item)
             else:
                 layers.append(item)
-    if tensor is not None and not layers:
-        raise UsageError(f"{tensor} has no filters", "Kernels and embeddings have; `ckptui show` tells the roles")
-    checked = checked_listing(listing, findings)
+        checked = checked_listing(listing, findings)
+        # a kernel that can't be read has findings of its own, and is not one without filters
+        if tensor is not None and not layers and all(f.tensor != tensor for f in checked.findings):
+            raise UsageError(f"{tensor} has no filters", "Kernels and embeddings have; `ckptui show` tells the roles")
+        if sheet is not None:
+            from ckptui.sheet.writing import write_sheet
+
+            notes.append(write_sheet(session, checked, layers, chosen, sheet))
     return Answer(
         lambda: output.filters_document(checked.artifact, layers, checked.findings),
         lambda: output.filters_text(layers, checked.findings),
         checked.findings,
+        notes=notes,
     )
+
+
+def _sheet(png: str | None, look: Mapping[str, Any]) -> SheetRequest | None:
+    """The image asked for, if any. Raises UsageError where it is only said how it should look."""
+    given = {name: value for name, value in look.items() if value}
+    if png is None:
+        if given:
+            option = "--" + next(iter(given)).replace("_", "-")
+            raise UsageError(f"{option} is about the image", "Name one with --png FILE")
+        return None
+    from ckptui.sheet.writing import SheetRequest
+
+    return SheetRequest(png, **given)
 
 
 def predict(model: str, images: Iterable[str], options: dict[str, Any]) -> Answer:

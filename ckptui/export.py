@@ -43,12 +43,22 @@ def check_target(listing: Listing, count: int, target: str, *, force: bool = Fal
     Raises:
         UsageError: unknown suffix, several tensors for `.npy`, the target exists or lies inside the save.
     """
+    suffix = Path(target).suffix
+    if suffix not in SUFFIXES:
+        raise UsageError(f"{target} ends in none of {', '.join(SUFFIXES)}", "The suffix chooses the format")
+    if suffix == ".npy" and count != 1:
+        raise UsageError(f"a .npy holds one tensor, {count} were chosen", "Narrow --match, or write a .npz")
+    check_place(listing, target, force=force)
+
+
+def check_place(listing: Listing, target: str, *, force: bool = False) -> None:
+    """Look at where a file about a save is to be written, whatever it will hold.
+
+    Raises:
+        UsageError: there is no such folder, the target exists, lies inside the save or is the save.
+    """
     place = Path(target).absolute()
     source = Path(listing.artifact.path).resolve()
-    if place.suffix not in SUFFIXES:
-        raise UsageError(f"{target} ends in none of {', '.join(SUFFIXES)}", "The suffix chooses the format")
-    if place.suffix == ".npy" and count != 1:
-        raise UsageError(f"a .npy holds one tensor, {count} were chosen", "Narrow --match, or write a .npz")
     if not place.parent.is_dir():
         raise UsageError(f"the folder {place.parent} does not exist", "Create it, or choose another")
     if source.is_dir() and source in (place.parent.resolve(), *place.parent.resolve().parents):
@@ -84,7 +94,7 @@ def write_tensors(
         name, reason = written.left_out[0]
         raise UsageError(f"{name}: {reason}" if len(tensors) == 1 else f"a {suffix} can hold none of these tensors")
     values = _FromSave(session, listing)
-    with _Pending(target, force) as out:
+    with Pending(target, force) as out:
         if suffix == ".npz":
             write_npz(values, kept, out, written)
         elif suffix == ".safetensors":
@@ -95,7 +105,7 @@ def write_tensors(
     return written
 
 
-class _Pending:
+class Pending:
     """A temporary file beside the target that takes its name only after a complete write."""
 
     def __init__(self, target: str, force: bool) -> None:

@@ -1,0 +1,388 @@
+"""What goes onto the sheet and where: pure arithmetic on what was found, before any value is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ckptui.core.filter_flags import Flag, flag_of, mirror_scores
+from ckptui.core.model import Finding, Layer, Listing, Tensor
+from ckptui.core.pictures import has_places
+from ckptui.core.report import counts_text, worst_first
+from ckptui.core.text import human_bytes, human_count, number_text, shape_text
+
+Sort = Literal["index", "symmetry", "norm", "flagged"]
+SORTS: tuple[Sort, ...] = ("index", "symmetry", "norm", "flagged")
+
+WIDTH = 1168
+MARGIN = 24
+INNER = WIDTH - 2 * MARGIN
+"""All sizes are pixels."""
+MOST_HEIGHT = 12_000
+CAPS = (1024, 512, 256, 128, 64, 32, 16)
+"""Filters drawn of a layer at most: the first with which everything fits."""
+HEADER, FOOTER = 64, 30
+"""Title lines at the top; room for what is said at the foot."""
+LINE = 18
+TITLE = 24
+SCALE = 26
+AFTER = 26
+"""Below a block."""
+LABEL = 15
+"""Above a frame: index and word."""
+FRAME = 3
+"""Around a picture: a line, and a pixel between line and picture."""
+GAP = 8
+LETTER = 7
+"""Width of a letter of a label, at most."""
+ENLARGED = 28
+"""Pixels of one weight along a side, at most."""
+LANE = 10
+"""Beside a heat map: the marks of flagged units."""
+HEAT_HEIGHT, HEAT_HEIGHT_OF_MANY = 360, 120
+HEAT_ENLARGED = 12
+REASON_BOX = 40
+MOST_LINES = 5
+"""Findings told of one layer, or of the whole save."""
+MOST_LISTED = 24
+"""Flagged units named under a heat map."""
+
+COUNT_WORDS: tuple[tuple[str, str], ...] = (
+    ("nonfinite", "not finite"),
+    ("zero", "all zero"),
+    ("dead", "dead"),
+    ("untouched", "untouched"),
+    ("constant", "constant"),
+    ("duplicate", "duplicate"),
+)
+VERDICTS = {"at-initializer": "untouched since the initializer", "partly": "partly as initialized"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of words."""
+
+    tone: str
+    """`error`, `warning`, `info`: a finding; `plain` or `dim`: just words."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How pictures of one size lie in rows of frames."""
+
+    height: int
+    """Of a picture, in weights, with the gaps between slices of a 3-D kernel."""
+    width: int
+    scale: int
+    """Pixels a weight."""
+    pitch: int
+    """From frame to frame, across."""
+    columns: int
+    rows: int
+
+    @property
+    def row_height(self) -> int:
+        """From frame to frame, down."""
+        return LABEL + self.height * self.scale + 2 * FRAME + GAP
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """A heat map: at most this many values are asked for and drawn."""
+
+    rows: int
+    columns: int
+    full: tuple[int, int]
+    """Rows and columns of the tensor."""
+    down: int
+    """Pixels a value, along each axis."""
+    right: int
+    by_rows: bool
+    """Units are rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One tensor on the sheet."""
+
+    tensor: Tensor
+    layer: Layer | None
+    lines: tuple[Line, ...]
+    flags: Mapping[int, Flag]
+    picks: tuple[int, ...] = ()
+    """Filters shown, in their order."""
+    grid: Grid | None = None
+    heat: Heat | None = None
+    """Neither: nothing can be drawn, and the lines say why."""
+
+    @property
+    def body(self) -> int:
+        """Height of what is drawn under the words."""
+        if self.grid is not None:
+            return SCALE + self.grid.rows * self.grid.row_height
+        if self.heat is not None:
+            return SCALE + LANE + self.heat.rows * self.heat.down + 6 + LINE * len(self.listed)
+        return REASON_BOX
+
+    @property
+    def height(self) -> int:
+        """All of it."""
+        return TITLE + LINE * len(self.lines) + self.body + AFTER
+
+    @property
+    def listed(self) -> list[tuple[Flag, str]]:
+        """Under a heat map: a line for each kind of flag, and the units that have it."""
+        units: dict[str, list[int]] = {}
+        kinds: dict[str, Flag] = {}
+        for index, flag in self.flags.items():
+            word = kind_of(flag).word
+            kinds.setdefault(word, kind_of(flag))
+            units.setdefault(word, []).append(index)
+        told = []
+        for word, found in units.items():
+            if self.layer is not None and len(found) == self.layer.filters:
+                told.append((kinds[word], f"all {human_count(len(found))}"))
+                continue
+            more = f" … {human_count(len(found))} in all" if len(found) > MOST_LISTED else ""
+            told.append((kinds[word], ", ".join(map(str, found[:MOST_LISTED])) + more))
+        return told
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole sheet."""
+
+    title: str
+    facts: str
+    notes: tuple[Line, ...]
+    """What is wrong with the save as a whole."""
+    legend: tuple[tuple[Flag, int], ...]
+    """Kinds of flags on the sheet, and on how many filters."""
+    blocks: tuple[Block, ...]
+    footer: tuple[str, ...]
+    """What was left out."""
+    sort: Sort
+    per_filter: bool
+
+    @property
+    def top(self) -> int:
+        """Where the first block begins."""
+        return MARGIN + HEADER + LINE * (len(self.notes) + -(-len(self.legend) // 2)) + 12
+
+    @property
+    def height(self) -> int:
+        """Of the image."""
+        return self.top + sum(b.height for b in self.blocks) + (FOOTER if self.footer else 0) + MARGIN
+
+
+def kind_of(flag: Flag) -> Flag:
+    """The flag without what differs from filter to filter."""
+    return Flag("=N", flag.tone, "a duplicate of filter N") if flag.word.startswith("=") else flag
+
+
+def make_plan(
+    listing: Listing,
+    layers: Sequence[Layer],
+    chosen: Sequence[str],
+    *,
+    sort: Sort = "index",
+    per_filter: bool = False,
+) -> Plan:
+    """Lay out the tensors `chosen`, of which `layers` could be looked at; the listing has all findings."""
+    findings = listing.findings
+    known = {layer.tensor: layer for layer in layers}
+    wanted = set(chosen)
+    drawable = [(t, known.get(t.name)) for t in listing.tensors if t.name in wanted]
+    told = {t.name: [f for f in worst_first(findings) if f.tensor == t.name] for t, _ in drawable}
+    # what holds no floating point has no filters, and nothing is wrong with that
+    without = [t for t, layer in drawable if layer is None and not told[t.name] and not t.problem]
+    drawable = [(t, layer) for t, layer in drawable if layer is not None or told[t.name] or t.problem]
+    plan = _empty(listing, layers, sort, per_filter)
+    for cap in CAPS:
+        blocks = [_block(t, layer, told[t.name], cap, sort, alone=len(drawable) == 1) for t, layer in drawable]
+        plan = replace(plan, blocks=tuple(blocks), legend=_legend(blocks))
+        if plan.height <= MOST_HEIGHT:
+            break
+    plan = _cut(plan)
+    footer = list(plan.footer)
+    if without:
+        footer.append(f"Without filters: {_names(without)}.")
+    return replace(plan, footer=tuple(footer))
+
+
+def _empty(listing: Listing, layers: Sequence[Layer], sort: Sort, per_filter: bool) -> Plan:
+    artifact, findings = listing.artifact, listing.findings
+    kernels = f"{len(layers)} kernel{'s' if len(layers) != 1 else ''}"
+    facts = [artifact.kind, human_bytes(artifact.bytes), kernels]
+    if artifact.step is not None:
+        facts.insert(1, f"step {artifact.step}")
+    facts += [counts_text(findings)] if counts_text(findings) else []
+    if sort != "index":
+        facts.append({"flagged": "flagged first"}.get(sort, f"by {sort}"))
+    facts.append("each filter on its own scale" if per_filter else "one scale a layer")
+    whole = [f for f in worst_first(findings) if f.tensor is None and f.severity != "info"]
+    return Plan(artifact.label, " · ".join(facts), _lines(whole), (), (), (), sort, per_filter)
+
+
+def _lines(findings: Sequence[Finding]) -> tuple[Line, ...]:
+    told = [_line(finding) for finding in findings[:MOST_LINES]]
+    if len(findings) > MOST_LINES:
+        told.append(Line("dim", f"… and {len(findings) - MOST_LINES} more"))
+    return tuple(told)
+
+
+def _line(finding: Finding) -> Line:
+    sure = "" if finding.certainty == "confirmed" else f" ({finding.certainty})"
+    detail = f": {finding.detail}" if finding.detail and finding.detail != finding.title else ""
+    return Line(finding.severity, f"{finding.title}{sure}{detail}")
+
+
+def _legend(blocks: Sequence[Block]) -> tuple[tuple[Flag, int], ...]:
+    kinds: Counter[Flag] = Counter()
+    for block in blocks:
+        shown = block.flags if block.heat is not None else [i for i in block.picks if i in block.flags]
+        kinds.update(kind_of(block.flags[i]) for i in shown)
+    return tuple(kinds.most_common())
+
+
+def _cut(plan: Plan) -> Plan:
+    """Leave out what does not fit in height: layers with nothing to tell first, the last of them first."""
+    kept = list(plan.blocks)
+    left_out: list[Tensor] = []
+    height = plan.height + FOOTER
+    for telling in (False, True):
+        for block in reversed(plan.blocks):
+            if height <= MOST_HEIGHT or len(kept) == 1:
+                break
+            if telling == bool(block.flags or any(line.tone in ("error", "warning") for line in block.lines)):
+                kept.remove(block)
+                left_out.append(block.tensor)
+                height -= block.height
+    if not left_out:
+        return plan
+    quiet = "" if any(b.flags for b in plan.blocks if b.tensor in left_out) else ", nothing flagged in any of them"
+    words = f"Left out, for height{quiet}: {_names(left_out[::-1])}. Name one to see it alone."
+    return replace(plan, blocks=tuple(kept), legend=_legend(kept), footer=(words,))
+
+
+def _names(tensors: Sequence[Tensor]) -> str:
+    names = ", ".join(t.name for t in tensors[:3])
+    return names if len(tensors) <= 3 else f"{names} … {len(tensors)} in all"
+
+
+def _block(
+    tensor: Tensor, layer: Layer | None, findings: Sequence[Finding], cap: int, sort: Sort, *, alone: bool
+) -> Block:
+    told = _lines(findings)
+    if layer is None:
+        return Block(tensor, None, told or (Line("error", tensor.problem),), {})
+    flags = {f.index: flag for f in layer.detail if (flag := flag_of(f, layer)) is not None}
+    block = Block(tensor, layer, (*_counted(layer), *told), flags)
+    height, width = extent(layer.kernel)
+    if has_places(layer.kernel) and width + 2 * FRAME <= INNER:
+        picks = choose(layer, flags, sort, cap)
+        return replace(block, picks=picks, grid=_grid(height, width, [label_of(i, flags) for i in picks], alone))
+    return replace(block, heat=_heat(layer, tensor.role == "embedding", alone))
+
+
+def _counted(layer: Layer) -> tuple[Line, ...]:
+    """`6 all zero, 3 untouched`, and how many are symmetric beside what chance gives."""
+    both = sum(f.dead and f.zero for f in layer.detail)
+    counts = {**layer.counts, "dead": max(layer.counts.get("dead", 0) - both, 0)}
+    parts = [f"{human_count(counts[key])} {word}" for key, word in COUNT_WORDS if counts.get(key)]
+    words = [", ".join(parts)] if parts else []
+    if layer.expected_symmetric is not None:
+        symmetric = layer.counts.get("symmetric", 0)
+        chance = layer.expected_symmetric
+        by_chance = number_text(chance, 2) if chance >= 0.05 else "none"
+        words.append(f"{symmetric} of {human_count(layer.filters)} filters mirror-symmetric; chance gives {by_chance}")
+    return (Line("plain", " · ".join(words)),) if words else ()
+
+
+def choose(layer: Layer, flags: Mapping[int, Flag], sort: Sort, cap: int) -> tuple[int, ...]:
+    """Filters in their order; of more than `cap` the flagged, then the first of the others."""
+    found = {f.index: f for f in layer.detail}
+
+    def key(index: int) -> float:
+        if sort == "norm":
+            return -found[index].l2 if index in found else 1.0
+        if sort == "symmetry":
+            scores = mirror_scores(found[index]) if index in found else []
+            return -max(scores) if scores else 2.0
+        return float(index not in flags) if sort == "flagged" else 0.0
+
+    order = sorted(range(layer.filters), key=key)
+    if len(order) <= cap:
+        return tuple(order)
+    kept = set(sorted(order, key=lambda index: index not in flags)[:cap])
+    return tuple(index for index in order if index in kept)
+
+
+def label_of(index: int, flags: Mapping[int, Flag]) -> str:
+    """What stands above a frame."""
+    return f"{index} {flags[index].word}" if index in flags else str(index)
+
+
+def extent(kernel: Sequence[int]) -> tuple[int, int]:
+    """Height and width of a picture in weights; slices of a 3-D kernel lie side by side, a gap between them."""
+    if len(kernel) == 3:
+        return kernel[1], kernel[0] * (kernel[2] + 1) - 1
+    return (1, kernel[0]) if len(kernel) == 1 else (kernel[0], kernel[1]) if kernel else (0, 0)
+
+
+def _grid(height: int, width: int, labels: Sequence[str], alone: bool) -> Grid:
+    count = len(labels)
+    edge = 40 if not alone else 84 if count <= 32 else 64 if count <= 128 else 48
+    scale = max(1, min(edge // height, 2 * edge // width, ENLARGED))
+    pitch = max(width * scale + 2 * FRAME, LETTER * max(map(len, labels), default=1)) + GAP
+    columns = max(1, (INNER + GAP) // pitch)
+    # rows of a round number of filters: an index is found by counting
+    columns = columns // 8 * 8 if columns >= 8 else columns
+    return Grid(height, width, scale, pitch, columns, -(-count // columns))
+
+
+def _heat(layer: Layer, by_rows: bool, alone: bool) -> Heat:
+    cells = layer.channels
+    for side in layer.kernel:
+        cells *= side
+    rows, columns = (layer.filters, cells) if by_rows else (cells, layer.filters)
+    most_high, most_wide = HEAT_HEIGHT if alone else HEAT_HEIGHT_OF_MANY, INNER - LANE
+    shown = min(rows, most_high), min(columns, most_wide)
+    down, right = min(most_high // shown[0], HEAT_ENLARGED), min(most_wide // shown[1], HEAT_ENLARGED)
+    if min(down, right) > 1:
+        down = right = min(down, right)
+    return Heat(shown[0], shown[1], (rows, columns), min(down, 4 * right), min(right, 4 * down), by_rows)
+
+
+def scale_facts(block: Block) -> str:
+    """`all 32`, `512 of 2048, flagged ones first`, or what a heat map's axes are."""
+    if block.heat is not None:
+        rows, columns = block.heat.full
+        names = ("entries", "dimensions") if block.heat.by_rows else ("inputs", "units")
+        words = f"{human_count(rows)} {names[0]} down, {human_count(columns)} {names[1]} across"
+        if (block.heat.rows, block.heat.columns) == block.heat.full:
+            return words
+        each = -(-rows // block.heat.rows), -(-columns // block.heat.columns)
+        return f"{words}; a pixel is the strongest of {each[0]}x{each[1]}"
+    assert block.layer is not None
+    total = block.layer.filters
+    if len(block.picks) == total:
+        return f"all {human_count(total)} filters"
+    return f"{human_count(len(block.picks))} of {human_count(total)} filters" + (
+        ", flagged ones first" if block.flags else ""
+    )
+
+
+def title_facts(block: Block) -> str:
+    """`3×3×1×32  float32  trained`."""
+    words = [shape_text(block.tensor.shape), block.tensor.dtype]
+    if block.layer is not None:
+        said = block.layer.initializer
+        verdict = str(said.get("verdict") or "")
+        words.append(VERDICTS.get(verdict, verdict))
+        if verdict == "at-initializer" and said.get("match"):
+            words[-1] += f" ({said['match']})"
+    return "   ".join(word for word in words if word)
