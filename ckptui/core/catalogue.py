@@ -172,6 +172,12 @@ CODES: dict[str, Code] = {
     "normalization-unadapted": Code(
         _W, "A Normalization layer was never adapted", "Call adapt() on the training data before saving."
     ),
+    "generator-unused": Code(
+        _I,
+        "A random generator never drew",
+        "Dropout, noise and augmentation draw in training mode only: none ran since the model was built or loaded "
+        "(.keras and .h5 files don't keep this state).",
+    ),
     "slots-at-zero": Code(_I, "The optimizer never stepped", "Normal for a save made before training."),
     "never-changed": Code(_W, "Never changed over the run", "Frozen, or not trained: check `trainable`."),
     "jump": Code(_W, "An unusual jump between two saves", "Look for a restart or a change of learning rate."),

@@ -73,6 +73,8 @@ STATE_WORDS: dict[str, str | Callable[[Finding], str]] = {
     "dead-filters": _counted("dead", "dead", "zero"),
     "statistics-at-initial": "at initial",
     "statistics-implausible": "negative",
+    "normalization-unadapted": "not adapted",
+    "generator-unused": "never drew",
     "slots-at-zero": "slots 0",
 }
 
