@@ -54,7 +54,7 @@ def binomial_tail(hits: int, trials: int, p: float) -> float:
     return beta_cdf(p, float(hits), float(trials - hits + 1))
 
 
-def mirror_tail(r: float, pairs: int) -> float:
+def mirror_tail(r: float, pairs: float) -> float:
     """P(mirror correlation >= r) of independent normal weights with `pairs` mirrored pairs of values.
 
     (1 + r) / 2 ~ Beta(pairs / 2, pairs / 2); by symmetry the lower tail at -r is the same.

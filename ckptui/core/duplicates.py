@@ -35,8 +35,9 @@ def duplicates(layout: KernelLayout, energy: NDArray[np.float64], candidates: ND
     first = np.full(layout.filters, -1, np.int64)
     if layout.values < 2 or int(candidates.sum()) < 2:
         return first
-    if _surprising(layout, int(candidates.sum())):
-        _exact(layout, energy, candidates, first)
+    if not _surprising(layout, int(candidates.sum())):
+        return first
+    _exact(layout, energy, candidates, first)
     fine = layout.matrix.dtype.itemsize > 1
     if fine and layout.values >= FEWEST_OF_FILTER and layout.filters <= MOST_FILTERS:
         _near(layout, energy, candidates, first)
@@ -87,9 +88,16 @@ def _near(
             one, other = int(index[row]), int(index[column])
             if found[one] < 0 and (not long or _cosine(layout, energy, one, other) > NEAR):
                 found[one] = found[other] if found[other] >= 0 else other
-    different = found[index] < 0
-    if _expected_pairs(directions[:, different], index.size) <= EXPECTED:
-        first[index] = found[index]
+    alike = np.flatnonzero(found >= 0)
+    if alike.size == 0:
+        return
+    dimensions = np.minimum(_spread(layout, alike), _spread(layout, found[alike]))
+    dimensions = np.minimum(dimensions, _dimensions(directions[:, found[index] < 0]))
+    pairs = index.size * (index.size - 1) / 2.0
+    rates = {value: _tail(value) * pairs for value in np.unique(np.floor(dimensions))}
+    told = [value for value in rates if rates[value] <= EXPECTED]
+    kept = alike[np.isin(np.floor(dimensions), told)]
+    first[kept] = found[kept]
 
 
 def _unit(columns: NDArray[Any]) -> NDArray[np.float32]:
@@ -112,23 +120,37 @@ def _projected(layout: KernelLayout, index: NDArray[np.int64]) -> NDArray[np.flo
     return _unit(out[:, index])
 
 
-def _expected_pairs(directions: NDArray[np.float32], filters: int) -> float:
-    """Near pairs chance gives among filters that spread over as many dimensions as those that repeat no other do.
+def _dimensions(directions: NDArray[np.float32]) -> float:
+    """How many dimensions filters that repeat no other spread over.
 
     Trained depthwise kernels fill few of theirs: two alike are no surprise there. With hardly any filter left that
     is not a repetition the dimensions are all there are.
     """
     some = directions[:, :: max(1, directions.shape[1] // 1024)]
     count = some.shape[1]
-    dimensions = float(len(some))
-    if count >= 8:
-        gram = some.T @ some if count <= len(some) else some @ some.T
-        squared_cosine = (float(np.square(gram).sum()) - count) / (count * (count - 1.0))
-        dimensions = min(dimensions, 1.0 / max(squared_cosine, 1e-9))
-    if dimensions <= 1.0:
-        return math.inf
-    tail = 0.5 * beta_cdf(1.0 - NEAR * NEAR, (dimensions - 1.0) / 2.0, 0.5)
-    return tail * filters * (filters - 1) / 2.0
+    if count < 8:
+        return float(len(some))
+    gram = some.T @ some if count <= len(some) else some @ some.T
+    squared_cosine = (float(np.square(gram).sum()) - count) / (count * (count - 1.0))
+    return float(min(len(some), 1.0 / max(squared_cosine, 1e-9)))
+
+
+def _spread(layout: KernelLayout, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Over how many of its values each chosen filter is spread: one for a single spike, all for normal weights."""
+    spread = np.empty(chosen.size)
+    step = max(1, (1 << 20) // layout.values)
+    for start in range(0, chosen.size, step):
+        squares = np.square(layout.matrix[:, chosen[start : start + step]].astype(np.float64))
+        squares /= squares.max(axis=0)
+        # the fourth moment of normal weights is three times the square of their variance
+        alike = np.square(squares.sum(axis=0)) / np.square(squares).sum(axis=0)
+        spread[start : start + step] = np.minimum(np.count_nonzero(squares, axis=0), 3.0 * alike - 2.0)
+    return spread
+
+
+def _tail(dimensions: float) -> float:
+    """P(cosine > 0.999) of two random directions."""
+    return 1.0 if dimensions < 2.0 else 0.5 * beta_cdf(1.0 - NEAR * NEAR, (dimensions - 1.0) / 2.0, 0.5)
 
 
 def _cosine(layout: KernelLayout, energy: NDArray[np.float64], one: int, other: int) -> float:

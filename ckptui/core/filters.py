@@ -16,7 +16,7 @@ from ckptui.core.duplicates import duplicates
 from ckptui.core.initializers import verdict
 from ckptui.core.layout import KernelLayout, layout_of
 from ckptui.core.model import Filter, Layer
-from ckptui.core.symmetry import FLIPS, as_number, correlations, flips_of, judge
+from ckptui.core.symmetry import DEPTH, FLIPS, as_number, correlations, flips_of, judge
 
 MOST_DETAILS = 4096
 """Filters described one by one, at most."""
@@ -94,7 +94,7 @@ def analyse(
         expected_symmetric=symmetry.expected,
         symmetry_p_value=symmetry.p_value,
         symmetry=symmetry.pooled,
-        detail=_detail(counts, numbers.r, l2, repeated),
+        detail=_detail(counts, numbers.r, l2, repeated, symmetry.mirrored),
         flagged_symmetric=symmetry.flagged,
     )
 
@@ -104,20 +104,22 @@ def _detail(
     r: Mapping[str, NDArray[Any]],
     l2: NDArray[Any],
     repeated: NDArray[Any],
+    mirrored: NDArray[np.int8],
 ) -> tuple[Filter, ...]:
     """The filters that are listed one by one."""
-    flags = np.logical_or.reduce(list(masks.values()))
+    flags = np.logical_or.reduce([*masks.values(), mirrored != 0])
     return tuple(
         Filter(
             index=i,
             l2=float(l2[i]),
-            **{flip: as_number(r[flip][i]) if flip in r else None for flip in FLIPS},
+            **{flip: as_number(r[flip][i]) if flip in r else None for flip in (*FLIPS, DEPTH)},
             untouched=bool(masks["untouched"][i]),
             zero=bool(masks["zero"][i]),
             constant=bool(masks["constant"][i]),
             nonfinite=bool(masks["nonfinite"][i]),
             dead=bool(masks["dead"][i]),
             duplicate_of=int(repeated[i]) if repeated[i] >= 0 else None,
+            mirrored=int(mirrored[i]),
         )
         for i in _shown(flags)
     )

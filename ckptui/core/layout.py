@@ -23,6 +23,7 @@ BLOCK_VALUES = 1 << 21
 MAX_CELLS = 1 << 16
 """Kernels with more cells are no convolutions."""
 _WORDS = re.compile(r"[a-z0-9]+")
+_PROJECTING = frozenset({"EinsumDense", "MultiHeadAttention", "GroupQueryAttention"})
 _SEQUENCE = frozenset({"attention", "query", "key", "value", "einsum", "qkv", "mha"})
 
 
@@ -83,7 +84,7 @@ def axes_of(
     words = {word for path in paths for word in (*path.split("/"), *_WORDS.findall(path))}
     if len(shape) == 2 or math.prod(shape[:-2]) > MAX_CELLS:
         return "dense"
-    told = _by_class(shape, words, layer_class)
+    told = _by_class(shape, words, layer_class, bias)
     if told is not None:
         return told
     part = next((p for p in ("depthwise", "pointwise") if words & {f"{p}_kernel", f"{p}_weights"}), None)
@@ -99,7 +100,11 @@ def axes_of(
     return guess
 
 
-def _by_class(shape: tuple[int, ...], words: set[str], layer_class: str) -> Axes | None:
+def _by_class(shape: tuple[int, ...], words: set[str], layer_class: str, bias: tuple[int, ...] | None) -> Axes | None:
+    """What the class leaves no doubt of; None for one that is not known."""
+    if layer_class in _PROJECTING:
+        whole = "output" in words if bias is None else len(bias) == 1
+        return "dense" if whole else "projection"
     if layer_class.startswith("SeparableConv"):
         first = "depthwise_kernel" in words or ("pointwise_kernel" not in words and math.prod(shape[:-2]) > 1)
         return "depthwise" if first else "plain"

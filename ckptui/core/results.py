@@ -50,9 +50,16 @@ class Filter:
     nonfinite: bool
     duplicate_of: int | None
     dead: bool = False
+    mirrored: int = 0
+    """1: symmetric, -1: antisymmetric under some flip, beyond what chance explains."""
+    front_back: float | None = None
+    """Of volumes: mirror correlation along the first axis."""
 
     def to_json(self) -> dict[str, Any]:
-        return {name: jsonable(getattr(self, name)) for name in self.__dataclass_fields__}
+        doc = {name: jsonable(getattr(self, name)) for name in self.__dataclass_fields__}
+        if self.front_back is None:
+            del doc["front_back"]
+        return doc
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +220,10 @@ class Histogram:
     counts: tuple[int, ...]
     outside: int = 0
     """Values that are not finite."""
+    quantiles: tuple[tuple[float, float], ...] = ()
+    """(share of the finite values at or below, value), rising."""
+    sampled: int = 0
+    """Of so many values, evenly spread, are the quantiles; 0: of all."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -220,6 +231,8 @@ class Histogram:
             "high": jsonable(self.high),
             "counts": list(self.counts),
             "outside": self.outside,
+            "quantiles": jsonable(self.quantiles),
+            "sampled": self.sampled,
         }
 
 

@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from ckptui.core.chance import binomial_tail, mirror_tail
 from ckptui.core.layout import KernelLayout
+from ckptui.core.model import Filter
 
 FLIPS = ("left_right", "up_down", "rotate_180", "transpose")
+DEPTH = "front_back"
+"""The flip that volumes have besides: along their first axis."""
 SYMMETRIC = 0.95
 """Mirror correlation from which a filter counts as symmetric; its negative counts as antisymmetric."""
 EXACT = 0.9999
@@ -30,6 +33,12 @@ FEW_PAIRS = 9
 """Mirrored pairs below which the null is simulated from the layer's own values."""
 SIMULATED_VALUES = 1 << 18
 """Values shuffled for the simulation, at most."""
+ENOUGH_HITS = 20
+"""Symmetric filters a simulation needs before its rate is taken as it is."""
+STEPS = 64
+"""Numbers of filters that are tried when it is asked how many are too many."""
+FEW_LEVELS = 16
+"""Magnitudes up to which weights count as quantised to levels: signs are then all that varies."""
 PRODUCTS = 1 << 20
 """Values multiplied at a time."""
 
@@ -48,7 +57,8 @@ class Flip:
 def flips_of(kernel: tuple[int, ...]) -> list[Flip]:
     """The flips that move a cell of a [k], [h, w] or [d, h, w] kernel.
 
-    A one-dimensional kernel flips left-right only; of a volume the image plane flips, slice by slice.
+    A one-dimensional kernel flips left-right only. Of a volume the image plane flips slice by slice, and the order of
+    the slices (`front_back`).
     """
     cells = np.arange(math.prod(kernel)).reshape(kernel)
     if not kernel:
@@ -59,6 +69,8 @@ def flips_of(kernel: tuple[int, ...]) -> list[Flip]:
         moved["rotate_180"] = cells[..., ::-1, ::-1]
         if kernel[-1] == kernel[-2]:
             moved["transpose"] = np.swapaxes(cells, -1, -2)
+    if len(kernel) > 2:
+        moved[DEPTH] = cells[::-1]
     found = []
     for name, image in moved.items():
         first = cells.ravel()[cells.ravel() < image.ravel()]
@@ -96,10 +108,15 @@ class Symmetry:
     """Symmetric filters chance gives; None where no flip moves a cell."""
     p_value: float | None
     """Chance of at least as many."""
-    flagged: bool
-    """Chance does not explain the symmetric filters, constant ones left out."""
+    mirrored: NDArray[np.int8]
+    """Per filter: 1 for symmetric, -1 for antisymmetric beyond chance, 0 for neither; constant filters are neither."""
     pooled: Mapping[str, Mapping[str, float]]
     """Per flip {"mean_r", "z"} over all filters: z in standard deviations of the null."""
+
+    @property
+    def flagged(self) -> bool:
+        """Whether chance does not explain the symmetric filters, constant ones left out."""
+        return bool((self.mirrored > 0).any())
 
 
 def judge(
@@ -107,71 +124,154 @@ def judge(
 ) -> Symmetry:
     """Hold the filters' correlations against chance. `constant` marks filters that are symmetric for being flat.
 
-    Flagged at p < 1e-6: of as many filters with r >= 0.95, or, where the weights are not coarsely rounded, of as
-    many with r >= 0.9999 or with equal bits (so one exactly mirrored filter of three pairs is enough).
+    Filters count as mirrored at p < 1e-6: of as many with r >= 0.95, or, where the weights are not coarsely rounded,
+    of as many with r >= 0.9999 or with equal bits (so one exactly mirrored filter of three pairs is enough).
     """
     if not flips:
-        return Symmetry(0, 0, None, None, False, {})
+        return Symmetry(0, 0, None, None, np.zeros(layout.filters, np.int8), {})
     stacked = np.stack([r[f.name] for f in flips])
     best = np.max(np.where(np.isnan(stacked), -2.0, stacked), axis=0)
     worst = np.min(np.where(np.isnan(stacked), 2.0, stacked), axis=0)
-    judged = best > -2.0
-    trials = int(judged.sum())
+    trials = int((best > -2.0).sum())
     symmetric = int((best >= SYMMETRIC).sum())
-    rate = chance_of_some(layout, flips)
-    uneven = best[~constant]
-    p_value = binomial_tail(symmetric, trials, rate)
-    tails = [binomial_tail(int((uneven >= SYMMETRIC).sum()), trials, rate)]
-    if not _coarse(layout):
-        for threshold in (EXACT, BITWISE):
-            tails.append(binomial_tail(int((uneven >= threshold).sum()), trials, _union(threshold, layout, flips)))
+    rate, safe_rate = chance_of_some(layout, flips)
+    mirrored = np.zeros(layout.filters, np.int8)
+    nulls = _Nulls(layout, flips, trials, safe_rate)
+    mirrored[nulls.beyond(np.where(constant, -2.0, -worst))] = -1
+    mirrored[nulls.beyond(np.where(constant, -2.0, best))] = 1
     return Symmetry(
         symmetric=symmetric,
         antisymmetric=int((worst <= -SYMMETRIC).sum()),
         expected=rate * trials,
-        p_value=p_value,
-        flagged=min(tails) < FLAGGED,
+        p_value=binomial_tail(symmetric, trials, rate),
+        mirrored=mirrored,
         pooled={f.name: _pool(r[f.name], f.first.size * layout.channels) for f in flips},
     )
 
 
-def chance_of_some(layout: KernelLayout, flips: list[Flip]) -> float:
-    """P(r >= 0.95 for some flip) of one filter of independent weights.
+@dataclass(frozen=True, slots=True)
+class _Nulls:
+    """What chance gives in one layer, at every threshold."""
 
-    By Beta and a union bound over the flips that differ; with fewer than nine mirrored pairs by simulation.
+    layout: KernelLayout
+    flips: list[Flip]
+    trials: int
+    rate: float
+    """P(r >= 0.95 for some flip), not too low."""
+
+    def beyond(self, best: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Filters whose largest correlation (-2 for none) chance does not explain."""
+        chosen = np.flatnonzero(best >= SYMMETRIC)
+        found = np.zeros(best.shape, bool)
+        if chosen.size == 0:
+            return found
+        pairs = self._pairs(chosen)
+        kept = self._most(pairs, self.rate, SYMMETRIC)
+        if not kept.any() and not _coarse(self.layout):
+            for threshold in (EXACT, BITWISE):
+                exact = best[chosen] >= threshold
+                kept[exact] = self._most(pairs[exact], 0.0, threshold)
+                if kept.any():
+                    break
+        found[chosen[kept]] = True
+        return found
+
+    def _most(self, pairs: NDArray[np.float64], least: float, threshold: float) -> NDArray[np.bool_]:
+        """The most filters that are too many at p < 1e-6, those with many pairs first; `least`: their rate at least."""
+        ordered = np.sort(pairs)[::-1]
+        steps = np.unique(np.linspace(1, ordered.size, min(STEPS, ordered.size)).astype(int))
+        for count in steps[::-1]:
+            share = float(ordered[count - 1]) / self._fewest
+            rate = max(least, _union(threshold, self.layout, self.flips, share))
+            if binomial_tail(int(count), self.trials, rate) < FLAGGED:
+                return np.asarray(pairs >= ordered[count - 1])
+        return np.zeros(pairs.shape, bool)
+
+    @property
+    def _fewest(self) -> int:
+        return min(f.first.size for f in self.flips) * self.layout.channels
+
+    def _pairs(self, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Mirrored pairs of each filter, as if all weights were alike: few where it lives on a few large weights.
+
+        Where chance is simulated from the layer's own values, it knows of them: there it is the number of pairs.
+        """
+        pairs = np.full(chosen.size, float(self._fewest))
+        if self._fewest < FEW_PAIRS:
+            return pairs
+        step = max(1, PRODUCTS // self.layout.values)
+        for start in range(0, chosen.size, step):
+            squares = np.square(self.layout.matrix[:, chosen[start : start + step]].astype(np.float64))
+            squares /= squares.max(axis=0)
+            # three times: the fourth moment of normal weights is three times the square of their variance
+            counting = 3.0 * np.square(squares.sum(axis=0)) / np.square(squares).sum(axis=0)
+            pairs[start : start + step] *= np.minimum(1.0, counting / self.layout.values)
+        return np.asarray(np.maximum(pairs, 1.0))
+
+
+def chance_of_some(layout: KernelLayout, flips: list[Flip]) -> tuple[float, float]:
+    """P(r >= 0.95 for some flip) of one filter of independent weights, and a bound that is hardly too low.
+
+    By Beta and a union bound over the flips that differ; with fewer than nine mirrored pairs by simulation, whose rate
+    is exceeded by three hits where it saw few.
     """
-    union = _union(SYMMETRIC, layout, flips)
+    union = max(_union(SYMMETRIC, layout, flips), _by_signs(layout, flips))
     if min(f.first.size for f in flips) * layout.channels >= FEW_PAIRS:
-        return union
-    return max(_simulated(layout, flips), min(union, 1.0 / SIMULATED_VALUES))
+        return union, union
+    hits, draws = _simulated(layout, flips)
+    if hits >= ENOUGH_HITS:
+        return hits / draws, hits / draws
+    return max(hits / draws, min(union, 1.0 / draws)), max(union, (hits + 3.0) / draws)
 
 
-def _union(threshold: float, layout: KernelLayout, flips: list[Flip]) -> float:
+def _union(threshold: float, layout: KernelLayout, flips: list[Flip], share: float = 1.0) -> float:
+    """Chance of any flip by Beta; `share` of the pairs count."""
+    counts = [max(1.0, pairs * layout.channels * share) for pairs in _distinct(flips)]
+    return min(1.0, sum(mirror_tail(threshold, pairs) for pairs in counts))
+
+
+def _distinct(flips: list[Flip]) -> list[int]:
+    """The number of mirrored pairs of every flip that is not another under a second name."""
     seen = {(f.first.tobytes(), f.second.tobytes()): f.first.size for f in flips}
-    return min(1.0, sum(mirror_tail(threshold, pairs * layout.channels) for pairs in seen.values()))
+    return list(seen.values())
 
 
-def _simulated(layout: KernelLayout, flips: list[Flip]) -> float:
-    """Every filter with its own values in random places, over and over: any law, any scale, no place special."""
+def _by_signs(layout: KernelLayout, flips: list[Flip]) -> float:
+    """The same for weights of few levels, as those of binary and ternary networks: that the signs agree."""
+    some = np.abs(_sample(layout))
+    if np.unique(some).size > FEW_LEVELS:
+        return 0.0
+    share = (1.0 + SYMMETRIC) / 2.0
+    counts = [pairs * layout.channels for pairs in _distinct(flips)]
+    return min(1.0, sum(binomial_tail(math.ceil(share * pairs), pairs, 0.5) for pairs in counts))
+
+
+def _simulated(layout: KernelLayout, flips: list[Flip]) -> tuple[int, int]:
+    """(symmetric, all) filters with their own values in random places: any law, any scale, no place special."""
     whole = layout.matrix[:, :: max(1, layout.filters * layout.values // SIMULATED_VALUES)].astype(np.float64)
     whole = whole[:, np.isfinite(whole).all(axis=0) & whole.any(axis=0)]
     if whole.shape[1] == 0:
-        return 1.0
+        return 1, 1
     filters = SIMULATED_VALUES // layout.values
     made = whole[:, np.arange(filters) % whole.shape[1]]
     made = np.random.default_rng(11).permuted(made, axis=0)
     r = correlations(made, layout.channels, flips)
     with np.errstate(invalid="ignore"):
         some = np.logical_or.reduce([r[f.name] >= SYMMETRIC for f in flips])
-    return float(some.mean())
+    return int(some.sum()), filters
+
+
+def _sample(layout: KernelLayout) -> NDArray[Any]:
+    """Some of the weights other than zero."""
+    some = layout.matrix[:, :: max(1, layout.filters // 64)].ravel()[:4096]
+    return np.asarray(some[some != 0])
 
 
 def _coarse(layout: KernelLayout) -> bool:
     """Whether equal values are nothing special: half precision, or few distinct values."""
     if layout.matrix.dtype.itemsize < 4:
         return True
-    some = layout.matrix[:, :: max(1, layout.filters // 64)].ravel()[:4096]
-    some = some[some != 0]
+    some = _sample(layout)
     magnitudes = np.unique(np.abs(some)).size
     return bool(magnitudes < some.size // 8)
 
@@ -183,6 +283,12 @@ def _pool(r: NDArray[np.float64], pairs: int) -> dict[str, float]:
         return {"mean_r": 0.0, "z": 0.0}
     mean = float(known.mean())
     return {"mean_r": mean, "z": mean * math.sqrt(known.size * (pairs + 1.0))}
+
+
+def mirror_scores(found: Filter) -> list[float]:
+    """The mirror correlations that exist for a filter, its most symmetric flip among them."""
+    scores = (*(getattr(found, flip) for flip in FLIPS), found.front_back)
+    return [score for score in scores if score is not None]
 
 
 def as_number(value: Any) -> float | None:

@@ -9,6 +9,7 @@ from ckptui.core.catalogue import make
 from ckptui.core.dtypes import is_float
 from ckptui.core.model import Certainty, Filter, Finding, Layer, Severity, Stats, Tensor
 from ckptui.core.peaks import Peaks
+from ckptui.core.symmetry import EXACT, mirror_scores
 from ckptui.core.text import human_count, number_text
 from ckptui.triage.magnitudes import flip_behind, implausible_findings
 
@@ -159,11 +160,14 @@ def _partly(
 
 def _symmetric(path: str, tensor: Tensor, layer: Layer, of: str) -> Finding:
     count, expected = layer.counts.get("symmetric", 0), layer.expected_symmetric or 0.0
-    by_chance = f"{expected:.0f}" if expected >= 0.5 else "none"
-    detail = f"{human_count(count)} {of} mirror-symmetric; chance gives {by_chance}"
+    found = [f for f in layer.detail if f.mirrored > 0]
+    exactly = bool(found) and all(max(mirror_scores(f)) >= EXACT for f in found)
+    by_chance = f"{expected:.0f}" if expected >= 0.5 and len(found) == count else "none"
+    detail = f"{human_count(len(found))} {of} {'exactly ' * exactly}mirror-symmetric; chance gives {by_chance}"
     evidence = {
         "symmetric": count,
         "of": layer.filters,
+        "filters": [f.index for f in found[:MOST_LISTED]],
         "expected_symmetric": layer.expected_symmetric,
         "p_value": layer.symmetry_p_value,
         "pooled": {flip: dict(numbers) for flip, numbers in layer.symmetry.items()},
