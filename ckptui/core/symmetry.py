@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ckptui.core.chance import binomial_tail, mirror_tail
 from ckptui.core.layout import KernelLayout
-from ckptui.core.model import Filter
 
 FLIPS = ("left_right", "up_down", "rotate_180", "transpose")
 DEPTH = "front_back"
@@ -283,12 +282,6 @@ def _pool(r: NDArray[np.float64], pairs: int) -> dict[str, float]:
         return {"mean_r": 0.0, "z": 0.0}
     mean = float(known.mean())
     return {"mean_r": mean, "z": mean * math.sqrt(known.size * (pairs + 1.0))}
-
-
-def mirror_scores(found: Filter) -> list[float]:
-    """The mirror correlations that exist for a filter, its most symmetric flip among them."""
-    scores = (*(getattr(found, flip) for flip in FLIPS), found.front_back)
-    return [score for score in scores if score is not None]
 
 
 def as_number(value: Any) -> float | None:

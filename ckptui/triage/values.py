@@ -9,7 +9,6 @@ from ckptui.core.catalogue import make
 from ckptui.core.dtypes import is_float
 from ckptui.core.model import Certainty, Filter, Finding, Layer, Severity, Stats, Tensor
 from ckptui.core.peaks import Peaks
-from ckptui.core.symmetry import EXACT, mirror_scores
 from ckptui.core.text import human_count, number_text
 from ckptui.triage.magnitudes import flip_behind, implausible_findings
 
@@ -161,9 +160,10 @@ def _partly(
 def _symmetric(path: str, tensor: Tensor, layer: Layer, of: str) -> Finding:
     count, expected = layer.counts.get("symmetric", 0), layer.expected_symmetric or 0.0
     found = [f for f in layer.detail if f.mirrored > 0]
-    exactly = bool(found) and all(max(mirror_scores(f)) >= EXACT for f in found)
-    by_chance = f"{expected:.0f}" if expected >= 0.5 and len(found) == count else "none"
-    detail = f"{human_count(len(found))} {of} {'exactly ' * exactly}mirror-symmetric; chance gives {by_chance}"
+    every = len(found) == min(count, len(layer.detail))
+    by_chance = f"{expected:.0f}" if every and expected >= 0.5 else "none"
+    told = f"{human_count(count if every else len(found))} {of} {'' if every else 'exactly '}mirror-symmetric"
+    detail = f"{told}; chance gives {by_chance}"
     evidence = {
         "symmetric": count,
         "of": layer.filters,
