@@ -240,6 +240,21 @@ class Session(SalvageUseCases):
         self.tensor(listing, name)
         return array(self.pool, listing.artifact.path, listing.artifact.kind, name, limit)
 
+    def drawable(self, listing: Listing, name: str, limit: int = 50_000_000) -> tuple[np.ndarray[Any, Any], str]:
+        """The same, and how the axes of a kernel are meant, see `core.layout.axes_of`."""
+        from ckptui.engine.requests import drawable
+
+        self.tensor(listing, name)
+        return drawable(self.pool, listing.artifact.path, listing.artifact.kind, name, limit)
+
+    def overview(
+        self, listing: Listing, name: str, pixels: tuple[int, int], cancel: threading.Event | None = None
+    ) -> tuple[np.ndarray[Any, Any], float]:
+        """A tensor of any size as at most `pixels` (height, width), and the magnitude of full colour."""
+        from ckptui.engine.overviews import read_overview
+
+        return read_overview(self.pool, listing.artifact.path, listing.artifact.kind, name, pixels, cancel)
+
     def histogram(self, listing: Listing, name: str, bins: int = 64) -> Histogram:
         """Counts of the finite values of one tensor in equal bins."""
         from ckptui.engine.requests import histogram

@@ -1,16 +1,21 @@
-"""Counts of a tensor's finite values in equal bins."""
+"""Counts of a tensor's finite values in equal bins, and its quantiles."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ckptui.core.model import Histogram
+from ckptui.core.results import QUANTILES
 
 Array = np.ndarray[Any, Any]
+
+SAMPLE = 65_536
+"""Values quantiles are taken of, at most."""
 
 BLOCK = 1 << 16
 """Elements worked on at a time: a float64 copy of them stays in the second-level cache."""
@@ -45,6 +50,35 @@ class HistogramAccumulator:
         return Histogram(self._low, self._high, counts, self._outside)
 
 
+class Sample:
+    """Every n-th element of a stream of known length, few enough to be sorted."""
+
+    def __init__(self, count: int) -> None:
+        """`count`: elements of the whole stream; of up to `SAMPLE` all are kept."""
+        self._step = max(1, -(-count // SAMPLE))
+        self._next = 0
+        self._kept: list[Array] = []
+
+    def add(self, chunk: Array) -> None:
+        """Keep what falls on a step of a 1-D array."""
+        self._kept.append(chunk[self._next :: self._step].astype(np.float64))
+        self._next = (self._next - chunk.size) % self._step
+
+    def values(self) -> Array:
+        """What was kept, in float64."""
+        return np.concatenate([np.empty(0), *self._kept])
+
+    def quantiles(self) -> tuple[tuple[float, ...], int]:
+        """`QUANTILES` of the finite values kept, linearly between neighbours; and how many there are, 0 for all."""
+        kept = self.values()
+        finite = kept[np.isfinite(kept)]
+        if not finite.size:
+            return (), 0
+        # halves, so that the distance of float64 extremes does not overflow
+        values = np.quantile(finite / 2, QUANTILES) * 2
+        return tuple(values.tolist()), finite.size if self._step > 1 else 0
+
+
 def extremes(chunks: Iterable[Array]) -> tuple[float, float] | None:
     """The smallest and largest finite value of a stream of 1-D arrays; None where there is none."""
     low, high = math.inf, -math.inf
@@ -59,21 +93,23 @@ def extremes(chunks: Iterable[Array]) -> tuple[float, float] | None:
     return None if low > high else (low, high)
 
 
-def histogram_of(chunks: Iterable[Array], span: tuple[float, float] | None, bins: int) -> Histogram:
-    """The histogram of a stream of 1-D arrays between its extremes.
+def histogram_of(chunks: Iterable[Array], span: tuple[float, float] | None, bins: int, count: int) -> Histogram:
+    """The histogram of a stream of 1-D arrays of `count` elements between its extremes, with quantiles.
 
     Without bins where there is nothing to count: strings, complex numbers, no finite value.
     """
     if span is None:
         outside = sum(chunk.size for chunk in chunks if chunk.dtype.kind not in "cOSU")
         return Histogram(0.0, 0.0, (), outside)
-    accumulator = HistogramAccumulator(*span, bins)
+    accumulator, sample = HistogramAccumulator(*span, bins), Sample(count)
     for chunk in chunks:
         accumulator.add(chunk)
-    return accumulator.result()
+        sample.add(chunk)
+    quantiles, sampled = sample.quantiles()
+    return replace(accumulator.result(), quantiles=quantiles, sampled=sampled)
 
 
 def histogram(array: Array, bins: int = 64) -> Histogram:
     """Counts of the finite values of `array` in `bins` equal bins from its minimum to its maximum."""
     flat = [array.reshape(-1)]
-    return histogram_of(flat, extremes(flat), bins)
+    return histogram_of(flat, extremes(flat), bins, array.size)

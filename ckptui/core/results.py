@@ -211,6 +211,9 @@ class TensorScan:
     """Bytes read."""
 
 
+QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
+
+
 @dataclass(frozen=True, slots=True)
 class Histogram:
     """Counts of finite values in equal bins."""
@@ -220,8 +223,8 @@ class Histogram:
     counts: tuple[int, ...]
     outside: int = 0
     """Values that are not finite."""
-    quantiles: tuple[tuple[float, float], ...] = ()
-    """(share of the finite values at or below, value), rising."""
+    quantiles: tuple[float, ...] = ()
+    """The values at the shares `QUANTILES` of the finite ones; empty where there are none."""
     sampled: int = 0
     """Of so many values, evenly spread, are the quantiles; 0: of all."""
 
@@ -231,7 +234,7 @@ class Histogram:
             "high": jsonable(self.high),
             "counts": list(self.counts),
             "outside": self.outside,
-            "quantiles": jsonable(self.quantiles),
+            "quantiles": jsonable({str(share): v for share, v in zip(QUANTILES, self.quantiles, strict=False)}),
             "sampled": self.sampled,
         }
 

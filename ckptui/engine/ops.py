@@ -202,13 +202,18 @@ def _named(call: Call, args: Args, limit: int | None = None) -> tuple[OpenReader
 
 
 def array(call: Call, args: Args) -> Answer:
-    """The values of tensor `name`, at most `limit` bytes: {"dtype", "numpy", "shape"} and one blob.
+    """The values of tensor `name`, at most `limit` bytes: {"dtype", "numpy", "shape", "axes"} and one blob.
 
     Strings are two blobs: all bytes, and the int64 offset of each and of the end.
     """
     opened, tensor = _named(call, args, args["limit"])
     values = whole(opened, tensor, Items(call, False))
-    doc = {"dtype": tensor.dtype, "numpy": _numpy_name(values.dtype), "shape": list(values.shape)}
+    doc = {
+        "dtype": tensor.dtype,
+        "numpy": _numpy_name(values.dtype),
+        "shape": list(values.shape),
+        "axes": opened.axes(tensor),
+    }
     if values.dtype.kind == "O":
         return doc, _string_blobs(values)
     return doc, [_bytes_of(values)]
@@ -283,7 +288,7 @@ def histogram(call: Call, args: Args) -> Answer:
             yield chunk
             items.beat(chunk.nbytes)
 
-    return pack(histogram_of(chunks(), extremes(chunks()), args["bins"])), []
+    return pack(histogram_of(chunks(), extremes(chunks()), args["bins"], tensor.count)), []
 
 
 # ---------------------------------------------------------------------- files
@@ -327,4 +332,5 @@ OPS: dict[str, Callable[[Call, Args], Answer]] = {
     **{name: _elsewhere("salvaging", name) for name in ("prove", "stored", "stored_many", "places")},
     "causes": _elsewhere("causes", "causes"),
     "pictures": _elsewhere("pictures", "pictures"),
+    "overview": _elsewhere("overviews", "overview"),
 }

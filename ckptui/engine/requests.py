@@ -81,6 +81,11 @@ def _dtype(name: Any) -> np.dtype[Any]:
 
 def array(pool: Pool, path: str, kind: Kind, name: str, limit: int) -> np.ndarray[Any, Any]:
     """The values of a tensor of at most `limit` bytes; strings as an object array of bytes."""
+    return drawable(pool, path, kind, name, limit)[0]
+
+
+def drawable(pool: Pool, path: str, kind: Kind, name: str, limit: int) -> tuple[np.ndarray[Any, Any], str]:
+    """The same, and how the axes of a kernel are meant, see `layout.axes_of`."""
     import numpy as np
 
     args = {"path": path, "kind": kind, "name": name, "limit": limit}
@@ -90,11 +95,11 @@ def array(pool: Pool, path: str, kind: Kind, name: str, limit: int) -> np.ndarra
         raw, offsets = bytes(reply.blobs[0]), np.frombuffer(reply.blobs[1], np.int64)
         values = np.empty(len(offsets) - 1, object)
         values[:] = [raw[a:b] for a, b in itertools.pairwise(offsets.tolist())]
-        return values.reshape(shape)
+        return values.reshape(shape), ""
     dtype = _dtype(reply.doc["numpy"])
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(reply.blobs[0]):
         raise ReaderFailed("it answered with a shape that its bytes do not fill", title="Reader failed")
-    return np.frombuffer(reply.blobs[0], dtype).reshape(shape)
+    return np.frombuffer(reply.blobs[0], dtype).reshape(shape), str(reply.doc["axes"])
 
 
 def strings(pool: Pool, path: str, kind: Kind, name: str, limit: int) -> tuple[Blob, Blob]:

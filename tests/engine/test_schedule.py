@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckptui.core.heatmaps import strongest
 from ckptui.core.model import Listing, Progress, Tensor, TensorScan
 from ckptui.core.stats import stats_of
+from ckptui.engine.overviews import read_overview
 from ckptui.engine.pool import Pool
 from ckptui.engine.requests import array, histogram, open_listing, raw, strings
 from ckptui.engine.schedule import TASK_TENSORS, plan, run_scan
@@ -185,6 +187,11 @@ def test_arrays_bytes_strings_and_histograms_come_over_the_pipe(pool: Pool, pref
     found = histogram(pool, prefix, "tf-checkpoint", "a/kernel", 32)
     assert sum(found.counts) == kernel.size
     assert (found.low, found.high) == (float(kernel.min()), float(kernel.max()))
+    assert (kernel <= found.quantiles[2]).mean() == pytest.approx(0.5, abs=0.02)
+    assert 0 < found.sampled <= 65_536 < kernel.size
+    values, limit = read_overview(pool, prefix, "tf-checkpoint", "a/kernel", (5, 7))
+    assert values.tobytes() == strongest(kernel.reshape(-1, kernel.shape[-1]), 5, 7).tobytes()
+    assert limit == pytest.approx(float(np.abs(kernel).max()))
     assert list(array(pool, prefix, "tf-checkpoint", "words", 1000)) == [b"one", b"", b"three"]
     data, offsets = strings(pool, prefix, "tf-checkpoint", "words", 1000)
     assert (bytes(data), list(np.frombuffer(offsets, np.int64))) == (b"onethree", [0, 3, 3, 8])
@@ -198,6 +205,8 @@ def test_what_can_not_be_had_is_an_error_of_its_kind(pool: Pool, prefix: str) ->
         array(pool, prefix, "tf-checkpoint", "z", 1000)
     with pytest.raises(UsageError):
         list(raw(pool, prefix, "tf-checkpoint", "words"))
+    with pytest.raises(UsageError):
+        read_overview(pool, prefix, "tf-checkpoint", "words", (5, 7))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "int4", "complex64", "bool", "float16", "uint64"])
