@@ -175,23 +175,22 @@ class Recall:
         missing = [t for t in tensors if t.name not in kept]
         fresh: dict[str, list[Layer | Finding]] = {t.name: [] for t in missing}
         waiting = [t.name for t in tensors]
-        strange = False
-        found = read(missing) if missing else iter(())
-        if len(missing) == 1:
-            # who asks for one may turn away after the first answer
-            found = iter(list(found))
-        for item in found:
-            name = item.tensor or ""
-            if name in fresh:
-                fresh[name].append(item)
-            strange = strange or name not in fresh
-            while name in waiting and waiting[0] != name:
+
+        def gathered() -> Looked:
+            strange = False
+            for item in read(missing) if missing else ():
+                fresh.get(item.tensor or "", []).append(item)
+                strange = strange or item.tensor not in fresh
+                yield item
+            if visit is not None and missing and not strange and not (cancel is not None and cancel.is_set()):
+                docs = {("layers", name): _json(items) for name, items in fresh.items() if _stays(items)}
+                self._keep(visit, listing, docs)
+
+        # who asks for one may turn away after the first answer
+        for item in list(gathered()) if len(missing) == 1 else gathered():
+            while item.tensor in waiting and waiting[0] != item.tensor:
                 yield from kept.get(waiting.pop(0), ())
             yield item
-        if visit is not None and missing and not strange and not (cancel is not None and cancel.is_set()):
-            self._keep(
-                visit, listing, {("layers", name): _json(items) for name, items in fresh.items() if _stays(items)}
-            )
         for name in waiting:
             yield from kept.get(name, ())
 

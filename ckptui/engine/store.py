@@ -117,14 +117,16 @@ class Store:
             fd = os.open(self._path(key), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return None
-        with open(fd, "rb") as file:
-            try:
-                info = os.fstat(fd)
-                if not stat.S_ISREG(info.st_mode) or not _own(info) or info.st_size > MAX_PACKED:
-                    return None
-                return file.read(MAX_PACKED + 1)
-            except OSError:
+        try:
+            info = os.fstat(fd)
+            if not stat.S_ISREG(info.st_mode) or not _own(info) or info.st_size > MAX_PACKED:
                 return None
+            with open(fd, "rb", closefd=False) as file:
+                return file.read(MAX_PACKED + 1)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
 
     def _prepare(self) -> None:
         """Make the folder. Raises OSError where that can't be, or where what is there is not the user's own."""
