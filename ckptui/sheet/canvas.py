@@ -51,12 +51,10 @@ def printable(text: str) -> str:
     """Text from anywhere as the font can show it: `safe`, own signs by a likeness, other characters as escapes."""
     out = []
     for char in safe(text, 400):
-        if char.isascii() or char == ELLIPSIS:
+        if char.isascii() or _known(char):
             out.append(char)
         elif char in _SIGNS or char in PLAIN_SIGNS:
             out.append(_SIGNS.get(char, PLAIN_SIGNS.get(char, "")))
-        elif _known(char):
-            out.append(char)
         else:
             code = ord(char)
             out.append(f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")

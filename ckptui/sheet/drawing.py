@@ -34,8 +34,8 @@ from ckptui.sheet.planning import (
     kind_of,
     label_of,
     scale_facts,
-    title_facts,
 )
+from ckptui.sheet.words import title_facts
 
 RAMP = 161
 """Pixels of the scale: zero lies on the one in the middle."""
@@ -76,7 +76,7 @@ def _header(canvas: Canvas, plan: Plan) -> None:
         row = y + place // 2 * LINE
         canvas.frame(x, row + 2, 13, 13, flag.tone, 2)
         end = canvas.text(x + 22, row, flag.word, flag.tone)
-        words = f"{flag.meaning}: {count} filter{'s' if count != 1 else ''}"
+        words = f"{count} filter{'s' if count != 1 else ''}: {flag.meaning}"
         canvas.text(max(end + 10, x + 66), row, words, "dim", most=INNER // 2 - 80)
 
 
@@ -90,7 +90,7 @@ def _told(canvas: Canvas, y: int, tone: str, text: str) -> None:
 
 def _block(canvas: Canvas, y: int, block: Block, values: Values | CkptuiError | None, per_filter: bool) -> None:
     canvas.bar(MARGIN, y - 10, INNER, 1, "faint")
-    facts = title_facts(block)
+    facts = title_facts(block.tensor, block.layer)
     room = INNER - width_of(facts, NORMAL) - 40
     end = canvas.text(MARGIN, y, block.tensor.name, size=NAME, most=max(room, INNER // 3), middle=True)
     canvas.text(end + 16, y + 2, facts, "dim", most=WIDTH - MARGIN - end - 16)
@@ -187,7 +187,7 @@ def _heat_map(canvas: Canvas, y: int, block: Block, values: Values) -> None:
     """A matrix, marks beside the units that are flagged, and below which these are."""
     heat = block.heat
     assert heat is not None
-    levels = normalised(values.planes, values.limit)
+    levels = normalised(values.planes.T if heat.turned else values.planes, values.limit)
     left, top = MARGIN + LANE, y + LANE
     canvas.pixels(left, top, diverging(levels), heat.down, heat.right, np.isnan(levels))
     high, wide = heat.rows * heat.down, heat.columns * heat.right
@@ -206,7 +206,7 @@ def _heat_map(canvas: Canvas, y: int, block: Block, values: Values) -> None:
     y = top + high + 6
     for flag, units in block.listed:
         end = canvas.text(left, y, flag.word, flag.tone)
-        canvas.text(end + 8, y, f"{'rows' if heat.by_rows else 'units'} {units}", "dim", most=WIDTH - MARGIN - end - 8)
+        canvas.text(end + 8, y, f"{heat.names[0 if heat.by_rows else 1]} {units}", "dim", most=WIDTH - MARGIN - end - 8)
         y += LINE
 
 

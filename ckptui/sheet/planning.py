@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,8 @@ from ckptui.core.filter_flags import Flag, flag_of, mirror_scores
 from ckptui.core.model import Finding, Layer, Listing, Tensor
 from ckptui.core.pictures import has_places
 from ckptui.core.report import counts_text, worst_first
-from ckptui.core.text import human_bytes, human_count, number_text, shape_text
+from ckptui.core.text import human_bytes, human_count
+from ckptui.sheet.words import Line, counted, lines_of
 
 Sort = Literal["index", "symmetry", "norm", "flagged"]
 SORTS: tuple[Sort, ...] = ("index", "symmetry", "norm", "flagged")
@@ -21,8 +23,14 @@ MARGIN = 24
 INNER = WIDTH - 2 * MARGIN
 """All sizes are pixels."""
 MOST_HEIGHT = 12_000
+ROOMY = 2_400
+"""Up to this height the pictures of several layers are as large as those of one."""
 CAPS = (1024, 512, 256, 128, 64, 32, 16)
 """Filters drawn of a layer at most: the first with which everything fits."""
+SIZES = ((32, 78), (256, 56), (1024, 33))
+"""Pictures of so many filters at most get so large an edge: 12, 16 or 24 fill a row."""
+SMALL_EDGE, LARGE_EDGE = 33, 56
+"""Of pictures on a crowded sheet; and how far they grow where long labels make room."""
 HEADER, FOOTER = 64, 30
 """Title lines at the top; room for what is said at the foot."""
 LINE = 18
@@ -37,36 +45,15 @@ FRAME = 3
 GAP = 8
 LETTER = 7
 """Width of a letter of a label, at most."""
-ENLARGED = 28
+ENLARGED = 26
 """Pixels of one weight along a side, at most."""
 LANE = 10
 """Beside a heat map: the marks of flagged units."""
 HEAT_HEIGHT, HEAT_HEIGHT_OF_MANY = 360, 120
 HEAT_ENLARGED = 12
 REASON_BOX = 40
-MOST_LINES = 5
-"""Findings told of one layer, or of the whole save."""
 MOST_LISTED = 24
 """Flagged units named under a heat map."""
-
-COUNT_WORDS: tuple[tuple[str, str], ...] = (
-    ("nonfinite", "not finite"),
-    ("zero", "all zero"),
-    ("dead", "dead"),
-    ("untouched", "untouched"),
-    ("constant", "constant"),
-    ("duplicate", "duplicate"),
-)
-VERDICTS = {"at-initializer": "untouched since the initializer", "partly": "partly as initialized"}
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of words."""
-
-    tone: str
-    """`error`, `warning`, `info`: a finding; `plain` or `dim`: just words."""
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +83,16 @@ class Heat:
     rows: int
     columns: int
     full: tuple[int, int]
-    """Rows and columns of the tensor."""
+    """Rows and columns before anything was reduced."""
     down: int
     """Pixels a value, along each axis."""
     right: int
+    names: tuple[str, str]
+    """What rows and columns are."""
     by_rows: bool
-    """Units are rows."""
+    """What is flagged (units, entries) are rows."""
+    turned: bool
+    """Drawn on its side: the tensor has more rows than columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +161,7 @@ class Plan:
     @property
     def top(self) -> int:
         """Where the first block begins."""
-        return MARGIN + HEADER + LINE * (len(self.notes) + -(-len(self.legend) // 2)) + 12
+        return MARGIN + HEADER + LINE * (len(self.notes) + -(-len(self.legend) // 2)) + 24
 
     @property
     def height(self) -> int:
@@ -179,8 +170,10 @@ class Plan:
 
 
 def kind_of(flag: Flag) -> Flag:
-    """The flag without what differs from filter to filter."""
-    return Flag("=N", flag.tone, "a duplicate of filter N") if flag.word.startswith("=") else flag
+    """The flag without what differs from filter to filter, and without its word again in what it means."""
+    if flag.word.startswith("="):
+        return Flag("=N", flag.tone, "a duplicate of filter N")
+    return replace(flag, meaning=flag.meaning.removeprefix(f"{flag.word}: "))
 
 
 def make_plan(
@@ -201,10 +194,11 @@ def make_plan(
     without = [t for t, layer in drawable if layer is None and not told[t.name] and not t.problem]
     drawable = [(t, layer) for t, layer in drawable if layer is not None or told[t.name] or t.problem]
     plan = _empty(listing, layers, sort, per_filter)
-    for cap in CAPS:
-        blocks = [_block(t, layer, told[t.name], cap, sort, alone=len(drawable) == 1) for t, layer in drawable]
+    alone = len(drawable) == 1
+    for cap, large in ((CAPS[0], True), *((cap, alone) for cap in CAPS)):
+        blocks = [_block(t, layer, told[t.name], cap, sort, large=large) for t, layer in drawable]
         plan = replace(plan, blocks=tuple(blocks), legend=_legend(blocks))
-        if plan.height <= MOST_HEIGHT:
+        if plan.height <= (ROOMY if large and not alone else MOST_HEIGHT):
             break
     plan = _cut(plan)
     footer = list(plan.footer)
@@ -222,22 +216,9 @@ def _empty(listing: Listing, layers: Sequence[Layer], sort: Sort, per_filter: bo
     facts += [counts_text(findings)] if counts_text(findings) else []
     if sort != "index":
         facts.append({"flagged": "flagged first"}.get(sort, f"by {sort}"))
-    facts.append("each filter on its own scale" if per_filter else "one scale a layer")
+    facts.append("each filter on its own colour scale" if per_filter else "one colour scale a layer")
     whole = [f for f in worst_first(findings) if f.tensor is None and f.severity != "info"]
-    return Plan(artifact.label, " · ".join(facts), _lines(whole), (), (), (), sort, per_filter)
-
-
-def _lines(findings: Sequence[Finding]) -> tuple[Line, ...]:
-    told = [_line(finding) for finding in findings[:MOST_LINES]]
-    if len(findings) > MOST_LINES:
-        told.append(Line("dim", f"… and {len(findings) - MOST_LINES} more"))
-    return tuple(told)
-
-
-def _line(finding: Finding) -> Line:
-    sure = "" if finding.certainty == "confirmed" else f" ({finding.certainty})"
-    detail = f": {finding.detail}" if finding.detail and finding.detail != finding.title else ""
-    return Line(finding.severity, f"{finding.title}{sure}{detail}")
+    return Plan(artifact.label, " · ".join(facts), lines_of(whole), (), (), (), sort, per_filter)
 
 
 def _legend(blocks: Sequence[Block]) -> tuple[tuple[Flag, int], ...]:
@@ -274,32 +255,18 @@ def _names(tensors: Sequence[Tensor]) -> str:
 
 
 def _block(
-    tensor: Tensor, layer: Layer | None, findings: Sequence[Finding], cap: int, sort: Sort, *, alone: bool
+    tensor: Tensor, layer: Layer | None, findings: Sequence[Finding], cap: int, sort: Sort, *, large: bool
 ) -> Block:
-    told = _lines(findings)
+    told = lines_of(findings)
     if layer is None:
         return Block(tensor, None, told or (Line("error", tensor.problem),), {})
     flags = {f.index: flag for f in layer.detail if (flag := flag_of(f, layer)) is not None}
-    block = Block(tensor, layer, (*_counted(layer), *told), flags)
+    block = Block(tensor, layer, (*counted(layer), *told), flags)
     height, width = extent(layer.kernel)
     if has_places(layer.kernel) and width + 2 * FRAME <= INNER:
         picks = choose(layer, flags, sort, cap)
-        return replace(block, picks=picks, grid=_grid(height, width, [label_of(i, flags) for i in picks], alone))
-    return replace(block, heat=_heat(layer, tensor.role == "embedding", alone))
-
-
-def _counted(layer: Layer) -> tuple[Line, ...]:
-    """`6 all zero, 3 untouched`, and how many are symmetric beside what chance gives."""
-    both = sum(f.dead and f.zero for f in layer.detail)
-    counts = {**layer.counts, "dead": max(layer.counts.get("dead", 0) - both, 0)}
-    parts = [f"{human_count(counts[key])} {word}" for key, word in COUNT_WORDS if counts.get(key)]
-    words = [", ".join(parts)] if parts else []
-    if layer.expected_symmetric is not None:
-        symmetric = layer.counts.get("symmetric", 0)
-        chance = layer.expected_symmetric
-        by_chance = number_text(chance, 2) if chance >= 0.05 else "none"
-        words.append(f"{symmetric} of {human_count(layer.filters)} filters mirror-symmetric; chance gives {by_chance}")
-    return (Line("plain", " · ".join(words)),) if words else ()
+        return replace(block, picks=picks, grid=_grid(height, width, [label_of(i, flags) for i in picks], large))
+    return replace(block, heat=_heat(layer, tensor.role == "embedding", large))
 
 
 def choose(layer: Layer, flags: Mapping[int, Flag], sort: Sort, cap: int) -> tuple[int, ...]:
@@ -333,35 +300,39 @@ def extent(kernel: Sequence[int]) -> tuple[int, int]:
     return (1, kernel[0]) if len(kernel) == 1 else (kernel[0], kernel[1]) if kernel else (0, 0)
 
 
-def _grid(height: int, width: int, labels: Sequence[str], alone: bool) -> Grid:
+def _grid(height: int, width: int, labels: Sequence[str], large: bool) -> Grid:
     count = len(labels)
-    edge = 40 if not alone else 84 if count <= 32 else 64 if count <= 128 else 48
+    edge = next(edge for most, edge in SIZES if count <= most) if large else SMALL_EDGE
     scale = max(1, min(edge // height, 2 * edge // width, ENLARGED))
-    pitch = max(width * scale + 2 * FRAME, LETTER * max(map(len, labels), default=1)) + GAP
+    letters = LETTER * max(map(len, labels), default=1)
+    scale = max(scale, min((letters - 2 * FRAME) // width, LARGE_EDGE // height, ENLARGED))
+    pitch = max(width * scale + 2 * FRAME, letters) + GAP
     columns = max(1, (INNER + GAP) // pitch)
     # rows of a round number of filters: an index is found by counting
-    columns = columns // 8 * 8 if columns >= 8 else columns
+    columns -= columns % 8 if columns >= 16 else columns % 4 if columns >= 8 else 0
     return Grid(height, width, scale, pitch, columns, -(-count // columns))
 
 
-def _heat(layer: Layer, by_rows: bool, alone: bool) -> Heat:
-    cells = layer.channels
-    for side in layer.kernel:
-        cells *= side
-    rows, columns = (layer.filters, cells) if by_rows else (cells, layer.filters)
-    most_high, most_wide = HEAT_HEIGHT if alone else HEAT_HEIGHT_OF_MANY, INNER - LANE
-    shown = min(rows, most_high), min(columns, most_wide)
-    down, right = min(most_high // shown[0], HEAT_ENLARGED), min(most_wide // shown[1], HEAT_ENLARGED)
-    if min(down, right) > 1:
-        down = right = min(down, right)
-    return Heat(shown[0], shown[1], (rows, columns), min(down, 4 * right), min(right, 4 * down), by_rows)
+def _heat(layer: Layer, embedding: bool, large: bool) -> Heat:
+    """The longer axis lies across: a sheet is wider than a heat map may be high."""
+    cells = layer.channels * math.prod(layer.kernel)
+    full, names = ((layer.filters, cells), ("entries", "dimensions")) if embedding else (
+        (cells, layer.filters), ("inputs", "units" if not layer.kernel else "filters")
+    )  # fmt: skip
+    turned = full[0] > full[1]
+    if turned:
+        full, names = full[::-1], names[::-1]
+    most_high, most_wide = HEAT_HEIGHT if large else HEAT_HEIGHT_OF_MANY, INNER - LANE
+    rows, columns = min(full[0], most_high), min(full[1], most_wide)
+    down, right = min(most_high // rows, HEAT_ENLARGED), min(most_wide // columns, HEAT_ENLARGED)
+    down, right = min(down, 4 * right), min(right, 4 * down)
+    return Heat(rows, columns, full, down, right, names, embedding != turned, turned)
 
 
 def scale_facts(block: Block) -> str:
     """`all 32`, `512 of 2048, flagged ones first`, or what a heat map's axes are."""
     if block.heat is not None:
-        rows, columns = block.heat.full
-        names = ("entries", "dimensions") if block.heat.by_rows else ("inputs", "units")
+        (rows, columns), names = block.heat.full, block.heat.names
         words = f"{human_count(rows)} {names[0]} down, {human_count(columns)} {names[1]} across"
         if (block.heat.rows, block.heat.columns) == block.heat.full:
             return words
@@ -374,15 +345,3 @@ def scale_facts(block: Block) -> str:
     return f"{human_count(len(block.picks))} of {human_count(total)} filters" + (
         ", flagged ones first" if block.flags else ""
     )
-
-
-def title_facts(block: Block) -> str:
-    """`3×3×1×32  float32  trained`."""
-    words = [shape_text(block.tensor.shape), block.tensor.dtype]
-    if block.layer is not None:
-        said = block.layer.initializer
-        verdict = str(said.get("verdict") or "")
-        words.append(VERDICTS.get(verdict, verdict))
-        if verdict == "at-initializer" and said.get("match"):
-            words[-1] += f" ({said['match']})"
-    return "   ".join(word for word in words if word)

@@ -78,7 +78,8 @@ def _read(session: Session, listing: Listing, plan: Plan, narrator: Narrator) ->
     wanted = []
     for block in plan.blocks:
         if block.heat is not None:
-            wanted.append(Wanted(block.tensor.name, (), block.heat.rows, block.heat.columns))
+            size = (block.heat.rows, block.heat.columns)
+            wanted.append(Wanted(block.tensor.name, (), *(size[::-1] if block.heat.turned else size)))
         elif block.grid is not None:
             wanted.append(Wanted(block.tensor.name, block.picks))
     drawn: dict[str, Values | CkptuiError] = {}
