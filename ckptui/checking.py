@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ckptui import rewriting, tree_output
 from ckptui.core.model import Artifact, Finding, Found, Listing, RunFolder
+from ckptui.core.report import SEEN_BITS
 from ckptui.core.runs import RunVerdict
 from ckptui.errors import Cancelled, CkptuiError
 from ckptui.gathering import gather, open_one, scan_all, unopened
@@ -164,9 +165,9 @@ def _full_check(session: Session, listing: Listing, done: Pass, course: Course) 
     if listing.artifact.kind == "keras-archive" and listing.artifact.writer.get("form") != "folder":
         words.append("checksums of the archive's members")
     elif bare:
-        words.append(f"{bare} tensors without checksum: flipped bits can't be seen")
+        words.append(f"{bare} tensors without checksum ({SEEN_BITS})")
     if compared or bare:
-        words.append("non-finite values")
+        words.append("non-finite and implausible values")
     if listing.artifact.kind == "meta-graph":
         words.append("the graph, which has no checksum")
     done.words[path] = ", ".join(words) or "directory and entries; no tensor could be read"

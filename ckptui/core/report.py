@@ -10,6 +10,8 @@ from ckptui.core.text import safe
 
 SIGNS: dict[str, str] = {"error": "✖", "warning": "▲", "info": "·", "ok": "✔", "unchecked": "○"}
 CERTAINTIES = ("confirmed", "likely", "possible")
+SEEN_BITS = "about 4 % of flipped bits can show"
+"""What is to be known of values that no checksum vouches for."""
 ASCII_SIGNS: dict[str, str] = {"error": "x", "warning": "!", "info": "-", "ok": "+", "unchecked": "o"}
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from ckptui.core import dtypes
@@ -67,26 +70,40 @@ def implausible_findings(path: str, tensor: Tensor, stats: Stats, peaks: Peaks, 
             evidence=evidence,
             certainty=certainty,
             severity="warning" if odd.modest else None,
+            title=f"A value no training makes: {_in_short(odd.value, evidence)}",
             advice=advice,
         )
     ]
 
 
-def flip_behind(tensor: Tensor, stats: Stats, peaks: Peaks | None) -> tuple[dict[str, Any], str, str | None]:
-    """(evidence, words, advice) where one flipped bit explains the only value that is not finite, else nothing.
+@dataclass(frozen=True, slots=True)
+class OneOdd:
+    """What is to be said besides of the only value of a tensor that is not finite."""
+
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    words: str = ""
+    """To follow the count."""
+    title: str | None = None
+    advice: str | None = None
+
+
+def one_odd(tensor: Tensor, stats: Stats, peaks: Peaks | None) -> OneOdd:
+    """Its place, and the flipped bit that explains it, if one does; nothing where several are not finite.
 
     Where the format stores a checksum, that one says whether a bit is flipped.
     """
     bad = (stats.nan or 0) + (stats.posinf or 0) + (stats.neginf or 0)
-    if bad != 1 or peaks is None or peaks.odd_at is None or peaks.odd_bits is None or _has_checksum(tensor):
-        return {}, "", None
+    if bad != 1 or peaks is None or peaks.odd_at is None or peaks.odd_bits is None:
+        return OneOdd()
     index = unravelled(peaks.odd_at, tensor.shape)
     evidence: dict[str, Any] = {"index": index, "flat_index": peaks.odd_at}
     flip = odd_value(peaks, tensor.dtype, stats.finite or 0, _role(tensor))
-    if flip is None:
-        return evidence, f", at {index}", None
-    evidence["flipped_bit"] = flip_evidence(tensor, peaks.odd_at, peaks.odd_bits, flip)
-    return evidence, f", at {index}; {_turned_back(evidence['flipped_bit'])}", _COMPARE
+    if flip is None or _has_checksum(tensor):
+        return OneOdd(evidence, f", at {index}")
+    evidence["flipped_bit"] = turned = flip_evidence(tensor, peaks.odd_at, peaks.odd_bits, flip)
+    value = math.nan if stats.nan else math.inf if stats.posinf else -math.inf
+    title = f"A value that is no number: {_in_short(value, evidence)}"
+    return OneOdd(evidence, f", at {index}; {_turned_back(turned)}", title, _COMPARE)
 
 
 def unravelled(flat: int, shape: tuple[int, ...]) -> list[int]:
@@ -112,6 +129,13 @@ def flip_evidence(tensor: Tensor, at: int, bits: int, flip: Restored) -> dict[st
         doc["file"] = segment.file
     doc["others"] = [{"bit": bit, "value": value} for bit, value in flip.others]
     return doc
+
+
+def _in_short(value: float, evidence: Mapping[str, Any]) -> str:
+    """What, where and, if one bit explains it, what was there: all that fits one line."""
+    flip = evidence.get("flipped_bit")
+    words = f"{number_text(value)} at {evidence['index']}"
+    return words if flip is None else f"{words}, with bit {flip['bit']} turned back {number_text(flip['value'])}"
 
 
 def _beside(odd: Implausible) -> str:

@@ -10,7 +10,7 @@ from ckptui.core.dtypes import is_float
 from ckptui.core.model import Certainty, Filter, Finding, Layer, Severity, Stats, Tensor
 from ckptui.core.peaks import Peaks
 from ckptui.core.text import human_count, number_text
-from ckptui.triage.magnitudes import flip_behind, implausible_findings
+from ckptui.triage.magnitudes import implausible_findings, one_odd
 
 Row = tuple[Tensor, Stats | None]
 """A tensor and what one pass over its values said, where there was one."""
@@ -52,10 +52,11 @@ def _from_stats(path: str, tensor: Tensor, stats: Stats, peaks: Peaks | None, *,
     total = sum(bad.values())
     if total:
         parts = [f"{human_count(n)} {word}" for word, n in zip(("NaN", "+inf", "-inf"), bad.values(), strict=True) if n]
-        flip, words, advice = flip_behind(tensor, stats, peaks)
-        detail = f"{', '.join(parts)} among {human_count(stats.count)} values{words}"
-        evidence = {**bad, "count": stats.count, **flip}
-        return [make("non-finite", path, tensor.name, detail=detail, evidence=evidence, advice=advice)]
+        odd = one_odd(tensor, stats, peaks)
+        detail = f"{', '.join(parts)} among {human_count(stats.count)} values{odd.words}"
+        evidence = {**bad, "count": stats.count, **odd.evidence}
+        name, title, advice = tensor.name, odd.title, odd.advice
+        return [make("non-finite", path, name, detail=detail, evidence=evidence, title=title, advice=advice)]
     found = []
     if peaks is not None:
         found += implausible_findings(path, tensor, stats, peaks, vouched=vouched)

@@ -7,16 +7,16 @@ import time
 from textual.content import Content
 
 from ckptui.core.model import Listing
+from ckptui.core.report import SEEN_BITS
 from ckptui.core.text import human_bytes, human_count, safe
 from ckptui.ui.ledger import SaveRecord
 from ckptui.ui.widgets.header import duration
 from ckptui.ui.widgets.reflow import Reflow, two_columns
 
-NO_CHECKSUMS: dict[str, str] = {
-    "keras-h5": "HDF5 stores no checksum over plain data: damage inside the values can't be told from values",
-    "keras-weights": "HDF5 stores no checksum over plain data: damage inside the values can't be told from values",
-    "hdf5": "HDF5 stores no checksum over plain data: damage inside the values can't be told from values",
-}
+NO_CHECKSUMS: dict[str, str] = dict.fromkeys(
+    ("keras-h5", "keras-weights", "hdf5"),
+    f"HDF5 stores no checksum over plain data: {SEEN_BITS}, as values no training makes",
+)
 CHECKED: dict[str, str] = {
     "tf-checkpoint": "a CRC-32C over every index block and every tensor",
     "tf-checkpoint-v1": "a CRC-32C over every block",
