@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ckptui import output
-from ckptui.core.model import DiffReport, Finding, Layer, PredictReport, Progress, Run, Stats, Tensor, TensorScan
+from ckptui.core.model import DiffReport, Layer, PredictReport, Progress, Run, Stats, Tensor, TensorScan
 from ckptui.core.settling import settled
 from ckptui.core.text import human_bytes, safe
 from ckptui.errors import NoSuchPath, UsageError
@@ -162,11 +162,13 @@ def filters(path: str, tensor: str | None, png: str | None = None, *, cache: boo
         chosen = [t.name for t in listing.tensors if (t.role in FILTERED if tensor is None else t.name == tensor)]
         # filters of a kernel that fails its checksum are no evidence: the checksums are part of the answer
         _, findings = scan_all(session, listing, chosen, stats=False)
+        told = {(f.code, f.tensor) for f in findings}
         for item in session.layers(listing, chosen):
-            if isinstance(item, Finding):
-                findings.append(item)
-            else:
+            if isinstance(item, Layer):
                 layers.append(item)
+            elif (item.code, item.tensor) not in told:
+                # the scan has looked at the values too, and knows where in the file they are
+                findings.append(item)
         checked = checked_listing(listing, findings)
         # a kernel that can't be read has findings of its own, and is not one without filters
         if tensor is not None and not layers and all(f.tensor != tensor for f in checked.findings):

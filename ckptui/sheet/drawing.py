@@ -129,7 +129,7 @@ def _scale(canvas: Canvas, y: int, block: Block, values: Values, per_filter: boo
     if per_filter:
         words.insert(0, "of each filter's own largest weight")
     elif values.largest > values.limit > 0:
-        words.insert(0, f"full colour beyond; largest {number_text(values.largest, 3)}")
+        words.insert(0, f"larger ones in full colour, up to {number_text(values.largest, 3)}")
     shown = scale_facts(block)
     canvas.text(WIDTH - MARGIN, y + 3, shown, "plain", SMALL, right=True)
     room = WIDTH - MARGIN - width_of(shown, SMALL) - 24 - end - 18
@@ -199,10 +199,11 @@ def _heat_map(canvas: Canvas, y: int, block: Block, values: Values) -> None:
     # the gravest last: where two units share a pixel its mark stays
     for index, flag in sorted(block.flags.items(), key=lambda one: _gravity(one[1])):
         place = (int(np.searchsorted(firsts, index, side="right")) - 1) * each
+        place, thick = place - max(3 - each, 0) // 2, max(each, 3)
         if heat.by_rows:
-            canvas.bar(MARGIN, top + place, LANE - 3, each, flag.tone)
+            canvas.bar(MARGIN, top + place, LANE - 3, thick, flag.tone)
         else:
-            canvas.bar(left + place, y, each, LANE - 3, flag.tone)
+            canvas.bar(left + place, y, thick, LANE - 3, flag.tone)
     y = top + high + 6
     for flag, units in block.listed:
         end = canvas.text(left, y, flag.word, flag.tone)

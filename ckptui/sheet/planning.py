@@ -22,11 +22,13 @@ WIDTH = 1168
 MARGIN = 24
 INNER = WIDTH - 2 * MARGIN
 """All sizes are pixels."""
-MOST_HEIGHT = 12_000
+MOST_HEIGHT = 16_000
 ROOMY = 2_400
 """Up to this height the pictures of several layers are as large as those of one."""
-CAPS = (1024, 512, 256, 128, 64, 32, 16)
-"""Filters drawn of a layer at most: the first with which everything fits."""
+MOST_FILTERS = 1024
+"""Drawn of one layer alone; as many as fit in height."""
+CAPS = (240, 120, 72, 48, 24)
+"""Of each of several layers at most: the first with which everything fits. Whole rows, of small filters."""
 SIZES = ((32, 78), (256, 56), (1024, 33))
 """Pictures of so many filters at most get so large an edge: 12, 16 or 24 fill a row."""
 SMALL_EDGE, LARGE_EDGE = 33, 56
@@ -49,7 +51,8 @@ ENLARGED = 26
 """Pixels of one weight along a side, at most."""
 LANE = 10
 """Beside a heat map: the marks of flagged units."""
-HEAT_HEIGHT, HEAT_HEIGHT_OF_MANY = 360, 120
+HEAT_HEIGHTS = ((MOST_FILTERS, 360), (72, 120), (0, 56))
+"""Of heat maps, where so many filters of a layer may be drawn."""
 HEAT_ENLARGED = 12
 REASON_BOX = 40
 MOST_LISTED = 24
@@ -194,11 +197,13 @@ def make_plan(
     without = [t for t, layer in drawable if layer is None and not told[t.name] and not t.problem]
     drawable = [(t, layer) for t, layer in drawable if layer is not None or told[t.name] or t.problem]
     plan = _empty(listing, layers, sort, per_filter)
-    alone = len(drawable) == 1
-    for cap, large in ((CAPS[0], True), *((cap, alone) for cap in CAPS)):
+    tries = [(cap, False) for cap in CAPS]
+    if len(drawable) == 1:
+        tries = [(cap, True) for cap in (MOST_FILTERS, MOST_FILTERS // 2, *CAPS)]
+    for cap, large in ((MOST_FILTERS, True), *tries):
         blocks = [_block(t, layer, told[t.name], cap, sort, large=large) for t, layer in drawable]
         plan = replace(plan, blocks=tuple(blocks), legend=_legend(blocks))
-        if plan.height <= (ROOMY if large and not alone else MOST_HEIGHT):
+        if plan.height <= (ROOMY if large and len(drawable) > 1 else MOST_HEIGHT):
             break
     plan = _cut(plan)
     footer = list(plan.footer)
@@ -266,7 +271,7 @@ def _block(
     if has_places(layer.kernel) and width + 2 * FRAME <= INNER:
         picks = choose(layer, flags, sort, cap)
         return replace(block, picks=picks, grid=_grid(height, width, [label_of(i, flags) for i in picks], large))
-    return replace(block, heat=_heat(layer, tensor.role == "embedding", large))
+    return replace(block, heat=_heat(layer, tensor.role == "embedding", cap))
 
 
 def choose(layer: Layer, flags: Mapping[int, Flag], sort: Sort, cap: int) -> tuple[int, ...]:
@@ -313,7 +318,7 @@ def _grid(height: int, width: int, labels: Sequence[str], large: bool) -> Grid:
     return Grid(height, width, scale, pitch, columns, -(-count // columns))
 
 
-def _heat(layer: Layer, embedding: bool, large: bool) -> Heat:
+def _heat(layer: Layer, embedding: bool, cap: int) -> Heat:
     """The longer axis lies across: a sheet is wider than a heat map may be high."""
     cells = layer.channels * math.prod(layer.kernel)
     full, names = ((layer.filters, cells), ("entries", "dimensions")) if embedding else (
@@ -322,7 +327,7 @@ def _heat(layer: Layer, embedding: bool, large: bool) -> Heat:
     turned = full[0] > full[1]
     if turned:
         full, names = full[::-1], names[::-1]
-    most_high, most_wide = HEAT_HEIGHT if large else HEAT_HEIGHT_OF_MANY, INNER - LANE
+    most_high, most_wide = next(high for least, high in HEAT_HEIGHTS if cap >= least), INNER - LANE
     rows, columns = min(full[0], most_high), min(full[1], most_wide)
     down, right = min(most_high // rows, HEAT_ENLARGED), min(most_wide // columns, HEAT_ENLARGED)
     down, right = min(down, 4 * right), min(right, 4 * down)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from ckptui.core.text import human_count, number_text, shape_text
 MOST_LINES = 5
 """Findings told of one layer, or of the whole save."""
 
+LETTERS = 150
+"""As many fit on a line at least."""
 COUNT_WORDS: tuple[tuple[str, str], ...] = (
     ("nonfinite", "not finite"),
     ("zero", "all zero"),
@@ -32,18 +35,19 @@ class Line:
 
 
 def lines_of(findings: Sequence[Finding]) -> tuple[Line, ...]:
-    """The first of these findings, a line each."""
-    told = [_line(finding) for finding in findings[:MOST_LINES]]
+    """The first of these findings, long ones on several lines."""
+    told = [line for finding in findings[:MOST_LINES] for line in _lines(finding)]
     if len(findings) > MOST_LINES:
         told.append(Line("dim", f"… and {len(findings) - MOST_LINES} more"))
     return tuple(told)
 
 
-def _line(finding: Finding) -> Line:
+def _lines(finding: Finding) -> list[Line]:
     """Title and detail of a finding."""
     sure = "" if finding.certainty == "confirmed" else f" ({finding.certainty})"
     detail = f": {finding.detail}" if finding.detail and finding.detail != finding.title else ""
-    return Line(finding.severity, f"{finding.title}{sure}{detail}")
+    pieces = textwrap.wrap(f"{finding.title}{sure}{detail}", LETTERS, max_lines=3, placeholder=" …") or [finding.code]
+    return [Line(finding.severity, pieces[0]), *(Line("plain", piece) for piece in pieces[1:])]
 
 
 def counted(layer: Layer) -> tuple[Line, ...]:
