@@ -17,7 +17,6 @@ from ckptui.core.model import (
     DiffReport,
     Finding,
     Found,
-    Histogram,
     Kind,
     Layer,
     Listing,
@@ -33,13 +32,12 @@ from ckptui.core.model import (
     worst_status,
 )
 from ckptui.core.runs import RunVerdict
+from ckptui.engine.use_cases import ValueUseCases
 from ckptui.errors import NoSuchTensor
 from ckptui.recall import Recall
 from ckptui.salvage.use_cases import SalvageUseCases
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ckptui.engine.pool import Pool
     from ckptui.predict.predictor import Predictor
 
@@ -67,7 +65,7 @@ FILTERED = ("kernel", "embedding")
 """Roles of the tensors that are looked at filter by filter."""
 
 
-class Session(SalvageUseCases):
+class Session(SalvageUseCases, ValueUseCases):
     """Everything one run of ckptui knows and has running."""
 
     def __init__(self, *, attended: bool = False, settings: Settings | None = None, cache: bool = True) -> None:
@@ -232,34 +230,6 @@ class Session(SalvageUseCases):
         if kind in VERIFIED or (kind in WITH_GRAPHS and os.path.isfile(path + ".meta")):
             return self._kept.verify(listing, lambda: verify(self.pool, path, kind), anew=anew)
         return []
-
-    def array(self, listing: Listing, name: str, limit: int = 50_000_000) -> np.ndarray[Any, Any]:
-        """The values of one tensor, at most `limit` bytes of them. Raises UsageError for larger ones."""
-        from ckptui.engine.requests import array
-
-        self.tensor(listing, name)
-        return array(self.pool, listing.artifact.path, listing.artifact.kind, name, limit)
-
-    def drawable(self, listing: Listing, name: str, limit: int = 50_000_000) -> tuple[np.ndarray[Any, Any], str]:
-        """The same, and how the axes of a kernel are meant, see `core.layout.axes_of`."""
-        from ckptui.engine.requests import drawable
-
-        self.tensor(listing, name)
-        return drawable(self.pool, listing.artifact.path, listing.artifact.kind, name, limit)
-
-    def overview(
-        self, listing: Listing, name: str, pixels: tuple[int, int], cancel: threading.Event | None = None
-    ) -> tuple[np.ndarray[Any, Any], float]:
-        """A tensor of any size as at most `pixels` (height, width), and the magnitude of full colour."""
-        from ckptui.engine.overviews import read_overview
-
-        return read_overview(self.pool, listing.artifact.path, listing.artifact.kind, name, pixels, cancel)
-
-    def histogram(self, listing: Listing, name: str, bins: int = 64) -> Histogram:
-        """Counts of the finite values of one tensor in equal bins."""
-        from ckptui.engine.requests import histogram
-
-        return histogram(self.pool, listing.artifact.path, listing.artifact.kind, name, bins)
 
     def layers(
         self,
