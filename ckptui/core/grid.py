@@ -1,9 +1,8 @@
-"""Is a value still what TensorFlow's random generator drew? Exact tests for uniform and normal initializers.
+"""Is a value still what TensorFlow's random generator drew? Exact tests for uniform initializers.
 
 A float32 uniform is u = k 2^-23 (k < 2^23) stretched to [low, high): w = u (high - low) + low, rounded after
-the product and the sum, or once where both are fused. A pair of normals is r sin v, r cos v with v = 2 pi k 2^-23
-rounded to float32 (Box-Muller), so the angle of neighbouring values shows k whatever their scale. Both are
-written down in TensorFlow's `random_distributions.h`; any later change of a weight takes it off.
+the product and the sum, or once where both are fused; as written down in TensorFlow's `random_distributions.h`.
+Any later change of a weight takes it off.
 """
 
 from __future__ import annotations
@@ -16,10 +15,8 @@ from numpy.typing import NDArray
 
 BLOCK = 1 << 15
 """Values tested at a time: temporaries stay in the cache."""
-BITS = {"float32": 23, "float64": 52}
+BITS: dict[Any, int] = {np.float32: 23, np.float64: 52}
 """Random bits TensorFlow puts in a uniform of that dtype."""
-PAIR_TOLERANCE = 0.1
-"""Distance of an angle, in steps of the grid of angles, up to which a pair counts as drawn together."""
 ENOUGH = 1 << 15
 """Moved values that make a chance rate: few values are moved several times."""
 COARSE_BITS = 8
@@ -39,50 +36,56 @@ class UniformGrid:
 
     def contains(self, values: NDArray[Any]) -> NDArray[np.bool_]:
         """For each float32 or float64 value: whether a fresh draw can be exactly this. Same shape."""
-        hits = np.empty(values.size, bool)
-        flat = values.reshape(-1)
-        for start in range(0, flat.size, BLOCK):
-            hits[start : start + BLOCK] = self._block(flat[start : start + BLOCK])
-        return hits.reshape(values.shape)
+        return self._each(values, (self.fused,))
 
-    def _block(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+    def either(self, values: NDArray[Any]) -> NDArray[np.bool_]:
+        """The same under one rounding or the other."""
+        return self._each(values, (False, True))
+
+    def _each(self, values: NDArray[Any], roundings: tuple[bool, ...]) -> NDArray[np.bool_]:
         kind = values.dtype.type
-        levels = 2.0 ** (BITS[values.dtype.name] + self.extra_bits)
+        levels = 2.0 ** (BITS[kind] + self.extra_bits)
         low, high = kind(self.low), kind(self.high)
         width = kind(high - low)
+        hits = np.zeros(values.shape, bool)
         if not width > 0:
-            return np.zeros(values.shape, bool)
+            return hits
+        # a difference of the limits can be off by a rounding where they are not of one size
+        shifts = (0.0,) if low == -high and kind is np.float32 else (0.0, -2.0, -1.0, 1.0, 2.0)
+        flat, out = values.reshape(-1), hits.reshape(-1)
         with np.errstate(invalid="ignore", over="ignore"):
-            steps = values.astype(np.float64)
-            steps -= float(low)
-            steps *= levels / float(width)
-            np.rint(steps, out=steps)
-            inside = (steps >= 0) & (steps < levels)
-            hits = self._drawn(steps, levels, width, low, values)
-            if low != -high or kind is np.float64:
-                for shift in (-2.0, -1.0, 1.0, 2.0):
-                    hits |= self._drawn(steps + shift, levels, width, low, values)
-        hits &= inside
-        return np.asarray(hits)
-
-    def _drawn(
-        self, steps: NDArray[np.float64], levels: float, width: Any, low: Any, values: NDArray[Any]
-    ) -> NDArray[np.bool_]:
-        unit = steps * (1.0 / levels)
-        if self.fused:
-            unit *= float(width)
-            unit += float(low)
-            return np.asarray(unit.astype(values.dtype) == values)
-        drawn = unit.astype(values.dtype)
-        drawn *= width
-        drawn += low
-        return np.asarray(drawn == values)
+            for start in range(0, flat.size, BLOCK):
+                part = flat[start : start + BLOCK]
+                steps = part.astype(np.float64)
+                steps -= float(low)
+                steps *= levels / float(width)
+                np.rint(steps, out=steps)
+                found = out[start : start + BLOCK]
+                for shift in shifts:
+                    for fused in roundings:
+                        found |= _drawn(steps + shift if shift else steps, levels, width, low, fused) == part
+                found &= steps >= 0
+                found &= steps < levels
+        return hits
 
     def chance(self, values: NDArray[Any]) -> float:
         """Share of the values that are on the grid after moving by a few roundings: what chance gives."""
         rounds = max(1, min(32, ENOUGH // max(1, values.size)))
         nudged = [nudge(values, seed) for seed in range(rounds)]
         return float(np.mean([self.contains(n).mean() for n in nudged])) if nudged[0].size else 1.0
+
+
+def _drawn(steps: NDArray[np.float64], levels: float, width: Any, low: Any, fused: bool) -> NDArray[Any]:
+    """What the generator makes of these random bits."""
+    unit = steps * (1.0 / levels)
+    if fused:
+        unit *= float(width)
+        unit += float(low)
+        return unit.astype(type(low))
+    drawn = unit.astype(type(low))
+    drawn *= width
+    drawn += low
+    return drawn
 
 
 def nudge(values: NDArray[Any], seed: int = 7) -> NDArray[Any]:
@@ -124,25 +127,3 @@ def lattice_chance(values: NDArray[Any]) -> float:
     exponents = np.frexp(wide[wide != 0])[1]
     below = np.maximum(0, int(exponents.max(initial=-1)) - exponents - 1) if exponents.size else exponents
     return float(2.0 ** -min(1000.0, float(below.sum())))
-
-
-def pair_distances(values: NDArray[np.float32], offset: int, cosine_first: bool) -> NDArray[np.float64]:
-    """For each pair of neighbours from `offset` on: the distance of its angle from the grid of angles, in steps.
-
-    Fresh normals give 0.02 on the average and hardly ever 0.1; unrelated values 0.25 on the average. Pairs with a
-    zero or a value that is not finite are left out.
-    """
-    flat = values.reshape(-1)[offset:]
-    with np.errstate(invalid="ignore"):
-        pairs = flat[: flat.size // 2 * 2].reshape(-1, 2).astype(np.float64)
-    pairs = pairs[np.isfinite(pairs).all(axis=1) & (pairs != 0).all(axis=1)]
-    sines, cosines = (pairs[:, 1], pairs[:, 0]) if cosine_first else (pairs[:, 0], pairs[:, 1])
-    angles = np.arctan2(sines, cosines)
-    angles[angles < 0] += 2 * np.pi
-    step = 2 * np.pi * 2.0**-23
-    nearest = np.rint(angles / step)
-    best = np.full(angles.shape, np.inf)
-    for shift in (-1.0, 0.0, 1.0):
-        drawn = ((nearest + shift) * step).astype(np.float32).astype(np.float64)
-        np.minimum(best, np.abs(angles - drawn), out=best)
-    return best / step

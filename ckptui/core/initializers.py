@@ -14,33 +14,26 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ckptui.core.chance import binomial_tail, kolmogorov_tail
+from ckptui.core.chance import kolmogorov_tail
 from ckptui.core.families import TRUNCATED_STD, Family, families_of
 from ckptui.core.grid import (
-    ENOUGH,
-    PAIR_TOLERANCE,
     UniformGrid,
     is_coarse,
     lattice_chance,
-    nudge,
     on_lattice,
-    pair_distances,
 )
 from ckptui.core.layout import KernelLayout, layout_of
 from ckptui.core.membership import Members, find_members
+from ckptui.core.normals import CHANCE, FRESH, find_pairs, most_misses
 
 SAMPLE = 65_536
 """Values a distribution is judged by, at most."""
-RUNS, RUN_LENGTH = 16, 1024
-"""Places a tensor's neighbouring pairs are taken from, and values at each."""
 CONFIRMED = 1e-9
 """Chance of the evidence up to which an exact test counts as confirmed."""
 BEYOND_CHANCE = 1e-6
 """Chance up to which an exact test counts at all."""
 FEWEST_VALUES = 20
 """Values other than zero a tensor needs for a verdict."""
-FRESH_PAIRS = {"normal": 0.997, "truncated": 0.897}
-"""Share of neighbours on the grid of angles when nothing moved; rejections part some truncated pairs."""
 TRUNCATED_REACH = 2.0 / 0.87962566103423978
 """Largest magnitude of a normal cut off at two, over its standard deviation."""
 SCATTERED = 0.1
@@ -116,7 +109,7 @@ def verdict(
     members = find_members(array, sample, layout, [g for _, g in grids]) if grids else None
     family, grid = grids[members.best] if members is not None else (families[0], None)
     found = _from_members(members, family, len(grids)) if members is not None else None
-    found = found or _by_pairs(flat, families) or _structured(array, families)
+    found = found or _by_pairs(array, sample, layout, families, known) or _structured(array, families)
     if found is not None:
         return found
     if members is None or grid is None:
@@ -206,46 +199,55 @@ def _from_members(members: Members, family: Family, tried: int) -> Verdict | Non
     )
 
 
-def _runs(flat: NDArray[Any]) -> NDArray[Any]:
-    """Some runs of neighbours that start at multiples of four, as the draws do; all of a small tensor."""
-    if flat.size <= RUNS * RUN_LENGTH:
-        return flat
-    starts = np.linspace(0, flat.size - RUN_LENGTH, RUNS).astype(np.int64) // 4 * 4
-    return np.concatenate([flat[s : s + RUN_LENGTH] for s in starts])
+def _cube(array: NDArray[Any], layout: KernelLayout | None) -> tuple[NDArray[Any], bool]:
+    """([places, rows, columns] in C order, whether filters are rows): embeddings, and kernels that end in inputs."""
+    if layout is None:
+        return array.reshape(1, -1, array.shape[-1] if array.ndim else 1), False
+    if layout.by_rows:
+        return array.reshape(1, layout.filters, -1), True
+    first = np.ascontiguousarray(layout.matrix[0])
+    ends_in_inputs = layout.channels > 1 and first.tobytes() != array.reshape(-1)[: first.size].tobytes()
+    axes = (layout.filters, layout.channels) if ends_in_inputs else (layout.channels, layout.filters)
+    return array.reshape(layout.cells, *axes), ends_in_inputs
 
 
-def _by_pairs(flat: NDArray[Any], families: list[Family]) -> Verdict | None:
-    """The angle of neighbours: where the values are normals as drawn, or a part of them is."""
+def _by_pairs(
+    array: NDArray[Any], sample: NDArray[Any], layout: KernelLayout | None, families: list[Family], known: bool
+) -> Verdict | None:
+    """The angle of neighbours: where the values are normals as drawn, or some filters or rows are."""
     normals = [f for f in families if f.law in ("normal", "truncated")]
-    if not normals or flat.dtype != np.float32:
+    if not normals:
         return None
-    runs = _runs(flat)
-    if normals[0].low:
-        runs = runs - np.float32(normals[0].low)
-    shares = []
-    for offset in (0, 1):
-        for cosine_first in (False, True):
-            near = pair_distances(runs, offset, cosine_first) < PAIR_TOLERANCE
-            shares.append((float(near.mean()) if near.size else 0.0, near.size, offset, cosine_first))
-    share, pairs, offset, cosine_first = max(shares)
-    if 2 * pairs < FEWEST_VALUES:
+    mean = normals[0].low
+    law = "shifted" if mean else "normal" if known and normals[0].law == "normal" else "truncated"
+    cube, by_rows = _cube(array, layout)
+    found = find_pairs(cube, mean, FRESH[law])
+    if found is None:
         return None
-    moved = [nudge(runs, seed) for seed in range(max(1, min(32, ENOUGH // runs.size)))]
-    rate = float(np.mean([(pair_distances(m, offset, cosine_first) < PAIR_TOLERANCE).mean() for m in moved]))
-    p_value = min(1.0, binomial_tail(round(share * pairs), pairs, rate) * len(shares))
-    finite = runs[np.isfinite(runs)]
-    root = float(np.sqrt(np.mean(np.square(finite, dtype=np.float64))))
-    reach = TRUNCATED_REACH * (1.0 + 2.5 / math.sqrt(finite.size))
-    truncated = float(np.abs(finite).max()) <= reach * root
-    fresh = FRESH_PAIRS["truncated" if truncated else "normal"]
-    least = fresh - 0.005 - 4.0 * math.sqrt(fresh * (1.0 - fresh) / pairs)
-    match = _normal_name(normals, root, truncated, pairs)
-    if share >= least:
-        word: Word = "at-initializer" if p_value < BEYOND_CHANCE else "undecided"
-        sure: Sure = "confirmed" if p_value < CONFIRMED else "likely" if p_value < BEYOND_CHANCE else "possible"
-        return Verdict(word, match, sure, share, p_value, "pairs", rate)
-    if p_value < BEYOND_CHANCE and share - rate > SCATTERED * (1.0 - rate):
-        return Verdict("partly", match, "likely", share, p_value, "pairs", rate)
+    centred = sample[np.isfinite(sample)].astype(np.float64) - mean
+    root = float(np.sqrt(np.mean(np.square(centred))))
+    reach = TRUNCATED_REACH * (1.0 + 2.5 / math.sqrt(centred.size))
+    truncated = bool(float(np.abs(centred).max()) <= reach * root)
+    match = _normal_name(normals, root, truncated, centred.size // 2)
+    rows = (found.columns if by_rows else found.rows) if layout is not None and not layout.by_rows else found.rows[:0]
+    filters = found.rows if by_rows else found.columns
+    if layout is None or filters.size != layout.filters or layout.channels != rows.size:
+        rows = rows[:0]
+    told = Verdict("partly", match, "confirmed", found.share, found.p_value, "pairs", CHANCE)
+    parted = round((1.0 - found.share) * found.tested) > most_misses(found.tested, 1.0 - FRESH["normal"])
+    if found.whole and (truncated or law == "shifted" or not parted):
+        word: Word = "at-initializer" if found.p_value < BEYOND_CHANCE else "undecided"
+        sure: Sure = (
+            "confirmed" if found.p_value < CONFIRMED else "likely" if found.p_value < BEYOND_CHANCE else "possible"
+        )
+        return replace(told, verdict=word, certainty=sure, filters=filters)
+    if not found.whole and filters.any() and not filters.all():
+        return replace(told, p_value=found.named_chance, filters=filters)
+    if not found.whole and rows.any() and not rows.all():
+        nobody = np.zeros(filters.shape, bool)
+        return replace(told, p_value=found.named_chance, filters=nobody, rows=tuple(map(int, np.flatnonzero(rows))))
+    if found.p_value < BEYOND_CHANCE and found.share - CHANCE > SCATTERED * (1.0 - CHANCE):
+        return replace(told, certainty="likely")
     return None
 
 

@@ -20,6 +20,8 @@ FEWEST_OF_FILTER = 10
 """Distinct values other than zero a filter or row needs to be called untouched by itself."""
 GLANCE = 16
 """Values of each filter looked at first."""
+PROBE = 1024
+"""Values the grids are compared by."""
 DISTINCT = 64
 """Values of a filter looked through for distinct ones."""
 FAMILY_WISE = 1e-4
@@ -62,25 +64,23 @@ def find_members(
 ) -> Members:
     """Hold a float32 or float64 tensor against every grid; `sample` is a strided part of it."""
     sample = sample[sample != 0]
-    few = sample[:: max(1, sample.size // 4096)]
+    few = sample[:: max(1, sample.size // PROBE)]
+    whole = _whole(array, few, sample, grids)
     columns = layout.matrix if layout is not None else array.reshape(-1, 1)
-    by_input = _inputs(layout)
-    scores, alive = [], []
-    for grid in grids:
-        passing = _glance(columns, grid)
-        rows = _glance(by_input, grid) if by_input is not None else np.zeros(0, np.int64)
-        alive.append((passing, rows))
-        share = float(grid.contains(few).mean()) if few.size else 0.0
-        scores.append((share == 1.0, passing.size + rows.size, share))
-    best = max(range(len(grids)), key=lambda i: scores[i])
+    by_input = _inputs(layout) if whole is None else None
+    alive = [] if whole is not None else list(zip(_glances(columns, grids), _glances(by_input, grids), strict=True))
+    if whole is not None:
+        best = whole
+    else:
+        shares = [float(grid.contains(few).mean()) if few.size else 0.0 for grid in grids]
+        best = max(range(len(grids)), key=lambda i: (alive[i][0].size + alive[i][1].size, shares[i]))
     grid = grids[best]
     rate = grid.chance(sample)
     hits = int(grid.contains(sample).sum())
-    whole = bool(sample.size) and hits == sample.size and bool(grid.contains(array).all())
     filters = np.zeros(columns.shape[1], bool)
     rows_on: tuple[int, ...] = ()
     named = 0.0
-    if whole:
+    if whole is not None:
         filters[:] = True
     else:
         passing, rows = alive[best]
@@ -91,7 +91,7 @@ def find_members(
             rows_on, named = tuple(int(i) for i in kept), named + also
     return Members(
         best=best,
-        whole=whole,
+        whole=whole is not None,
         share=hits / max(1, sample.size),
         chance=rate,
         p_value=binomial_tail(hits, sample.size, rate),
@@ -109,25 +109,43 @@ def _inputs(layout: KernelLayout | None) -> NDArray[Any] | None:
     return np.asarray(layout.matrix.reshape(layout.cells, layout.channels, layout.filters).transpose(0, 2, 1))
 
 
-def _glance(columns: NDArray[Any], grid: UniformGrid) -> NDArray[np.int64]:
-    """Columns (last axis) whose first few spread values are all on the grid."""
-    height = columns.size // max(1, columns.shape[-1])
-    if height < FEWEST_OF_FILTER:
-        return np.zeros(0, np.int64)
+def _whole(array: NDArray[Any], few: NDArray[Any], sample: NDArray[Any], grids: list[UniformGrid]) -> int | None:
+    """Index of the first grid that all values are on."""
+    for index, grid in enumerate(grids):
+        for part in (few, sample, array):
+            if not part.size or not grid.contains(part).all():
+                break
+        else:
+            return index
+    return None
+
+
+def _glances(columns: NDArray[Any] | None, grids: list[UniformGrid]) -> list[NDArray[np.int64]]:
+    """Per grid: the columns (last axis) whose first few spread values are all on it."""
+    nobody = np.zeros(0, np.int64)
+    height = 0 if columns is None else columns.size // max(1, columns.shape[-1])
+    if columns is None or height < FEWEST_OF_FILTER:
+        return [nobody for _ in grids]
     places = np.unique(np.linspace(0, height - 1, GLANCE).astype(np.int64))
-    alive = np.arange(columns.shape[-1])
-    for part in (places[::4], np.setdiff1d(places, places[::4])):
-        for place in part:
-            if alive.size:
-                alive = alive[grid.contains(_values(columns, place, alive))]
+    first = np.ascontiguousarray(_lines(columns, places[::4]))
+    rest = _lines(columns, np.setdiff1d(places, places[::4]))
+    near: dict[tuple[float, float], NDArray[np.int64]] = {}
+    alive = []
+    for grid in grids:
+        limits = grid.low, grid.high
+        if limits not in near:
+            near[limits] = np.flatnonzero(grid.either(first).all(axis=0))
+        chosen = near[limits]
+        for lines in (first, rest):
+            if chosen.size:
+                chosen = chosen[grid.contains(np.ascontiguousarray(lines[:, chosen])).all(axis=0)]
+        alive.append(chosen)
     return alive
 
 
-def _values(columns: NDArray[Any], place: Any, chosen: NDArray[np.int64]) -> NDArray[Any]:
-    """One value of each chosen column."""
-    index = np.unravel_index(int(place), columns.shape[:-1])
-    line = columns[index]
-    return np.ascontiguousarray(line if chosen.size == line.size else line[chosen])
+def _lines(columns: NDArray[Any], places: NDArray[np.int64]) -> NDArray[Any]:
+    """One value of each column from each place, [places, columns]."""
+    return np.asarray(columns[np.unravel_index(places, columns.shape[:-1])])
 
 
 def _wholly(
