@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ckptui.core.filter_flags import Flag, flag_of, mirror_scores
-from ckptui.core.model import Finding, Layer, Listing, Tensor
+from ckptui.core.model import Artifact, Finding, Layer, Listing, Tensor
 from ckptui.core.pictures import has_places
 from ckptui.core.report import counts_text, worst_first
 from ckptui.core.text import human_bytes, human_count
@@ -33,8 +33,8 @@ SIZES = ((32, 78), (256, 56), (1024, 33))
 """Pictures of so many filters at most get so large an edge: 12, 16 or 24 fill a row."""
 SMALL_EDGE, LARGE_EDGE = 33, 56
 """Of pictures on a crowded sheet; and how far they grow where long labels make room."""
-HEADER, FOOTER = 64, 30
-"""Title lines at the top; room for what is said at the foot."""
+HEADER = 64
+"""Title lines at the top."""
 LINE = 18
 TITLE = 24
 SCALE = 26
@@ -169,7 +169,7 @@ class Plan:
     @property
     def height(self) -> int:
         """Of the image."""
-        return self.top + sum(b.height for b in self.blocks) + (FOOTER if self.footer else 0) + MARGIN
+        return self.top + sum(b.height for b in self.blocks) + LINE * len(self.footer) + MARGIN
 
 
 def kind_of(flag: Flag) -> Flag:
@@ -188,20 +188,26 @@ def make_plan(
     per_filter: bool = False,
 ) -> Plan:
     """Lay out the tensors `chosen`, of which `layers` could be looked at; the listing has all findings."""
-    findings = listing.findings
     known = {layer.tensor: layer for layer in layers}
     wanted = set(chosen)
-    drawable = [(t, known.get(t.name)) for t in listing.tensors if t.name in wanted]
-    told = {t.name: [f for f in worst_first(findings) if f.tensor == t.name] for t, _ in drawable}
+    here = [t for t in listing.tensors if t.name in wanted]
+    told: dict[str | None, list[Finding]] = {}
+    for finding in worst_first(listing.findings):
+        told.setdefault(finding.tensor, []).append(finding)
     # what holds no floating point has no filters, and nothing is wrong with that
-    without = [t for t, layer in drawable if layer is None and not told[t.name] and not t.problem]
-    drawable = [(t, layer) for t, layer in drawable if layer is not None or told[t.name] or t.problem]
-    plan = _empty(listing, layers, sort, per_filter)
+    drawable = [(t, known.get(t.name)) for t in here if t.name in known or t.name in told or t.problem]
+    without = [t for t in here if t.name not in known and t.name not in told and not t.problem]
+    names = {t.name for t in listing.tensors}
+    # of tensors that could not even be listed there is no block to say it
+    whole = [f for name, some in told.items() if name not in names for f in some if f.severity != "info"]
+    shown = [*whole, *(f for t, _ in drawable for f in told.get(t.name, ()))]
+    facts = _facts(listing.artifact, len(layers), len(drawable), shown, sort, per_filter)
+    plan = Plan(listing.artifact.label, facts, lines_of(whole), (), (), (), sort, per_filter)
     tries = [(cap, False) for cap in CAPS]
     if len(drawable) == 1:
         tries = [(cap, True) for cap in (MOST_FILTERS, MOST_FILTERS // 2, *CAPS)]
     for cap, large in ((MOST_FILTERS, True), *tries):
-        blocks = [_block(t, layer, told[t.name], cap, sort, large=large) for t, layer in drawable]
+        blocks = [_block(t, layer, told.get(t.name, []), cap, sort, large=large) for t, layer in drawable]
         plan = replace(plan, blocks=tuple(blocks), legend=_legend(blocks))
         if plan.height <= (ROOMY if large and len(drawable) > 1 else MOST_HEIGHT):
             break
@@ -212,18 +218,15 @@ def make_plan(
     return replace(plan, footer=tuple(footer))
 
 
-def _empty(listing: Listing, layers: Sequence[Layer], sort: Sort, per_filter: bool) -> Plan:
-    artifact, findings = listing.artifact, listing.findings
-    kernels = f"{len(layers)} kernel{'s' if len(layers) != 1 else ''}"
-    facts = [artifact.kind, human_bytes(artifact.bytes), kernels]
-    if artifact.step is not None:
-        facts.insert(1, f"step {artifact.step}")
-    facts += [counts_text(findings)] if counts_text(findings) else []
+def _facts(artifact: Artifact, read: int, kernels: int, shown: Sequence[Finding], sort: Sort, per_filter: bool) -> str:
+    facts = [artifact.kind, *([f"step {artifact.step}"] if artifact.step is not None else [])]
+    facts.append(human_bytes(artifact.bytes))
+    facts.append(f"{read} of {kernels} kernels" if read < kernels else f"{read} kernel{'s' if read != 1 else ''}")
+    facts += [counts_text(shown)] if counts_text(shown) else []
     if sort != "index":
         facts.append({"flagged": "flagged first"}.get(sort, f"by {sort}"))
     facts.append("each filter on its own colour scale" if per_filter else "one colour scale a layer")
-    whole = [f for f in worst_first(findings) if f.tensor is None and f.severity != "info"]
-    return Plan(artifact.label, " · ".join(facts), lines_of(whole), (), (), (), sort, per_filter)
+    return " · ".join(facts)
 
 
 def _legend(blocks: Sequence[Block]) -> tuple[tuple[Flag, int], ...]:
@@ -238,7 +241,7 @@ def _cut(plan: Plan) -> Plan:
     """Leave out what does not fit in height: layers with nothing to tell first, the last of them first."""
     kept = list(plan.blocks)
     left_out: list[Tensor] = []
-    height = plan.height + FOOTER
+    height = plan.height + LINE
     for telling in (False, True):
         for block in reversed(plan.blocks):
             if height <= MOST_HEIGHT or len(kept) == 1:
