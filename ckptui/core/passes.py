@@ -32,6 +32,10 @@ _NUMKONG_NAMES = {
 }
 
 
+_ZERO = {char: np.zeros((), char) for char in np.typecodes["AllInteger"] + "efd"}
+"""Of each dtype, so that no Python number has to be looked at."""
+
+
 class _Scratch(threading.local):
     """Buffers for one block, kept between tensors: fresh ones would cost a page fault per 4 kB each time."""
 
@@ -59,7 +63,8 @@ class NumpyPasses:
 
     def look(self, block: Array) -> Look | None:
         """All four numbers of a float32 block; None where a value is not finite."""
-        low, high = self.extremes(block)
+        with np.errstate(invalid="ignore"):
+            low, high = self.extremes(block)
         if not (math.isfinite(low) and math.isfinite(high)):
             return None
         wide = self.doubles(block)
@@ -67,7 +72,8 @@ class NumpyPasses:
 
     def look_at_doubles(self, block: Array) -> Look | None:
         """All four numbers of a float64 block; None where the squares have no finite sum."""
-        squares = float(np.dot(block, block))
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = float(np.dot(block, block))
         return (*self.extremes(block), total(block), squares) if math.isfinite(squares) else None
 
     def exact_sums(self, block: Array, magnitude: int) -> tuple[int, int] | None:
@@ -80,7 +86,7 @@ class NumpyPasses:
         if block.dtype.kind in "iu":
             return block.size - int(np.count_nonzero(block))
         mask = _scratch.mask[: block.size]
-        np.equal(block, 0, out=mask)
+        np.equal(block, _ZERO[block.dtype.char], out=mask)
         return int(np.count_nonzero(mask))
 
     def doubles(self, block: Array) -> Array:
@@ -133,7 +139,7 @@ class NumkongPasses(NumpyPasses):
 
     def zeros(self, block: Array) -> int:
         mask = _scratch.mask[: block.size]
-        np.equal(block, 0, out=mask)
+        np.equal(block, _ZERO[block.dtype.char], out=mask)
         return int(self._sum(mask.view(np.uint8)))
 
     def doubles(self, block: Array) -> Array:

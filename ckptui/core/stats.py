@@ -8,6 +8,7 @@ values in range.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -98,22 +99,19 @@ class StatsAccumulator:
         if self._dtype is None:
             self._count += chunk.size
             return
-        take = {
-            "single": self._add_singles,
-            "double": self._add_doubles,
-            "half": self._add_narrow,
-            "eight": self._add_narrow,
-            "integer": self._add_integers,
-            "bool": self._add_bools,
-            "code": self._add_codes,
-        }[self._family]
-        with np.errstate(all="ignore"):
-            for start in range(0, chunk.size, BLOCK):
-                block = np.ascontiguousarray(chunk[start : start + BLOCK])
-                if block.dtype is not self._dtype and block.dtype.byteorder == ">":
-                    block = block.astype(self._dtype)
-                take(block)
-                self._count += block.size
+        if chunk.dtype is not self._dtype and chunk.dtype.byteorder == ">":
+            chunk = chunk.astype(self._dtype)
+        if not chunk.flags.c_contiguous:
+            chunk = np.ascontiguousarray(chunk)
+        take = _TAKE[self._family]
+        if 0 < chunk.size <= BLOCK:
+            take(self, chunk)
+            self._count += chunk.size
+            return
+        for start in range(0, chunk.size, BLOCK):
+            block = chunk[start : start + BLOCK]
+            take(self, block)
+            self._count += block.size
 
     def result(self) -> Stats:
         """The numbers so far; everything but the count is None for an empty tensor or a dtype without them."""
@@ -177,30 +175,39 @@ class StatsAccumulator:
 
     def _add_doubles(self, block: Array) -> None:
         seen = self._passes.look_at_doubles(block)
+        if seen is None:
+            with np.errstate(all="ignore"):
+                self._add_odd_doubles(block)
+            return
+        low, high, summed, squares = seen
+        if self._peaks is not None:
+            self._peaks.add(block, self._count, low, high)
+        self._take_doubles(block, low, high, None, summed, squares)
+
+    def _add_odd_doubles(self, block: Array) -> None:
+        """Not all are finite, or only their squares have no finite sum."""
+        low, high = float(np.minimum.reduce(block)), float(np.maximum.reduce(block))
+        if self._peaks is not None:
+            self._peaks.add(block, self._count, low, high)
         places = None
-        if seen is not None:
-            low, high, summed, squares = seen
-            if self._peaks is not None:
-                self._peaks.add(block, self._count, low, high)
-        else:
-            # squares may be too large where no value is
+        if not (math.isfinite(low) and math.isfinite(high)):
+            block, places = self._count_nonfinite(block)
+            if not block.size:
+                return
             low, high = float(np.minimum.reduce(block)), float(np.maximum.reduce(block))
-            if self._peaks is not None:
-                self._peaks.add(block, self._count, low, high)
-            if not (math.isfinite(low) and math.isfinite(high)):
-                block, places = self._count_nonfinite(block)
-                if not block.size:
-                    return
-                low, high = float(np.minimum.reduce(block)), float(np.maximum.reduce(block))
-            summed = squares = math.nan
+        self._take_doubles(block, low, high, places, total(block), float(np.dot(block, block)))
+
+    def _take_doubles(
+        self, block: Array, low: float, high: float, places: Array | None, summed: float, squares: float
+    ) -> None:
         self._extremes(block, low, high, places)
         if low <= 0 <= high:
             self._zeros += self._passes.zeros(block)
         self._rescale()
         if self._exponent:
-            block = np.ldexp(block, self._exponent)
+            with np.errstate(all="ignore"):
+                block = np.ldexp(block, self._exponent)
             low, high = math.ldexp(low, self._exponent), math.ldexp(high, self._exponent)
-        if self._exponent or not math.isfinite(squares):
             summed, squares = total(block), float(np.dot(block, block))
         self._moments(block, low, high, summed, squares)
 
@@ -348,6 +355,17 @@ class StatsAccumulator:
         self._total = int(summed)
         self._away = summed / self._finite
         self._deviations = math.fsum(often * (seen - self._away) ** 2)
+
+
+_TAKE: dict[_Family, Callable[[StatsAccumulator, Array], None]] = {
+    "single": StatsAccumulator._add_singles,
+    "double": StatsAccumulator._add_doubles,
+    "half": StatsAccumulator._add_narrow,
+    "eight": StatsAccumulator._add_narrow,
+    "integer": StatsAccumulator._add_integers,
+    "bool": StatsAccumulator._add_bools,
+    "code": StatsAccumulator._add_codes,
+}
 
 
 def _unscaled(value: float, exponent: int) -> float:

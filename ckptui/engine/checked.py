@@ -20,7 +20,7 @@ from ckptui.readers.source import Source
 if TYPE_CHECKING:
     import numpy as np
 
-CHUNK = 1 << 18
+CHUNK = 1 << 19
 """Bytes read, checksummed and counted at a time: they stay in the second-level cache."""
 _TABLE_PIECE = 4096
 Beat = Callable[[int], None]
