@@ -128,6 +128,9 @@ def role_of(name: str, dtype: str, shape: Sequence[int], full_name: str = "") ->
     role = _role_by_path(path, shape)
     if full_name and role is None:
         role = _role_by_path(stored, shape)
+    if role == "metric" and dtype.startswith(("int", "uint")) and path.endswith("count"):
+        # metrics count in floats; a Normalization counts what it adapted to
+        return "counter"
     if role in _OF_OPTIMIZERS or role == "rng-state" or role == "metric":
         return role
     if not (full_name and role) and _in_optimizer(stored):

@@ -64,14 +64,16 @@ def _altered(config: Config) -> bool:
 def guess_names(group: str, shapes: Sequence[tuple[int, ...]]) -> tuple[str, ...]:
     """Variable names from a weight file's group (`batch_normalization_3`) and shapes, without a config.
 
-    Empty where more than one reading is possible.
+    Where more than one reading is possible a variable that they call differently has an empty name; empty as a whole
+    where they agree on none.
     """
     if _ATTENTION_PART.fullmatch(group) and len(shapes) <= 2:
         return ("kernel", "bias")[: len(shapes)]
     class_name = class_of(group)
     if class_name is not None:
-        readings = {names for names in _readings(class_name) if len(names) == len(shapes)}
-        return readings.pop() if len(readings) == 1 else ()
+        readings = [names for names in _readings(class_name) if len(names) == len(shapes)]
+        agreed = tuple(names[0] if len(set(names)) == 1 else "" for names in zip(*readings, strict=True))
+        return agreed if any(agreed) else ()
     if len(shapes) == 2 and len(shapes[0]) >= 2 and shapes[1] == shapes[0][-1:]:
         return ("kernel", "bias")
     return ()
@@ -96,7 +98,7 @@ def _readings(class_name: str) -> frozenset[tuple[str, ...]]:
     if listed is not None:
         return frozenset({listed, listed[:-1]} if listed[-1] == "bias" else {listed})
     found = set()
-    for switches in ({}, {"use_bias": False}, {"center": False}, {"scale": False}):
+    for switches in ({}, {"use_bias": False}, {"center": False}, {"scale": False}, {"center": False, "scale": False}):
         sized = {"filters": 1, "units": 1, "output_dim": 1, "input_dim": 1, "kernel_size": 1, **switches}
         for rank in (1, 2, 3):
             made = variables(class_name, {**sized, "kernel_size": [1] * rank}, None)

@@ -40,7 +40,8 @@ def slot_findings(path: str, rows: Sequence[Row]) -> list[Finding]:
     detail = f"all {human_count(len(slots))} optimizer slots are exactly 0"
     if above:
         start = number_text(next(iter(above)))
-        detail = f"all {human_count(len(slots))} optimizer slots are as they start: {zero} at 0, the others at {start}"
+        where = f"{human_count(zero)} at 0, the others at {start}" if zero else f"at {start}"
+        detail = f"all {human_count(len(slots))} optimizer slots are as they start: {where}"
     if steps == 0:
         detail += ", and it counts 0 steps"
     evidence = {"slots": len(slots), "zero": zero, "initial": next(iter(above), 0), "iterations": steps}
@@ -49,7 +50,8 @@ def slot_findings(path: str, rows: Sequence[Row]) -> list[Finding]:
 
 
 def _is_slot(tensor: Tensor) -> bool:
-    if tensor.role != "slot" or not is_float(tensor.dtype) or not tensor.count:
+    if tensor.role != "slot" or not tensor.shape or not is_float(tensor.dtype) or not tensor.count:
+        # scalars are an optimizer's own: Nadam's product, a loss scale
         return False
     return not any(_COPIES.fullmatch(clean(name)) for name in (tensor.name, tensor.object_path))
 

@@ -248,7 +248,9 @@ def test_names_are_guessed_only_where_one_reading_is_possible() -> None:
         "moving_mean",
         "moving_variance",
     )
-    assert guess_names("batch_normalization", [(4,)] * 3) == ()
+    assert guess_names("batch_normalization", [(4,)] * 3) == ("", "moving_mean", "moving_variance")
+    assert guess_names("batch_normalization", [(4,)] * 2) == ("moving_mean", "moving_variance")
+    assert guess_names("layer_normalization", [(4,)]) == ()
     assert guess_names("my_block", [(3, 4), (4,)]) == ("kernel", "bias")
     assert guess_names("my_block", [(3, 4), (3,)]) == ()
 
