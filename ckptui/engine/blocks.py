@@ -94,11 +94,22 @@ class BlockWatch:
             self._keys.append(sampled[0] * np.uint64(0x9E3779B97F4A7C15) + sampled[1] + (sampled[2] << np.uint64(17)))
         self._sectors += len(sectors)
 
+    def keys(self) -> Array:
+        """A number for each whole sector so far, uint64: alike where sectors may be."""
+        return np.concatenate(self._keys) if self._keys else np.empty(0, np.uint64)
+
+    def take_keys(self, pieces: Sequence[bytes]) -> None:
+        """Take the keys of sectors that others have seen, as bytes, front to back."""
+        for piece in pieces:
+            if self._sectors < MAX_SECTORS:
+                self._keys.append(np.frombuffer(piece, np.uint64))
+            self._sectors += len(piece) // 8
+
     def repeats(self) -> list[tuple[int, int]]:
         """(offset, offset of the earlier sector) for sectors that may repeat an earlier one; empty for many."""
         if not self._keys:
             return []
-        keys = np.concatenate(self._keys)
+        keys = self.keys()
         _, first, back = np.unique(keys, return_index=True, return_inverse=True)
         earlier = first[back]
         later = np.flatnonzero(earlier < np.arange(len(keys)))

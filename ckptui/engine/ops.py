@@ -125,7 +125,10 @@ def _is_heavy(tensor: Tensor) -> bool:
 
 
 def scan(call: Call, args: Args) -> Answer:
-    """A TensorScan for every name in `items`; `stats`, `check`, and `drop`: files to let go of afterwards."""
+    """A TensorScan for every name in `items`; `stats`, `check`, and `drop`: files to let go of afterwards.
+
+    [name, first byte, bytes] asks for a piece of a tensor; see `pieces`.
+    """
     from ckptui.engine.checked import Files
     from ckptui.engine.scan import Scanner
 
@@ -134,11 +137,15 @@ def scan(call: Call, args: Args) -> Answer:
     files = Files(frozenset(args.get("drop", ())))
     try:
         scanner = Scanner(args["path"], opened.reader, files, items.beat, stats=args["stats"], check=args["check"])
-        items.run(
-            args,
-            lambda name: pack(scanner.scan(opened.tensor(name))),
-            lambda name: _is_heavy(opened.tensor(name)),
-        )
+
+        def work(item: Any) -> Any:
+            if isinstance(item, str):
+                return pack(scanner.scan(opened.tensor(item)))
+            from ckptui.engine.pieces import scan_piece
+
+            return scan_piece(scanner, opened.tensor(item[0]), item[1], item[2])
+
+        items.run(args, work, lambda item: not isinstance(item, str) or _is_heavy(opened.tensor(item)))
     finally:
         files.close()
     return None, []

@@ -81,10 +81,10 @@ class Scanner:
         """`artifact`: the path its findings name; without `check` no checksum is taken."""
         self._artifact = artifact
         self._reader = reader
-        self._files = files
-        self._beat = beat
+        self.files = files
+        self.beat = beat
         self._stats = stats
-        self._check = check
+        self.check = check
         self._watch: BlockWatch | None = None
         """Over the tensor at hand, where nothing else vouches for its bytes."""
         self._peaks: Peaks | None = None
@@ -96,7 +96,7 @@ class Scanner:
         self._watch = self._peaks = None
         try:
             stats, complete = self._values(tensor, verdict)
-            self._files.fence(tensor.storage)
+            self.files.fence(tensor.storage)
         except CkptuiError as error:
             if verdict.mismatches and isinstance(error, Damaged):
                 # bytes that fail their checksum need make no sense: that is not a second kind of damage
@@ -123,7 +123,7 @@ class Scanner:
         from ckptui.triage.causes import mismatch_finding
 
         return [
-            mismatch_finding(self._artifact, tensor.name, looked_at(self._files, tensor, wrong, self._beat))
+            mismatch_finding(self._artifact, tensor.name, looked_at(self.files, tensor, wrong, self.beat))
             for wrong in verdict.mismatches
         ]
 
@@ -149,38 +149,39 @@ class Scanner:
         if storage.encoding == "slices":
             return self._slices(tensor, verdict)
         if storage.encoding in ("strings", "variant"):
-            if self._check:
-                checked.check_bytes(self._files, storage, tensor.count, verdict, self._beat)
+            if self.check:
+                checked.check_bytes(self.files, storage, tensor.count, verdict, self.beat)
             return Stats(tensor.count), True
         if tensor.problem:
             raise Damaged(tensor.problem)
         if storage.encoding == "none":
             return Stats(tensor.count), True
-        if storage.encoding == "v1" and self._check:
-            checked.check_blocks(self._reader, tensor, verdict, self._beat)
-        sink = self._sink(tensor)
+        if storage.encoding == "v1" and self.check:
+            checked.check_blocks(self._reader, tensor, verdict, self.beat)
+        sink = self.sink(tensor)
         for chunk in self._reader.chunks(tensor, READER_CHUNK):
             sink.add(chunk)
             verdict.bytes += chunk.nbytes
-            self._beat(chunk.nbytes)
+            self.beat(chunk.nbytes)
         if tensor.dtype == "string":
             return Stats(tensor.count), True
         self._peaks = sink.peaks
         return sink.result(), sink.complete
 
-    def _sink(self, tensor: Tensor) -> ValueSink:
+    def sink(self, tensor: Tensor) -> ValueSink:
+        """What takes the values of a tensor, or of a part of it."""
         small = tensor.role in _ALWAYS_IN_FULL or tensor.object_path.endswith(_VARIANCE)
         return ValueSink(tensor.dtype, self._stats or small)
 
     def _plain(self, tensor: Tensor, segment: Segment, verdict: Verdict) -> tuple[Stats | None, bool]:
         dtype = stored_dtype(tensor)
-        expected = tensor.storage.crc32c if self._check else None
+        expected = tensor.storage.crc32c if self.check else None
         sink = None
         if dtype is not None and tensor.count * dtype.itemsize == segment.bytes:
-            sink = self._sink(tensor)
-        if self._check and expected is None and watchable(self._files.get(segment.file), segment):
+            sink = self.sink(tensor)
+        if self.check and expected is None and watchable(self.files.get(segment.file), segment):
             self._watch = BlockWatch(segment)
-        for view in checked.plain(self._files, segment, expected, verdict, self._beat):
+        for view in checked.plain(self.files, segment, expected, verdict, self.beat):
             if sink is not None:
                 sink.add(np.frombuffer(view, dtype))
             if self._watch is not None:
@@ -195,18 +196,18 @@ class Scanner:
         dtype = stored_dtype(tensor)
         if self._watch is None or dtype is None:
             return []
-        source = self._files.get(self._watch.segment.file)
-        return block_findings(self._artifact, tensor, source, self._watch, dtype.itemsize, self._beat)
+        source = self.files.get(self._watch.segment.file)
+        return block_findings(self._artifact, tensor, source, self._watch, dtype.itemsize, self.beat)
 
     def _slices(self, tensor: Tensor, verdict: Verdict) -> tuple[Stats | None, bool]:
         dtype = stored_dtype(tensor)
         parts, peaks = [], []
         complete = True
         for number, tile in enumerate(tensor.storage.slices):
-            expected = tile.crc32c if self._check else None
-            sink = self._sink(tensor)
+            expected = tile.crc32c if self.check else None
+            sink = self.sink(tensor)
             part = f"tile {number}"
-            for view in checked.plain(self._files, tile.segment, expected, verdict, self._beat, part):
+            for view in checked.plain(self.files, tile.segment, expected, verdict, self.beat, part):
                 if dtype is not None and len(view) % dtype.itemsize == 0:
                     sink.add(np.frombuffer(view, dtype))
             place = checked.place_in(tile, tensor.shape)

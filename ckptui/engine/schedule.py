@@ -10,6 +10,7 @@ from ckptui.core.catalogue import CODES, make
 from ckptui.core.model import Progress, Tensor, TensorScan
 from ckptui.engine.facts import unpack
 from ckptui.engine.items import Done, Outcome, run_items
+from ckptui.engine.pieces import Item, Parts, pieces_of
 from ckptui.engine.pool import DEFAULT_IDLE_TIMEOUT, Flag, Pool
 from ckptui.errors import CkptuiError, Damaged, ReaderFailed
 
@@ -79,21 +80,70 @@ def run_scan(
         CkptuiError: the save can't be opened any more.
     """
     clock = _Clock(sum(t.bytes for t in tensors), len(tensors))
-    names = [t.name for t in tensors]
     args: dict[str, Any] = {"path": path, "kind": kind, "stats": stats, "check": check}
     if pool.nice > 0 and tensors:
         args["drop"] = _not_cached(pool, tensors, cancel)
-    tasks = plan(tensors, first)
-    for item in run_items(pool, "scan", args, names, tasks, cancel=cancel, idle_timeout=idle_timeout):
-        if isinstance(item, Done):
-            clock.bytes += item.bytes
-            clock.current = item.current or clock.current
-        else:
-            clock.done += 1
-            yield _scan_of(path, names[item.key], item)
-        if clock.due():
-            yield clock.progress()
+    work = _Work(path, tensors, plan(tensors, first), check=check, split=pool.size > 1)
+    while work.tasks:
+        tasks, work.tasks = work.tasks, []
+        for item in run_items(pool, "scan", args, work.items, tasks, cancel=cancel, idle_timeout=idle_timeout):
+            if isinstance(item, Done):
+                clock.bytes += item.bytes
+                clock.current = item.current or clock.current
+            else:
+                scan = work.take(item)
+                if scan is not None:
+                    clock.done += 1
+                    yield scan
+            if clock.due():
+                yield clock.progress()
+        if cancel is not None and cancel.is_set():
+            break
     yield clock.progress()
+
+
+class _Work:
+    """What children are asked for: whole tensors by name, huge ones in pieces, and once more whole if need be."""
+
+    def __init__(
+        self, path: str, tensors: Sequence[Tensor], tasks: Sequence[list[int]], *, check: bool, split: bool
+    ) -> None:
+        self._path, self._check = path, check
+        self._tensors = tensors
+        self.items: list[str | Item] = [t.name for t in tensors]
+        self.tasks: list[list[int]] = []
+        """Places in `items`."""
+        self._parts: dict[int, tuple[int, int]] = {}
+        """Of each piece, by its place in `items`: the place of its tensor, and which piece it is."""
+        self._split: dict[int, Parts] = {}
+        for task in tasks:
+            pieces = pieces_of(tensors[task[0]]) if split and len(task) == 1 else []
+            if pieces:
+                self._divide(task[0], pieces)
+            else:
+                self.tasks.append(task)
+
+    def _divide(self, place: int, pieces: list[Item]) -> None:
+        self._split[place] = Parts(self._tensors[place], pieces)
+        for number, piece in enumerate(pieces):
+            self._parts[len(self.items)] = place, number
+            self.tasks.append([len(self.items)])
+            self.items.append(piece)
+
+    def take(self, outcome: Outcome) -> TensorScan | None:
+        """The scan that this completes, if it does; tensors whose pieces do not fit together are asked for anew."""
+        if outcome.key not in self._parts:
+            return _scan_of(self._path, self._tensors[outcome.key].name, outcome)
+        place, number = self._parts[outcome.key]
+        parts = self._split[place]
+        parts.docs[number] = outcome.doc
+        if not parts.all_here:
+            return None
+        found = parts.joined(self._path, check=self._check)
+        del self._split[place]
+        if found is None:
+            self.tasks.append([place])
+        return found
 
 
 def _scan_of(path: str, name: str, outcome: Outcome) -> TensorScan:

@@ -41,6 +41,11 @@ class Source:
         """Seconds since the epoch, when the file was opened."""
         return self._stamp.st_mtime
 
+    @property
+    def stamp(self) -> tuple[int, int, int, int]:
+        """Device, inode, size and time (ns) when the file was opened."""
+        return _identity(self._stamp)[:4]
+
     def pread(self, offset: int, count: int) -> bytes:
         """Exactly `count` bytes from `offset`.
 
