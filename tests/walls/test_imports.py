@@ -10,7 +10,7 @@ import pytest
 
 from tests.places import ROOT, SAMPLES, needs_samples
 
-HEAVY = ("tensorflow", "keras", "textual", "rich", "h5py", "pyarrow", "PIL", "pandas")
+HEAVY = ("tensorflow", "keras", "textual", "rich", "h5py", "pyarrow", "PIL", "pandas", "numkong")
 
 
 def loaded(code: str) -> set[str]:
@@ -37,7 +37,7 @@ def test_ls_of_a_checkpoint_does_without_numpy() -> None:
 
 
 def test_the_screen_loads_no_tensorflow_and_no_h5py() -> None:
-    assert not loaded("import ckptui.ui.app") & {"tensorflow", "keras", "h5py", "pandas", "pyarrow"}
+    assert not loaded("import ckptui.ui.app") & {"tensorflow", "keras", "h5py", "pandas", "pyarrow", "numkong"}
 
 
 def test_everything_below_the_screen_loads_no_textual() -> None:
