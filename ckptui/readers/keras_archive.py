@@ -27,6 +27,7 @@ from ckptui.readers.keras_archive_notes import (
     not_hdf5,
     odd_members,
 )
+from ckptui.readers.keras_assets import SMALL, VOCABULARY
 from ckptui.readers.keras_config import load_config
 from ckptui.readers.keras_findings import limited, note
 from ckptui.readers.keras_folder import KerasFolder, open_folder
@@ -175,7 +176,8 @@ class KerasArchive(PartsReader):
                 findings += self._check.headers(member, tick)
         weights = self._weights(whole)
         names = [member.name for member in self.directory.members]
-        parts = Parts(self.path, metadata, config, weights, names, len(names) >= KERAS_ASSETS_FROM)
+        has_assets = len(names) >= KERAS_ASSETS_FROM
+        parts = Parts(self.path, metadata, config, weights, names, has_assets, self._vocabularies())
         self._contents, self._npz = weights.contents, weights.npz
         listing, inside = assemble(parts, self._source, tick)
         self._placed = listing.tensors
@@ -277,6 +279,12 @@ class KerasArchive(PartsReader):
                 return None, findings
             facts = {"file": self.path, "member": name, **error.evidence}
             return None, [self._zip_note(f"{name}: {safe(error.detail)}; its CRC-32 is right", facts)]
+
+    def _vocabularies(self) -> dict[str, bytes]:
+        """Vocabularies so small that they may hold no word, as far as they are whole."""
+        small = [m for m in self.directory.members if m.name.endswith(f"/{VOCABULARY}") and m.size <= SMALL]
+        read = ((m.name, *read_member(self._bytes, m, SMALL)) for m in small if m.data >= 0)
+        return {name: data for name, data, problem in read if not problem}
 
     def _zip_note(self, detail: str, evidence: Mapping[str, Any], *, severity: Severity | None = None) -> Finding:
         return note("zip-damaged", self.path, detail, evidence=evidence, severity=severity)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ckptui.core.model import ArchitectureRow, Artifact, Finding, Kind, Listing, Tensor
 from ckptui.core.names import is_weight, step_of
 from ckptui.readers.hdf5_contents import Contents, Tick
-from ckptui.readers.keras_assets import missing_assets
+from ckptui.readers.keras_assets import empty_vocabularies, missing_assets
 from ckptui.readers.keras_config import parse, rows, text_of
 from ckptui.readers.keras_findings import limited, listed, note
 from ckptui.readers.keras_h5 import CHUNK_BYTES, Hdf5Reader, build
@@ -81,6 +81,8 @@ class Parts:
     """Members of the archive, or files below the folder."""
     has_assets: bool
     """Whether Keras looks for assets."""
+    vocabularies: Mapping[str, bytes] = field(default_factory=dict)
+    """Contents of the small ones among the vocabularies, by member."""
 
 
 def assemble(parts: Parts, source: Source, tick: Tick | None) -> tuple[Listing, list[Finding]]:
@@ -105,6 +107,7 @@ def assemble(parts: Parts, source: Source, tick: Tick | None) -> tuple[Listing, 
         if parts.config is not None:
             findings += limited(unsafe_layers(parts.config, parts.path))
     findings += missing_assets(parts.path, root, set(parts.names), parts.has_assets)
+    findings += empty_vocabularies(parts.path, root, parts.vocabularies)
     label = os.path.basename(os.path.abspath(parts.path))
     artifact = Artifact(
         path=parts.path,

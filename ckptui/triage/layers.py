@@ -39,6 +39,7 @@ def layer_findings(
     for place, pair in _batch_statistics(rows).items():
         found += _statistics_at_initial(artifact_path, place, pair, found)
     found += _normalizations(artifact_path, rows, architecture)
+    found += _discretizations(artifact_path, architecture)
     slots = slot_findings(artifact_path, rows)
     return found + slots + generator_findings(artifact_path, rows, untrained=bool(slots))
 
@@ -152,3 +153,16 @@ def _judged(path: str, name: str, parts: dict[str, Row]) -> list[Finding]:
     detail = f"all {human_count(mean.count)} means are 0 and all variances 1: inputs pass as they are"
     evidence = {"layer": name, "count": mean.count, "variance": variance.name}
     return [make("normalization-unadapted", path, mean.name, detail=detail, evidence=evidence)]
+
+
+def _discretizations(path: str, architecture: Sequence[ArchitectureRow]) -> list[Finding]:
+    """Discretizations that wait for `adapt`: their boundaries lie in the config, before Keras 3 among the weights."""
+    found = []
+    for layer in architecture:
+        waits = layer.config.get("num_bins") is not None and layer.config.get("bin_boundaries", 0) is None
+        if layer.class_name == "Discretization" and waits and not layer.weights:
+            detail = f"{layer.name} is to make {layer.config['num_bins']} bins and has no boundaries"
+            evidence = {"layer": layer.name, "bins": layer.config["num_bins"]}
+            title = "A Discretization layer was never adapted"
+            found.append(make("normalization-unadapted", path, detail=detail, evidence=evidence, title=title))
+    return found

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ckptui.core.filters import analyse
 from ckptui.core.model import Finding, Role, Stats, Tensor
 from ckptui.core.report import state_word
-from ckptui.triage.layers import layer_findings
 from ckptui.triage.values import Row, value_findings
 from tests.core.draws import fresh_uniform, moved, normal
 
@@ -168,37 +167,3 @@ def test_a_negative_variance_is_an_error() -> None:
     assert (one.code, one.severity) == ("statistics-implausible", "error")
     assert one.evidence["min"] == -1e-3
     assert value_findings("save", tensor("moving-mean"), stats(array)) == []
-
-
-def norm_layer(mean: NDArray[Any], variance: NDArray[Any]) -> list[Row]:
-    return [
-        (tensor("moving-mean", "bn/moving_mean"), stats(mean)),
-        (tensor("moving-variance", "bn/moving_variance"), stats(variance)),
-    ]
-
-
-def test_statistics_that_were_never_updated_are_told_by_both_tensors() -> None:
-    (one,) = layer_findings("save", norm_layer(np.zeros(8), np.ones(8)))
-    assert (one.code, one.tensor, one.evidence["variance"]) == (
-        "statistics-at-initial",
-        "bn/moving_mean",
-        "bn/moving_variance",
-    )
-    assert state_word(one) == "at initial"
-    assert layer_findings("save", norm_layer(np.zeros(8), np.linspace(0.9, 1, 8))) == []
-    assert layer_findings("save", norm_layer(np.ones(8), np.ones(8))) == []
-    assert layer_findings("save", norm_layer(np.zeros(8), np.ones(8))[:1]) == []
-    nan = np.ones(8)
-    nan[0] = np.nan
-    assert layer_findings("save", norm_layer(np.zeros(8), nan)) == []
-
-
-def test_an_optimizer_that_never_stepped_has_all_slots_at_zero() -> None:
-    zero = (tensor("slot", "m/conv/kernel"), stats(np.zeros(8)))
-    moving = (tensor("slot", "v/conv/kernel"), stats(np.ones(8)))
-    unread: Row = (tensor("slot", "v/dense/kernel"), None)
-    (one,) = layer_findings("save", [zero, zero])
-    assert (one.code, one.severity, one.tensor) == ("slots-at-zero", "info", None)
-    assert layer_findings("save", [zero, moving]) == []
-    assert layer_findings("save", [zero, unread]) == []
-    assert layer_findings("save", []) == []
