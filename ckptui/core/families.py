@@ -12,6 +12,8 @@ Law = Literal["uniform", "truncated", "normal", "constant", "identity", "orthogo
 
 TRUNCATED_STD = 0.87962566103423978
 """Standard deviation of a unit normal cut off at two; Keras divides by it in VarianceScaling."""
+LIMITS = 20
+"""Limits `likely_limits` tries, at most, for kernels of two and four axes."""
 _ALIASES = {"uniform": "random_uniform", "normal": "random_normal", "zero": "zeros", "one": "ones"}
 _SCALING: dict[str, tuple[float, str, str]] = {
     "glorot_uniform": (1.0, "fan_avg", "uniform"),
@@ -57,6 +59,7 @@ def families_of(shape: Sequence[int], role: str, config: Mapping[str, Any] | Non
         return told, True
     guesses = [family for name, recipe in _SCALING.items() for family in _scaled(shape, name, recipe, {})]
     uniforms = [Family("random_uniform", "uniform", -limit, limit) for limit in (0.05, 0.1, 1.0)]
+    uniforms.append(Family("random_uniform", "uniform", 0.0, 1.0))
     others = [
         Family("random_normal", "normal", 0.0, 0.05),
         Family("truncated_normal", "truncated", 0.0, 0.05),
@@ -64,6 +67,23 @@ def families_of(shape: Sequence[int], role: str, config: Mapping[str, Any] | Non
         Family("identity", "identity", 1.0),
     ]
     return ([*uniforms, *guesses] if role == "embedding" else [*guesses, *uniforms]) + others, False
+
+
+def likely_limits(shape: Sequence[int], largest: float) -> list[Family]:
+    """Uniforms whose limit is VarianceScaling's for a common scale, or a round number just above the largest value."""
+    scaled = [
+        family
+        for scale in (1.0 / 3.0, 0.5, 1.0, 2.0)
+        for mode in ("fan_in", "fan_out", "fan_avg")
+        for family in _scaled(shape, "variance_scaling", (scale, mode, "uniform"), {})
+        if family.high >= largest
+    ]
+    if not largest > 0:
+        return scaled
+    decade = math.floor(math.log10(largest))
+    steps = [10.0 ** (decade - digits) for digits in range(3)]
+    rounded = dict.fromkeys(float(f"{math.ceil(largest / step) * step:.3g}") for step in steps)
+    return scaled + [Family("random_uniform", "uniform", -high, high) for high in rounded if high >= largest]
 
 
 def from_config(shape: Sequence[int], config: Mapping[str, Any] | None) -> list[Family]:

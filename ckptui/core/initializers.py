@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ckptui.core.chance import kolmogorov_tail
-from ckptui.core.families import TRUNCATED_STD, Family, families_of
+from ckptui.core.families import LIMITS, TRUNCATED_STD, Family, families_of, likely_limits
 from ckptui.core.grid import (
     UniformGrid,
     is_coarse,
@@ -105,7 +105,7 @@ def verdict(
     if array.dtype not in (np.float32, np.float64) or is_coarse(sample[:4096]):
         return _structured(array, families) or _by_shape(array, sample, families, known, corroborated)
     uniforms = [f for f in families if f.law == "uniform"]
-    grids = [(f, UniformGrid(f.low, f.high, fused)) for f in uniforms for fused in (False, True)]
+    grids = _grids(uniforms, array.dtype)
     members = find_members(array, sample, layout, [g for _, g in grids]) if grids else None
     family, grid = grids[members.best] if members is not None else (families[0], None)
     found = _from_members(members, family, len(grids)) if members is not None else None
@@ -114,12 +114,26 @@ def verdict(
         return found
     if members is None or grid is None:
         return Verdict("trained", None, "likely") if _testable(sample, families) else Verdict("undecided")
-    other = _finer(array, sample, grid, family) or _on_lattice(flat, sample, known)
+    other = _on_lattice(array, sample, known)
+    if other is None or other.certainty != "confirmed":
+        other = _finer(array, sample, grid, family) or other
     return other or _scattered(members, family, len(grids), known)
 
 
-def _on_lattice(flat: NDArray[Any], sample: NDArray[Any], known: bool) -> Verdict | None:
+def _grids(uniforms: list[Family], dtype: np.dtype[Any]) -> list[tuple[Family, UniformGrid]]:
+    """Each limit in both roundings; for float64 also as float32 has it, which is what TensorFlow casts from."""
+    grids = []
+    for family in uniforms:
+        limits = [(family.low, family.high)]
+        if dtype == np.float64:
+            limits.append((float(np.float32(family.low)), float(np.float32(family.high))))
+        grids += [(family, UniformGrid(low, high, fused)) for low, high in limits for fused in (False, True)]
+    return grids
+
+
+def _on_lattice(array: NDArray[Any], sample: NDArray[Any], known: bool) -> Verdict | None:
     """A uniform of a limit nobody told: evenly spread, and small values without digits of their own."""
+    flat = array.reshape(-1)
     if np.count_nonzero(sample) < FEWEST_VALUES or not on_lattice(sample[:4096]):
         return None
     p_value = lattice_chance(sample)
@@ -129,6 +143,12 @@ def _on_lattice(flat: NDArray[Any], sample: NDArray[Any], known: bool) -> Verdic
         return None
     if not all(on_lattice(np.append(part, high).astype(flat.dtype)) for part in _parts(flat)):
         return None
+    for family, grid in [] if known else _grids(likely_limits(array.shape, float(np.abs(flat).max())), array.dtype):
+        if grid.contains(sample[:64]).all() and grid.contains(array).all():
+            rate = grid.chance(sample)
+            chance = min(1.0, LIMITS * rate ** float(np.unique(sample[:SAMPLE]).size))
+            if chance < CONFIRMED:
+                return Verdict("at-initializer", family.match, "confirmed", 1.0, chance, "grid", rate)
     return Verdict("at-initializer", spread.match, "possible" if known else "likely", None, p_value, "lattice")
 
 
@@ -186,10 +206,12 @@ def _from_members(members: Members, family: Family, tried: int) -> Verdict | Non
     if not members.filters.any() and not members.rows:
         return None
     tail = min(1.0, members.named_chance * tried)
+    # more on the grid than the named ones and chance account for: another limit may explain it
+    named = max(float(members.filters.mean()), len(members.rows) / max(1, members.inputs))
     return Verdict(
         "partly",
         family.match,
-        "confirmed",
+        "confirmed" if members.lift < named + SCATTERED else "likely",
         members.share,
         tail,
         "grid",
@@ -219,11 +241,12 @@ def _by_pairs(
     if not normals:
         return None
     mean = normals[0].low
-    law = "shifted" if mean else "normal" if known and normals[0].law == "normal" else "truncated"
+    law = "normal" if known and normals[0].law == "normal" else "truncated"
+    law = {"normal": "shifted", "truncated": "shifted truncated"}[law] if mean else law
     cube, by_rows = _cube(array, layout)
-    found = find_pairs(cube, mean, FRESH[law])
+    found = find_pairs(cube, mean, law)
     if found is None:
-        return None
+        return Verdict("undecided") if known else None
     centred = sample[np.isfinite(sample)].astype(np.float64) - mean
     root = float(np.sqrt(np.mean(np.square(centred))))
     reach = TRUNCATED_REACH * (1.0 + 2.5 / math.sqrt(centred.size))
@@ -234,8 +257,8 @@ def _by_pairs(
     if layout is None or filters.size != layout.filters or layout.channels != rows.size:
         rows = rows[:0]
     told = Verdict("partly", match, "confirmed", found.share, found.p_value, "pairs", CHANCE)
-    parted = round((1.0 - found.share) * found.tested) > most_misses(found.tested, 1.0 - FRESH["normal"])
-    if found.whole and (truncated or law == "shifted" or not parted):
+    parted = round((1.0 - found.share) * found.tested) > most_misses(found.tested, 1.0 - FRESH["normal"][0])
+    if found.whole and (truncated or mean or not parted):
         word: Word = "at-initializer" if found.p_value < BEYOND_CHANCE else "undecided"
         sure: Sure = (
             "confirmed" if found.p_value < CONFIRMED else "likely" if found.p_value < BEYOND_CHANCE else "possible"

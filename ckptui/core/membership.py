@@ -50,6 +50,8 @@ class Members:
     """Per filter: wholly on the grid, beyond chance."""
     rows: tuple[int, ...]
     """Input channels wholly on the grid while the tensor is not."""
+    inputs: int
+    """Input channels there are."""
     named_chance: float
     """Chance that any filter or row is named wrongly."""
 
@@ -98,6 +100,7 @@ def find_members(
         distinct=int(np.unique(sample).size),
         filters=filters,
         rows=rows_on,
+        inputs=by_input.shape[-1] if by_input is not None else 0,
         named_chance=named,
     )
 

@@ -25,8 +25,9 @@ TOLERANCE = 0.1
 """Distance of an angle, in steps of the grid of angles, up to which a pair counts as drawn together."""
 CHANCE = 2 * TOLERANCE
 """Share of moved pairs within that distance."""
-FRESH = {"normal": 0.99, "truncated": 0.86, "shifted": 0.94}
-"""Share of pairs on the grid when nothing moved, at least; `shifted`: normals with a mean other than zero."""
+FRESH = {"normal": (0.995, 0.99), "truncated": (0.895, 0.86), "shifted": (0.75, 0.75), "shifted truncated": (0.6, 0.55)}
+"""Share of pairs on the grid when nothing moved, at least: of a tensor, and of one filter, for truncated pairs are
+parted more often in the second half of a group; `shifted`: with a mean other than zero, which costs digits."""
 FAMILY_WISE = 1e-4
 """Chance, over all filters or rows of a tensor, up to which they are named."""
 PARTED = 1e-6
@@ -41,7 +42,7 @@ GLANCE_SHARE = 0.6
 """Share of them that must be on the grid."""
 BLOCK = 1 << 15
 """Values tested at a time."""
-WORST_ROUNDING = 0.5
+WORST_ROUNDING = 0.3
 """Steps of the grid by which the rounding of a value may turn the angle; such pairs are left out."""
 
 _WIDE = np.longdouble if np.finfo(np.longdouble).nmant > 60 else None
@@ -107,11 +108,12 @@ class PairMembers:
     """Chance that any of them is named wrongly."""
 
 
-def find_pairs(cube: NDArray[Any], mean: float, fresh: float) -> PairMembers | None:
+def find_pairs(cube: NDArray[Any], mean: float, law: str) -> PairMembers | None:
     """Hold a float32 or float64 tensor, [places, rows, columns] in C order, against the grid of angles.
 
-    `fresh`: share of pairs that untouched values have on it. None where there are too few pairs.
+    `law`: one of `FRESH`. None where there are too few pairs.
     """
+    of_tensor, fresh = FRESH[law]
     rows, columns = cube.shape[1:]
     flat = cube.reshape(-1)
     order, share, tested, unlike = _order_of(flat, mean)
@@ -128,10 +130,12 @@ def find_pairs(cube: NDArray[Any], mean: float, fresh: float) -> PairMembers | N
     by_column, by_row = _tally(kept, order)
     by_row = by_row.reshape(2, -1, cube.shape[1]).sum(axis=1)
     hits, pairs = int(by_column[0].sum()), int(by_column[1].sum())
+    if flat.size <= RUNS * RUN_LENGTH:  # all pairs were looked at, those from one row to the next too
+        hits, pairs = round(share * tested), tested
     share = hits / max(1, pairs)
     moved_columns, moved_rows = _moved(by_column, fresh), _moved(by_row, fresh)
-    least = pairs - most_misses(pairs, 1.0 - fresh)
-    if pairs >= 2 * FEWEST_PAIRS and hits >= least and not moved_columns.any() and not moved_rows.any():
+    least = pairs - most_misses(pairs, 1.0 - of_tensor)
+    if hits >= least and not moved_columns.any() and not moved_rows.any():
         few = max(1, round(min(pairs, 1 << 16) * unlike))
         p_value = min(1.0, 4.0 * binomial_tail(round(share * few), few, CHANCE))
         return PairMembers(True, share, pairs, p_value, np.ones(columns, bool), np.ones(rows, bool), 0.0)

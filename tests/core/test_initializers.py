@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -127,16 +128,22 @@ def test_a_generator_with_one_bit_more_is_another_framework_and_only_possible() 
     assert (said.verdict, said.certainty) == ("at-initializer", "possible")
 
 
-@pytest.mark.parametrize("limit", [0.08, 0.0626, 0.3])
-def test_a_limit_nobody_told_shows_in_the_digits_of_small_values(limit: float) -> None:
+@pytest.mark.parametrize(
+    ("limit", "match", "certainty", "test"),
+    [
+        (0.08, "random_uniform", "confirmed", "grid"),
+        (0.3, "random_uniform", "confirmed", "grid"),
+        (math.sqrt(3 / 3 / 288), "variance_scaling", "confirmed", "grid"),
+        (0.062617, "random_uniform", "likely", "lattice"),
+    ],
+)
+def test_a_limit_nobody_told_shows_in_the_digits_of_small_values(
+    limit: float, match: str, certainty: str, test: str
+) -> None:
+    """Round limits and common scales are tried, and then every value lies on their grid."""
     kernel = fresh_uniform((3, 3, 16, 32), limit)
     said = verdict(kernel)
-    assert (said.verdict, said.match, said.certainty, said.test) == (
-        "at-initializer",
-        "random_uniform",
-        "likely",
-        "lattice",
-    )
+    assert (said.verdict, said.match, said.certainty, said.test) == ("at-initializer", match, certainty, test)
     assert verdict(moved(kernel, 1e-7)).verdict != "at-initializer"
     part = moved(kernel)
     part[..., :10] = kernel[..., :10]
