@@ -6,13 +6,14 @@ Absolute seconds depend on the machine and its neighbours; the ratios are taken 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +24,20 @@ import os, sys
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import tensorflow as tf
 print(len(tf.train.list_variables(sys.argv[1])))
+"""
+
+TENSORFLOW_STATS = """
+import os, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import numpy as np
+import tensorflow as tf
+reader = tf.train.load_checkpoint(sys.argv[1])
+for name in sorted(reader.get_variable_to_shape_map()):
+    values = reader.get_tensor(name).reshape(-1)
+    wide = values.astype(np.float64)
+    print(name, values.size, wide.mean(), wide.std(), values.min(), values.max(), values.argmin(), values.argmax(),
+          np.sqrt(np.dot(wide, wide)), np.count_nonzero(values == 0), np.count_nonzero(np.isnan(values)),
+          np.count_nonzero(np.isposinf(values)), np.count_nonzero(np.isneginf(values)))
 """
 
 # the cursor's bar and, but for colours, right after it the name of the row it is on
@@ -120,30 +135,58 @@ def key_latency(idle: Path, busy: Path, presses: int) -> Row:
     )
 
 
-def full_pass(command: str, small: Path, large: Path, rounds: int) -> Row:
-    """A full pass against reading and checksumming the same bytes in as many processes: the marginal rates."""
+def full_passes(small: Path, large: Path, rounds: int) -> list[Row]:
+    """Full passes against reading and checksumming the same bytes in as many processes: the marginal rates.
+
+    `stats` also against TensorFlow's reader and numpy in float64, for the same numbers. All in turns.
+    """
     processes = os.cpu_count() or 1
-    costs = in_turn(
+    commands: dict[str, Sequence[str]] = {}
+    for size, prefix in (("small", small), ("large", large)):
+        data = f"{prefix}.data-00000-of-00001"
+        commands[f"floor {size}"] = [sys.executable, "-m", "benchmarks.floor", str(processes), data]
+        for command in ("check", "stats"):
+            commands[f"{command} {size}"] = _ckptui(command, "--no-cache", str(prefix))
+    costs = in_turn(commands, rounds)
+    costs |= in_turn(
         {
-            f"{kind} {name}": (
-                _ckptui(command, str(prefix))
-                if kind == "ckptui"
-                else [sys.executable, "-m", "benchmarks.floor", str(processes), f"{prefix}.data-00000-of-00001"]
-            )
-            for kind in ("ckptui", "floor")
-            for name, prefix in (("small", small), ("large", large))
+            f"tensorflow {size}": _python(TENSORFLOW_STATS, str(prefix))
+            for size, prefix in (("small", small), ("large", large))
         },
-        rounds,
+        min(rounds, 2),
     )
     more = (_data_bytes(large) - _data_bytes(small)) / 1e9
-    own = more / (costs["ckptui large"].seconds - costs["ckptui small"].seconds)
-    floor = more / (costs["floor large"].seconds - costs["floor small"].seconds)
-    return (
-        f"`ckptui {command}`, each further GB ({round(more + 1)} GB against 1 GB), {processes} processes",
-        f"{own:.1f} GB/s",
-        f"reading and checksumming the same bytes: {floor:.1f} GB/s",
-        f"{own / floor:.2f} of its speed",
+    rate = {
+        name: more / (costs[f"{name} large"].seconds - costs[f"{name} small"].seconds)
+        for name in ("floor", "check", "stats", "tensorflow")
+    }
+    sizes = f"each further GB ({round(more + 1)} GB against 1 GB)"
+    rows = [
+        (
+            f"`ckptui {command}`, {sizes}, {processes} processes",
+            f"{rate[command]:.1f} GB/s",
+            f"reading and checksumming the same bytes: {rate['floor']:.1f} GB/s",
+            f"{rate[command] / rate['floor']:.2f} of its speed",
+        )
+        for command in ("check", "stats")
+    ]
+    beside = f"`tf.train.load_checkpoint` + numpy in float64, the same numbers: {rate['tensorflow']:.2f} GB/s"
+    times = f"{rate['stats'] / rate['tensorflow']:.1f} x faster"
+    return [*rows, (f"`ckptui stats`, {sizes}", f"{rate['stats']:.1f} GB/s", beside, times)]
+
+
+def dtype_rows(rounds: int) -> list[Row]:
+    """All statistics of values in memory, a dtype at a time, on one core, against numpy in float64."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmarks.numbers", str(rounds)], check=True, capture_output=True, text=True
     )
+    rows = []
+    for name, own, plain, glance in json.loads(answer.stdout):
+        what = f"statistics of {name} in memory, one core"
+        beside = f"numpy in float64: {plain:.2f} GB/s"
+        asked = "" if glance is None else f" (what `check` asks: {glance:.1f})"
+        rows.append((what, f"{own:.1f} GB/s{asked}", beside, f"{own / plain:.0f} x faster"))
+    return rows
 
 
 def memory(what: str, command: list[str]) -> Row:
@@ -156,12 +199,28 @@ def _data_bytes(prefix: Path) -> int:
     return Path(f"{prefix}.data-00000-of-00001").stat().st_size
 
 
+def _all_else(places: dict[str, Path], options: argparse.Namespace) -> list[Row]:
+    """Memory, cold commands and screens."""
+    large, many, sparse = places["large"], places["many"], places["sparse"]
+    anew = ("check", "--no-cache")
+    return [
+        memory("`ckptui check`, 20 GB sparse checkpoint", _ckptui(*anew, str(sparse))),
+        memory("the same, its checksums all wrong", _ckptui(*anew, str(places["holes"]))),
+        *cold_commands(large, "1 GB checkpoint", options.rounds),
+        *cold_commands(many, "100,000 tensors", options.rounds),
+        first_screen(large, "1 GB checkpoint", b"layer_000", options.rounds),
+        first_screen(many, "100,000 tensors", b"model/", options.rounds),
+        key_latency(large, sparse, options.keys),
+    ]
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="counted runs of each command")
     parser.add_argument("--keys", type=int, default=300, help="key presses timed in each state")
     parser.add_argument("--gigabytes", type=int, default=3, help="of the larger save in marginal rates; 9 drowns noise")
+    parser.add_argument("--passes", action="store_true", help="only the full passes and the dtypes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ckptui-bench-") as folder:
         places = {name: Path(folder) / name / "ckpt-1" for name in ("large", "huge", "many", "sparse", "holes")}
@@ -169,15 +228,10 @@ def main() -> None:
             place.parent.mkdir()
         # made in a child: a process starts with its parent's peak memory on its own account
         subprocess.run([sys.executable, "-m", "benchmarks.saves", folder, str(options.gigabytes)], check=True)
-        large, many, sparse = places["large"], places["many"], places["sparse"]
-        rows = [full_pass(command, large, places["huge"], options.rounds) for command in ("check", "stats")]
-        rows.append(memory("`ckptui check`, 20 GB sparse checkpoint", _ckptui("check", str(sparse))))
-        rows.append(memory("the same, its checksums all wrong", _ckptui("check", str(places["holes"]))))
-        rows += cold_commands(large, "1 GB checkpoint", options.rounds)
-        rows += cold_commands(many, "100,000 tensors", options.rounds)
-        rows.append(first_screen(large, "1 GB checkpoint", b"layer_000", options.rounds))
-        rows.append(first_screen(many, "100,000 tensors", b"model/", options.rounds))
-        rows.append(key_latency(large, sparse, options.keys))
+        rows = full_passes(places["large"], places["huge"], options.rounds)
+        rows += dtype_rows(options.rounds)
+        if not options.passes:
+            rows += _all_else(places, options)
     print("| what | ckptui | beside it | ratio |\n|---|---|---|---|")
     for row in rows:
         print("| " + " | ".join(row) + " |")
