@@ -21,7 +21,9 @@ PROJECTED = 64
 """Dimensions long filters are projected to before they are compared."""
 BLOCK = 1024
 """Filters compared with all at a time."""
-EXPECTED = 1e-3
+FINEST = 1e-13
+"""Square of the smallest angle between two filters of float32 that is believed."""
+EXPECTED = 1e-2
 """Pairs chance may give in the layer before near duplicates stop counting."""
 FREE_BITS = 20
 """Bits of surprise two equal filters need after counting how many pairs there are."""
@@ -94,10 +96,9 @@ def _near(
     dimensions = np.minimum(_spread(layout, alike), _spread(layout, found[alike]))
     dimensions = np.minimum(dimensions, _dimensions(directions[:, found[index] < 0]))
     pairs = index.size * (index.size - 1) / 2.0
-    rates = {value: _tail(value) * pairs for value in np.unique(np.floor(dimensions))}
-    told = [value for value in rates if rates[value] <= EXPECTED]
-    kept = alike[np.isin(np.floor(dimensions), told)]
-    first[kept] = found[kept]
+    for i, spread in zip(alike, dimensions, strict=True):
+        if _tail(_cosine(layout, energy, int(i), int(found[i])), float(spread)) * pairs <= EXPECTED:
+            first[i] = found[i]
 
 
 def _unit(columns: NDArray[Any]) -> NDArray[np.float32]:
@@ -128,11 +129,12 @@ def _dimensions(directions: NDArray[np.float32]) -> float:
     """
     some = directions[:, :: max(1, directions.shape[1] // 1024)]
     count = some.shape[1]
-    if count < 8:
+    if count < 2:
         return float(len(some))
     gram = some.T @ some if count <= len(some) else some @ some.T
     squared_cosine = (float(np.square(gram).sum()) - count) / (count * (count - 1.0))
-    return float(min(len(some), 1.0 / max(squared_cosine, 1e-9)))
+    usual = (1.0 + 3.0 * math.sqrt(4.0 / (count * (count - 1.0)))) / len(some)
+    return float(len(some) if squared_cosine < usual else 1.0 / squared_cosine)
 
 
 def _spread(layout: KernelLayout, chosen: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -148,9 +150,12 @@ def _spread(layout: KernelLayout, chosen: NDArray[np.int64]) -> NDArray[np.float
     return spread
 
 
-def _tail(dimensions: float) -> float:
-    """P(cosine > 0.999) of two random directions."""
-    return 1.0 if dimensions < 2.0 else 0.5 * beta_cdf(1.0 - NEAR * NEAR, (dimensions - 1.0) / 2.0, 0.5)
+def _tail(cosine: float, dimensions: float) -> float:
+    """P(a cosine this large) of two random directions; what float32 can't tell from 1 is no closer than that."""
+    if dimensions <= 1.0:
+        return 1.0
+    sine_squared = max(1.0 - cosine * cosine, FINEST)
+    return 0.5 * beta_cdf(sine_squared, (dimensions - 1.0) / 2.0, 0.5)
 
 
 def _cosine(layout: KernelLayout, energy: NDArray[np.float64], one: int, other: int) -> float:

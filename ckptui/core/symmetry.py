@@ -24,8 +24,8 @@ SYMMETRIC = 0.95
 """Mirror correlation from which a filter counts as symmetric; its negative counts as antisymmetric."""
 EXACT = 0.9999
 """Mirror correlation of exact symmetry."""
-BITWISE = 1.0 - 1e-12
-"""Mirror correlation only equal values reach."""
+DIGITS = 20
+"""Bits of surprise of two equal weights of full precision."""
 FLAGGED = 1e-6
 """Chance up to which a layer is called symmetric."""
 FEW_PAIRS = 9
@@ -34,6 +34,10 @@ SIMULATED_VALUES = 1 << 18
 """Values shuffled for the simulation, at most."""
 ENOUGH_HITS = 20
 """Symmetric filters a simulation needs before its rate is taken as it is."""
+ALIKE = 0.9
+"""Cosine, of either sign, from which two symmetric filters count as one."""
+MOST_COMPARED = 1024
+"""Symmetric filters compared with each other, at most."""
 STEPS = 64
 """Numbers of filters that are tried when it is asked how many are too many."""
 FEW_LEVELS = 16
@@ -133,16 +137,15 @@ def judge(
     worst = np.min(np.where(np.isnan(stacked), 2.0, stacked), axis=0)
     trials = int((best > -2.0).sum())
     symmetric = int((best >= SYMMETRIC).sum())
-    rate, safe_rate = chance_of_some(layout, flips)
+    chance = chance_of_some(layout, flips)
     mirrored = np.zeros(layout.filters, np.int8)
-    nulls = _Nulls(layout, flips, trials, safe_rate)
-    mirrored[nulls.beyond(np.where(constant, -2.0, -worst))] = -1
-    mirrored[nulls.beyond(np.where(constant, -2.0, best))] = 1
+    for sign, most, bound in ((-1, -worst, chance.antisymmetric_at_most), (1, best, chance.at_most)):
+        mirrored[_Nulls(layout, flips, trials, bound).beyond(np.where(constant, -2.0, most), sign)] = sign
     return Symmetry(
         symmetric=symmetric,
         antisymmetric=int((worst <= -SYMMETRIC).sum()),
-        expected=rate * trials,
-        p_value=binomial_tail(symmetric, trials, rate),
+        expected=chance.rate * trials,
+        p_value=binomial_tail(symmetric, trials, chance.rate),
         mirrored=mirrored,
         pooled={f.name: _pool(r[f.name], f.first.size * layout.channels) for f in flips},
     )
@@ -158,22 +161,40 @@ class _Nulls:
     rate: float
     """P(r >= 0.95 for some flip), not too low."""
 
-    def beyond(self, best: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Filters whose largest correlation (-2 for none) chance does not explain."""
+    def beyond(self, best: NDArray[np.float64], sign: int) -> NDArray[np.bool_]:
+        """Filters whose largest correlation (-2 for none), of this sign, chance does not explain."""
         chosen = np.flatnonzero(best >= SYMMETRIC)
         found = np.zeros(best.shape, bool)
         if chosen.size == 0:
             return found
         pairs = self._pairs(chosen)
-        kept = self._most(pairs, self.rate, SYMMETRIC)
-        if not kept.any() and not _coarse(self.layout):
-            for threshold in (EXACT, BITWISE):
-                exact = best[chosen] >= threshold
-                kept[exact] = self._most(pairs[exact], 0.0, threshold)
-                if kept.any():
-                    break
+        first = _unlike(self.layout.matrix[:, chosen])
+        apart = self._most(pairs[first], self.rate, SYMMETRIC)
+        # whoever is like those that count is as symmetric as they are
+        kept = pairs >= pairs[first][apart].min(initial=np.inf)
+        if not kept.all() and not _coarse(self.layout):
+            exact = best[chosen] >= EXACT
+            kept[exact] |= self._most(pairs[exact], 0.0, EXACT)
+            kept |= self._equal(chosen, sign)
         found[chosen[kept]] = True
         return found
+
+    def _equal(self, chosen: NDArray[np.int64], sign: int) -> NDArray[np.bool_]:
+        """Filters that equal an image of theirs to the bit, in more pairs than chance gives all filters together."""
+        equal = np.zeros(chosen.size, np.int64)
+        step = max(1, PRODUCTS // self.layout.values)
+        for start in range(0, chosen.size, step):
+            part = slice(start, start + step)
+            cells = self.layout.matrix[:, chosen[part]].reshape(-1, self.layout.channels, chosen[part].size)
+            for flip in self.flips:
+                one, other = cells[flip.first], cells[flip.second]
+                same = (one == (other if sign > 0 else -other)).all(axis=(0, 1))
+                equal[part] = np.maximum(equal[part], np.where(same, np.count_nonzero(one, axis=(0, 1)), 0))
+        for least in np.unique(equal[equal > 0]):
+            rate = min(1.0, len(self.flips) * 2.0 ** -min(1000.0, float(least) * DIGITS))
+            if binomial_tail(int((equal >= least).sum()), self.trials, rate) < FLAGGED:
+                return np.asarray(equal >= least)
+        return np.zeros(chosen.size, bool)
 
     def _most(self, pairs: NDArray[np.float64], least: float, threshold: float) -> NDArray[np.bool_]:
         """The most filters that are too many at p < 1e-6, those with many pairs first; `least`: their rate at least."""
@@ -208,19 +229,49 @@ class _Nulls:
         return np.asarray(np.maximum(pairs, 1.0))
 
 
-def chance_of_some(layout: KernelLayout, flips: list[Flip]) -> tuple[float, float]:
-    """P(r >= 0.95 for some flip) of one filter of independent weights, and a bound that is hardly too low.
+def _unlike(columns: NDArray[Any]) -> NDArray[np.int64]:
+    """The filters that are not nearly parallel to an earlier one.
 
-    By Beta and a union bound over the flips that differ; with fewer than nine mirrored pairs by simulation, whose rate
-    is exceeded by three hits where it saw few.
+    Filters of trained depthwise kernels may all be one profile: that it is symmetric is one coincidence, not many.
+    """
+    count = min(columns.shape[1], MOST_COMPARED)
+    if len(columns) < FEW_PAIRS or count < 2:
+        return np.arange(columns.shape[1])
+    wide = columns[:, :count].astype(np.float64)
+    wide /= np.abs(wide).max(axis=0)
+    wide /= np.sqrt(np.square(wide).sum(axis=0))
+    alike = np.abs(wide.T @ wide) > ALIKE
+    first: list[int] = []
+    for i in range(count):
+        if not alike[i, first].any():
+            first.append(i)
+    return np.concatenate([np.asarray(first, np.int64), np.arange(count, columns.shape[1])])
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """How often one filter of independent weights is symmetric under some flip: r >= 0.95."""
+
+    rate: float
+    at_most: float
+    """A bound that is hardly too low."""
+    antisymmetric_at_most: float
+
+
+def chance_of_some(layout: KernelLayout, flips: list[Flip]) -> Chance:
+    """By Beta and a union bound over the flips that differ; with fewer than nine mirrored pairs by simulation.
+
+    Where a simulation saw few symmetric filters, its bound is three more.
     """
     union = max(_union(SYMMETRIC, layout, flips), _by_signs(layout, flips))
     if min(f.first.size for f in flips) * layout.channels >= FEW_PAIRS:
-        return union, union
-    hits, draws = _simulated(layout, flips)
-    if hits >= ENOUGH_HITS:
-        return hits / draws, hits / draws
-    return max(hits / draws, min(union, 1.0 / draws)), max(union, (hits + 3.0) / draws)
+        return Chance(union, union, union)
+    hits, opposite, draws = _simulated(layout, flips)
+    enough = hits >= ENOUGH_HITS
+    bounds = [
+        count / draws if count >= ENOUGH_HITS else max(union, (count + 3.0) / draws) for count in (hits, opposite)
+    ]
+    return Chance(hits / draws if enough else max(hits / draws, min(union, 1.0 / draws)), *bounds)
 
 
 def _union(threshold: float, layout: KernelLayout, flips: list[Flip], share: float = 1.0) -> float:
@@ -245,19 +296,20 @@ def _by_signs(layout: KernelLayout, flips: list[Flip]) -> float:
     return min(1.0, sum(binomial_tail(math.ceil(share * pairs), pairs, 0.5) for pairs in counts))
 
 
-def _simulated(layout: KernelLayout, flips: list[Flip]) -> tuple[int, int]:
-    """(symmetric, all) filters with their own values in random places: any law, any scale, no place special."""
+def _simulated(layout: KernelLayout, flips: list[Flip]) -> tuple[int, int, int]:
+    """(symmetric, antisymmetric, all): filters with their own values in random places; any law, any scale."""
     whole = layout.matrix[:, :: max(1, layout.filters * layout.values // SIMULATED_VALUES)].astype(np.float64)
     whole = whole[:, np.isfinite(whole).all(axis=0) & whole.any(axis=0)]
     if whole.shape[1] == 0:
-        return 1, 1
+        return 1, 1, 1
     filters = SIMULATED_VALUES // layout.values
     made = whole[:, np.arange(filters) % whole.shape[1]]
     made = np.random.default_rng(11).permuted(made, axis=0)
     r = correlations(made, layout.channels, flips)
     with np.errstate(invalid="ignore"):
         some = np.logical_or.reduce([r[f.name] >= SYMMETRIC for f in flips])
-    return int(some.sum()), filters
+        opposite = np.logical_or.reduce([r[f.name] <= -SYMMETRIC for f in flips])
+    return int(some.sum()), int(opposite.sum()), filters
 
 
 def _sample(layout: KernelLayout) -> NDArray[Any]:
@@ -272,7 +324,7 @@ def _coarse(layout: KernelLayout) -> bool:
         return True
     some = _sample(layout)
     magnitudes = np.unique(np.abs(some)).size
-    return bool(magnitudes < some.size // 8)
+    return bool(magnitudes < some.size // 8 or (magnitudes <= FEW_LEVELS and magnitudes < some.size // 4))
 
 
 def _pool(r: NDArray[np.float64], pairs: int) -> dict[str, float]:

@@ -161,7 +161,7 @@ def _partly(
 def _symmetric(path: str, tensor: Tensor, layer: Layer, of: str) -> Finding:
     count, expected = layer.counts.get("symmetric", 0), layer.expected_symmetric or 0.0
     found = [f for f in layer.detail if f.mirrored > 0]
-    every = len(found) == min(count, len(layer.detail))
+    every = len(found) >= min(count - layer.counts.get("constant", 0), len(layer.detail))
     by_chance = f"{expected:.0f}" if every and expected >= 0.5 else "none"
     told = f"{human_count(count if every else len(found))} {of} {'' if every else 'exactly '}mirror-symmetric"
     detail = f"{told}; chance gives {by_chance}"

@@ -127,7 +127,7 @@ def test_chance_rates_are_those_of_independent_weights(
     kernel = (draw.normal(size=many) if law == "normal" else draw.uniform(-1, 1, many)).astype(np.float32)
     layout = layout_of(kernel, "kernel")
     assert layout is not None
-    assert low <= chance_of_some(layout, flips_of(layout.kernel))[0] <= high
+    assert low <= chance_of_some(layout, flips_of(layout.kernel)).rate <= high
 
 
 def test_symmetric_filters_by_chance_are_not_flagged() -> None:
