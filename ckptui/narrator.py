@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from ckptui.core.model import Progress
 from ckptui.core.text import human_bytes, safe
 
+WIDTH = 78
+"""Columns of the line."""
+
 
 class Narrator:
     """Progress on stderr, only when that is a terminal, erased when done."""
@@ -21,16 +24,19 @@ class Narrator:
     def tell(self, text: str) -> None:
         """Replace the line shown by this one."""
         if self.live:
-            sys.stderr.write(f"\r\x1b[K{safe(text, 200)[:78]}")
+            sys.stderr.write(f"\r\x1b[K{safe(text, 200)[:WIDTH]}")
             sys.stderr.flush()
             self._shown = True
 
     def progress(self, what: str, progress: Progress) -> None:
-        """`check ckpt-5  61 %  3.1 GB/s  4 s`."""
+        """`ckpt-5  61 %  12 GB of 20 GB  3.1 GB/s  4 s left`; the amounts only where the line has room."""
         percent = 100 * progress.done_bytes / progress.total_bytes if progress.total_bytes else 100
         left = progress.seconds_left
         tail = f"  {left:.0f} s left" if left is not None and left >= 1 else ""
-        self.tell(f"{what}  {percent:.0f} %  {human_bytes(progress.rate)}/s{tail}")
+        tail = f"  {human_bytes(progress.rate)}/s{tail}"
+        amount = f"  {human_bytes(progress.done_bytes)} of {human_bytes(progress.total_bytes)}"
+        line = f"{what}  {percent:.0f} %"
+        self.tell(line + (amount if len(line + amount + tail) <= WIDTH else "") + tail)
 
     def close(self) -> None:
         """Erase the line."""

@@ -81,6 +81,11 @@ class Recall:
         """When the bytes were read of which the last whole scan of `path` told; None where that was this scan."""
         return self._told.get(path)
 
+    def knows(self, listing: Listing) -> bool:
+        """Whether all statistics of a save are kept."""
+        visit = self._visit(listing)
+        return visit is not None and ("all-stats", "") in self._records(visit)
+
     # ------------------------------------------------------------------ scans
 
     def scan(

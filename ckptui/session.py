@@ -218,6 +218,10 @@ class Session(SalvageUseCases, ValueUseCases):
 
         yield from self._kept.scan(listing, names, read, stats=stats, anew=anew, cancel=cancel)
 
+    def remembers(self, listing: Listing) -> bool:
+        """Whether what a scan of the whole save said was kept, and the files are still those it read."""
+        return self._kept.knows(listing)
+
     def kept_since(self, listing: Listing) -> float | None:
         """When the bytes were read of which the last whole scan of this save told; None where that was this scan."""
         return self._kept.told(listing.artifact.path)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ckptui.config import Settings, config_path, load_settings
+from ckptui.config import Settings, cache_folder, config_path, load_settings
 from ckptui.errors import UsageError
 
 
@@ -31,6 +31,16 @@ def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
 def test_the_file_is_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CKPTUI_CONFIG", str(tmp_path / "mine.toml"))
     assert config_path() == tmp_path / "mine.toml"
+
+
+def test_results_are_kept_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CKPTUI_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+    monkeypatch.delenv("CKPTUI_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    assert cache_folder() == tmp_path / "caches" / "ckptui"
+    found = settings(tmp_path, "cache = false\ncache_bytes = 1e6\n")
+    assert found == Settings(cache=False, cache_bytes=1_000_000)
 
 
 def test_values_are_taken(tmp_path: Path) -> None:

@@ -203,6 +203,20 @@ def test_single_layers_are_kept_one_by_one(tmp_path: Path, asked: Counter[str], 
     assert len(files(cache)) == 1
 
 
+def test_a_session_knows_what_was_kept_of_a_whole_save(tmp_path: Path) -> None:
+    path = saved(tmp_path / "save")
+    with Session() as session:
+        listing = session.open(path)
+        assert not session.remembers(listing)
+        list(session.scan(listing, ["a/kernel"]))
+        assert not session.remembers(listing)
+        list(session.scan(listing))
+        assert session.remembers(listing)
+        assert session.kept_since(listing) is None
+    with Session(cache=False) as session:
+        assert not session.remembers(session.open(path))
+
+
 # ---------------------------------------------------------------------- other files
 
 

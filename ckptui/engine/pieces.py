@@ -45,7 +45,9 @@ def pieces_of(tensor: Tensor) -> list[Item]:
         return []
     if tensor.count * size != segment.bytes:
         return []
-    step = max(PIECE_BYTES, -(-segment.bytes // MOST_PIECES) // PAGE * PAGE + PAGE)
+    # the larger the fewer requests, as long as the last piece keeps nobody waiting
+    wanted = max(PIECE_BYTES, min(2 * PIECE_BYTES, segment.bytes // 16), -(-segment.bytes // MOST_PIECES))
+    step = -(-wanted // PAGE) * PAGE
     first = step - segment.offset % PAGE
     if first % size:
         if tensor.storage.crc32c is None:

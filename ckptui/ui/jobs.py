@@ -43,7 +43,7 @@ def open_save(session: Session, found: Found, post: Post, cancel: threading.Even
     try:
         listing = session.open(found.path, found=found)
         if not cancel.is_set():
-            post(messages.Opened(found.path, prepare(listing)))
+            post(messages.Opened(found.path, prepare(listing), known=session.remembers(listing)))
     except Cancelled:
         return
     except CkptuiError as error:

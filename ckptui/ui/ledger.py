@@ -44,6 +44,8 @@ class SaveRecord:
         self.scans: dict[str, TensorScan] = {}
         self.read = False
         """Every byte was read once; stays true while it is opened anew or looked at again."""
+        self.known = False
+        """What a full check of these very files came to was kept: telling it costs nothing."""
         self.kept_since: float | None = None
         """When the bytes were read, where that was in an earlier check of the same files."""
         self.error: CkptuiError | None = None

@@ -23,10 +23,12 @@ class SavesFound(Message):
 class Opened(Message):
     """A save's listing, with its quick checks, made ready for the table."""
 
-    def __init__(self, path: str, rows: TensorRows) -> None:
+    def __init__(self, path: str, rows: TensorRows, *, known: bool = False) -> None:
         super().__init__()
         self.path = path
         self.rows = rows
+        self.known = known
+        """What a full check of these very files came to was kept."""
 
 
 class OpenFailed(Message):

@@ -104,6 +104,8 @@ class FakeSession(PaneSession):
         self.closed = False
         self.gate = threading.Event()
         self.gate.set()
+        self.kept: dict[str, float] = {}
+        """When saves were checked whose results were kept, by path."""
         self.checksum: dict[str, Any] = {}
         """What a scan says of the checksums of a save; `ok` where nothing is said."""
 
@@ -198,8 +200,11 @@ class FakeSession(PaneSession):
     def verify(self, listing: Listing, *, anew: bool = False) -> list[Finding]:
         return []
 
+    def remembers(self, listing: Listing) -> bool:
+        return listing.artifact.path in self.kept
+
     def kept_since(self, listing: Listing) -> float | None:
-        return None
+        return self.kept.get(listing.artifact.path)
 
     def layers(  # type: ignore[override]
         self,

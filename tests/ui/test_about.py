@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from ckptui.core.model import Finding, Found
 from ckptui.ui.ledger import SaveRecord
 from ckptui.ui.tensor_rows import prepare
-from ckptui.ui.widgets.about_panel import nothing_found
+from ckptui.ui.widgets.about_panel import age, nothing_found
 from ckptui.ui.widgets.facts import checksum_fact
 from tests.ui.fake_session import ROOT, RUN, digits
 from tests.ui.pane_data import scan_of
@@ -39,6 +40,15 @@ def record_of(path: str, checksum: Any) -> SaveRecord:
 )
 def test_a_full_check_says_what_vouches_for_the_bytes(path: str, checksum: str, words: str) -> None:
     assert words in nothing_found(record_of(path, checksum))
+
+
+def test_a_check_of_earlier_says_when_it_was() -> None:
+    record = record_of(f"{RUN}/ckpt-1", "ok")
+    record.kept_since = time.time() - 181
+    assert "28 of 28 checksums agree; read 3 min ago, unchanged since" in nothing_found(record)
+    assert [age(time.time() - seconds) for seconds in (-5, 3, 5000, 90_000, 5e5)] == [
+        "1 s", "3 s", "83 min", "25 h", "6 days",
+    ]  # fmt: skip
 
 
 def test_an_archive_says_where_a_member_disagrees() -> None:

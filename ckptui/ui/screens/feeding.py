@@ -24,7 +24,7 @@ class Feeding(Looking):
         self.refresh_bindings()
         assert record.listing is not None
         limit = session_of(self).settings.auto_scan_bytes
-        if record.phase != "checked" and record.listing.artifact.bytes < limit:
+        if record.phase != "checked" and (record.known or record.listing.artifact.bytes < limit):
             self.check(record, anew=False)
 
     def land(self) -> None:

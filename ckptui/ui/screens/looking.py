@@ -248,7 +248,7 @@ class Looking(Working):
         record = self.ledger.saves.get(message.path)
         if record is None:
             return
-        record.rows, record.phase = message.rows, "quick"
+        record.rows, record.phase, record.known = message.rows, "quick", message.known
         record.opened(message.rows.source.listing.findings)
         if message.path == self.current:
             self.show_record(record)
