@@ -73,12 +73,13 @@ def test_a_child_can_not_make_the_parent_believe_anything() -> None:
     assert isinstance(_checked(filters, answer([2, 3, 3])), Values)
     assert isinstance(_checked(filters, answer([2, 3, 3, 3])), Values)
     assert isinstance(_checked(heat, answer([4, 5])), Values)
+    odds: list[Any] = [None, [], "text", {"shape": [4, 5]}, {**answer([4, 5]), "shape": ["a"]}]
     bad: list[tuple[Wanted, Any]] = [
         *((filters, answer(shape)) for shape in ([3, 3, 3], [2, 3], [2, 3, 3, 4], [2, 0, 3])),
         *((heat, answer(shape)) for shape in ([5, 5], [4, 6], [4, 5, 1], [], [-4, -5])),
         *((heat, answer([4, 5], values=text)) for text in ("!!", "AAAA", 5)),
         *((heat, answer([4, 5], limit=number)) for number in ("x", None, float("nan"))),
-        *((heat, doc) for doc in (None, [], "text", {"shape": [4, 5]}, {**answer([4, 5]), "shape": ["a"]})),
+        *((heat, odd) for odd in odds),
         (heat, answer([4, 5], largest=float("inf"))),
     ]
     for wanted, doc in bad:

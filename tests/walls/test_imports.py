@@ -81,3 +81,11 @@ def test_the_worker_folder_parses_as_python_3_7() -> None:
     assert files
     for path in files:
         ast.parse(path.read_text(), feature_version=(3, 7))
+
+
+@needs_samples
+def test_only_an_image_of_filters_loads_pillow(tmp_path: Path) -> None:
+    save, target = str(SAMPLES / "digits.keras"), str(tmp_path / "sheet.png")
+    assert "PIL" not in loaded(f"from ckptui.cli import run\nassert run(['filters', {save!r}]) == 0")
+    heavy = loaded(f"from ckptui.cli import run\nassert run(['filters', {save!r}, '--png', {target!r}]) == 0")
+    assert heavy & set(HEAVY) == {"PIL"}
