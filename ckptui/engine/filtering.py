@@ -11,7 +11,8 @@ from ckptui.core.model import Finding, Layer, Stats, Tensor
 from ckptui.core.stats import stats_of
 from ckptui.engine.facts import pack
 from ckptui.engine.opened import OpenReader
-from ckptui.triage.values import value_findings
+from ckptui.engine.witnesses import beside
+from ckptui.triage.values import value_findings, witness_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ckptui.engine.scan import Scanner
-
-SIBLING_LIMIT = 1 << 20
-"""Largest neighbour, in bytes, read to see whether it is exactly zero."""
 
 Siblings = list[tuple[Tensor, Stats | None]]
 
@@ -42,30 +40,32 @@ class Filtering:
         if size > LAYER_LIMIT:
             return {"layer": None, "findings": [], "skipped": f"{size} bytes, {LAYER_LIMIT} at most"}
         array = self._whole(tensor)
-        siblings = self._siblings(tensor)
-        zero = any(stats is not None and stats.count and stats.zeros == stats.count for _, stats in siblings)
-        layer = analyse(
+        layer = self._analysed(tensor, array)
+        findings: list[Finding] = []
+        if layer is not None:
+            said = layer.initializer
+            by_shape = said.get("test") == "shape" and said.get("match")
+            siblings = self._siblings(tensor) if by_shape or said.get("verdict") == "at-initializer" else []
+            if by_shape and witness_of(tensor, siblings):
+                layer = self._analysed(tensor, array, corroborated=True) or layer
+            findings = value_findings(self._path, tensor, stats_of(array, tensor.dtype), layer, siblings)
+        return answer(layer, findings)
+
+    def _analysed(self, tensor: Tensor, array: np.ndarray[Any, Any], *, corroborated: bool = False) -> Layer | None:
+        return analyse(
             array,
             tensor.name,
             tensor.layer,
             tensor.role,
             initializer=tensor.initializer,
             object_path=tensor.object_path,
-            corroborated=zero,
+            corroborated=corroborated,
             axes=self._opened.axes(tensor),
         )
-        findings: list[Finding] = []
-        if layer is not None:
-            findings = value_findings(self._path, tensor, stats_of(array, tensor.dtype), layer, siblings)
-        return answer(layer, findings)
 
     def _siblings(self, tensor: Tensor) -> Siblings:
-        """Small tensors of the same layer, with their statistics."""
-        return [
-            (other, self._scanner.scan(other).stats)
-            for other in self._opened.neighbours(tensor)
-            if other.role in ("bias", "beta", "slot") and other.bytes <= SIBLING_LIMIT
-        ]
+        """What may bear witness that the layer never moved, with its statistics."""
+        return [(other, self._scanner.scan(other).stats) for other in beside(self._opened, tensor)]
 
 
 def answer(layer: Layer | None, findings: list[Finding], skipped: str = "") -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _initializer(path: str, tensor: Tensor, layer: Layer, siblings: Sequence[Row
     said = layer.initializer
     word, match = said.get("verdict"), said.get("match")
     certainty: Certainty = said.get("certainty", "possible")
-    witness = _witness(tensor, siblings)
+    witness = witness_of(tensor, siblings)
     if word == "undecided" and said.get("test") == "shape" and match and witness:
         word, certainty = "at-initializer", "possible"
     evidence: dict[str, Any] = {
@@ -188,16 +188,35 @@ def _shown_by(said: Mapping[str, Any]) -> str:
     }.get(str(said.get("test")), "the values are distributed")
 
 
-def _witness(tensor: Tensor, siblings: Sequence[Row]) -> str:
-    """What else in the layer never moved; empty for nothing."""
-    for other, stats in siblings:
-        if other.name == tensor.name or stats is None or not stats.count or stats.zeros != stats.count:
-            continue
-        if other.role in ("bias", "beta"):
-            return f"the layer's {other.role} is exactly 0 too"
-        if other.role == "slot":
-            return "its optimizer slots are exactly 0 too"
-    return ""
+def witness_of(tensor: Tensor, siblings: Sequence[Row]) -> str:
+    """What else beside a kernel never moved, in words; empty for nothing.
+
+    A bias that is exactly 0; every slot 0; gamma 1 and beta 0 of its own layer or of the normalization behind it.
+    """
+    rows = [(other, stats) for other, stats in siblings if other.name != tensor.name]
+    slots = [_is_flat(stats, 0) for other, stats in rows if other.role == "slot"]
+    if slots and all(slots):
+        return "its optimizer slots are exactly 0 too"
+    if any(_is_flat(stats, 0) for other, stats in rows if other.role == "bias"):
+        return "the layer's bias is exactly 0 too"
+    scales = [_is_flat(stats, 1) for other, stats in rows if other.role == "gamma"]
+    shifts = [_is_flat(stats, 0) for other, stats in rows if other.role == "beta"]
+    if not (shifts or scales) or not all(scales + shifts):
+        return ""
+    layer = next(other.layer for other, _ in rows if other.role in ("gamma", "beta"))
+    parts = [
+        *(["gamma is exactly 1"] if scales else []),
+        *(["beta exactly 0" if scales else "beta is exactly 0"] if shifts else []),
+    ]
+    whose = "the layer's" if layer == tensor.layer else f"{layer}'s"
+    return f"{whose} {' and '.join(parts)} too"
+
+
+def _is_flat(stats: Stats | None, value: float) -> bool:
+    """Every value of a tensor is this one."""
+    if stats is None or not stats.count or stats.nan or stats.posinf or stats.neginf:
+        return False
+    return stats.min == stats.max == value
 
 
 def _noun(tensor: Tensor, layer: Layer) -> str:
