@@ -12,7 +12,7 @@ from ckptui.core.text import human_count, number_text, shape_text
 MOST_LINES = 5
 """Findings told of one layer, or of the whole save."""
 
-LETTERS = 150
+LETTERS = 165
 """As many fit on a line at least."""
 COUNT_WORDS: tuple[tuple[str, str], ...] = (
     ("nonfinite", "not finite"),
