@@ -1,6 +1,6 @@
 """Make the sample saves: a small CNN trained on scikit-learn's digits, in every format, then spoilt copies.
 
-Needs tensorflow, scikit-learn and pillow: `python sample_models/make_samples.py`. It replaces what lies
+Needs tensorflow, scikit-learn, h5py and pillow: `python sample_models/make_samples.py`. It replaces what lies
 beside it and writes SHA256SUMS. All is seeded; TensorFlow's own bytes still differ from version to version.
 """
 
@@ -17,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
+import h5py
 import keras
 import numpy as np
 import tensorflow as tf
@@ -224,6 +225,27 @@ def make_suspicious(train_set: Data, held_out: Data, trained: Any) -> None:
     keep("dropout_live.keras", live, 0.85, live_dropout=True)
 
     keep("ignores_input.keras", trained, 0.0, 0.2, gate=True)
+    make_never_adapted(train_set, held_out)
+
+
+def never_adapted() -> Any:
+    """A small model whose Normalization saw no data and whose frozen BatchNormalization takes no statistics."""
+    inputs = keras.Input((SIDE, SIDE, 1), name="image")
+    x = layers.Normalization(name="norm")(inputs)
+    x = layers.Conv2D(8, 3, strides=4, activation="relu", name="conv")(x)
+    x = layers.BatchNormalization(name="bn", trainable=False)(x)
+    x = layers.Dropout(0.1, name="dropout")(layers.Flatten(name="flatten")(x))
+    return keras.Model(inputs, layers.Dense(10, activation="softmax", name="dense")(x), name="digits")
+
+
+def make_never_adapted(train_set: Data, held_out: Data) -> None:
+    """The same, trained as it is."""
+    keras.utils.set_random_seed(SEED + 5)
+    model, bare = never_adapted(), never_adapted()
+    train(model, train_set, 8)
+    bare.set_weights(model.get_weights())
+    bare.save(HERE / "suspicious" / "never_adapted.keras")
+    expect("suspicious/never_adapted.keras", accuracy(bare, held_out), 0.8)
 
 
 def kill_filters(model: Any) -> None:
@@ -286,6 +308,20 @@ def make_broken(train_set: Data) -> None:
         (target / name).write_bytes(data[: len(data) * 3 // 5])
 
 
+def flip_in_h5() -> None:
+    """A copy of digits.h5 in which one bit of a weight is flipped: the exponent's highest, in a small value."""
+    target = HERE / "broken" / "implausible_value.h5"
+    shutil.copyfile(HERE / "digits.h5", target)
+    with h5py.File(target) as file:
+        kernel = file["model_weights/conv2/conv2/kernel"]
+        start, values = kernel.id.get_offset(), kernel[()].ravel()
+    # little-endian float32: bit 30 is bit 6 of the last byte
+    at = start + 4 * int(np.abs(values).argsort()[len(values) // 4]) + 3
+    data = bytearray(target.read_bytes())
+    data[at] ^= 0x40
+    target.write_bytes(data)
+
+
 def make_images(held_out: Data, pixels: np.ndarray, model: Any) -> None:
     """The first held-out image of each digit that the model knows, as 16x16 grey PNG, and the class names."""
     target = HERE / "images"
@@ -319,6 +355,7 @@ def main() -> None:
     make_estimator(train_set, held_out)
     make_suspicious(train_set, held_out, model)
     make_broken(train_set)
+    flip_in_h5()
     make_images(held_out, pixels, model)
     files = list(outputs())
     sums = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(HERE).as_posix()}\n" for p in files]

@@ -150,19 +150,27 @@ def _judged(path: str, name: str, parts: dict[str, Row]) -> list[Finding]:
         return []
     if "count" in parts and not _all_at(parts["count"], 0):
         return []
-    detail = f"all {human_count(mean.count)} means are 0 and all variances 1: inputs pass as they are"
+    places = f" in all {human_count(mean.count)} places" if mean.count > 1 else ""
+    detail = f"mean 0 and variance 1{places}: inputs pass as they are"
     evidence = {"layer": name, "count": mean.count, "variance": variance.name}
     return [make("normalization-unadapted", path, mean.name, detail=detail, evidence=evidence)]
 
 
 def _discretizations(path: str, architecture: Sequence[ArchitectureRow]) -> list[Finding]:
     """Discretizations that wait for `adapt`: their boundaries lie in the config, before Keras 3 among the weights."""
-    found = []
-    for layer in architecture:
-        waits = layer.config.get("num_bins") is not None and layer.config.get("bin_boundaries", 0) is None
-        if layer.class_name == "Discretization" and waits and not layer.weights:
-            detail = f"{layer.name} is to make {layer.config['num_bins']} bins and has no boundaries"
-            evidence = {"layer": layer.name, "bins": layer.config["num_bins"]}
-            title = "A Discretization layer was never adapted"
-            found.append(make("normalization-unadapted", path, detail=detail, evidence=evidence, title=title))
-    return found
+    waiting = [
+        layer
+        for layer in architecture
+        if layer.class_name == "Discretization"
+        and layer.config.get("num_bins") is not None
+        and layer.config.get("bin_boundaries", 0) is None
+        and not layer.weights
+    ]
+    if not waiting:
+        return []
+    names = [layer.name for layer in waiting]
+    told = ", ".join(f"{layer.name} ({layer.config['num_bins']} bins)" for layer in waiting)
+    detail = f"without boundaries: {told}"
+    evidence = {"layer": names[0], "layers": names}
+    title = "A Discretization layer was never adapted"
+    return [make("normalization-unadapted", path, detail=detail, evidence=evidence, title=title)]

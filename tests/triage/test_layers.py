@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from textual.message import Message
 
 from ckptui.core.model import ArchitectureRow, Finding, Found, Role, Tensor
 from ckptui.core.report import state_word
@@ -18,7 +20,11 @@ from ckptui.core.stats import stats_of
 from ckptui.session import Session
 from ckptui.triage.layers import layer_findings
 from ckptui.triage.values import Row
-from tests.places import CORPUS, ESTIMATOR, SAMPLES
+from ckptui.ui import messages
+from ckptui.ui.jobs import check_save
+from ckptui.ui.ledger import Ledger
+from ckptui.ui.tensor_rows import flag_of
+from tests.places import CORPUS, ESTIMATOR, SAMPLES, needs_samples
 from tests.test_cli import call, document
 
 CODES = frozenset(
@@ -377,3 +383,27 @@ def test_no_false_alarm_in_real_models(session: Session, root: Path) -> None:
         wrong += scanned(session, found.path, stats=False)
     print(f"{root.name}: no finding in {dict(seen)}")
     assert wrong == []
+
+
+@needs_samples
+def test_the_workbench_learns_them_from_its_own_scan(session: Session) -> None:
+    path = str(SAMPLES / "suspicious" / "never_adapted.keras")
+    found = session.resolve(path)
+    listing = session.open(path, found=found)
+    ledger = Ledger()
+    ledger.add([found])
+    record = ledger.saves[found.path]
+    record.opened(listing.findings)
+    posted: list[Message] = []
+    check_save(session, listing, posted.append, threading.Event(), ())
+    for message in posted:
+        if isinstance(message, messages.Scanned):
+            record.learn([*(f for scan in message.scans for f in scan.findings), *message.findings])
+    told = {finding.code: finding.tensor for finding in record.findings}
+    assert told["normalization-unadapted"] == "layers/normalization/vars/0"
+    assert told["statistics-at-initial"] == "layers/batch_normalization/vars/2"
+    flags = {
+        tensor: flag_of([f for f in record.findings if f.tensor == tensor]).words for tensor in told.values() if tensor
+    }
+    assert flags["layers/normalization/vars/0"] == "not adapted"
+    assert flags["layers/batch_normalization/vars/2"] == "at initial"
