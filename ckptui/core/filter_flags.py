@@ -25,6 +25,11 @@ class Flag:
     meaning: str
     """The word in words."""
 
+    @property
+    def sign(self) -> str:
+        """One letter that stands for the word where there is room for no more."""
+        return self.word[0]
+
 
 def flag_of(found: Filter, layer: Layer) -> Flag | None:
     """The gravest thing about a filter, or None; symmetry counts where it is exact or chance can't explain it."""
@@ -59,6 +64,12 @@ def mirror_scores(found: Filter) -> list[float]:
     return [score for score in all_scores if score is not None and score == score]
 
 
+def _correlation(r: float) -> str:
+    """Two digits, but never 1 for what is not exactly symmetric."""
+    digits = 2 if abs(r) < SYMMETRIC or abs(r) >= EXACT else 4
+    return f"{round(r, digits) + 0.0:.{digits}f}".replace("-", "−")
+
+
 def words_about(index: int, found: Filter | None, layer: Layer | None, norm: float) -> Sequence[str]:
     """Every flag of one filter, its norm and mirror correlations, and what chance gives; the important first."""
     flags = flags_of(found, layer) if found is not None and layer is not None else []
@@ -67,7 +78,7 @@ def words_about(index: int, found: Filter | None, layer: Layer | None, norm: flo
     if found is None or layer is None:
         return parts
     scores = [(sign, getattr(found, name)) for name, sign in MIRROR_SIGNS]
-    told = "  ".join(f"{sign} {number_text(r, 2)}" for sign, r in scores if r is not None and r == r)
+    told = "  ".join(f"{sign} {_correlation(r)}" for sign, r in scores if r is not None and r == r)
     parts += [f"mirror r {told}"] if told else []
     if layer.expected_symmetric is not None and any(flag.word == "sym" for flag in flags):
         parts.append(f"chance gives {number_text(layer.expected_symmetric, 2)} of {layer.filters}")

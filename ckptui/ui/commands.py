@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from textual.actions import parse
 from textual.binding import Binding, BindingType
 from textual.dom import DOMNode
 from textual.keys import key_to_character
@@ -25,7 +26,7 @@ class Command:
     id: str
     """Stable name, for keymaps."""
     scope: str
-    """Who carries it out: `app`, `main`, `list`, `gallery`, `inspector`, `predict`, `diff`."""
+    """Who carries it out: `app`, `main`, `list`, `gallery`, `matrix`, `inspector`, `predict`, `diff`."""
     action: str
     """Textual action, parameters included."""
     keys: tuple[str, ...]
@@ -188,6 +189,22 @@ COMMANDS: tuple[Command, ...] = (
         "filter-smaller", "gallery", "look('zoom', -1)", ("minus",), "smaller", "Draw the filters smaller", LOOKING
     ),
     Command(
+        "slice-next", "matrix", "slice(1)", ("right_square_bracket",), "slice",
+        "Show the next slice of a tensor of three axes or more", LOOKING, ("pane",), 14,
+    ),
+    Command(
+        "slice-before", "matrix", "slice(-1)", ("left_square_bracket",), "slice before", "Show the slice before",
+        LOOKING,
+    ),
+    Command(
+        "unit-next-flagged", "matrix", "flagged(1)", ("n",), "next flagged",
+        "Go to the next marked unit or entry; after the last, to the next flagged tensor", LOOKING, ("pane",), 10,
+    ),
+    Command(
+        "unit-previous-flagged", "matrix", "flagged(-1)", ("N",), "previous flagged",
+        "Go to the marked unit or entry before", LOOKING,
+    ),
+    Command(
         "log-counts", "inspector", "log_counts", ("x",), "log counts",
         "Draw the histogram's counts on a logarithmic or a linear axis", LOOKING, ("pane",), 55,
     ),
@@ -336,7 +353,7 @@ def available(screen: Screen[Any]) -> list[Offer]:
     found: list[Offer] = []
     claimed: set[str] = set()
     for scope, node in carriers(screen):
-        here = [c for c in in_scope(scope) if node.check_action(c.action.partition("(")[0], ())]
+        here = [c for c in in_scope(scope) if node.check_action(*parse(c.action)[1:])]
         for command in here:
             free = [key for key in command.keys if key not in claimed and not _typed(screen, key)]
             if free and not (isinstance(node, Explaining) and node.why_not(command.action)):

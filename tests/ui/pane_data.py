@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from textual.app import App
 
+from ckptui.core.heatmaps import reduced
+from ckptui.core.histogram import histogram
 from ckptui.core.model import (
     Artifact,
     DiffReport,
@@ -232,12 +234,21 @@ class PaneSession:
             raise self.error
         return self._array(listing, name)
 
+    def drawable(self, listing: Listing, name: str, limit: int = 0) -> tuple[Array, str]:
+        """The values; their names tell how axes are meant."""
+        return self.array(listing, name, limit), ""
+
+    def overview(
+        self, listing: Listing, name: str, pixels: tuple[int, int], cancel: object = None
+    ) -> tuple[Array, float]:
+        """The values, reduced."""
+        self.calls.append(("overview", name))
+        values = self._array(listing, name)
+        return reduced(values.reshape(-1, values.shape[-1]), *pixels)[:2]
+
     def histogram(self, listing: Listing, name: str, bins: int = 64) -> Histogram:
         """Counts of the finite values."""
-        values = self._array(listing, name).astype(np.float64).reshape(-1)
-        finite = values[np.isfinite(values)]
-        counts, edges = np.histogram(finite, bins)
-        return Histogram(float(edges[0]), float(edges[-1]), tuple(counts.tolist()), values.size - finite.size)
+        return histogram(self._array(listing, name), bins)
 
     def layers(self, listing: Listing, names: Sequence[str], cancel: object = None) -> Iterator[Layer]:
         """The analysis where there is one."""

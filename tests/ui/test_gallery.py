@@ -16,9 +16,10 @@ from textual.content import Content
 from textual.pilot import Pilot
 
 from ckptui.core.colours import GAP, NOT_FINITE, diverging, normalised, signed_rgb
+from ckptui.core.filter_flags import flag_of
 from ckptui.core.heatmaps import strongest
 from ckptui.core.layout import KernelLayout, layout_of
-from ckptui.core.pictures import FilterSet, first_component, flag_of, layer_limit
+from ckptui.core.pictures import FilterSet, first_component, layer_limit
 from ckptui.ui.fitting import TIE, tied, wrap
 from ckptui.ui.theme import DARK
 from ckptui.ui.widgets.cells import (
@@ -543,9 +544,10 @@ async def test_dense_kernels_are_heat_maps_whose_pixels_say_what_they_stand_for(
         matrix = gallery.query_one(MatrixView)
         assert matrix.display
         assert not gallery.grid.display
-        assert "1,024 inputs" in matrix.words()
+        assert "1,024 inputs" in matrix.words()[0]
         assert matrix.reduced().startswith("max of ")
-        assert len({foreground(style) for _, style in line(matrix, 0)}) > 3
+        assert matrix._rows[0][-1].text == "N", "a letter stands over the unit that is not finite"
+        assert len({foreground(style) for _, style in line(matrix, 1)}) > 3
 
 
 async def test_vectors_are_bars_on_both_sides_of_zero() -> None:

@@ -174,7 +174,7 @@ async def test_it_reads_scan_histogram_and_picture_once_the_cursor_rests() -> No
     app = InspectorApp()
     async with app.run_test(size=WIDE) as pilot:
         inspector = await look(pilot, app, "conv1/kernel")
-        assert app.session.calls == [("scan", "conv1/kernel"), ("array", "conv1/kernel")]
+        assert app.session.calls == [("array", "conv1/kernel"), ("scan", "conv1/kernel")], "the picture comes first"
         assert inspector.query_one(HistogramView).histogram is not None
         assert inspector.gallery.grid.display
         labels = {fact.label: fact.value for fact in inspector.query_one(Facts).facts}
@@ -225,17 +225,21 @@ async def test_a_crash_of_the_reader_is_words_in_the_pane() -> None:
         assert "SIGSEGV in conv1/kernel" in inspector.gallery.subject.text
 
 
-async def test_a_tensor_too_large_to_draw_keeps_its_numbers_and_says_so() -> None:
+async def test_a_tensor_too_large_to_be_fetched_comes_as_a_reduced_picture_with_all_its_numbers() -> None:
     app = InspectorApp()
     async with app.run_test(size=WIDE) as pilot:
         inspector = app.query_one(Inspector)
         huge = replace(tensor("dense/kernel"), bytes=LARGEST_DRAWN + 1)
         inspector.show_tensor(listing_of("ckpt-5", 5000), huge)
         await until(pilot, lambda: inspector.gallery.subject is not None)
+        await until(pilot, lambda: inspector.gallery.subject.matrix is not None)  # type: ignore[union-attr]
         assert inspector.gallery.subject is not None
-        assert "too large to draw" in inspector.gallery.subject.text
+        assert inspector.gallery.subject.matrix is not None
+        assert inspector.gallery.subject.matrix.shape == (1024, 10)
         assert ("array", "dense/kernel") not in app.session.calls
+        assert ("overview", "dense/kernel") in app.session.calls
         assert inspector.query_one(HistogramView).histogram is not None
+        assert "quantiles" in str(inspector.query_one(Facts).render())
 
 
 async def test_bytes_that_do_not_exist_are_not_asked_for() -> None:

@@ -18,6 +18,7 @@ from ckptui.ui.widgets.reflow import Reflow, two_columns
 
 KEYS_WIDTH = 17
 PLACES: dict[str, str] = {
+    "matrix": "In a heat map",
     "inspector": "In the inspector",
     "gallery": "In the filters",
     "predict": "In the prediction",

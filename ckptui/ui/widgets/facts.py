@@ -10,13 +10,14 @@ import numpy as np
 from textual.content import Content
 from textual.reactive import reactive
 
-from ckptui.core.model import Layer, Stats, Tensor, TensorScan
+from ckptui.core.model import Histogram, Layer, Stats, Tensor, TensorScan
+from ckptui.core.results import QUANTILES
 from ckptui.core.text import human_bytes, human_count, number_text, safe, shape_text
 from ckptui.ui.fitting import fit_middle, tied, wrap
 from ckptui.ui.naming import own_name
 from ckptui.ui.widgets.reflow import Reflow
 
-LABEL_WIDTH = 10
+LABEL_WIDTH = 11
 WHOLE = frozenset({"bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (2, 4, 8, 16, 32, 64))})
 """Types without NaN or infinities."""
 
@@ -72,7 +73,13 @@ def headline(tensor: Tensor) -> str:
     return f"{tied(what)} {tied(f'· {safe(tensor.dtype)}')} {tied(f'· {human_bytes(tensor.bytes)}')}"
 
 
-def tensor_facts(tensor: Tensor, scan: TensorScan | None, layer: Layer | None, kind: str = "") -> list[Fact]:
+def tensor_facts(
+    tensor: Tensor,
+    scan: TensorScan | None,
+    layer: Layer | None,
+    kind: str = "",
+    histogram: Histogram | None = None,
+) -> list[Fact]:
     """What is known of a tensor of a `kind` of save: names, numbers, checksum, was it trained, where its bytes lie."""
     facts: list[Fact] = []
     name = own_name(tensor)
@@ -84,6 +91,7 @@ def tensor_facts(tensor: Tensor, scan: TensorScan | None, layer: Layer | None, k
         facts.append(Fact("problem", safe(tensor.problem), "$error"))
     if not tensor.problem or (scan is not None and scan.stats is not None):
         facts += number_facts(tensor, scan.stats if scan else None)
+        facts += quantile_facts(histogram)
     facts.append(checksum_fact(tensor, scan, kind))
     facts += trained_facts(layer)
     facts += place_facts(tensor)
@@ -116,6 +124,20 @@ def number_facts(tensor: Tensor, stats: Stats | None) -> list[Fact]:
         Fact("zeros", zeros, "$warning" if stats.zeros == stats.count else "$foreground"),
     ]
     return [*facts, Fact("not finite", words, alarm)] if words else facts
+
+
+def quantile_facts(histogram: Histogram | None) -> list[Fact]:
+    """The values at 1, 25, 50, 75 and 99 %, and of how many values they are where not of all."""
+    if histogram is None or not histogram.quantiles or histogram.low == histogram.high:
+        return []
+    told = [
+        tied(f"{share:.0%} {number_text(value, 2)}")
+        for share, value in zip(QUANTILES, histogram.quantiles, strict=False)
+    ]
+    facts = [Fact("quantiles", "  ".join(told))]
+    if histogram.sampled:
+        facts.append(Fact("", f"of {human_count(histogram.sampled)} values, evenly spread", "$dim"))
+    return facts
 
 
 def _at(index: int | None, shape: tuple[int, ...]) -> str:

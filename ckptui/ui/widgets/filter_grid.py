@@ -98,6 +98,13 @@ class FilterGrid(ScrollView, can_focus=True):
         self.refresh_bindings()
         self.scroll_to(y=0, animate=False)
 
+    def renew(self) -> None:
+        """More is known about the same filters: frames, words, scale and orders may be others; the place is kept."""
+        self._drawn.clear()
+        self.refresh()
+        self.refresh_bindings()
+        self.post_message(self.Changed(self))
+
     @property
     def geometry(self) -> Geometry:
         """How the filters lie in the width there is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from textual.widgets import Static
 
 from ckptui.core.colours import diverging
 from ckptui.core.text import number_text
-from ckptui.ui.fitting import fit_middle
+from ckptui.ui.fitting import fit_middle, tied, wrap
 from ckptui.ui.widgets.cells import Drawing, drawing_of, shade
 from ckptui.ui.widgets.filter_grid import FilterGrid
 from ckptui.ui.widgets.matrix_view import BarLine, Fitted, MatrixView
@@ -22,6 +23,8 @@ from ckptui.ui.widgets.reflow import wrapped
 from ckptui.ui.widgets.subject import Line, Subject
 
 RAMP_COLUMNS = 15
+IN_WORDS = (("↔", "left-right"), ("↕", "up-down"), ("↻", "turned"), ("⤡", "transposed"))
+"""Flips, where there are no signs for them."""
 WIDE = 64
 """From this width two lines of words share one."""
 
@@ -64,7 +67,8 @@ class Gallery(Vertical):
     @property
     def focus_target(self) -> Widget:
         """What takes keys of what is shown."""
-        return self.grid if self.grid.display else self.query_one("#gallery-values")
+        matrix = self.query_one(MatrixView)
+        return self.grid if self.grid.display else matrix if matrix.display else self.query_one("#gallery-values")
 
     def show(self, subject: Subject | None, summary: tuple[Line, ...] | None = None) -> None:
         """Draw this subject; `summary` takes the place of its own."""
@@ -78,10 +82,24 @@ class Gallery(Vertical):
         values.display = values.can_focus = bool(text)
         self.query_one("#gallery-text", Static).update(Content(text))
         self.grid.show(subject.pictures if subject else None)
-        matrix.show(subject.matrix if subject else None)
-        bars.show(subject.vector if subject else None)
+        if subject is None:
+            matrix.show(None)
+            bars.show(None)
+        else:
+            matrix.show(subject.matrix, subject.slices, subject.units)
+            bars.show(subject.vector, subject.values)
         self.summarise(summary if summary is not None else subject.summary if subject else ())
         self.call_after_refresh(self._show_scale)
+
+    def learn(self, subject: Subject) -> None:
+        """The same values, about which more is known: nothing moves but the words."""
+        self.subject = subject
+        if subject.matrix is not None:
+            self.query_one(MatrixView).mark(subject.units)
+        elif subject.pictures is not None:
+            self.grid.renew()
+        self.summarise(subject.summary)
+        self._show_scale()
 
     def summarise(self, lines: tuple[Line, ...]) -> None:
         """Say what was found, in words."""
@@ -116,6 +134,8 @@ class Gallery(Vertical):
         elif subject is not None and subject.matrix is not None:
             limit, matrix = number_text(subject.matrix.limit, 2), self.query_one(MatrixView)
             lines = self._scale_lines(f"−{limit} … {limit}", matrix.words(), matrix.reduced())
+            if matrix.selected is not None and matrix.units is not None:
+                lines += self._selected_lines(matrix.units.describe(matrix.selected))
         elif subject is not None and subject.vector is not None:
             bars = self.query_one(BarLine)
             lines = [self._dim(f"±{number_text(bars.limit, 2)} · {bars.words()}")]
@@ -128,35 +148,37 @@ class Gallery(Vertical):
         look, pictures = grid.look, grid.pictures
         count, sight = pictures.count, grid.in_sight
         shown = f"{sight} of {count}" if sight < count else f"all {count}"
-        words = pictures.view_words(look.view)
+        words = [pictures.view_words(look.view)]
         if look.order != "index":
-            words += f" · by {look.order}"
+            words.append(f"by {look.order}")
         lines = self._scale_lines(pictures.scale_words(look.view, look.per_filter), words, shown)
         if grid.has_focus and grid.selected is not None:
-            lines.append(self._selected_line(pictures.describe(grid.selected)))
+            lines += self._selected_lines(pictures.describe(grid.selected))
         return lines
 
-    def _selected_line(self, parts: Sequence[str]) -> Content:
-        """What fits of what there is to say about the selected filter."""
-        text = parts[0]
-        for part in parts[1:]:
-            if cell_len(f"{text} · {part}") <= self.content_size.width:
-                text += f" · {part}"
-        return Content.styled(fit_middle(text, max(self.content_size.width, 1)), "$foreground")
+    def _selected_lines(self, parts: Sequence[str]) -> list[Content]:
+        """What there is to say about the selected filter, on two lines at most; what can wait is left out."""
+        width = max(self.content_size.width, 1)
+        if drawing_of(self.app) is Drawing.ASCII:
+            parts = [functools.reduce(lambda text, named: text.replace(*named), IN_WORDS, part) for part in parts]
+        told = wrap(" · ".join(tied(part) if cell_len(part) <= width else part for part in parts), width)
+        return [Content.styled(line.removeprefix("· ").removesuffix(" ·"), "$foreground") for line in told[:2]]
 
     def _dim(self, text: str) -> Content:
         return Content.styled(fit_middle(text, max(self.content_size.width, 1)), "$dim")
 
-    def _scale_lines(self, ends: str, words: str, shown: str) -> list[Content]:
+    def _scale_lines(self, ends: str, words: Sequence[str], shown: str) -> list[Content]:
         """The colour scale, what its ends mean, what is drawn, and at the right how much is on screen."""
         ramp = ramp_content(drawing_of(self.app))
-        room = self.content_size.width - ramp.cell_length - 2
-        together = f"{ends}  ·  {words}"
-        lines = []
+        width = self.content_size.width
+        room = width - ramp.cell_length - 2
+        together = "  ·  ".join((ends, *words))
+        lines: list[Content] = []
         if cell_len(together) + cell_len(shown) + 2 <= room:
             ends = together
         else:
-            lines.append(self._dim(words))
+            whole = " · ".join(words)
+            lines += [self._dim(line) for line in ([whole] if cell_len(whole) <= width else words)]
         gap = max(room - cell_len(ends) - cell_len(shown), 2)
         return [Content.assemble(ramp, "  ", (ends, "$dim"), " " * gap, (shown, "$foreground")), *lines]
 

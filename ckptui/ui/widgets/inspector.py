@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from textual import events, work
 from textual.app import ComposeResult
@@ -16,19 +18,26 @@ from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from ckptui.core.model import Finding, Histogram, Layer, Listing, Tensor, TensorScan
+from ckptui.core.pictures import FilterSet
 from ckptui.core.report import SIGNS, worst_first
 from ckptui.core.text import human_bytes, safe
-from ckptui.errors import Cancelled, CkptuiError
+from ckptui.errors import Cancelled, CkptuiError, Damaged
 from ckptui.ui.access import session_of
 from ckptui.ui.commands import bindings_for
 from ckptui.ui.fitting import wrap
 from ckptui.ui.widgets.facts import Facts, headline, short_title, tensor_facts
 from ckptui.ui.widgets.gallery import Gallery
 from ckptui.ui.widgets.histogram import HistogramView
-from ckptui.ui.widgets.subject import Subject, subject_of
+from ckptui.ui.widgets.subject import NOTHING_ODD, Line, Subject, overview_of, subject_of, with_layer
 
 LARGEST_DRAWN = 40_000_000
-"""Bytes of a tensor that are fetched to be drawn; larger ones show numbers and histogram only."""
+"""Bytes of a tensor that are fetched to be drawn; larger ones come reduced to a small heat map."""
+OVERVIEW = (512, 512)
+"""Pixels of that heat map, at most."""
+LOOKING: tuple[Line, ...] = ((("looking for untouched, dead and duplicate filters …", "$dim"),),)
+"""Stands where the words about a layer will, while its first picture is there already."""
+ANALYSED = ("kernel", "embedding")
+"""Roles of tensors that are looked at filter by filter."""
 BINS = 120
 SETTLED = 0.08
 """Seconds the cursor must rest before bytes are read."""
@@ -42,6 +51,8 @@ TOLD_BY_GALLERY: dict[str, tuple[str, ...]] = {
     "symmetric-filters": ("symmetric",),
 }
 """Findings that the words over the gallery tell, as soon as the layer has such counts."""
+TOLD_OVER_FILTERS = "implausible-values"
+"""The finding the analysis of filters does not know of: where the value is, and what one flipped bit gives back."""
 SEVERITY_STYLES = {"error": "$error", "warning": "$warning", "info": "$dim"}
 
 
@@ -86,6 +97,7 @@ class Inspector(VerticalScroll, can_focus=True):
             layer: Layer | None = None,
             subject: Subject | None = None,
             error: CkptuiError | None = None,
+            stage: Literal["", "scale", "words"] = "",
         ) -> None:
             super().__init__()
             self.token = token
@@ -94,6 +106,8 @@ class Inspector(VerticalScroll, can_focus=True):
             self.layer = layer
             self.subject = subject
             self.error = error
+            self.stage = stage
+            """`scale`: all filters were looked at for their colours; `words`: all is said that there is to say."""
 
     @dataclass
     class _Shown:
@@ -103,6 +117,8 @@ class Inspector(VerticalScroll, can_focus=True):
         tensor: Tensor
         scan: TensorScan | None
         layer: Layer | None = None
+        histogram: Histogram | None = None
+        subject: Subject | None = None
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
@@ -110,6 +126,7 @@ class Inspector(VerticalScroll, can_focus=True):
         self._token = 0
         self._cancel = threading.Event()
         self._timer: Timer | None = None
+        self._timer_runs = False
 
     def compose(self) -> ComposeResult:
         yield Static(id="inspector-title", markup=False)
@@ -147,7 +164,7 @@ class Inspector(VerticalScroll, can_focus=True):
         view.histogram, view.display = None, _has_distribution(tensor)
         self._blank()
         self._show_words()
-        self._timer = self.set_timer(SETTLED, self._look)
+        self._timer, self._timer_runs = self.set_timer(SETTLED, self._look), True
 
     def clear(self) -> None:
         """Show that nothing is selected."""
@@ -161,8 +178,11 @@ class Inspector(VerticalScroll, can_focus=True):
     def show_filters(self) -> None:
         """Give the gallery the whole pane and the focus; again, the facts come back."""
         self.only_filters = not (self.only_filters and self.has_focus_within)
-        if self.only_filters and self.gallery.grid.display:
-            self.call_after_refresh(self.gallery.grid.focus)
+        if self._timer is not None and self._timer_runs:
+            self._timer.stop()
+            self._look()
+        if self.only_filters and self._shown is not None and self._shown.subject is not None:
+            self.call_after_refresh(self.gallery.focus_target.focus)
 
     def action_log_counts(self) -> None:
         """Draw counts on the other axis."""
@@ -184,32 +204,36 @@ class Inspector(VerticalScroll, can_focus=True):
         self.query_one("#inspector-title", Static).update(Content(title))
         self.query_one("#inspector-headline", Static).update(Content("\n".join(wrap(headline(shown.tensor), width))))
         kind = shown.listing.artifact.kind
-        self.query_one(Facts).facts = tensor_facts(shown.tensor, shown.scan, shown.layer, kind)
+        self.query_one(Facts).facts = tensor_facts(shown.tensor, shown.scan, shown.layer, kind, shown.histogram)
         self._show_findings()
+        self._summarise()
 
     def _show_findings(self) -> None:
         assert self._shown is not None
-        name, scan = self._shown.tensor.name, self._shown.scan
         counts = self._shown.layer.counts if self._shown.layer is not None else {}
         hidden = {code for code, keys in TOLD_BY_GALLERY.items() if any(counts.get(key) for key in keys)}
-        told: dict[str, Finding] = {
-            f.code: f
-            for f in (*self._shown.listing.findings, *(scan.findings if scan else ()))
-            if f.tensor == name and f.code not in hidden
-        }
+        told = [f for f in self._findings(self._shown) if f.code not in hidden]
         lines = [
-            Content.assemble((f"{SIGNS[f.severity]} {safe(f.title)}", SEVERITY_STYLES[f.severity]))
-            for f in worst_first(told.values())
+            Content.styled(f"{SIGNS[f.severity]} {safe(f.title)}", SEVERITY_STYLES[f.severity])
+            for f in worst_first(told)
         ]
         words = self.query_one("#inspector-findings", Static)
         words.display = bool(lines)
         words.update(Content("\n").join(lines))
 
+    def _findings(self, shown: _Shown) -> list[Finding]:
+        """What was found about the tensor, one of each kind."""
+        scan = shown.scan.findings if shown.scan is not None else ()
+        found = {f.code: f for f in (*shown.listing.findings, *scan) if f.tensor == shown.tensor.name}
+        return list(found.values())
+
     def _show_subject(self, subject: Subject) -> None:
         """The picture; the keys go to it where it takes some, else to the pane as a whole."""
         had_focus = self.has_focus
+        if self._shown is not None:
+            self._shown.subject = subject
         self.gallery.show(subject)
-        self.can_focus = subject.plan in ("matrix", "bars")
+        self.can_focus = subject.plan == "bars"
         if had_focus and not self.can_focus:
             self.gallery.focus_target.focus()
 
@@ -229,8 +253,10 @@ class Inspector(VerticalScroll, can_focus=True):
         self._token += 1
         if self._timer is not None:
             self._timer.stop()
+            self._timer_runs = False
 
     def _look(self) -> None:
+        self._timer_runs = False
         if self._shown is not None:
             self._read(self._shown.listing, self._shown.tensor, self._shown.scan, self._token, self._cancel)
 
@@ -238,41 +264,63 @@ class Inspector(VerticalScroll, can_focus=True):
     def _read(
         self, listing: Listing, tensor: Tensor, scan: TensorScan | None, token: int, cancel: threading.Event
     ) -> None:
-        """Read what the screen doesn't know yet, the quickest to see first."""
+        """Read what the screen doesn't know yet: first what can be looked at, then what is said about it."""
+
+        def tell(**news: Any) -> None:
+            self.post_message(self.Looked(token, **news))
+
         session = session_of(self)
         try:
             small = tensor.bytes <= LARGEST_DRAWN
             stored = tensor.storage.encoding != "none"
+            whole = stored and not tensor.problem
+            subject = None
+            if small and whole:
+                try:
+                    subject = self._subject(listing, tensor)
+                    tell(subject=subject)
+                except Damaged as error:
+                    # what the pass over its bytes says is still wanted
+                    tell(error=error)
             if scan is None and small and stored:
                 for item in session.scan(listing, [tensor.name], cancel=cancel):
                     if isinstance(item, TensorScan):
                         scan = item
-                        self.post_message(self.Looked(token, scan=item))
-            if not stored or tensor.problem:
-                unread = not stored or scan is None or scan.checksum == "unread"
-                text = "its bytes can't be read" if unread else "no picture: it contradicts its entry"
-                self.post_message(self.Looked(token, subject=Subject("nothing", text=text)))
+                        tell(scan=item)
+            if not whole:
+                tell(subject=_nothing_to_see(stored, scan))
                 return
             if _has_distribution(tensor):
-                found = session.histogram(listing, tensor.name, BINS)
-                self.post_message(self.Looked(token, histogram=found))
-            if cancel.is_set():
-                return
+                tell(histogram=session.histogram(listing, tensor.name, BINS))
             if not small:
-                text = f"{human_bytes(tensor.bytes)}: too large to draw here"
-                self.post_message(self.Looked(token, subject=Subject("nothing", text=text)))
-                return
-            array = session.array(listing, tensor.name, LARGEST_DRAWN)
-            layer = self._layer(listing, tensor, cancel)
-            self.post_message(self.Looked(token, layer=layer, subject=subject_of(tensor, array, layer)))
+                self._read_large(listing, tensor, tell, cancel)
+            elif subject is not None and not cancel.is_set():
+                if isinstance(subject.pictures, FilterSet) and subject.pictures.decomposed:
+                    subject.pictures.complete(cancel.is_set)
+                    tell(stage="scale")
+                tell(layer=self._layer(listing, tensor, cancel), stage="words")
         except Cancelled:
             return
         except CkptuiError as error:
-            self.post_message(self.Looked(token, error=error))
+            tell(error=error)
+
+    def _read_large(self, listing: Listing, tensor: Tensor, tell: Callable[..., None], cancel: threading.Event) -> None:
+        """A picture of the strongest values, where the tensor is too large to be fetched."""
+        numbers = _has_distribution(tensor)
+        tell(subject=_too_large(tensor, reading=numbers))
+        if numbers and not cancel.is_set():
+            tell(subject=overview_of(tensor, *session_of(self).overview(listing, tensor.name, OVERVIEW, cancel)))
+
+    def _subject(self, listing: Listing, tensor: Tensor) -> Subject:
+        """What can be looked at, before anything is known about it."""
+        values, axes = session_of(self).drawable(listing, tensor.name, LARGEST_DRAWN)
+        subject = subject_of(tensor, values, None, axes)
+        awaited = tensor.role in ANALYSED and subject.plan in ("filters", "matrix")
+        return replace(subject, summary=LOOKING) if awaited else subject
 
     def _layer(self, listing: Listing, tensor: Tensor, cancel: threading.Event) -> Layer | None:
         """The filters of a kernel or embedding, as the analysis sees them."""
-        if tensor.role not in ("kernel", "embedding"):
+        if tensor.role not in ANALYSED:
             return None
         for item in session_of(self).layers(listing, [tensor.name], cancel=cancel):
             if isinstance(item, Layer):
@@ -286,13 +334,44 @@ class Inspector(VerticalScroll, can_focus=True):
             return
         shown.scan = shown.scan or event.scan
         shown.layer = shown.layer or event.layer
+        shown.histogram = shown.histogram or event.histogram
         if event.histogram is not None:
             self.query_one(HistogramView).histogram = event.histogram
         if event.subject is not None:
             self._show_subject(event.subject)
-        if event.error is not None:
+        elif event.error is not None and (shown.subject is None or shown.subject.plan == "nothing"):
             self._show_subject(Subject("nothing", text=safe(str(event.error))))
+        elif shown.subject is not None and (event.stage or event.error is not None):
+            self._learn(shown, shown.subject, event)
         self._show_words()
+
+    def _learn(self, shown: _Shown, subject: Subject, event: Looked) -> None:
+        """More is known about what is on show, or won't be."""
+        if event.error is not None:
+            subject = replace(subject, summary=(((safe(str(event.error)), "$error"),),))
+        elif shown.layer is not None:
+            subject = with_layer(subject, shown.tensor, shown.layer)
+        elif event.stage == "words":
+            subject = replace(subject, summary=())
+        shown.subject = subject
+        self.gallery.learn(subject)
+
+    def _summarise(self) -> None:
+        """Over filters that have the pane to themselves an implausible value is told too; then something is odd."""
+        shown = self._shown
+        if shown is None or shown.subject is None:
+            return
+        summary = shown.subject.summary
+        told = [f for f in self._findings(shown) if f.code == TOLD_OVER_FILTERS]
+        if told:
+            summary = tuple(line for line in summary if not line[0][0].startswith(NOTHING_ODD))
+        if told and self.only_filters:
+            style = SEVERITY_STYLES[told[0].severity]
+            summary = (((f"{SIGNS[told[0].severity]} {safe(told[0].title)}", style),), *summary)
+        self.gallery.summarise(summary)
+
+    def watch_only_filters(self) -> None:
+        self._summarise()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """An error no one expected is shown, not swallowed."""
@@ -302,6 +381,18 @@ class Inspector(VerticalScroll, can_focus=True):
 
     def on_unmount(self) -> None:
         self._stop()
+
+
+def _nothing_to_see(stored: bool, scan: TensorScan | None) -> Subject:
+    """Why there is no picture of a tensor that is not there as it should be."""
+    unread = not stored or scan is None or scan.checksum == "unread"
+    return Subject("nothing", text="its bytes can't be read" if unread else "no picture: it contradicts its entry")
+
+
+def _too_large(tensor: Tensor, *, reading: bool) -> Subject:
+    """Where a heat map of the strongest values will be, or why there is nothing to see."""
+    words = "reading it for a picture of its strongest values …" if reading else "too large to be shown here"
+    return Subject("nothing", text=f"{human_bytes(tensor.bytes)}: {words}")
 
 
 def _has_distribution(tensor: Tensor) -> bool:

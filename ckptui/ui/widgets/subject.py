@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ckptui.core.filter_flags import flag_of
-from ckptui.core.heatmaps import strongest
+from ckptui.core.filter_flags import Flag, flag_of, words_about
+from ckptui.core.heatmaps import reduced, unit_matrix
 from ckptui.core.layout import KernelLayout, layout_of
-from ckptui.core.model import Layer, Tensor
-from ckptui.core.pictures import FilterSet, has_places, layer_limit
+from ckptui.core.model import Filter, Layer, Tensor
+from ckptui.core.pictures import FilterSet, has_places
 from ckptui.core.text import human_count, number_text, safe
-from ckptui.ui.fitting import tied
+from ckptui.ui.fitting import TIE, tied
 from ckptui.ui.widgets.filter_images import FilterPictures
 
 Array = npt.NDArray[Any]
@@ -45,6 +46,60 @@ class Matrix:
     """What runs down and what runs across."""
 
 
+class Slices:
+    """The matrices of a tensor of three axes or more: its last two, at every place of the others; one scale for all."""
+
+    def __init__(self, array: Array) -> None:
+        """Take a tensor whose leading axes are not all of size 1."""
+        self._array = array
+        self._leading = array.shape[:-2]
+        self.count = math.prod(self._leading)
+        self._limit: float | None = None
+
+    def at(self, place: int) -> Matrix:
+        """One slice, by its place in C order."""
+        if self._limit is None:
+            self._limit = reduced(self._array.reshape(-1, self._array.shape[-1]), MATRIX_SIDE, MATRIX_SIDE)[1]
+        values = self._array[np.unravel_index(place, self._leading)]
+        small = reduced(values, MATRIX_SIDE, MATRIX_SIDE)[0]
+        axes = (f"axis {len(self._leading)}", f"axis {len(self._leading) + 1}")
+        return Matrix(small, self._limit, values.shape, axes)
+
+    def words(self, place: int) -> str:
+        """Which slice of how many, as numpy indexes it."""
+        index = ",".join(str(int(n)) for n in np.unravel_index(place, self._leading))
+        return f"[{index},:,:]  slice {human_count(place + 1)} of {human_count(self.count)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """What of a matrix is looked at one by one: the columns of a dense kernel, the rows of an embedding."""
+
+    layer: Layer
+    down: bool
+    """They are rows."""
+    flags: Mapping[int, Flag]
+    """Why some are marked, by index, rising."""
+
+    def describe(self, index: int) -> Sequence[str]:
+        """What there is to say about one, the most important first."""
+        found = self._found(index)
+        kind = "entry" if self.down else "unit"
+        parts = words_about(index, found, self.layer, found.l2 if found else 0.0)
+        return [f"{kind} {parts[0].replace('of filter', f'of {kind}')}", *parts[1:]]
+
+    def _found(self, index: int) -> Filter | None:
+        return next((f for f in self.layer.detail if f.index == index), None)
+
+
+def units_of(layer: Layer | None, role: str) -> Units | None:
+    """The units of a kernel without places, or the entries of an embedding."""
+    if layer is None or has_places(layer.kernel):
+        return None
+    flags = {f.index: flag for f in layer.detail if (flag := flag_of(f, layer)) is not None}
+    return Units(layer, role == "embedding", dict(sorted(flags.items())))
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """One tensor's values, ready to be drawn."""
@@ -54,31 +109,37 @@ class Subject:
     """What was found about its filters, in words."""
     pictures: FilterPictures | None = None
     matrix: Matrix | None = None
+    """The heat map; of `slices` the first."""
+    slices: Slices | None = None
+    units: Units | None = None
     vector: Array | None = None
+    values: int | None = None
+    """How many a vector has, where it is a reduced one."""
     text: str = ""
     """The values themselves, or why there is nothing to see; harmless to a terminal."""
 
 
-def kernel_layout(tensor: Tensor, array: Array) -> KernelLayout | None:
+def kernel_layout(tensor: Tensor, array: Array, axes: str = "") -> KernelLayout | None:
     """The layout of a tensor that holds filters with places; None for anything else.
 
     Slots of a kernel have its shape: they are drawn like it where their rank leaves no doubt.
     """
-    if tensor.role != "kernel" and array.ndim < 4:
+    if tensor.role != "kernel" and (tensor.role != "slot" or array.ndim < 4):
         return None
-    layout = layout_of(array, "kernel", tensor.name, tensor.layer, tensor.object_path)
+    names = (tensor.name, tensor.layer, tensor.object_path)
+    layout = layout_of(array, "kernel", *names, axes=axes if tensor.role == "kernel" else "")
     if layout is None or not has_places(layout.kernel):
         return None
     return layout
 
 
-def subject_of(tensor: Tensor, array: Array, layer: Layer | None) -> Subject:
-    """Make a tensor's values ready to be drawn."""
+def subject_of(tensor: Tensor, array: Array, layer: Layer | None, axes: str = "") -> Subject:
+    """Make a tensor's values ready to be drawn; `axes` says how those of a kernel are meant, see `core.layout`."""
     with np.errstate(all="ignore"):
-        return _subject_of(tensor, array, layer)
+        return _subject_of(tensor, array, layer, axes)
 
 
-def _subject_of(tensor: Tensor, array: Array, layer: Layer | None) -> Subject:
+def _subject_of(tensor: Tensor, array: Array, layer: Layer | None, axes: str) -> Subject:
     summary = summary_of(layer) if layer is not None else ()
     if not array.size:
         return Subject("nothing", text="no values")
@@ -88,24 +149,51 @@ def _subject_of(tensor: Tensor, array: Array, layer: Layer | None) -> Subject:
         array = array.real
     if array.ndim == 1:
         return Subject("bars", summary, vector=np.asarray(array).astype(np.float32))
-    layout = kernel_layout(tensor, array)
+    layout = kernel_layout(tensor, array, axes)
     if layout is not None:
-        return Subject("filters", summary, pictures=FilterSet(layout, layer))
-    return Subject("matrix", summary, matrix=matrix_of(tensor, array))
+        pictures = FilterSet(layout, layer)
+        pictures.prepare()
+        return Subject("filters", summary, pictures=pictures)
+    units = units_of(layer, tensor.role)
+    names = (tensor.name, tensor.layer, tensor.object_path)
+    flat = layout_of(array, tensor.role, *names, axes=axes)
+    if flat is not None:
+        return Subject("matrix", summary, matrix=matrix_of(tensor, unit_matrix(flat)), units=units)
+    if math.prod(array.shape[:-2]) > 1:
+        slices = Slices(array)
+        return Subject("matrix", summary, matrix=slices.at(0), slices=slices)
+    return Subject("matrix", summary, matrix=matrix_of(tensor, array.reshape(array.shape[-2:])))
 
 
-def matrix_of(tensor: Tensor, array: Array) -> Matrix:
-    """Lay a tensor out as rows and columns; leading axes of size 1 fall away, further ones run down together."""
-    shape = tuple(s for s in array.shape[:-2] if s != 1) + array.shape[-2:]
-    flat = np.asarray(array).reshape(-1, array.shape[-1]).astype(np.float32)
-    down, across = "axis 0", f"axis {array.ndim - 1}"
-    if len(shape) == 2 and tensor.role == "kernel":
-        down, across = "inputs", "outputs"
-    elif len(shape) == 2 and tensor.role == "embedding":
-        down, across = "entries", "dimensions"
-    elif len(shape) > 2:
-        down = f"axes 0 to {array.ndim - 2}"
-    return Matrix(strongest(flat, MATRIX_SIDE, MATRIX_SIDE), layer_limit(flat), flat.shape, (down, across))
+def with_layer(subject: Subject, tensor: Tensor, layer: Layer) -> Subject:
+    """The same values, and what the analysis of the layer says about them."""
+    if isinstance(subject.pictures, FilterSet):
+        subject.pictures.learn(layer)
+    return replace(subject, summary=summary_of(layer), units=units_of(layer, tensor.role) if subject.matrix else None)
+
+
+def overview_of(tensor: Tensor, values: Array, limit: float) -> Subject:
+    """A tensor that was reduced before it came: its last axis across, all others down."""
+    if len(tensor.shape) < 2:
+        return Subject("bars", vector=values[0], values=tensor.count)
+    rows = tensor.count // tensor.shape[-1]
+    return Subject("matrix", matrix=Matrix(values, limit, (rows, tensor.shape[-1]), axes_of_matrix(tensor)))
+
+
+def matrix_of(tensor: Tensor, matrix: Array) -> Matrix:
+    """Reduce rows and columns to what can be shown."""
+    values, limit, _ = reduced(matrix, MATRIX_SIDE, MATRIX_SIDE)
+    return Matrix(values, limit, matrix.shape, axes_of_matrix(tensor))
+
+
+def axes_of_matrix(tensor: Tensor) -> tuple[str, str]:
+    """What runs down and across a tensor that is drawn as one matrix."""
+    if tensor.role == "kernel":
+        return "inputs", "outputs"
+    if tensor.role == "embedding":
+        return "entries", "dimensions"
+    last = len(tensor.shape) - 1
+    return "axis 0" if last < 2 else f"axes 0 to {last - 1}", f"axis {last}"
 
 
 def values_text(array: Array) -> str:
@@ -144,6 +232,8 @@ def _number(value: Any) -> str:
 
 # ------------------------------------------------------------------ what was found, in words
 
+NOTHING_ODD = "nothing odd"
+TONE_STYLES = {"error": "$error", "warning": "$warning", "odd": "$odd", "muted": "$dim"}
 COUNT_WORDS: tuple[tuple[str, str, str], ...] = (
     ("nonfinite", "not finite", "$error"),
     ("zero", "all zero", "$warning"),
@@ -161,12 +251,12 @@ def summary_of(layer: Layer) -> tuple[Line, ...]:
     for key, word, style in COUNT_WORDS:
         count = counts.get(key, 0)
         if count:
-            counted += [(", ", "$dim")] * bool(counted) + [(f"{count} {word}", f"{style} bold")]
+            counted += [(", ", "$dim")] * bool(counted) + [(tied(f"{count} {word}"), f"{style} bold")]
     unit = "filters" if layer.kernel else "units"
     if not counted and layer.initializer.get("verdict") == "partly":
         counted = [(_partly_words(layer, unit), "$warning")]
     if not counted and not layer.flagged_symmetric:
-        counted = [(f"nothing odd among {human_count(layer.filters)} {unit}", "$dim")]
+        counted = [(f"{NOTHING_ODD} among {human_count(layer.filters)} {unit}", "$dim")]
     return (*((tuple(counted),) if counted else ()), *_flagged_places(layer), *_symmetry(layer))
 
 
@@ -186,14 +276,21 @@ def _counts(layer: Layer) -> Mapping[str, int]:
 
 
 def _flagged_places(layer: Layer) -> Sequence[Line]:
-    """Which columns or rows are flagged, where there are no frames to say so."""
-    if layer.kernel and max(layer.kernel) > 1:
+    """Which columns or rows are flagged, by the letter they are marked with, where there are no frames to say so."""
+    units = units_of(layer, "")
+    if units is None or len(units.flags) == layer.filters:
         return ()
-    places = [str(f.index) for f in layer.detail if flag_of(f, layer) is not None]
-    if not places or len(places) == layer.filters:
-        return ()
-    more = f" … {len(places)} in all" if len(places) > 8 else ""
-    return [((f"at {', '.join(places[:8])}{more}", "$dim"),)]
+    places: dict[str, list[int]] = {}
+    tones = {flag.sign: flag.tone for flag in units.flags.values()}
+    for index, flag in units.flags.items():
+        places.setdefault(flag.sign, []).append(index)
+    line: list[Piece] = []
+    for sign, found in places.items():
+        more = tied(f" … {human_count(len(found))} in all") if len(found) > 8 else ""
+        told = f"{tied(' at')} {', '.join(map(str, found[:8]))}{more}".replace("at ", f"at{TIE}", 1)
+        line += [("   ", "$dim")] * bool(line)
+        line += [(sign, f"{TONE_STYLES[tones[sign]]} bold"), (told, "$dim")]
+    return [tuple(line)]
 
 
 def _symmetry(layer: Layer) -> Sequence[Line]:
