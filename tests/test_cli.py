@@ -84,6 +84,7 @@ def test_healthy_samples_have_no_error(name: str) -> None:
         ("dangling_state_file", "state-dangling"),
         ("truncated.h5", "hdf5-damaged"),
         ("truncated.keras", "zip-damaged"),
+        ("implausible_value.h5", "implausible-values"),
     ],
 )
 def test_each_broken_sample_is_named(name: str, code: str) -> None:
