@@ -7,6 +7,7 @@ import io
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ckptui import commands
 from ckptui.cli import run
 from ckptui.core.colours import NOT_FINITE, diverging, normalised, signed_rgb
 from ckptui.core.pictures import layer_limit, layer_scale
+from ckptui.session import Session
 from ckptui.sheet import planning
 from ckptui.sheet.canvas import BACKGROUND, TONES, fitted, printable, width_of
 from ckptui.sheet.planning import INNER, MOST_HEIGHT, WIDTH
@@ -24,6 +27,18 @@ from ckptui.ui.theme import DARK
 from tests.places import CORPUS, SAMPLES, needs_corpus, needs_samples
 from tests.readers.make_bundle import write_bundle
 from tests.sheets import Bytes, Framed, frames, kernel, opened, rgb
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Session]:
+    with Session(cache=False) as session:
+        yield session
+
+
+@pytest.fixture(autouse=True)
+def _one_session(shared: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reader children are started once, not for every call."""
+    monkeypatch.setattr(commands, "Session", lambda **_: contextlib.nullcontext(shared))
 
 
 def drawn(save: Path | str, target: Path, *arguments: str, code: int = 0) -> Bytes:
