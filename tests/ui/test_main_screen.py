@@ -67,6 +67,21 @@ async def test_a_large_save_is_scanned_only_when_asked() -> None:
         assert len(session.scanned[-1][1]) == 28
 
 
+async def test_of_a_large_save_what_was_kept_is_told_at_once() -> None:
+    session = digits()
+    session.settings = type(session.settings)(auto_scan_bytes=1000)
+    session.kept[SICK] = 1.0
+    app = Bench(session)
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot, app)
+        record = app.main.ledger.saves[SICK]
+        assert (record.phase, record.kept_since) == ("checked", 1.0)
+        del session.kept[SICK]
+        await pilot.press("c")
+        await settled(pilot, app)
+        assert record.kept_since is None
+
+
 async def test_leaving_a_save_stops_its_scan_and_c_stops_it_too() -> None:
     session = digits()
     session.gate.clear()
