@@ -17,12 +17,15 @@ from ckptui.core.vocabulary import Certainty
 
 RATIO = 20.0
 """Largest over second largest magnitude beyond which a value is implausible."""
-_FEW = {2: 4096.0, 3: 64.0}
+_FEW = {2: 4096.0, 3: 64.0, 4: 40.0}
 """The same for tensors so small that their values are far apart by chance: under 1 in 1,000 for independent normals."""
 _FEW_SLOTS = {2: 4096.0**2, 3: 4096.0, **dict.fromkeys(range(4, 10), 100.0)}
 """And for slots, which hold squares and what single last steps left: up to 83 was seen in two values, 12 in four."""
 _ENOUGH = 10
-"""Values from which a single one among zeros says something."""
+"""Values from which the ratio speaks for itself; of fewer one bit must explain it, or the next ratio be passed."""
+_WITHOUT_BIT = 1000.0
+_WITHIN = 8.0
+"""What is given back may be this many times the largest of the others: more was never seen in a whole tensor."""
 _FORMATS = {"float16": (5, 10), "bfloat16": (8, 7), "float32": (8, 23), "float64": (11, 52)}
 """Bits of the exponent and of the mantissa."""
 _COUNTING = frozenset({"metric", "counter", "step", "rng-state", "object-graph"})
@@ -33,6 +36,8 @@ _SCALES = 2.0**40
 """No two columns of data are further apart than this."""
 _BEYOND = 2.0**64
 """A magnitude that needs nothing to be compared with."""
+_BEYOND_COUNTS = 2.0**100
+"""The same for counts; a loss scale is doubled again and again."""
 _USUAL = (2.0**-40, 2.0**24)
 """Magnitudes a value without others to compare with may have had."""
 _FAR_BELOW = 2.0**-30
@@ -84,6 +89,8 @@ def judge(peaks: Peaks, dtype: str, count: int, role: str = "other") -> Implausi
         return None
     flip = restored(peaks.bits, dtype, peaks.second, count)
     sure = flip is not None and (flip.value == 0 or abs(flip.value) >= _FAR_BELOW * peaks.second)
+    if count < _ENOUGH and not sure and ratio < (_SCALES if count < 4 else _WITHOUT_BIT):
+        return None
     of_data = role in _OF_DATA and ratio < _SCALES
     certainty: Certainty = "possible" if of_data else "confirmed" if sure and count >= _ENOUGH else "likely"
     return Implausible(peaks.at, peaks.largest, peaks.second, ratio, flip, certainty, of_data)
@@ -108,18 +115,15 @@ def odd_value(peaks: Peaks, dtype: str, count: int, role: str = "other") -> Rest
 def restored(bits: int, dtype: str, largest: float, count: int) -> Restored | None:
     """The most plausible of the values that differ from `bits` in one bit and lie within the tensor's range.
 
-    `largest`: the largest magnitude of the others, above 0; `count`: how many values the tensor has. Within the range a
-    binary order of magnitude below holds half as many values; above it lies at most the tensor's one largest. None
-    where no bit gives a finite value within 20 times `largest`.
+    `largest`: the largest magnitude of the others, above 0; `count`: how many values the tensor has. None where no bit
+    gives a finite value up to 8 times `largest`.
     """
     fits = []
     for bit, value in _neighbours(bits, dtype):
         share = abs(value) / largest
-        if share <= RATIO:
+        if share <= _WITHIN:
             fits.append((_likelihood(share, count), bit, value))
-    if not fits:
-        return None
-    return _best(fits)
+    return _best(fits) if fits else None
 
 
 def _best(fits: list[tuple[float, int, float]]) -> Restored:
@@ -129,10 +133,14 @@ def _best(fits: list[tuple[float, int, float]]) -> Restored:
 
 
 def _likelihood(share: float, count: int) -> float:
-    """Logarithm (base 2) of how often a tensor's value has this share of the largest other one, but for a constant."""
-    if share > 1:
-        return -math.log2(count) - 3 * math.log2(share)
-    return math.log2(share) if share > 0 else -math.inf
+    """Logarithm (base 2) of how often a tensor's value has this share of the largest other one, but for a constant.
+
+    Per binary order of magnitude, among normal values whose largest of `count` is where it is to be expected.
+    """
+    if not share:
+        return -math.inf
+    largest = math.sqrt(2 * math.log(max(count, 4)))
+    return math.log2(share) - (share * largest) ** 2 / (2 * math.log(2))
 
 
 def _least(role: str, count: int) -> float:
@@ -148,7 +156,7 @@ def _alone(peaks: Peaks, dtype: str, count: int, role: str) -> Implausible | Non
     assert peaks.at is not None
     assert peaks.bits is not None
     magnitude = abs(peaks.largest)
-    if magnitude >= _BEYOND and not _marker(peaks.bits, dtype):
+    if magnitude >= (_BEYOND if role not in _COUNTING else _BEYOND_COUNTS) and not _marker(peaks.bits, dtype):
         flip = _unmeasured(peaks.bits, dtype)
         if flip is not None:
             return Implausible(peaks.at, peaks.largest, peaks.second, None, flip, "likely")
