@@ -57,16 +57,28 @@ def pack(value: Any) -> Any:
     """JSON data for a dataclass of the vocabulary, for sequences and mappings of them, and for plain values."""
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
+    kind: Any = type(value)
+    names = _fields(kind)
+    if names is not None and not isinstance(value, model.Listing):
+        parts = [getattr(value, name) for name in names]
+        return [kind.__name__, *[part if type(part) in _AS_THEY_ARE else pack(part) for part in parts]]
     if isinstance(value, model.Listing):
         rest = (pack(getattr(value, f.name)) for f in dataclasses.fields(value)[2:])
         return ["Listing", pack(value.artifact), pack_tensors(value.tensors), *rest]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [type(value).__name__, *(pack(getattr(value, f.name)) for f in dataclasses.fields(value))]
     if isinstance(value, Mapping):
         return jsonable(value)
     if isinstance(value, (tuple, list)):
         return [pack(item) for item in value]
     return jsonable(value)
+
+
+_AS_THEY_ARE = frozenset({type(None), str, bool, int, float})
+
+
+@functools.cache
+def _fields(kind: Any) -> tuple[str, ...] | None:
+    """The names of a dataclass's fields; None for other types. Asked for every value of a long scan."""
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
 _COLUMNS = ("name", "dtype", "shape", "bytes", "layer", "role", "object_path", "problem", "initializer", "layer_class")
@@ -149,9 +161,9 @@ def _check_for(hint: Any) -> Check:
         # the only sequence in the vocabulary: the tensors of a listing
         return TensorColumns
     if hint is float:
-        return functools.partial(_plain, (float, int))
+        return _one_type_of((float, int))
     if hint in (str, int, bool):
-        return functools.partial(_plain, (hint,))
+        return _one_type_of((hint,))
     raise TypeError(f"no check for {hint}")
 
 
@@ -159,6 +171,16 @@ def _plain(kinds: tuple[type[Any], ...], value: Any) -> Any:
     if type(value) not in kinds:
         raise _refuse(f"{str(value)[:80]!r} in place of {kinds[0].__name__}")
     return value
+
+
+def _one_type_of(kinds: tuple[type[Any], ...]) -> Check:
+    """`_plain` as one call, for what is asked of every field of every result."""
+    allowed = frozenset(kinds)
+
+    def check(value: Any) -> Any:
+        return value if type(value) in allowed else _plain(kinds, value)
+
+    return check
 
 
 def _one_of(known: frozenset[Any], value: Any) -> Any:
@@ -176,6 +198,9 @@ def _mapping(check: Check, value: Any) -> Any:
 def _union(arguments: tuple[Any, ...]) -> Check:
     optional = type(None) in arguments
     rest = [a for a in arguments if a is not type(None)]
+    if all(a in (str, int, bool, float) for a in rest):
+        kinds = (float, int) if rest == [float] else tuple(rest)
+        return _one_type_of((*kinds, type(None)) if optional else kinds)
     inner = _check_for(rest[0]) if len(rest) == 1 else functools.partial(_plain, tuple(rest))
 
     def check(value: Any) -> Any:
