@@ -62,9 +62,12 @@ def main(folder: Path) -> None:
         model = getattr(keras.applications, name)(weights=None, **include)
         rows = kernels(model)
         tell(name, "fresh", rows, {})
-        model.save_weights(folder / f"{name}.weights.h5")
-        model.save(folder / f"{name}.keras")
-        tf.train.Checkpoint(model=model).write(str(folder / f"{name}-ckpt"))
+        if name in ("InceptionV3", "EfficientNetB0"):
+            model.save_weights(folder / f"{name}.weights.h5")
+        if name in ("ResNet50", "EfficientNetB0"):
+            model.save(folder / f"{name}.keras")
+        if name == "MobileNetV2":
+            tf.train.Checkpoint(model=model).write(str(folder / f"{name}-ckpt"))
         before = {path: np.array(variable) for path, (variable, _) in rows.items()}
         images = draw.normal(size=(2, side, side, 3)).astype(np.float32) * 50 + 120
         with tf.GradientTape() as tape:
