@@ -166,7 +166,7 @@ FILTER = record(
     {"index": whole, "l2": number, "duplicate_of": maybe(whole)}
     | dict.fromkeys(FLIPS, maybe(number))
     | dict.fromkeys(("untouched", "zero", "constant", "nonfinite"), flag),
-    {"dead": flag},
+    {"dead": flag, "mirrored": whole, "front_back": number},
 )
 INITIALIZER = record(
     {

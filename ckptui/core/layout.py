@@ -120,7 +120,7 @@ def _by_words(shape: tuple[int, ...], words: set[str]) -> Axes:
     line = len(shape) == 3 and not any(word.startswith("conv") for word in words)
     if line and (words & _SEQUENCE or any("attention" in word for word in words)):
         return "dense" if "output" in words else "projection"
-    if "locally" in words and "connected" in words:
+    if "locally" in words:
         return "dense"
     places = math.prod(shape[:-2]) > 1
     if places and any("depthwise" in word or word == "dw" for word in words):

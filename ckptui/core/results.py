@@ -34,6 +34,9 @@ class Pair:
         return {name: jsonable(getattr(self, name)) for name in self.__dataclass_fields__}
 
 
+_FLIPS = ("left_right", "up_down", "rotate_180", "transpose")
+
+
 @dataclass(frozen=True, slots=True)
 class Filter:
     """One output channel of a convolution kernel and what it looks like."""
@@ -56,9 +59,11 @@ class Filter:
     """Of volumes: mirror correlation along the first axis."""
 
     def to_json(self) -> dict[str, Any]:
-        doc = {name: jsonable(getattr(self, name)) for name in self.__dataclass_fields__}
-        if self.front_back is None:
-            del doc["front_back"]
+        plain = ("untouched", "zero", "constant", "nonfinite", "duplicate_of", "dead", "mirrored")
+        doc = {name: jsonable(getattr(self, name)) for name in ("index", "l2", *_FLIPS)}
+        doc.update((name, getattr(self, name)) for name in plain)
+        if self.front_back is not None:
+            doc["front_back"] = jsonable(self.front_back)
         return doc
 
 

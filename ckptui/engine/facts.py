@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -68,8 +69,39 @@ def pack(value: Any) -> Any:
     if isinstance(value, Mapping):
         return jsonable(value)
     if isinstance(value, (tuple, list)):
+        if value and type(value[0]) is model.Filter:
+            return pack_filters(value)
         return [pack(item) for item in value]
     return jsonable(value)
+
+
+_FILTER_FIELDS = tuple(field.name for field in dataclasses.fields(model.Filter))
+MOST_FILTERS = 1 << 16
+"""Filters of a layer that are taken from a child."""
+
+
+def pack_filters(filters: Sequence[model.Filter]) -> dict[str, Any]:
+    """A layer has thousands, most of them alike in most fields: columns for them."""
+    columns = {name: _column([getattr(one, name) for one in filters]) for name in _FILTER_FIELDS}
+    return {"count": len(filters), "columns": columns}
+
+
+def _unpack_filters(doc: Any) -> tuple[model.Filter, ...]:
+    count, columns = (doc.get("count"), doc.get("columns")) if isinstance(doc, dict) else (None, None)
+    if type(count) is not int or not 0 < count <= MOST_FILTERS or not isinstance(columns, dict):
+        raise _refuse("something in place of filters")
+    cells = []
+    for name, check in zip(_FILTER_FIELDS, _checks("Filter"), strict=True):
+        column = columns.get(name)
+        if not isinstance(column, dict):
+            raise _refuse(f"filters without {name}")
+        if "same" in column:
+            cells.append([check(column["same"])] * count)
+        elif isinstance(column.get("each"), list) and len(column["each"]) == count:
+            cells.append([check(value) for value in column["each"]])
+        else:
+            raise _refuse(f"too many or too few {name} of filters")
+    return tuple(itertools.starmap(model.Filter, zip(*cells, strict=True)))
 
 
 _AS_THEY_ARE = frozenset({type(None), str, bool, int, float})
@@ -212,8 +244,11 @@ def _union(arguments: tuple[Any, ...]) -> Check:
 def _tuple(arguments: tuple[Any, ...]) -> Check:
     if len(arguments) == 2 and arguments[1] is Ellipsis:
         inner = _check_for(arguments[0])
+        filters = arguments[0] is model.Filter
 
         def check(value: Any) -> Any:
+            if filters and isinstance(value, dict):
+                return _unpack_filters(value)
             if not isinstance(value, list):
                 raise _refuse("something in place of a list")
             return tuple([inner(item) for item in value])

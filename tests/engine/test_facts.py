@@ -166,6 +166,44 @@ def test_another_fact_than_the_one_asked_for_is_refused() -> None:
         unpack(pack(STATS), Histogram)
 
 
+FILTERS = tuple(
+    Filter(i, 0.5 * i, 0.1, None, -1.0, None, i == 3, False, False, False, 2 if i == 4 else None, False, i % 2)
+    for i in range(6)
+)
+
+
+def test_filters_travel_by_columns() -> None:
+    doc = json.loads(json.dumps(pack(FILTERS)))
+    assert doc["columns"]["up_down"] == {"same": None}
+    layer = Layer("k", "", (3,), 1, 6, {}, {}, None, None, {}, FILTERS)
+    assert over_the_pipe(layer) == layer
+    assert over_the_pipe(dataclasses.replace(layer, detail=())).detail == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("count", 7),
+        ("count", 0),
+        ("count", True),
+        ("count", 1 << 40),
+        ("columns", []),
+        ("l2", {"each": [1.0] * 5}),
+        ("l2", {"each": ["1"] * 6}),
+        ("l2", {"same": "1"}),
+        ("untouched", {"same": 1}),
+        ("index", {"each": [True] * 6}),
+        ("index", None),
+    ],
+)
+def test_filters_that_are_none_are_refused(key: str, value: Any) -> None:
+    doc = json.loads(json.dumps(pack(Layer("k", "", (3,), 1, 6, {}, {}, None, None, {}, FILTERS))))
+    filters = next(item for item in doc if isinstance(item, dict) and "columns" in item)
+    (filters if key in ("count", "columns") else filters["columns"])[key] = value
+    with pytest.raises(ReaderFailed):
+        unpack(doc, Layer)
+
+
 def break_columns(change: Any) -> Any:
     doc = json.loads(json.dumps(pack_tensors(TENSORS)))
     change(doc)
