@@ -7,6 +7,7 @@ values in range.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -43,7 +44,8 @@ _EIGHT = ("float8_e4m3fn", "float8_e5m2")
 """Floats of eight bits that numkong widens; values of the others are counted by their codes."""
 
 
-def _family(name: str, passes: NumpyPasses) -> _Family:
+@functools.lru_cache(maxsize=64)
+def _family(name: str, widens_eight: bool) -> _Family:
     """How a dtype's values are worked on; `none` for strings, complex and whatever has no numpy type here."""
     size = dtypes.ITEMSIZE.get(name)
     if size is None or dtypes.is_complex(name):
@@ -58,7 +60,7 @@ def _family(name: str, passes: NumpyPasses) -> _Family:
     if not dtypes.is_float(name):
         return "code" if packed else "integer"
     if size == 1:
-        return "eight" if name in _EIGHT and passes.name == "numkong" else "code"
+        return "eight" if name in _EIGHT and widens_eight else "code"
     return "half" if size == 2 else "single" if size == 4 else "double"
 
 
@@ -77,7 +79,7 @@ class StatsAccumulator:
         """
         self._passes = passes or fastest()
         self._name = dtype_name
-        self._family = _family(dtype_name, self._passes)
+        self._family = _family(dtype_name, self._passes.name == "numkong")
         self._dtype = None if self._family == "none" else dtypes.np_dtype(dtype_name)
         self._integral = self._dtype is not None and not dtypes.is_float(dtype_name)
         self._peaks = peaks

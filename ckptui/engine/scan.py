@@ -119,6 +119,8 @@ class Scanner:
 
     def mismatches(self, tensor: Tensor, verdict: Verdict) -> list[Finding]:
         """A finding for every checksum that was wrong."""
+        if not verdict.mismatches:
+            return []
         from ckptui.engine.mismatches import looked_at
         from ckptui.triage.causes import mismatch_finding
 

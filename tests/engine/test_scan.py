@@ -27,7 +27,7 @@ from ckptui.engine.scan import Scanner
 from ckptui.engine.zeros import zero_run
 from ckptui.errors import Damaged
 from ckptui.readers.source import Source
-from tests.core.test_stats import KNOWN
+from tests.core.plain_stats import KNOWN
 from tests.readers.make_bundle import strings_payload, variants_payload
 
 Array = np.ndarray[Any, Any]
