@@ -88,12 +88,17 @@ def judge(peaks: Peaks, dtype: str, count: int, role: str = "other") -> Implausi
     if ratio <= _least(role, count):
         return None
     flip = restored(peaks.bits, dtype, peaks.second, count)
-    sure = flip is not None and (flip.value == 0 or abs(flip.value) >= _FAR_BELOW * peaks.second)
+    sure = flip is not None and not far_below(flip, peaks.second)
     if count < _ENOUGH and not sure and ratio < (_SCALES if count < 4 else _WITHOUT_BIT):
         return None
     of_data = role in _OF_DATA and ratio < _SCALES
     certainty: Certainty = "possible" if of_data else "confirmed" if sure and count >= _ENOUGH else "likely"
     return Implausible(peaks.at, peaks.largest, peaks.second, ratio, flip, certainty, of_data)
+
+
+def far_below(flip: Restored, second: float) -> bool:
+    """Whether what a bit gives back is so small against the others that the value may as well have been written so."""
+    return 0 < abs(flip.value) < _FAR_BELOW * second
 
 
 def odd_value(peaks: Peaks, dtype: str, count: int, role: str = "other") -> Restored | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ckptui.core import dtypes
 from ckptui.core.catalogue import make
-from ckptui.core.implausible import Implausible, Restored, judge, odd_value
+from ckptui.core.implausible import Implausible, Restored, far_below, judge, odd_value
 from ckptui.core.model import Certainty, Finding, Stats, Tensor
 from ckptui.core.names import clean
 from ckptui.core.peaks import Peaks
@@ -51,6 +51,8 @@ def implausible_findings(path: str, tensor: Tensor, stats: Stats, peaks: Peaks, 
         detail += "; no single flipped bit explains it: it may have been written so"
     else:
         detail += f"; {_turned_back(evidence['flipped_bit'])}"
+        if far_below(odd.flip, odd.second or 0.0):
+            detail += ", far below the others: it may have been written so"
     certainty = odd.certainty
     if vouched:
         certainty = _LESS_SURE[certainty]

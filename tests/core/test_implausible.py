@@ -8,7 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptui.core.implausible import RATIO, Implausible, judge, odd_value, restored
@@ -94,9 +94,10 @@ def test_whatever_the_scale_of_the_weights(scale: float) -> None:
 @given(data=st.data())
 def test_the_named_bit_is_one_of_those_that_bring_the_value_back(data: st.DataObject) -> None:
     array = weights(np.float32, data.draw(st.integers(4, 40)), seed=data.draw(st.integers(0, 1000)))
-    at, bit = data.draw(st.integers(0, array.size - 1)), data.draw(st.integers(26, 30))
+    at = data.draw(st.integers(0, array.size - 1))
+    seen = [bit for bit in range(31) if shows(array, flipped(array, at, bit), at)]
+    bit = data.draw(st.sampled_from(seen))
     after = flipped(array, at, bit)
-    assume(math.isfinite(after[at]) and shows(array, after, at))
     odd = judged(after)
     assert odd is not None
     assert odd.flip is not None
