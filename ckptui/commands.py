@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ckptui import output
-from ckptui.core.model import DiffReport, Layer, PredictReport, Progress, Run, Stats, Tensor, TensorScan
+from ckptui.core.model import DiffReport, Finding, Layer, PredictReport, Progress, Run, Stats, Tensor, TensorScan
 from ckptui.core.settling import settled
 from ckptui.core.text import human_bytes, safe
 from ckptui.errors import NoSuchPath, UsageError
@@ -179,10 +179,18 @@ def filters(path: str, tensor: str | None, png: str | None = None, *, cache: boo
             notes.append(write_sheet(session, checked, layers, chosen, sheet))
     return Answer(
         lambda: output.filters_document(checked.artifact, layers, checked.findings),
-        lambda: output.filters_text(layers, checked.findings),
+        lambda: _filters_text(layers, checked.findings, alone=tensor is not None),
         checked.findings,
         notes=notes,
     )
+
+
+def _filters_text(layers: list[Layer], findings: Sequence[Finding], *, alone: bool) -> list[str]:
+    from ckptui import filter_output
+
+    if alone and len(layers) == 1:
+        return filter_output.kernel_text(layers[0], findings)
+    return filter_output.filters_text(layers, findings)
 
 
 def _sheet(png: str | None, look: Mapping[str, Any]) -> SheetRequest | None:

@@ -269,22 +269,6 @@ def filters_document(artifact: Artifact, layers: Sequence[Layer], findings: Sequ
     }
 
 
-def filters_text(layers: Sequence[Layer], findings: Sequence[Finding]) -> list[str]:
-    """One line a kernel: what its filters look like, beside what chance gives."""
-    rows = []
-    for layer in layers:
-        flags = [f"{count} {name}" for name, count in layer.counts.items() if count and "symmetric" not in name]
-        symmetric = layer.counts.get("symmetric", 0)
-        chance = layer.expected_symmetric
-        symmetry = "" if chance is None else f"{symmetric} of {layer.filters}, chance {chance:.2g}"
-        size = "×".join(map(str, layer.kernel)) or "dense"
-        verdict = layer.initializer.get("verdict", "")
-        rows.append([safe(layer.tensor), size, str(layer.filters), str(verdict), symmetry, ", ".join(flags)])
-    headers = ["kernel", "size", "filters", "initializer", "symmetric", "flags"]
-    told = findings_text(findings)
-    return [*table(headers, rows, right=(2,)), *([""] if told else []), *told]
-
-
 def predict_document(report: PredictReport) -> dict[str, Any]:
     """`ckptui/predict/1`."""
     return {
