@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.filters import filter_rows
 from benchmarks.measure import Terminal, in_turn, run_process
 
 LIST_VARIABLES = """
@@ -231,6 +232,7 @@ def main() -> None:
         rows = full_passes(places["large"], places["huge"], options.rounds)
         rows += dtype_rows(options.rounds)
         if not options.passes:
+            rows += filter_rows(Path(folder), options.rounds)
             rows += _all_else(places, options)
     print("| what | ckptui | beside it | ratio |\n|---|---|---|---|")
     for row in rows:
