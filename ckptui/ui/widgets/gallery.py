@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Static
 
 from ckptui.core.colours import diverging
 from ckptui.core.text import number_text
@@ -19,7 +18,7 @@ from ckptui.ui.fitting import fit_middle, tied, wrap
 from ckptui.ui.widgets.cells import Drawing, drawing_of, shade
 from ckptui.ui.widgets.filter_grid import FilterGrid
 from ckptui.ui.widgets.matrix_view import BarLine, Fitted, MatrixView
-from ckptui.ui.widgets.reflow import wrapped
+from ckptui.ui.widgets.reflow import Words, wrapped
 from ckptui.ui.widgets.subject import Line, Subject
 
 RAMP_COLUMNS = 15
@@ -48,13 +47,13 @@ class Gallery(Vertical):
         self._summary: tuple[Line, ...] = ()
 
     def compose(self) -> ComposeResult:
-        yield Static(id="gallery-summary", markup=False)
-        yield Static(id="gallery-scale", markup=False)
+        yield Words(id="gallery-summary")
+        yield Words(id="gallery-scale")
         yield FilterGrid(id="gallery-filters")
         yield MatrixView(id="gallery-matrix")
         yield BarLine(id="gallery-bars")
         with VerticalScroll(id="gallery-values"):
-            yield Static(id="gallery-text", markup=False)
+            yield Words(id="gallery-text")
 
     def on_mount(self) -> None:
         self.show(None)
@@ -80,7 +79,7 @@ class Gallery(Vertical):
         text = subject.text if subject and plan in ("values", "nothing") else ""
         values = self.query_one("#gallery-values")
         values.display = values.can_focus = bool(text)
-        self.query_one("#gallery-text", Static).update(Content(text))
+        self.query_one("#gallery-text", Words).say(Content(text))
         self.grid.show(subject.pictures if subject else None)
         if subject is None:
             matrix.show(None)
@@ -104,13 +103,13 @@ class Gallery(Vertical):
     def summarise(self, lines: tuple[Line, ...]) -> None:
         """Say what was found, in words."""
         self._summary = lines
-        words = self.query_one("#gallery-summary", Static)
+        words = self.query_one("#gallery-summary", Words)
         words.display = bool(lines)
         width = self.content_size.width
         told = [Content.assemble(*line) for line in lines]
         if width >= WIDE:
             told = [Content.styled("  ·  ", "$dim").join(told)]
-        words.update(Content("\n").join(part for line in told for part in wrapped(line, width)))
+        words.say(Content("\n").join(part for line in told for part in wrapped(line, width)))
 
     def on_filter_grid_changed(self, event: FilterGrid.Changed) -> None:
         event.stop()
@@ -126,7 +125,7 @@ class Gallery(Vertical):
 
     def _show_scale(self) -> None:
         """The scale with its two ends, and what the pixels are."""
-        scale = self.query_one("#gallery-scale", Static)
+        scale = self.query_one("#gallery-scale", Words)
         subject = self.subject
         lines: list[Content] = []
         if subject is not None and subject.pictures is not None:
@@ -140,7 +139,7 @@ class Gallery(Vertical):
             bars = self.query_one(BarLine)
             lines = [self._dim(f"±{number_text(bars.limit, 2)} · {bars.words()}")]
         scale.display = bool(lines)
-        scale.update(Content("\n").join(lines))
+        scale.say(Content("\n").join(lines))
 
     def _filter_words(self) -> list[Content]:
         grid = self.grid

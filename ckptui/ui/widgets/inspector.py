@@ -14,7 +14,6 @@ from textual.content import Content
 from textual.message import Message
 from textual.reactive import reactive
 from textual.timer import Timer
-from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from ckptui.core.model import Finding, Histogram, Layer, Listing, Tensor, TensorScan
@@ -28,6 +27,7 @@ from ckptui.ui.fitting import wrap
 from ckptui.ui.widgets.facts import Facts, headline, short_title, tensor_facts
 from ckptui.ui.widgets.gallery import Gallery
 from ckptui.ui.widgets.histogram import HistogramView
+from ckptui.ui.widgets.reflow import Words
 from ckptui.ui.widgets.subject import NOTHING_ODD, Line, Subject, overview_of, subject_of, with_layer
 
 LARGEST_DRAWN = 40_000_000
@@ -77,12 +77,10 @@ class Inspector(VerticalScroll, can_focus=True):
         &.-wide #inspector-headline, &.-wide #inspector-top { margin-bottom: 0; }
         &.-wide #gallery-scale { margin-bottom: 0; }
         &.-wide HistogramView { width: 1fr; margin-top: 0; height: 6; }
-        &.-filters #inspector-top { display: none; }
-        &.-empty #inspector-top { display: none; }
         & Gallery { min-height: 8; }
     }
     """
-    only_filters: reactive[bool] = reactive(False, toggle_class="-filters")
+    only_filters: reactive[bool] = reactive(False)
     """Facts and histogram make room for the gallery."""
 
     class Looked(Message):
@@ -129,12 +127,12 @@ class Inspector(VerticalScroll, can_focus=True):
         self._timer_runs = False
 
     def compose(self) -> ComposeResult:
-        yield Static(id="inspector-title", markup=False)
-        yield Static(id="inspector-headline", markup=False)
+        yield Words(id="inspector-title")
+        yield Words(id="inspector-headline")
         with Container(id="inspector-top"):
             with Vertical(id="inspector-words"):
                 yield Facts(id="inspector-facts")
-                yield Static(id="inspector-findings", markup=False)
+                yield Words(id="inspector-findings")
             yield HistogramView(id="inspector-histogram")
         yield Gallery(id="inspector-gallery")
 
@@ -159,7 +157,7 @@ class Inspector(VerticalScroll, can_focus=True):
         self._stop()
         self._shown = self._Shown(listing, tensor, scan)
         self.only_filters = self.only_filters and tensor.role in ("kernel", "embedding")
-        self.set_class(False, "-empty")
+        self._make_room()
         view = self.query_one(HistogramView)
         view.histogram, view.display = None, _has_distribution(tensor)
         self._blank()
@@ -170,9 +168,9 @@ class Inspector(VerticalScroll, can_focus=True):
         """Show that nothing is selected."""
         self._stop()
         self._shown = None
-        self.set_class(True, "-empty")
-        self.query_one("#inspector-title", Static).update(Content.styled("No tensor selected", "$dim"))
-        self.query_one("#inspector-headline", Static).update("")
+        self._make_room()
+        self.query_one("#inspector-title", Words).say(Content.styled("No tensor selected", "$dim"))
+        self.query_one("#inspector-headline", Words).say(Content(""))
         self._blank()
 
     def show_filters(self) -> None:
@@ -201,8 +199,8 @@ class Inspector(VerticalScroll, can_focus=True):
             return
         width = max(self.content_size.width, 8)
         title = short_title(shown.tensor, width)
-        self.query_one("#inspector-title", Static).update(Content(title))
-        self.query_one("#inspector-headline", Static).update(Content("\n".join(wrap(headline(shown.tensor), width))))
+        self.query_one("#inspector-title", Words).say(Content(title))
+        self.query_one("#inspector-headline", Words).say(Content("\n".join(wrap(headline(shown.tensor), width))))
         kind = shown.listing.artifact.kind
         self.query_one(Facts).facts = tensor_facts(shown.tensor, shown.scan, shown.layer, kind, shown.histogram)
         self._show_findings()
@@ -217,9 +215,9 @@ class Inspector(VerticalScroll, can_focus=True):
             Content.styled(f"{SIGNS[f.severity]} {safe(f.title)}", SEVERITY_STYLES[f.severity])
             for f in worst_first(told)
         ]
-        words = self.query_one("#inspector-findings", Static)
+        words = self.query_one("#inspector-findings", Words)
         words.display = bool(lines)
-        words.update(Content("\n").join(lines))
+        words.say(Content("\n").join(lines))
 
     def _findings(self, shown: _Shown) -> list[Finding]:
         """What was found about the tensor, one of each kind."""
@@ -371,7 +369,13 @@ class Inspector(VerticalScroll, can_focus=True):
         self.gallery.summarise(summary)
 
     def watch_only_filters(self) -> None:
+        self._make_room()
         self._summarise()
+
+    def _make_room(self) -> None:
+        """Facts and histogram are there for a tensor, unless its filters take their place."""
+        # not by a class: that looks up the styles of everything in the pane again
+        self.query_one("#inspector-top").display = self._shown is not None and not self.only_filters
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """An error no one expected is shown, not swallowed."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from textual.content import Content
 from textual.geometry import Size
 from textual.widget import Widget
+from textual.widgets import Static
 
 from ckptui.ui.fitting import TIE, left, wrap
 
@@ -39,6 +40,27 @@ class Reflow(Widget):
     def render(self) -> Content:
         """The words for the width there is."""
         return self.content_at(self.content_size.width)
+
+
+class Words(Static):
+    """Words without markup that are laid out anew only where their lines may be more or fewer: layouts are dear."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id, markup=False)
+        self._said: Content | None = None
+
+    def say(self, content: Content) -> None:
+        """Other words, if they are others."""
+        said = self._said
+        if said is not None and said.is_same(content):
+            return
+        self._said = content
+        width = self.content_size.width
+        fits = said is not None and all(
+            line.cell_length <= width for text in (said, content) for line in text.split("\n")
+        )
+        same_height = fits and said is not None and said.plain.count("\n") == content.plain.count("\n")
+        self.update(content, layout=not same_height)
 
 
 def two_columns(rows: Sequence[tuple[str, str]], name_width: int, width: int, style: str) -> list[Span]:
