@@ -256,7 +256,8 @@ def _by_pairs(
     filters = found.rows if by_rows else found.columns
     if layout is None or filters.size != layout.filters or layout.channels != rows.size:
         rows = rows[:0]
-    told = Verdict("partly", match, "confirmed", found.share, found.p_value, "pairs", CHANCE)
+    # an angle forgives a change in the last digit: what is named by pairs alone is likely, no more
+    told = Verdict("partly", match, "likely", found.share, found.p_value, "pairs", CHANCE)
     parted = round((1.0 - found.share) * found.tested) > most_misses(found.tested, 1.0 - FRESH["normal"][0])
     if found.whole and (truncated or mean or not parted):
         word: Word = "at-initializer" if found.p_value < BEYOND_CHANCE else "undecided"
@@ -270,7 +271,7 @@ def _by_pairs(
         nobody = np.zeros(filters.shape, bool)
         return replace(told, p_value=found.named_chance, filters=nobody, rows=tuple(map(int, np.flatnonzero(rows))))
     if found.p_value < BEYOND_CHANCE and found.share - CHANCE > SCATTERED * (1.0 - CHANCE):
-        return replace(told, certainty="likely")
+        return told
     return None
 
 

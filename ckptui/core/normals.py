@@ -32,6 +32,12 @@ FAMILY_WISE = 1e-4
 """Chance, over all filters or rows of a tensor, up to which they are named."""
 PARTED = 1e-6
 """Chance of so many pairs off the grid below which a filter counts as moved."""
+NEAR = 0.87
+"""Share of the pairs on the grid that are twice as near when nothing moved, at least; a last digit changed shows."""
+DOUBTFUL = 1e-3
+"""Chance of so few of them, or of so many pairs off the grid, below which a filter is not named."""
+LOOKED_AT = 256
+"""Pairs of a filter looked at before it is named."""
 FEWEST_PAIRS = 5
 """Pairs a filter or row needs to be called untouched: ten values."""
 RUNS, RUN_LENGTH = 8, 512
@@ -141,10 +147,10 @@ def find_pairs(cube: NDArray[Any], mean: float, law: str) -> PairMembers | None:
         return PairMembers(True, share, pairs, p_value, np.ones(columns, bool), np.ones(rows, bool), 0.0)
     if columns == 1:
         return nobody
-    edges, worst = _named(by_column, ~moved_columns, kept, order, across=False)
+    edges, worst = _named(by_column, ~moved_columns, fresh, kept, order, across=False)
     named = edges.copy()
     named[1:] |= edges[:-1]
-    of_rows, also = _named(by_row, ~moved_rows, kept, order, across=True)
+    of_rows, also = _named(by_row, ~moved_rows, fresh, kept, order, across=True)
     return PairMembers(False, share, pairs, p_value, named, of_rows, max(worst, also))
 
 
@@ -256,24 +262,34 @@ def _moved(counted: NDArray[np.int64], fresh: float) -> NDArray[np.bool_]:
 
 
 def _named(
-    counted: NDArray[np.int64], fresh: NDArray[np.bool_], matrix: NDArray[Any], order: Order, across: bool
+    counted: NDArray[np.int64],
+    fresh: NDArray[np.bool_],
+    rate: float,
+    matrix: NDArray[Any],
+    order: Order,
+    across: bool,
 ) -> tuple[NDArray[np.bool_], float]:
-    """(untouched beyond chance, chance that one of them is not)."""
+    """(untouched beyond chance, chance that one of them is not); `rate`: share on the grid when nothing moved."""
     named = np.zeros(fresh.shape, bool)
     worst = 0.0
     chosen = np.flatnonzero(fresh & (counted[0] >= FEWEST_PAIRS))
     if not chosen.size:
         return named, worst
-    for start in range(0, chosen.size, 4096):
-        part = chosen[start : start + 4096]
-        steps, distances = order.angles(*_some(matrix, fresh.size if across else 1, part, order, across, GLANCES[1]))
+    step = max(1, (1 << 20) // LOOKED_AT)
+    for start in range(0, chosen.size, step):
+        part = chosen[start : start + step]
+        steps, distances = order.angles(*_some(matrix, fresh.size if across else 1, part, order, across, LOOKED_AT))
         on = distances < TOLERANCE
+        near = (distances < TOLERANCE / 2).sum(axis=0)
         for place, index in enumerate(part):
             seen = steps[on[:, place], place]
+            far = seen.size - int(near[place])
+            if not order.mean and binomial_tail(far, seen.size, 1.0 - NEAR) < DOUBTFUL:
+                continue
             unlike = np.unique(seen).size / max(1, seen.size)
             hits, pairs = (round(float(n) * unlike) for n in counted[:, index])
             chance = binomial_tail(hits, pairs, CHANCE) * fresh.size if hits >= FEWEST_PAIRS else 1.0
-            if chance < FAMILY_WISE:
+            if chance < FAMILY_WISE and binomial_tail(pairs - hits, pairs, 1.0 - rate) >= DOUBTFUL:
                 named[index] = True
                 worst = max(worst, chance)
     return named, worst

@@ -126,10 +126,11 @@ def _partly(
     untouched = layer.counts.get("untouched", 0)
     rows = int(layer.initializer.get("rows", 0))
     told = {**evidence, "untouched": untouched, "of": layer.filters, "rows": rows}
+    as_drawn = "as normals drawn together" if evidence.get("test") == "pairs" else "exactly as drawn"
     severity: Severity | None = None
     title = None
     if untouched:
-        detail = f"{human_count(untouched)} of {human_count(layer.filters)} {_noun(tensor, layer)} are exactly as drawn"
+        detail = f"{human_count(untouched)} of {human_count(layer.filters)} {_noun(tensor, layer)} are {as_drawn}"
         told = {**told, **_listed(layer, "untouched", [f for f in layer.detail if f.untouched])}
         if tensor.role == "embedding" and untouched < layer.filters / 2:
             severity, title = "info", "Some embedding rows never came up in training"
@@ -137,7 +138,7 @@ def _partly(
         if rows < UNREACHED_ROWS * layer.channels:
             return []
         severity, title = "info", "Weights of some inputs are untouched since the initializer"
-        detail = f"the weights of {human_count(rows)} of {human_count(layer.channels)} inputs are exactly as drawn"
+        detail = f"the weights of {human_count(rows)} of {human_count(layer.channels)} inputs are {as_drawn}"
     else:
         share, chance = float(evidence.get("on_grid", 0.0)), float(evidence.get("chance", 0.0))
         detail = (

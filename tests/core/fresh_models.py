@@ -1,7 +1,8 @@
 """Run by path with TensorFlow: whole models as their initializers leave them, and after one step of an optimizer.
 
 `python fresh_models.py FOLDER` saves them below FOLDER and prints one JSON line for each kernel judged from arrays:
-{"model", "kind", "name", "shape", "known", "changed", "verdict", "certainty", "match"}.
+{"model", "kind", "name", "shape", "known", "changed", "verdict", "certainty", "match", "named", "wrong"}; the last two
+are how many filters and rows are named in a kernel that changed, and how many values of theirs are not as before.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ckptui.core.initializers import verdict
-from ckptui.core.layout import layout_of
+from ckptui.core.initializers import Verdict, verdict
+from ckptui.core.layout import KernelLayout, layout_of
 
 MODELS = {
     "InceptionV3": (75, keras.optimizers.SGD(1e-3)),
@@ -49,9 +50,19 @@ def tell(model: str, kind: str, rows: dict[str, tuple[Any, dict[str, Any]]], bef
         for known in (False, True):
             said = verdict(array, "kernel", config if known else None, layout=layout_of(array, "kernel", name))
             changed = float((array != before[name]).mean()) if before else 0.0
-            facts = {"model": model, "kind": kind, "name": name, "shape": array.shape, "known": known}
+            facts: dict[str, Any] = {"model": model, "kind": kind, "name": name, "shape": array.shape, "known": known}
+            named, wrong = wrongly(said, layout_of(array != before[name], "kernel", name)) if before else (0, 0)
+            facts |= {"named": named, "wrong": wrong}
             told = {"verdict": said.verdict, "certainty": said.certainty, "match": said.match, "changed": changed}
             print(json.dumps({**facts, **told}))
+
+
+def wrongly(said: Verdict, moved: KernelLayout | None) -> tuple[int, int]:
+    """(filters and rows named, values of theirs that moved)."""
+    if moved is None or said.verdict != "partly" or said.filters is None:
+        return 0, 0
+    inputs = moved.matrix.reshape(moved.cells, moved.channels, moved.filters)[:, list(said.rows)]
+    return int(said.filters.sum()) + len(said.rows), int(moved.matrix[:, said.filters].sum() + inputs.sum())
 
 
 def main(folder: Path) -> None:
