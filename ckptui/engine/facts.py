@@ -82,7 +82,11 @@ MOST_FILTERS = 1 << 16
 
 def pack_filters(filters: Sequence[model.Filter]) -> dict[str, Any]:
     """A layer has thousands, most of them alike in most fields: columns for them."""
-    columns = {name: _column([getattr(one, name) for one in filters]) for name in _FILTER_FIELDS}
+    columns = {}
+    for name in _FILTER_FIELDS:
+        values = [getattr(one, name) for one in filters]
+        same = values.count(values[0]) == len(values)
+        columns[name] = {"same": values[0]} if same else {"each": values}
     return {"count": len(filters), "columns": columns}
 
 
@@ -98,7 +102,11 @@ def _unpack_filters(doc: Any) -> tuple[model.Filter, ...]:
         if "same" in column:
             cells.append([check(column["same"])] * count)
         elif isinstance(column.get("each"), list) and len(column["each"]) == count:
-            cells.append([check(value) for value in column["each"]])
+            # fields of filters are scalars, of which a check looks at the type alone
+            kinds = {type(value): value for value in column["each"]}
+            for value in kinds.values():
+                check(value)
+            cells.append(column["each"])
         else:
             raise _refuse(f"too many or too few {name} of filters")
     return tuple(itertools.starmap(model.Filter, zip(*cells, strict=True)))
