@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.filters import filter_rows
+from benchmarks.gallery import gallery_rows
 from benchmarks.measure import Terminal, in_turn, run_process
 
 LIST_VARIABLES = """
@@ -234,6 +235,7 @@ def main() -> None:
         if not options.passes:
             rows += filter_rows(Path(folder), options.rounds)
             rows += _all_else(places, options)
+            rows += gallery_rows(Path(folder), options.rounds)
     print("| what | ckptui | beside it | ratio |\n|---|---|---|---|")
     for row in rows:
         print("| " + " | ".join(row) + " |")

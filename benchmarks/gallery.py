@@ -63,7 +63,7 @@ def gallery_times(prefix: Path, kernel: int, rounds: int) -> list[float]:
 
 def gallery_rows(folder: Path, rounds: int) -> list[tuple[str, str, str, str]]:
     """A row of the table for each kernel: median and 90th percentile."""
-    place = folder / "filters" / "ckpt-1"
+    place = folder / "gallery" / "ckpt-1"
     place.parent.mkdir()
     write_filters(place)
     rows = []
