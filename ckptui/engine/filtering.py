@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ckptui.core.catalogue import make
 from ckptui.core.dtypes import ITEMSIZE
 from ckptui.core.filters import analyse
+from ckptui.core.initializers import verdict
 from ckptui.core.layout import LAYER_LIMIT
 from ckptui.core.model import Finding, Layer, Stats, Tensor
 from ckptui.core.stats import stats_of
+from ckptui.core.text import human_count
 from ckptui.engine.facts import pack
 from ckptui.engine.opened import OpenReader
 from ckptui.engine.witnesses import beside
@@ -17,9 +22,12 @@ from ckptui.triage.values import value_findings, witness_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-
     from ckptui.engine.scan import Scanner
+
+CHUNK = 1 << 20
+"""Bytes read at a time of a tensor too large to be held."""
+SAMPLE_RUN = 512
+"""Values looked at of each such piece: neighbours, as pairs of normals are; a multiple of four."""
 
 Siblings = list[tuple[Tensor, Stats | None]]
 
@@ -28,17 +36,23 @@ class Filtering:
     """Looks at the kernels of one open save."""
 
     def __init__(
-        self, path: str, opened: OpenReader, scanner: Scanner, whole: Callable[[Tensor], np.ndarray[Any, Any]]
+        self,
+        path: str,
+        opened: OpenReader,
+        scanner: Scanner,
+        whole: Callable[[Tensor], np.ndarray[Any, Any]],
+        beat: Callable[[int], None],
     ) -> None:
-        """`whole` reads all values of a tensor in their shape."""
+        """`whole` reads all values of a tensor in their shape; `beat` is told of bytes read besides."""
         self._path, self._opened, self._scanner, self._whole = path, opened, scanner, whole
+        self._beat = beat
 
     def look(self, name: str) -> dict[str, Any]:
         """{"layer", "findings", "skipped"} of one tensor."""
         tensor = self._opened.tensor(name)
         size = max(tensor.bytes, tensor.count * ITEMSIZE.get(tensor.dtype, 1))
         if size > LAYER_LIMIT:
-            return {"layer": None, "findings": [], "skipped": f"{size} bytes, {LAYER_LIMIT} at most"}
+            return answer(None, self._sampled(tensor), f"{size} bytes, {LAYER_LIMIT} at most")
         array = self._whole(tensor)
         layer = self._analysed(tensor, array)
         findings: list[Finding] = []
@@ -50,6 +64,21 @@ class Filtering:
                 layer = self._analysed(tensor, array, corroborated=True) or layer
             findings = value_findings(self._path, tensor, stats_of(array, tensor.dtype), layer, siblings)
         return answer(layer, findings)
+
+    def _sampled(self, tensor: Tensor) -> list[Finding]:
+        """A tensor too large to be held: is a part of it as its initializer left it?"""
+        parts = []
+        for chunk in self._opened.reader.chunks(tensor, CHUNK):
+            parts.append(chunk[:SAMPLE_RUN].copy())
+            self._beat(chunk.nbytes)
+        values = np.concatenate(parts)
+        said = verdict(values, tensor.role, tensor.initializer, shape=tensor.shape)
+        if said.verdict != "at-initializer" or said.certainty == "possible" or said.p_value is None:
+            return []
+        evidence = {"match": said.match, "p_value": said.p_value, "test": said.test, "values": values.size}
+        seen = f"{human_count(values.size)} of {human_count(tensor.count)} values were looked at"
+        detail = f"{seen}: all are as {said.match} leaves them"
+        return [make("at-initializer", self._path, tensor.name, detail=detail, evidence=evidence, certainty="likely")]
 
     def _analysed(self, tensor: Tensor, array: np.ndarray[Any, Any], *, corroborated: bool = False) -> Layer | None:
         return analyse(

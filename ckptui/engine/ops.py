@@ -162,7 +162,7 @@ def layers(call: Call, args: Args) -> Answer:
     files = Files()
     scanner = Scanner(args["path"], opened.reader, files, items.beat, stats=True, check=False)
     try:
-        kernels = Filtering(args["path"], opened, scanner, lambda tensor: whole(opened, tensor, items))
+        kernels = Filtering(args["path"], opened, scanner, lambda tensor: whole(opened, tensor, items), items.beat)
         items.run(args, kernels.look, lambda name: True)
     finally:
         files.close()
