@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ckptui.core.heatmaps import places
-from ckptui.core.histogram import Sample
 from ckptui.core.pictures import layer_limit
 
 Array = npt.NDArray[Any]
@@ -24,11 +23,9 @@ class Overview:
         self._low = np.full((self._down.size, self._right.size), np.inf, np.float32)
         self._high = -self._low
         self._at = 0
-        self._sample = Sample(rows * columns)
 
     def add(self, chunk: Array) -> None:
         """Take the next values, a 1-D array of any real dtype."""
-        self._sample.add(chunk)
         with np.errstate(over="ignore"):
             values = np.asarray(chunk).astype(np.float32)
         while values.size:
@@ -49,11 +46,13 @@ class Overview:
             kept[place] = strongest(kept[place], small)
 
     def result(self) -> tuple[Array, float]:
-        """The heat map of float32 and the magnitude of full colour; where no value came there is nan."""
+        """The heat map of float32 and the magnitude of full colour; where no value came there is nan.
+
+        Pixels stand for many values: on the scale of single ones all would have full colour.
+        """
         values = np.where(np.abs(self._high) >= np.abs(self._low), self._high, self._low)
         values[self._low > self._high] = np.nan
-        sample = np.append(self._sample.values(), np.abs(values[np.isfinite(values)]).max(initial=0.0))
-        return values, layer_limit(sample.astype(np.float32))
+        return values, layer_limit(values)
 
 
 def _edges(firsts: npt.NDArray[np.intp], start: int, count: int) -> tuple[int, npt.NDArray[np.intp]]:

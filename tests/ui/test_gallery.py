@@ -16,10 +16,11 @@ from textual.content import Content
 from textual.pilot import Pilot
 
 from ckptui.core.colours import GAP, NOT_FINITE, diverging, normalised, signed_rgb
-from ckptui.core.filter_flags import flag_of
+from ckptui.core.filter_flags import flag_of, words_about
 from ckptui.core.heatmaps import strongest
 from ckptui.core.layout import KernelLayout, layout_of
 from ckptui.core.pictures import FilterSet, first_component, layer_limit
+from ckptui.ui.commands import available
 from ckptui.ui.fitting import TIE, tied, wrap
 from ckptui.ui.theme import DARK
 from ckptui.ui.widgets.cells import (
@@ -625,3 +626,128 @@ def test_a_damaged_weight_of_1e38_is_drawn_and_spoils_no_other_filter() -> None:
     assert np.isfinite(planes).all()
     assert np.allclose(planes[0], clean[0])
     assert FilterSet(laid_out(weights), None).limit(0) < 10
+
+
+# ------------------------------------------------------------------ slices, marked units, and what one filter says
+
+
+def offered(app: PaneApp) -> dict[str, str]:
+    """Keys that are offered now, by the command's id."""
+    return {offer.command.id: offer.key for offer in available(app.screen)}
+
+
+async def test_brackets_step_through_the_slices_of_a_cube_and_say_which_of_how_many() -> None:
+    cube = kernel(7, (2, 3, 5, 6))
+    cube[1, 2] += 10
+    app = GalleryApp()
+    async with app.run_test(size=(60, 24)) as pilot:
+        gallery = await shown(pilot, app, subject_of(tensor_of("state", cube, "other"), cube, None))
+        matrix = gallery.query_one(MatrixView)
+        matrix.focus()
+        await pilot.pause()
+        assert "[0,0,:,:]  slice 1 of 6" in scale_text(gallery)
+        assert offered(app)["slice-next"] == "right_square_bracket"
+        await pilot.press("left_square_bracket")
+        assert "[1,2,:,:]  slice 6 of 6" in scale_text(gallery)
+        assert matrix.matrix is not None
+        assert np.array_equal(matrix.matrix.values, cube[1, 2])
+        assert matrix.matrix.limit > 10, "one scale for all slices"
+        await pilot.press("right_square_bracket")
+        assert "slice 1 of 6" in scale_text(gallery)
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (1, 1, 4, 7), (1, 30)])
+async def test_where_there_is_one_matrix_no_slices_are_offered(shape: tuple[int, ...]) -> None:
+    values = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+    app = GalleryApp()
+    async with app.run_test(size=(60, 24)) as pilot:
+        gallery = await shown(pilot, app, subject_of(tensor_of("table", values, "other"), values, None))
+        gallery.query_one(MatrixView).focus()
+        await pilot.pause()
+        assert "slice" not in scale_text(gallery)
+        assert not {"slice-next", "slice-before"} & offered(app).keys()
+
+
+async def test_channels_are_offered_only_where_a_filter_has_several() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(60, 24)) as pilot:
+        for name, several in (("conv1/kernel", False), ("conv2/kernel", True), ("rgb/kernel", True)):
+            gallery = await shown(pilot, app, subject(name))
+            gallery.grid.focus()
+            await pilot.pause()
+            assert ("filter-channel-next" in offered(app)) is several, name
+
+
+async def test_units_of_a_dense_kernel_are_marked_by_a_letter_and_n_goes_to_them() -> None:
+    values = kernel(8, (40, 30), 0.1)
+    flags: dict[int, dict[str, Any]] = {4: {"nonfinite": True}, 11: {"zero": True}, 12: {"duplicate_of": 3}}
+    layer = layer_of("dense/kernel", (40, 30), flags, kernel=(), expected_symmetric=None)
+    app = GalleryApp()
+    async with app.run_test(size=(60, 30)) as pilot:
+        gallery = await shown(pilot, app, subject_of(tensor_of("dense/kernel", values), values, layer))
+        matrix = gallery.query_one(MatrixView)
+        matrix.focus()
+        await pilot.pause()
+        marks = "".join(segment.text for segment in matrix._rows[0])
+        assert "".join(marks.split()) == "Nz="
+        summary = str(gallery.query_one("#gallery-summary").render())
+        assert "N at 4" in summary
+        assert "= at 12" in summary
+        await pilot.press("n", "n")
+        assert "unit 11 all zero" in scale_text(gallery)
+        await pilot.press("n")
+        assert "unit 12 a duplicate of unit 3" in scale_text(gallery)
+        await pilot.press("N")
+        assert matrix.selected == 11
+
+
+async def test_entries_of_an_embedding_are_marked_before_their_rows() -> None:
+    values = kernel(9, (12, 20), 0.1)
+    layer = layer_of("embed/embeddings", (20, 12), {7: {"untouched": True}}, kernel=(), expected_symmetric=None)
+    app = GalleryApp()
+    async with app.run_test(size=(60, 30)) as pilot:
+        gallery = await shown(pilot, app, subject_of(tensor_of("embed/embeddings", values, "embedding"), values, layer))
+        matrix = gallery.query_one(MatrixView)
+        marked = [row for row in matrix._rows if row[0].text == "i"]
+        assert len(marked) == 1
+        await pilot.pause()
+        assert "12 entries ↓" in scale_text(gallery)
+
+
+def test_words_about_a_filter_name_every_flag_its_norm_and_every_flip() -> None:
+    found = plain_filter(12, l2=0.5, untouched=True, duplicate_of=5, left_right=0.98765, up_down=-0.001)
+    layer = layer_of("conv/kernel", (3, 3, 1, 32), {}, flagged_symmetric=True)
+    words = " · ".join(words_about(12, found, layer, found.l2))
+    assert words == (
+        "12 untouched since the initializer, a duplicate of filter 5, equals its mirror image · norm 0.5 · "
+        "mirror r ↔ 0.9877  ↕ 0.00  ↻ 0.05  ⤡ 0.00 · chance gives 0.7 of 32"
+    )
+
+
+def test_the_scale_of_a_layer_is_not_that_of_one_damaged_filter() -> None:
+    values = kernel(10, (3, 3, 16, 32), 0.1)
+    usual = FilterSet(laid_out(values), None).limit(0)
+    values[1, 1, 4, 9] = 3e30
+    assert FilterSet(laid_out(values), None).limit(0) < 2 * usual
+
+
+def test_the_scale_before_all_filters_are_decomposed_is_near_the_final_one() -> None:
+    filters = FilterSet(laid_out(kernel(11, (3, 3, 24, 512), 0.1)), None)
+    filters.prepare()
+    first = filters.limit(0)
+    filters.complete()
+    assert filters.limit(0) / 1.5 < first <= filters.limit(0) * 1.01
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 17, 9), (7, 7, 64, 12), (3, 3, 40, 6)])
+def test_larger_filters_have_the_component_of_the_decomposition_too(shape: tuple[int, ...]) -> None:
+    weights = kernel(12, shape, 1.0)
+    planes, shares = first_component(weights)
+    for index in range(shape[-1]):
+        left, values, _ = np.linalg.svd(
+            weights[..., index].reshape(-1, shape[2]).astype(np.float64), full_matrices=False
+        )
+        wanted = left[:, 0] * values[0] / np.sqrt(shape[2])
+        got = planes[index].reshape(-1)
+        assert min(np.abs(got - wanted).max(), np.abs(got + wanted).max()) < 2e-2 * np.abs(wanted).max()
+        assert shares[index] == pytest.approx(values[0] ** 2 / (values**2).sum(), rel=1e-4)

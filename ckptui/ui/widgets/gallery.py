@@ -176,6 +176,8 @@ class Gallery(Vertical):
         if cell_len(together) + cell_len(shown) + 2 <= room:
             ends = together
         else:
+            if cell_len(ends) + cell_len(shown) + 2 > room:
+                words, shown = [*words, shown], ""
             whole = " · ".join(words)
             lines += [self._dim(line) for line in ([whole] if cell_len(whole) <= width else words)]
         gap = max(room - cell_len(ends) - cell_len(shown), 2)
