@@ -139,7 +139,7 @@ class MatrixView(Widget, can_focus=True):
         count, extent = self.matrix.shape[axis], pixels[axis]
         marks: dict[int, Segment] = {}
         for index, flag in self._flags.items():
-            at = int((((index + 1) * extent - 1) // count) * cells[axis])
+            at = int((((index + 1) * extent - 1) // count) * cells[axis] + max(cells[axis] - 1, 0) / 2)
             if at not in marks or index == self.selected:
                 style = self._style(flag.tone)
                 marks[at] = Segment(flag.sign, style + Style(reverse=True) if index == self.selected else style)
