@@ -170,7 +170,10 @@ def _print(answer: Answer, as_json: bool) -> None:
     from ckptui.core.text import encodable
 
     if as_json:
-        json.dump(answer.document(), sys.stdout, allow_nan=False)
+        from ckptui.output import json_pieces
+
+        for piece in json_pieces(answer.document()):
+            sys.stdout.write(piece)
         sys.stdout.write("\n")
     else:
         for line in answer.text():

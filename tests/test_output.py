@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+import pytest
+
 from ckptui.core.model import Finding
-from ckptui.output import findings_text
+from ckptui.output import findings_text, json_pieces
 
 
 def finding(artifact: str, tensor: str | None, detail: str = "as ever", code: str = "checksum-mismatch") -> Finding:
@@ -36,3 +41,16 @@ def test_what_is_left_out_is_counted_beside_its_kind() -> None:
     assert heads(findings_text(found))[5:] == [
         "    … and 3 more checksum-mismatch here (--json lists all)", "✖ checksum-mismatch  b  x",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{}, {"a": []}, {"a": [1]}, {"schema": "x", "rows": [{"b": "nan", "c": None}, {"ä": [1.5]}], "d": {"e": [1, 2]}}],
+)
+def test_a_document_in_pieces_is_the_document(document: dict[str, Any]) -> None:
+    assert json.loads("".join(json_pieces(document))) == document
+
+
+def test_a_number_json_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        list(json_pieces({"rows": [float("nan")]}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from math import prod
 from typing import overload
@@ -55,6 +55,11 @@ class BundleTensors(Sequence[Tensor]):
         if tensor is None:
             tensor = self._built[number] = self._build(number)
         return tensor
+
+    def __iter__(self) -> Iterator[Tensor]:
+        built = self._built
+        for number in range(len(self)):
+            yield built.get(number) or self[number]
 
     def find(self, name: str) -> Tensor | None:
         """The tensor of that name."""
