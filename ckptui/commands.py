@@ -154,6 +154,7 @@ def filters(path: str, tensor: str | None, png: str | None = None, *, cache: boo
     notes: list[str] = []
     sheet = _sheet(png, look)
     with Session(cache=cache) as session:
+        session.make_ready(path)
         listing = listing_of(session, path)
         if sheet is not None:
             sheet.check(listing)

@@ -235,6 +235,17 @@ class Session(SalvageUseCases, ValueUseCases):
             return self._kept.verify(listing, lambda: verify(self.pool, path, kind), anew=anew)
         return []
 
+    def make_ready(self, path: str) -> None:
+        """Have the reader children open a large save while its listing is read; returns at once.
+
+        Raises:
+            NoSuchPath, NotASave: nothing is there, or nothing that looks like a save.
+        """
+        from ckptui.engine.kernels import make_ready
+
+        found = self.resolve(path)
+        make_ready(self.pool, found.path, found.kind)
+
     def layers(
         self,
         listing: Listing,

@@ -49,18 +49,16 @@ def flags_of(found: Filter, layer: Layer) -> list[Flag]:
         flags.append(Flag("const", "warning", "one constant value"))
     if found.duplicate_of is not None:
         flags.append(Flag(f"={found.duplicate_of}", "odd", f"a duplicate of filter {found.duplicate_of}"))
-    scores = mirror_scores(found)
-    least = SYMMETRIC if layer.flagged_symmetric else EXACT
-    if scores and not found.constant and max(scores) >= least:
+    if found.mirrored > 0:
         flags.append(Flag("sym", "warning", "equals its mirror image"))
-    elif scores and min(scores) <= -EXACT:
+    elif found.mirrored < 0:
         flags.append(Flag("anti", "muted", "equals its mirror image with the sign turned"))
     return flags
 
 
 def mirror_scores(found: Filter) -> list[float]:
     """The mirror correlations that exist for a filter."""
-    all_scores = (found.left_right, found.up_down, found.rotate_180, found.transpose)
+    all_scores = (found.left_right, found.up_down, found.rotate_180, found.transpose, found.front_back)
     return [score for score in all_scores if score is not None and score == score]
 
 

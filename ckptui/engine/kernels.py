@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ckptui.core.catalogue import make
-from ckptui.core.model import Artifact, Finding, Layer, Tensor
+from ckptui.core.model import Artifact, Finding, Kind, Layer, Tensor
 from ckptui.engine.facts import unpack
 from ckptui.engine.items import Done, run_items
 from ckptui.engine.pool import Flag, Pool
 from ckptui.engine.schedule import failure
-from ckptui.errors import ReaderFailed
+from ckptui.errors import CkptuiError, ReaderFailed
 
+WORTH_ALL = 8 << 20
+"""Bytes of a save from which all reader children open it while its listing is read."""
 IDLE_TIMEOUT = 20.0
 """Seconds one kernel may take without a sign of life: near duplicates among thousands of filters are slow."""
+
+
+def make_ready(pool: Pool, path: str, kind: Kind) -> list[threading.Thread]:
+    """Have all reader children but one start and open a save worth it, and return at once with their threads.
+
+    What fails here fails again, and is told, when the filters are asked for.
+    """
+    data = ".data-00000-of-00001"
+    if max(map(_size, (path, path + data, f"{path}/variables/variables{data}"))) < WORTH_ALL:
+        return []
+
+    def open_it() -> None:
+        with suppress(CkptuiError):
+            pool.call("layers", {"path": path, "kind": kind, "items": []})
+
+    threads = [
+        threading.Thread(target=open_it, name=f"ckptui-ready-{number}", daemon=True) for number in range(pool.size - 1)
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
 
 
 def look_at_layers(
@@ -39,6 +65,13 @@ def look_at_layers(
         while following in waiting:
             yield from waiting.pop(following)
             following += 1
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except (OSError, ValueError):
+        return 0
 
 
 def _answer(path: str, name: str, doc: Any) -> list[Layer | Finding]:

@@ -258,8 +258,8 @@ def test_depthwise_kernels_have_one_channel_and_a_filter_for_each_pair() -> None
         ({"duplicate_of": 0}, "=0", "odd"),
         ({"nonfinite": True, "untouched": True}, "NaN", "error"),
         ({"up_down": 0.97}, None, None),
-        ({"left_right": 0.99999}, "sym", "warning"),
-        ({"transpose": -1.0}, "anti", "muted"),
+        ({"left_right": 0.99999, "mirrored": 1}, "sym", "warning"),
+        ({"transpose": -1.0, "mirrored": -1}, "anti", "muted"),
         ({"left_right": None, "up_down": None, "rotate_180": None, "transpose": None}, None, None),
     ],
 )
@@ -271,9 +271,10 @@ def test_a_filter_is_framed_for_its_gravest_reason(changes: dict[str, Any], word
 
 def test_symmetry_counts_where_chance_does_not_explain_it() -> None:
     symmetric = replace(LAYERS["conv1/kernel"], flagged_symmetric=True)
-    flag = flag_of(plain_filter(0, up_down=0.97), symmetric)
+    flag = flag_of(plain_filter(0, up_down=0.97, mirrored=1), symmetric)
     assert flag is not None
     assert flag.word == "sym"
+    assert flag_of(plain_filter(0, up_down=0.97), LAYERS["conv1/kernel"]) is None
 
 
 def test_a_symmetric_layer_is_not_said_to_have_nothing_odd_and_a_quiet_one_is() -> None:
@@ -715,7 +716,7 @@ async def test_entries_of_an_embedding_are_marked_before_their_rows() -> None:
 
 
 def test_words_about_a_filter_name_every_flag_its_norm_and_every_flip() -> None:
-    found = plain_filter(12, l2=0.5, untouched=True, duplicate_of=5, left_right=0.98765, up_down=-0.001)
+    found = plain_filter(12, l2=0.5, untouched=True, duplicate_of=5, left_right=0.98765, up_down=-0.001, mirrored=1)
     layer = layer_of("conv/kernel", (3, 3, 1, 32), {}, flagged_symmetric=True)
     words = " · ".join(words_about(12, found, layer, found.l2))
     assert words == (
