@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,16 +15,20 @@ from textual.widget import Widget
 
 from ckptui.core.colours import diverging
 from ckptui.core.text import number_text
-from ckptui.ui.fitting import fit_middle, tied, wrap
+from ckptui.ui.fitting import TIE, fit_middle, tied, wrap
 from ckptui.ui.widgets.cells import Drawing, drawing_of, shade
 from ckptui.ui.widgets.filter_grid import FilterGrid
 from ckptui.ui.widgets.matrix_view import BarLine, Fitted, MatrixView
 from ckptui.ui.widgets.reflow import Words, wrapped
 from ckptui.ui.widgets.subject import Line, Subject
 
-RAMP_COLUMNS = 15
+RAMP_COLUMNS, SHORT_RAMP = 15, 9
 IN_WORDS = (("↔", "left-right"), ("↕", "up-down"), ("↻", "turned"), ("⤡", "transposed"))
 """Flips, where there are no signs for them."""
+NARROW = 42
+"""Below this width the scale is a short one."""
+FLIP = re.compile("([↔↕↻⤡]|left-right|up-down|turned|transposed) ")
+"""What stays on one line with its number."""
 WIDE = 64
 """From this width two lines of words share one."""
 
@@ -160,6 +165,7 @@ class Gallery(Vertical):
         width = max(self.content_size.width, 1)
         if drawing_of(self.app) is Drawing.ASCII:
             parts = [functools.reduce(lambda text, named: text.replace(*named), IN_WORDS, part) for part in parts]
+        parts = [FLIP.sub(lambda found: f"{found[1]}{TIE}", part) for part in parts]
         told = wrap(" · ".join(tied(part) if cell_len(part) <= width else part for part in parts), width)
         return [Content.styled(line.removeprefix("· ").removesuffix(" ·"), "$foreground") for line in told[:2]]
 
@@ -168,8 +174,8 @@ class Gallery(Vertical):
 
     def _scale_lines(self, ends: str, words: Sequence[str], shown: str) -> list[Content]:
         """The colour scale, what its ends mean, what is drawn, and at the right how much is on screen."""
-        ramp = ramp_content(drawing_of(self.app))
         width = self.content_size.width
+        ramp = ramp_content(drawing_of(self.app), RAMP_COLUMNS if width >= NARROW else SHORT_RAMP)
         room = width - ramp.cell_length - 2
         together = "  ·  ".join((ends, *words))
         lines: list[Content] = []
@@ -184,9 +190,9 @@ class Gallery(Vertical):
         return [Content.assemble(ramp, "  ", (ends, "$dim"), " " * gap, (shown, "$foreground")), *lines]
 
 
-def ramp_content(drawing: Drawing) -> Content:
+def ramp_content(drawing: Drawing, columns: int = RAMP_COLUMNS) -> Content:
     """The scale from below to above zero, in colours or in shades."""
-    levels = np.linspace(-1, 1, RAMP_COLUMNS, dtype=np.float32)
+    levels = np.linspace(-1, 1, columns, dtype=np.float32)
     if drawing is Drawing.COLOUR:
         return Content.assemble(*((" ", f"on #{pixel:06x}") for pixel in diverging(levels).tolist()))
     return Content("".join(shade(float(level), drawing) for level in levels[::2]))

@@ -19,7 +19,7 @@ from textual.worker import Worker, WorkerState
 from ckptui.core.model import Finding, Histogram, Layer, Listing, Tensor, TensorScan
 from ckptui.core.pictures import FilterSet
 from ckptui.core.report import SIGNS, worst_first
-from ckptui.core.text import human_bytes, safe
+from ckptui.core.text import safe
 from ckptui.errors import Cancelled, CkptuiError, Damaged
 from ckptui.ui.access import session_of
 from ckptui.ui.commands import bindings_for
@@ -28,7 +28,17 @@ from ckptui.ui.widgets.facts import Facts, headline, short_title, tensor_facts
 from ckptui.ui.widgets.gallery import Gallery
 from ckptui.ui.widgets.histogram import HistogramView
 from ckptui.ui.widgets.reflow import Words
-from ckptui.ui.widgets.subject import NOTHING_ODD, Line, Subject, overview_of, subject_of, with_layer
+from ckptui.ui.widgets.subject import (
+    NOTHING_ODD,
+    Line,
+    Subject,
+    has_distribution,
+    nothing_to_see,
+    overview_of,
+    subject_of,
+    too_large,
+    with_layer,
+)
 
 LARGEST_DRAWN = 40_000_000
 """Bytes of a tensor that are fetched to be drawn; larger ones come reduced to a small heat map."""
@@ -159,7 +169,7 @@ class Inspector(VerticalScroll, can_focus=True):
         self.only_filters = self.only_filters and tensor.role in ("kernel", "embedding")
         self._make_room()
         view = self.query_one(HistogramView)
-        view.histogram, view.display = None, _has_distribution(tensor)
+        view.histogram, view.display = None, has_distribution(tensor)
         self._blank()
         self._show_words()
         self._timer, self._timer_runs = self.set_timer(SETTLED, self._look), True
@@ -286,9 +296,9 @@ class Inspector(VerticalScroll, can_focus=True):
                         scan = item
                         tell(scan=item)
             if not whole:
-                tell(subject=_nothing_to_see(stored, scan))
+                tell(subject=nothing_to_see(stored, scan))
                 return
-            if _has_distribution(tensor):
+            if has_distribution(tensor):
                 tell(histogram=session.histogram(listing, tensor.name, BINS))
             if not small:
                 self._read_large(listing, tensor, tell, cancel)
@@ -304,8 +314,8 @@ class Inspector(VerticalScroll, can_focus=True):
 
     def _read_large(self, listing: Listing, tensor: Tensor, tell: Callable[..., None], cancel: threading.Event) -> None:
         """A picture of the strongest values, where the tensor is too large to be fetched."""
-        numbers = _has_distribution(tensor)
-        tell(subject=_too_large(tensor, reading=numbers))
+        numbers = has_distribution(tensor)
+        tell(subject=too_large(tensor, reading=numbers))
         if numbers and not cancel.is_set():
             tell(subject=overview_of(tensor, *session_of(self).overview(listing, tensor.name, OVERVIEW, cancel)))
 
@@ -385,20 +395,3 @@ class Inspector(VerticalScroll, can_focus=True):
 
     def on_unmount(self) -> None:
         self._stop()
-
-
-def _nothing_to_see(stored: bool, scan: TensorScan | None) -> Subject:
-    """Why there is no picture of a tensor that is not there as it should be."""
-    unread = not stored or scan is None or scan.checksum == "unread"
-    return Subject("nothing", text="its bytes can't be read" if unread else "no picture: it contradicts its entry")
-
-
-def _too_large(tensor: Tensor, *, reading: bool) -> Subject:
-    """Where a heat map of the strongest values will be, or why there is nothing to see."""
-    words = "reading it for a picture of its strongest values …" if reading else "too large to be shown here"
-    return Subject("nothing", text=f"{human_bytes(tensor.bytes)}: {words}")
-
-
-def _has_distribution(tensor: Tensor) -> bool:
-    """Is there more than one number in it?"""
-    return tensor.dtype not in ("string", "variant", "resource") and tensor.count > 1

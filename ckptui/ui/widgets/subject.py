@@ -13,9 +13,9 @@ import numpy.typing as npt
 from ckptui.core.filter_flags import Flag, flag_of, words_about
 from ckptui.core.heatmaps import reduced, unit_matrix
 from ckptui.core.layout import KernelLayout, layout_of
-from ckptui.core.model import Filter, Layer, Tensor
+from ckptui.core.model import Filter, Layer, Tensor, TensorScan
 from ckptui.core.pictures import FilterSet, has_places
-from ckptui.core.text import human_count, number_text, safe
+from ckptui.core.text import human_bytes, human_count, number_text, safe
 from ckptui.ui.fitting import TIE, tied
 from ckptui.ui.widgets.filter_images import FilterPictures
 
@@ -178,6 +178,23 @@ def overview_of(tensor: Tensor, values: Array, limit: float) -> Subject:
         return Subject("bars", vector=values[0], values=tensor.count)
     rows = tensor.count // tensor.shape[-1]
     return Subject("matrix", matrix=Matrix(values, limit, (rows, tensor.shape[-1]), axes_of_matrix(tensor)))
+
+
+def nothing_to_see(stored: bool, scan: TensorScan | None) -> Subject:
+    """Why there is no picture of a tensor that is not there as it should be."""
+    unread = not stored or scan is None or scan.checksum == "unread"
+    return Subject("nothing", text="its bytes can't be read" if unread else "no picture: it contradicts its entry")
+
+
+def too_large(tensor: Tensor, *, reading: bool) -> Subject:
+    """Where a heat map of the strongest values will be, or why there is nothing to see."""
+    words = "reading it for a picture of its strongest values …" if reading else "too large to be shown here"
+    return Subject("nothing", text=f"{human_bytes(tensor.bytes)}: {words}")
+
+
+def has_distribution(tensor: Tensor) -> bool:
+    """Is there more than one number in it?"""
+    return tensor.dtype not in ("string", "variant", "resource") and tensor.count > 1
 
 
 def matrix_of(tensor: Tensor, matrix: Array) -> Matrix:
