@@ -68,7 +68,8 @@ async def opened(pilot: Pilot[None], app: PaneApp) -> DiffScreen:
 async def looked(pilot: Pilot[None], screen: DiffScreen) -> None:
     """Wait until the pair under the cursor was looked at closely."""
     await until(pilot, lambda: screen.view.gallery.subject is not None or overlaid(screen).pair is not None)
-    await pilot.pause()
+    # words and pictures make room for each other in several layouts
+    await pilot.pause(0.2)
     await pilot.pause()
 
 
