@@ -446,8 +446,9 @@ def test_it_looks_as_before(size: tuple[int, int], row: int, snap_compare: Any) 
         screen = await opened(pilot, app)
         await until(pilot, lambda: screen._ended)
         await pilot.press(*["down"] * row)
+        await looked(pilot, screen)
         if size == NARROW and row == 3:
             await pilot.press("enter")
-        await looked(pilot, screen)
+            await looked(pilot, screen)
 
     assert snap_compare(app, terminal_size=size, run_before=before)

@@ -55,12 +55,20 @@ class Words(Static):
         if said is not None and said.is_same(content):
             return
         self._said = content
-        width = self.content_size.width
-        fits = said is not None and all(
-            line.cell_length <= width for text in (said, content) for line in text.split("\n")
-        )
-        same_height = fits and said is not None and said.plain.count("\n") == content.plain.count("\n")
-        self.update(content, layout=not same_height)
+        lines = content.split("\n")
+        # what stands there may have been laid out for another width: its height counts, not its lines
+        fits = said is not None and all(line.cell_length <= self.content_size.width for line in lines)
+        if fits and self.content_size.height == len(lines):
+            self.clear_cached_dimensions()
+            self.update(content, layout=False)
+            # a layout that was under way may still have given it the height of the words before
+            self.call_after_refresh(self._settle, len(lines))
+        else:
+            self.update(content)
+
+    def _settle(self, lines: int) -> None:
+        if self.display and self.content_size.height != lines:
+            self.refresh(layout=True)
 
 
 def two_columns(rows: Sequence[tuple[str, str]], name_width: int, width: int, style: str) -> list[Span]:
