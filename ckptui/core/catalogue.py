@@ -147,12 +147,13 @@ CODES: dict[str, Code] = {
     "at-initializer": Code(
         _W,
         "Untouched since its initializer",
-        "These weights were never trained or never restored: check the restore's status object and `trainable`.",
+        "These weights were never trained or never restored, or the learning rate was too small to move them: "
+        "check the restore's status object and `trainable`.",
     ),
     "untouched-filters": Code(
         _W,
         "Some filters are untouched since the initializer",
-        "No gradient reached them: look at masks and dead inputs.",
+        "No gradient reached them, or the learning rate was too small to move them: look at masks and dead inputs.",
     ),
     "symmetric-filters": Code(
         _W,

@@ -33,14 +33,14 @@ _COUNTING = frozenset({"metric", "counter", "step", "rng-state", "object-graph"}
 _OF_DATA = frozenset({"moving-mean", "moving-variance", "other"})
 """Roles that may hold statistics of raw data, whose columns have any scale."""
 _SCALES = 2.0**40
-"""No two columns of data are further apart than this."""
+"""No two columns of data are further apart than this: a ratio, whatever the values are."""
 _BEYOND = 2.0**64
 """A magnitude that needs nothing to be compared with."""
 _BEYOND_COUNTS = 2.0**100
 """The same for counts; a loss scale is doubled again and again."""
 _USUAL = (2.0**-40, 2.0**24)
 """Magnitudes a value without others to compare with may have had."""
-_FAR_BELOW = 2.0**-30
+_FAR_BELOW = 2.0**-20
 """A value given back that is smaller than this, against the others, was rarely there."""
 
 

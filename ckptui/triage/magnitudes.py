@@ -47,11 +47,12 @@ def implausible_findings(path: str, tensor: Tensor, stats: Stats, peaks: Peaks, 
     if tensor.storage.segment is not None:
         evidence["file"] = tensor.storage.segment.file
     detail = f"{number_text(odd.value)} at {evidence['index']}, {_beside(odd)}"
+    believed = odd.flip is not None and not far_below(odd.flip, odd.second or 0.0)
     if odd.flip is None:
         detail += "; no single flipped bit explains it: it may have been written so"
     else:
         detail += f"; {_turned_back(evidence['flipped_bit'])}"
-        if far_below(odd.flip, odd.second or 0.0):
+        if not believed:
             detail += ", far below the others: it may have been written so"
     certainty = odd.certainty
     if vouched:
@@ -61,7 +62,7 @@ def implausible_findings(path: str, tensor: Tensor, stats: Stats, peaks: Peaks, 
     if odd.modest:
         detail += "; " + ("it is too small to matter" if not odd.ratio else "statistics of raw data may look so too")
     advice = _IN_MEMORY if vouched else _UNCHECKED if _has_checksum(tensor) else _PLANTED
-    if odd.flip is not None and not vouched and not _has_checksum(tensor):
+    if believed and not vouched and not _has_checksum(tensor):
         advice = _COMPARE
     return [
         make(
@@ -72,7 +73,7 @@ def implausible_findings(path: str, tensor: Tensor, stats: Stats, peaks: Peaks, 
             evidence=evidence,
             certainty=certainty,
             severity="warning" if odd.modest else None,
-            title=f"A value no training makes: {_in_short(odd.value, evidence)}",
+            title=_title(odd, evidence, believed),
             advice=advice,
         )
     ]
@@ -138,6 +139,16 @@ def _in_short(value: float, evidence: Mapping[str, Any]) -> str:
     flip = evidence.get("flipped_bit")
     words = f"{number_text(value)} at {evidence['index']}"
     return words if flip is None else f"{words}, with bit {flip['bit']} turned back {number_text(flip['value'])}"
+
+
+def _title(odd: Implausible, evidence: dict[str, Any], believed: bool) -> str:
+    """A bit is named only where what it gives back could have stood among the others."""
+    place = f"{number_text(odd.value)} at {evidence['index']}"
+    if odd.certainty == "possible":
+        return f"A value far from all others: {place}"
+    if not believed:
+        return f"A value no training makes: {place}; it may have been written so"
+    return f"A value no training makes: {_in_short(odd.value, evidence)}"
 
 
 def _beside(odd: Implausible) -> str:

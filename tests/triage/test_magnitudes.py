@@ -120,3 +120,27 @@ def test_a_bit_in_zeros() -> None:
     (one,) = told(array, role="bias")
     assert (one.severity, one.certainty) == ("warning", "likely")
     assert "too small to matter" in one.detail
+
+
+def test_a_bit_is_named_in_the_title_only_where_it_gives_back_a_value_like_the_others() -> None:
+    array = flipped(0, 0)
+    array[2, 0, 0] = 4e5
+    (one,) = told(array)
+    assert "bit" not in one.title
+    assert "it may have been written so" in one.title
+    assert "flipped bit" not in one.advice
+    assert one.evidence["flipped_bit"]["bit"] == 30
+    (flip,) = told(flipped(105, 30))
+    assert "with bit 30 turned back" in flip.title
+    assert "One flipped bit" in flip.advice
+
+
+@pytest.mark.parametrize(("scale", "severity", "certainty"), [(1e6, "warning", "possible"), (1e13, "error", "likely")])
+def test_moving_statistics_are_judged_by_their_ratio(scale: float, severity: str, certainty: str) -> None:
+    for unit in (1e-3, 1.0, 1e4):
+        columns = (np.linspace(0.5, 1.0, 24) * unit).astype("f4")
+        columns[5] = scale * unit
+        (one,) = told(columns, Storage("plain", Segment("/m.h5", 0, 96)), "moving-variance", name="bn/moving_variance")
+        assert one.severity == severity
+        assert ("far from all others" in one.title) is (certainty == "possible")
+        assert (one.certainty == "possible") is (certainty == "possible")
