@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from textual.message import Message
 
@@ -71,10 +71,8 @@ def quick_check(session: Session, saves: Iterable[Found], post: Post, cancel: th
         post(messages.QuickChecked(results))
 
 
-def check_all(
-    session: Session, saves: Sequence[Found], shown: Collection[str], post: Post, cancel: threading.Event
-) -> None:
-    """Check saves one after the other; those already `shown` with their filters, the others get these when shown."""
+def check_all(session: Session, saves: Sequence[Found], post: Post, cancel: threading.Event) -> None:
+    """Check saves one after the other, each as one is checked alone."""
     for done, found in enumerate(saves):
         post(messages.Swept(done, len(saves), None))
         try:
@@ -86,7 +84,7 @@ def check_all(
             continue
         post(messages.QuickChecked({found.path: listing.findings}))
         tell = _Counting(post, done, len(saves))
-        check_save(session, listing, tell, cancel, (), filters=found.path in shown)
+        check_save(session, listing, tell, cancel, ())
         if cancel.is_set():
             return
     post(messages.SweepEnded(len(saves)))
@@ -111,7 +109,6 @@ def check_save(
     cancel: threading.Event,
     first: Sequence[str],
     *,
-    filters: bool = True,
     anew: bool = True,
 ) -> None:
     """Read every byte: checksums and statistics, `first` before the rest, then the filters of the kernels.
@@ -124,8 +121,7 @@ def check_save(
         if not cancel.is_set():
             findings = session.verify(listing, anew=anew)
             post(messages.Scanned(path, findings=findings, step="filters"))
-            if filters:
-                _layers(session, listing, post, cancel, anew)
+            _layers(session, listing, post, cancel, anew)
     except Cancelled:
         post(messages.ScanEnded(path, complete=False))
     except CkptuiError as error:

@@ -111,12 +111,19 @@ class SaveRecord:
         return bool(self.scans) and all(scan.checksum == "ok" for scan in self.scans.values())
 
     @property
+    def unlooked(self) -> int:
+        """Kernels that a check read, but did not look at filter by filter: they are too large for that."""
+        return sum(f.code == "unsupported-format" and f.tensor is not None for f in self.findings)
+
+    @property
     def outcome(self) -> str:
         """What a full check came to, in one line."""
         total = self.listing.artifact.tensors if self.listing is not None else len(self.scans)
         read = sum(scan.checksum != "unread" for scan in self.scans.values())
         words = f"{human_count(read)} of {human_count(total)} tensors read"
         count = self.counts["error"] + self.counts["warning"]
+        if self.unlooked:
+            words += f", {human_count(self.unlooked)} too large to be looked at filter by filter"
         if count:
             return f"{words}, {human_count(count)} finding{'s' if count != 1 else ''}"
         return f"{words}, " + (
@@ -134,7 +141,7 @@ class SaveRecord:
 
     @property
     def badge(self) -> Badge:
-        """Errors before warnings; the tick only after a full check in which every checksum agreed."""
+        """Errors before warnings; the tick only after a full check: every checksum agreed, all filters were seen."""
         errors = self.counts["error"] or int(self.phase == "failed")
         if errors:
             return Badge("error", errors)
@@ -143,7 +150,7 @@ class SaveRecord:
         if self.phase in ("opening", "checking"):
             return Badge("busy")
         if self.read:
-            return Badge("ok" if self.vouched else "read")
+            return Badge("ok" if self.vouched and not self.unlooked else "read")
         return Badge("unchecked")
 
 

@@ -47,6 +47,16 @@ def test_nothing_is_healthy_before_every_byte_agrees_with_a_checksum() -> None:
     assert kind(record) == "read"
 
 
+def test_no_tick_where_the_filters_of_a_kernel_were_not_looked_at() -> None:
+    record = SaveRecord(found("x"))
+    record.scans["a"] = TensorScan("a", None, "ok")
+    record.phase, record.read = "checked", True
+    assert record.outcome == "1 of 1 tensors read, every checksum agrees"
+    record.learn([told("unsupported-format", "info", "a")])
+    assert kind(record) == "read"
+    assert "1 too large to be looked at filter by filter" in record.outcome
+
+
 def test_errors_go_before_warnings_and_are_counted_once() -> None:
     record = SaveRecord(found("x"))
     assert record.learn([told("all-zero", "warning", "a"), told("non-finite", "error", "b")])

@@ -46,6 +46,24 @@ async def test_every_save_is_read_and_the_run_says_which_is_good() -> None:
             assert (f"Newest good save  {good}" if good else "No save of this run is good") in text
 
 
+async def test_no_badge_changes_when_a_save_is_looked_at_afterwards() -> None:
+    with Session(attended=True, cache=False) as session:
+        app = Workbench((str(SAMPLES / "suspicious"),), session, False)
+        async with app.run_test(size=WIDE) as pilot:
+            await swept(pilot, app)
+            main = main_of(app)
+            saves = main.ledger.saves
+            badges, totals = {path: record.badge for path, record in saves.items()}, main.ledger.totals()
+            flagged = {r.found.label for r in saves.values() if r.badge.kind == "warning"}
+            assert flagged >= {"dead_filters.keras", "mirror_symmetric.keras", "untouched_layer.keras"}
+            for path, record in saves.items():
+                main.save_tree.select(path)
+                main.open_save(path)
+                await until(pilot, lambda record=record: record.phase == "checked", 20)  # type: ignore[misc]
+            assert {path: record.badge for path, record in saves.items()} == badges
+            assert main.ledger.totals() == totals
+
+
 async def test_a_second_press_stops_it_and_keeps_what_was_found() -> None:
     with Session(attended=True) as session:
         app = Workbench((str(SAMPLES),), session, False)

@@ -28,8 +28,7 @@ class Sweeping(Feeding):
         record = self.record
         if record is not None and record.phase == "checking":
             record.phase = "quick"
-        shown = {r.found.path for r in self.ledger.saves.values() if r.listing is not None}
-        self.run_check_all(waiting, shown, self.begin("sweep"))
+        self.run_check_all(waiting, self.begin("sweep"))
 
     def _unchecked(self) -> list[Found]:
         records = [r for r in self.ledger.saves.values() if not r.read and r.phase != "failed"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from textual import work
 from textual.message import Message
@@ -66,9 +66,9 @@ class Working(Screen[None]):
         jobs.check_save(session_of(self), listing, self.post_message, cancel, first, anew=anew)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="sweep", description="check of all saves")
-    def run_check_all(self, saves: Sequence[Found], shown: Collection[str], cancel: threading.Event) -> None:
+    def run_check_all(self, saves: Sequence[Found], cancel: threading.Event) -> None:
         """Read every byte of every save."""
-        jobs.check_all(session_of(self), saves, shown, self.post_message, cancel)
+        jobs.check_all(session_of(self), saves, self.post_message, cancel)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="diff", description="opening both sides")
     def run_open_both(self, a: Found, b: Found) -> None:
