@@ -33,6 +33,7 @@ def show(path: str, name: str | None) -> Answer:
                 listing.findings,
             )
         tensor = session.tensor(listing, name)
+        name = tensor.name
         findings = [f for f in listing.findings if f.tensor in (None, name)]
         stats: Stats | None = None
         for item in session.scan(listing, [name], anew=True):
@@ -159,7 +160,7 @@ def filters(path: str, tensor: str | None, png: str | None = None, *, cache: boo
         if sheet is not None:
             sheet.check(listing)
         if tensor is not None:
-            session.tensor(listing, tensor)
+            tensor = session.tensor(listing, tensor).name
         chosen = [t.name for t in listing.tensors if (t.role in FILTERED if tensor is None else t.name == tensor)]
         # filters of a kernel that fails its checksum are no evidence: the checksums are part of the answer
         _, findings = scan_all(session, listing, chosen, stats=False)

@@ -33,7 +33,6 @@ from ckptui.core.model import (
 )
 from ckptui.core.runs import RunVerdict
 from ckptui.engine.use_cases import ValueUseCases
-from ckptui.errors import NoSuchTensor
 from ckptui.recall import Recall
 from ckptui.salvage.use_cases import SalvageUseCases
 
@@ -177,20 +176,6 @@ class Session(SalvageUseCases, ValueUseCases):
         from ckptui.engine.requests import open_listing
 
         return open_listing(self.pool, path, kind)
-
-    def tensor(self, listing: Listing, name: str) -> Tensor:
-        """The tensor of that name; raises NoSuchTensor with the nearest names."""
-        lookup = getattr(listing.tensors, "find", None)
-        found: Tensor | None = (
-            lookup(name) if lookup is not None else next((t for t in listing.tensors if t.name == name), None)
-        )
-        if found is None:
-            import difflib
-
-            near = difflib.get_close_matches(name, [t.name for t in listing.tensors], 3, 0.4)
-            hint = f"Did you mean {' or '.join(near)}?" if near else "`ckptui show` lists the names"
-            raise NoSuchTensor(f"{name} in {listing.artifact.path}", hint)
-        return found
 
     # ------------------------------------------------------------------ values
 

@@ -59,7 +59,20 @@ def test_an_unknown_tensor_names_the_nearest(tmp_path: Path) -> None:
         assert session.tensor(opened, "conv1/kernel").shape == (3,)
         with pytest.raises(NoSuchTensor) as raised:
             session.tensor(opened, "conv1/kernal")
+        with pytest.raises(NoSuchTensor, match="conv1/kernel"):
+            session.tensor(opened, "conv1/kernal")
+        assert session.tensor(opened, "kernel").name == "conv1/kernel"
     assert "conv1/kernel" in raised.value.hint
+
+
+def test_a_name_that_fits_several_tensors_lists_them(tmp_path: Path) -> None:
+    prefix = write_bundle(tmp_path / "c", {f"conv{n}/kernel": np.zeros(3, "f4") for n in range(8)})
+    with Session() as session:
+        opened = session.open(prefix)
+        with pytest.raises(NoSuchTensor) as raised:
+            session.tensor(opened, "kernel")
+    assert str(raised.value).startswith("8 tensors fit this name: kernel in ")
+    assert raised.value.hint == f"Which of: {', '.join(f'conv{n}/kernel' for n in range(5))} and 3 more?"
 
 
 @needs_samples
