@@ -132,7 +132,8 @@ class NumkongPasses(NumpyPasses):
         return low, high, summed, squares
 
     def exact_sums(self, block: Array, magnitude: int) -> tuple[int, int] | None:
-        if magnitude * magnitude * block.size >= _EXACT_SQUARES:
+        # two smallest integers of 16 bits side by side overflow its pairwise products
+        if magnitude * magnitude * block.size >= _EXACT_SQUARES or (magnitude == 1 << 15 and block.itemsize == 2):
             return None
         summed, squares = self._moments(block)
         return int(summed), int(squares)

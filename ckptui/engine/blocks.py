@@ -35,6 +35,8 @@ FEWEST_VALUES = 16
 MAX_SECTORS = 1 << 22
 """Sectors of one tensor that are watched for repetition: 2 GB of values."""
 MAX_RUNS = 200
+MOST_ZERO_RUNS = 1 << 14
+"""Runs of zero sectors in one tensor; with more, they are its own."""
 _STEP = 1 << 20
 _PARTS = (1, 2, 3, 4, 6, 8)
 """Gates, heads and groups split an axis into so many parts."""
@@ -62,12 +64,16 @@ class Run:
 class BlockWatch:
     """Takes a segment's bytes as they come by and remembers which sectors deserve a second look."""
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment, most: int = MAX_SECTORS) -> None:
+        """Of the first `most` sectors it is noted what they hold."""
         self.segment = segment
+        self._most = most
         self._at = segment.offset
         self._rest = b""
-        self.zero: list[int] = []
-        """First bytes of sectors that hold only zeros."""
+        self.zeros: list[list[int]] = []
+        """[begin, end) of neighbouring sectors that hold only zeros; empty again where they are too many."""
+        self.sparse = False
+        """Zero sectors lie in so many places that they are the tensor's own."""
         self._keys: list[Array] = []
         self._first = -(-segment.offset // SECTOR) * SECTOR
         self._sectors = 0
@@ -88,34 +94,52 @@ class BlockWatch:
     def _look(self, sectors: Array) -> None:
         sampled = [sectors[:, word] for word in _SAMPLED]
         empty = np.flatnonzero((sampled[0] | sampled[1] | sampled[2]) == 0)
-        first = self._first + self._sectors * SECTOR
-        self.zero += [first + int(n) * SECTOR for n in empty if not sectors[n].any()]
-        if self._sectors < MAX_SECTORS:
+        if empty.size and not self.sparse:
+            self._note_zeros(empty[~sectors[empty].any(axis=1)])
+        if self._sectors < self._most:
             self._keys.append(sampled[0] * np.uint64(0x9E3779B97F4A7C15) + sampled[1] + (sampled[2] << np.uint64(17)))
         self._sectors += len(sectors)
 
+    def _note_zeros(self, empty: Array) -> None:
+        """Merge sectors, counted from the next one on, into the runs so far."""
+        first = self._first + self._sectors * SECTOR
+        for part in np.split(empty, np.flatnonzero(np.diff(empty) > 1) + 1):
+            if part.size:
+                begin, end = first + int(part[0]) * SECTOR, first + (int(part[-1]) + 1) * SECTOR
+                if self.zeros and self.zeros[-1][1] == begin:
+                    self.zeros[-1][1] = end
+                else:
+                    self.zeros.append([begin, end])
+        if len(self.zeros) > MOST_ZERO_RUNS:
+            self.sparse, self.zeros = True, []
+
     def keys(self) -> Array:
         """A number for each whole sector so far, uint64: alike where sectors may be."""
-        return np.concatenate(self._keys) if self._keys else np.empty(0, np.uint64)
+        if len(self._keys) > 1:
+            self._keys = [np.concatenate(self._keys)]
+        return self._keys[0] if self._keys else np.empty(0, np.uint64)
 
     def take_keys(self, pieces: Sequence[bytes]) -> None:
         """Take the keys of sectors that others have seen, as bytes, front to back."""
         for piece in pieces:
-            if self._sectors < MAX_SECTORS:
+            if self._sectors < self._most:
                 self._keys.append(np.frombuffer(piece, np.uint64))
             self._sectors += len(piece) // 8
 
     def repeats(self) -> list[tuple[int, int]]:
         """(offset, offset of the earlier sector) for sectors that may repeat an earlier one; empty for many."""
-        if not self._keys:
-            return []
         keys = self.keys()
-        _, first, back = np.unique(keys, return_index=True, return_inverse=True)
-        earlier = first[back]
-        later = np.flatnonzero(earlier < np.arange(len(keys)))
-        if not 0 < len(later) <= MOST_REPEATED * len(keys) + 1:
+        ordered = np.sort(keys)
+        again = ordered[1:][ordered[1:] == ordered[:-1]]
+        del ordered
+        if not 0 < len(again) <= MOST_REPEATED * len(keys) + 1:
             return []
-        return [(self._first + int(n) * SECTOR, self._first + int(earlier[n]) * SECTOR) for n in later]
+        places = np.flatnonzero(np.isin(keys, np.unique(again), kind="sort"))
+        _, first, back = np.unique(keys[places], return_index=True, return_inverse=True)
+        earlier = places[first][back]
+        later = earlier < places
+        offsets = (self._first + found[later] * SECTOR for found in (places, earlier))
+        return list(zip(*(found.tolist() for found in offsets), strict=True))
 
 
 def watchable(source: Source, segment: Segment) -> bool:
@@ -129,7 +153,7 @@ def suspicious(source: Source, watch: BlockWatch, shape: Sequence[int], itemsize
     A tensor of zeros alone gives none.
     """
     judge = _Judge(source, watch.segment, shape, itemsize, beat)
-    runs = [*judge.zeros(watch.zero), *judge.repeated(watch.repeats())]
+    runs = [*judge.zeros(watch.zeros), *judge.repeated(watch.repeats())]
     return runs[:MAX_RUNS]
 
 
@@ -142,9 +166,9 @@ class _Judge:
         self.end = segment.offset + segment.bytes
         self.borders = _borders(shape, itemsize)
 
-    def zeros(self, sectors: list[int]) -> Iterator[Run]:
-        """Maximal runs of zero bytes around whole zero sectors."""
-        runs = [self._widen(first, last) for first, last in _joined(sectors)]
+    def zeros(self, lost: Sequence[Sequence[int]]) -> Iterator[Run]:
+        """Maximal runs of zero bytes around the runs of whole zero sectors."""
+        runs = [self._widen(first, last) for first, last in lost]
         runs = [run for run in runs if run[1] - run[0] < self.segment.bytes]
         if not runs or self._zero_share(runs) > MOST_ZEROS:
             return
@@ -196,17 +220,21 @@ class _Judge:
         )
 
     def _zero_share(self, runs: list[tuple[int, int]]) -> float:
-        """Share of zero elements outside the runs."""
+        """Share of zero elements outside the runs; what lies inside is not read again."""
         zero = total = 0
-        at = self.segment.offset
-        kind = f"u{self.itemsize}" if self.itemsize in (1, 2, 4, 8) else "u1"
-        for view in self.source.stream(at, self.segment.bytes, _STEP):
-            values = np.frombuffer(view, kind, len(view) // np.dtype(kind).itemsize)
-            zero += values.size - int(np.count_nonzero(values))
-            total += values.size
-            self.beat(0)
-        inside = sum(end - begin for begin, end in runs) // np.dtype(kind).itemsize
-        return (zero - inside) / max(1, total - inside)
+        kind = np.dtype(f"u{self.itemsize}" if self.itemsize in (1, 2, 4, 8) else "u1")
+        begin = self.segment.offset
+        for stop, following in [*runs, (self.end, self.end)]:
+            # whole elements only: one that a run cuts through belongs to neither
+            begin += (self.segment.offset - begin) % kind.itemsize
+            size = max(0, stop - begin) // kind.itemsize * kind.itemsize
+            for view in self.source.stream(begin, size, _STEP):
+                values = np.frombuffer(view, kind, len(view) // kind.itemsize)
+                zero += values.size - int(np.count_nonzero(values))
+                total += values.size
+                self.beat(0)
+            begin = following
+        return zero / max(1, total)
 
     # ------------------------------------------------------------------ repetition
 
@@ -240,19 +268,6 @@ class _Judge:
             return True
         here, there = (np.frombuffer(self.source.pread(place, 8), "u1") for place in (at, at - distance))
         return int((here == there).sum()) <= 8 - self.itemsize if self.itemsize < 8 else bool((here != there).any())
-
-
-def _joined(sectors: list[int]) -> Iterator[tuple[int, int]]:
-    """(begin, end) of neighbouring sectors taken together."""
-    begin = end = -1
-    for at in sectors:
-        if at != end:
-            if end >= 0:
-                yield begin, end
-            begin = at
-        end = at + SECTOR
-    if end >= 0:
-        yield begin, end
 
 
 def _borders(shape: Sequence[int], itemsize: int) -> list[int]:

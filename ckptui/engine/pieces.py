@@ -17,6 +17,7 @@ from ckptui.core.crc import combined
 from ckptui.core.model import Segment, Stats, Tensor, TensorScan
 from ckptui.engine.facts import pack, unpack
 from ckptui.errors import Damaged, ReaderFailed
+from ckptui.readers.zeros import SECTOR
 
 if TYPE_CHECKING:
     from ckptui.core.peaks import Peaks
@@ -67,7 +68,7 @@ def scan_piece(scanner: Scanner, tensor: Tensor, start: int, count: int) -> dict
     from crc32c import crc32c
 
     from ckptui.engine import checked
-    from ckptui.engine.blocks import BlockWatch, watchable
+    from ckptui.engine.blocks import MAX_SECTORS, BlockWatch, watchable
     from ckptui.engine.scan import stored_dtype
 
     whole, dtype = tensor.storage.segment, stored_dtype(tensor)
@@ -79,7 +80,7 @@ def scan_piece(scanner: Scanner, tensor: Tensor, start: int, count: int) -> dict
     sink = scanner.sink(tensor)
     watch = None
     if scanner.check and not vouched and watchable(source, whole):
-        watch = BlockWatch(segment)
+        watch = BlockWatch(segment, MAX_SECTORS - start // SECTOR)
     crc = 0
     for view in checked.plain(files, segment, None, checked.Verdict(), scanner.beat):
         if vouched:
@@ -95,7 +96,7 @@ def scan_piece(scanner: Scanner, tensor: Tensor, start: int, count: int) -> dict
         "complete": sink.complete,
         "peaks": None if peaks is None else [getattr(peaks, name) for name in _PEAKS],
         "sectors": None if watch is None else base64.b64encode(watch.keys().tobytes()).decode("ascii"),
-        "zeros": 0 if watch is None else len(watch.zero),
+        "zeros": 0 if watch is None else len(watch.zeros) + watch.sparse,
         "stamp": list(source.stamp),
     }
 
@@ -120,19 +121,25 @@ class Parts:
 
     tensor: Tensor
     items: list[Item]
-    docs: dict[int, Any] = field(default_factory=dict)
-    """By place in `items`."""
+    pieces: dict[int, _Piece | None] = field(default_factory=dict)
+    """By place in `items`; None for an answer that makes no sense."""
+
+    def take(self, number: int, doc: Any) -> None:
+        """Note the answer for one piece."""
+        try:
+            self.pieces[number] = _piece(doc)
+        except (ReaderFailed, KeyError, TypeError, ValueError):
+            self.pieces[number] = None
 
     @property
     def all_here(self) -> bool:
         """Every piece has an answer."""
-        return len(self.docs) == len(self.items)
+        return len(self.pieces) == len(self.items)
 
     def joined(self, artifact: str, *, check: bool) -> TensorScan | None:
         """The scan of the whole tensor; None where anything is odd. `artifact`: the path findings name."""
-        try:
-            pieces = [_piece(self.docs[n]) for n in range(len(self.items))]
-        except (ReaderFailed, KeyError, TypeError, ValueError):
+        pieces = [piece for _, piece in sorted(self.pieces.items()) if piece is not None]
+        if len(pieces) < len(self.items):
             return None
         if len({piece.stamp for piece in pieces}) != 1 or any(piece.zeros for piece in pieces):
             return None

@@ -136,7 +136,7 @@ class _Work:
             return _scan_of(self._path, self._tensors[outcome.key].name, outcome)
         place, number = self._parts[outcome.key]
         parts = self._split[place]
-        parts.docs[number] = outcome.doc
+        parts.take(number, outcome.doc)
         if not parts.all_here:
             return None
         found = parts.joined(self._path, check=self._check)

@@ -193,6 +193,11 @@ def test_integers_at_the_ends_of_their_range(name: str, passes_name: str) -> Non
     full = np.full(BLOCK, ends.max, dtype)
     full[::2] = ends.min
     assert_same(in_pieces(full, name, 1, way(passes_name)), expected(full))
+    # equal neighbours, which a product of pairs adds up in too few bits
+    for end in (ends.min, ends.max, ends.max // 2 + 1):
+        pairs = np.full(2003, end, dtype)
+        pairs[-1] = 100
+        assert_same(in_pieces(pairs, name, 1, way(passes_name)), expected(pairs))
 
 
 @BOTH
