@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from ckptui.ui.screens import looking
 from ckptui.ui.screens.asking import ExportScreen
 from ckptui.ui.screens.diff import DiffScreen
 from ckptui.ui.screens.help import help_text, here
-from tests.ui.driving import WIDE, Bench, at_rest, screen_text, settled, until
-from tests.ui.fake_session import RUN, SICK
+from tests.ui.driving import NARROW, WIDE, Bench, at_rest, screen_text, settled, until
+from tests.ui.fake_session import ROOT, RUN, SICK, FakeSession
 
 BEFORE = f"{RUN}/ckpt-4"
 
@@ -122,7 +123,7 @@ async def test_a_check_asked_for_ends_with_words() -> None:
 
 async def test_n_ends_at_a_finding_where_no_tensor_is_flagged_and_says_when_it_goes_round() -> None:
     app = Bench()
-    async with app.run_test(size=WIDE) as pilot:
+    async with app.run_test(size=WIDE, notifications=True) as pilot:
         await settled(pilot, app)
         await at_rest(pilot, app)
         for _ in range(5):
@@ -130,8 +131,27 @@ async def test_n_ends_at_a_finding_where_no_tensor_is_flagged_and_says_when_it_g
         await until(pilot, lambda: app.main.record is not None and app.main.record.phase == "failed")
         await pilot.press("n")
         await until(pilot, lambda: app.main.current == SICK)
-        assert "from the start again" in [n.message for n in app._notifications]
+        words = [n.message for n in app._notifications]
+        assert words == ["from the start again, 7 saves not read yet: C reads them all"]
         assert app.main.view.table.cursor == 0
+        await until(pilot, lambda: words[0] in screen_text(app))
+        (line,) = [y for y, text in enumerate(screen_text(app).splitlines()) if words[0] in text]
+        assert line == WIDE[1] - 2, "it covers the lower edge of the panes, no row"
+        for _ in range(12):
+            await pilot.press("n")
+        assert [n.message for n in app._notifications] == words
+
+
+async def test_n_says_that_nothing_is_flagged_and_how_much_was_not_read() -> None:
+    session = FakeSession()
+    for name in ("a", "b", "c"):
+        session.add(f"{ROOT}/{name}", "tf-checkpoint", {"w": (np.ones((4, 4), np.float32), "kernel")})
+    app = Bench(session)
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot, app)
+        await pilot.press("n", "N")
+        assert [n.message for n in app._notifications] == ["nothing flagged, 2 saves not read yet: C reads them all"]
+        assert "next flagged" not in screen_text(app)
 
 
 async def test_a_pattern_that_is_none_leaves_what_was_typed_whole() -> None:

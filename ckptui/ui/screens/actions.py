@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from textual.widgets import Input
 
-from ckptui.core.text import safe
+from ckptui.core.text import human_count, safe
 from ckptui.ui import messages
 from ckptui.ui.access import session_of
 from ckptui.ui.screens.asking import ExportScreen, OpenScreen
@@ -45,7 +45,7 @@ class Actions(Sweeping):
             failed = record is not None and record.phase == "failed"
             return self._baseline() is not None and not failed
         if action in ("next_flagged", "previous_flagged"):
-            return any(self._flagged(path) for path in self.ledger.saves)
+            return bool(self.ledger.saves)
         if action in ("copy", "show_text"):
             return bool(self._text_here())
         return True
@@ -85,6 +85,8 @@ class Actions(Sweeping):
             if not there.read:
                 return "nothing to salvage so far: only its directory was looked at; c reads every byte"
             return "nothing to salvage: every byte was read, no damage was found"
+        if action.startswith(("next_flagged", "previous_flagged")):
+            return "" if any(map(self._flagged, self.ledger.saves)) else ", ".join(["nothing flagged", *self._unread()])
         record = self.record
         if action != "filters" or record is None or record.listing is None or self.target != self.current:
             return ""
@@ -105,7 +107,7 @@ class Actions(Sweeping):
     def _filters(self) -> None:
         words = self.why_not("filters")
         if words:
-            self.notify(words, timeout=3, markup=False)
+            self.say(words)
             return
         self._inspect()
         self.pane.showing = "inspector"
@@ -120,6 +122,9 @@ class Actions(Sweeping):
 
     def _to_flagged(self, step: int) -> None:
         """Within the save on show, then on to the next save with findings, round the tree."""
+        if words := self.why_not("next_flagged"):
+            self.say(words)
+            return
         if self.view.showing_save and self.view.tab == "tensors" and self.view.table.next_flagged(step):
             self.show_region("view")
             return
@@ -129,7 +134,7 @@ class Actions(Sweeping):
             if self._flagged(path):
                 if place >= len(order) - start:
                     words = "from the start again" if step > 0 else "from the end again"
-                    self.notify(words, timeout=3, markup=False)
+                    self.say(", ".join([words, *self._unread()]))
                 self._landing = step
                 self.save_tree.moved_by_user = True
                 self.view.tab = "tensors"
@@ -137,6 +142,14 @@ class Actions(Sweeping):
                 self.open_save(path)
                 self.show_region("view")
                 return
+
+    def _unread(self) -> list[str]:
+        """That there may be more: how many saves no check has read, and the key that does, unless it is at it."""
+        count = sum(not record.read and record.phase != "failed" for record in self.ledger.saves.values())
+        if not count:
+            return []
+        words = f"{human_count(count)} save{'s' if count != 1 else ''} not read yet"
+        return [words if "sweep" in self._cancels else f"{words}: C reads {'them all' if count != 1 else 'it'}"]
 
     def _flagged(self, path: str) -> bool:
         return self.ledger.saves[path].badge.kind in ("error", "warning")
@@ -200,7 +213,7 @@ class Actions(Sweeping):
             self.when_open(self._check)
         elif record.phase == "checking":
             self.stop("check")
-            self.notify("The check was stopped", timeout=3, markup=False)
+            self.say("The check was stopped")
         else:
             self._check()
 
@@ -236,7 +249,7 @@ class Actions(Sweeping):
         record = self.ledger.saves.get(self.target or "")
         words = self.why_not("salvage")
         if words:
-            self.notify(words, timeout=4, markup=False)
+            self.say(words, 4)
         elif record is not None:
             # numpy is not needed before it is asked for
             from ckptui.ui.screens.salvaging import SalvageScreen
@@ -246,7 +259,7 @@ class Actions(Sweeping):
     def on_exported(self, message: messages.Exported) -> None:
         """A file was written."""
         left_out = f", {message.left_out} left out" if message.left_out else ""
-        self.notify(f"{message.count} tensors{left_out} → {safe(message.target)}", markup=False)
+        self.say(f"{message.count} tensors{left_out} → {safe(message.target)}", 5)
 
     def action_open(self) -> None:
         self.app.push_screen(OpenScreen(self.root), self._open)
@@ -283,7 +296,7 @@ class Actions(Sweeping):
             self.app.copy_to_clipboard(text)
             first = text.splitlines()[0] if text.splitlines() else text
             words = f"Sent to the clipboard: {safe(first, 60)}\nY shows it, to select it with the mouse"
-            self.notify(words, timeout=4, markup=False)
+            self.say(words, 4)
 
     def action_show_text(self) -> None:
         text = self._text_here()

@@ -18,11 +18,11 @@ class Sweeping(Feeding):
         if "sweep" in self._cancels:
             self.stop("sweep")
             self.query_one(HeaderLine).job = None
-            self.notify("The check of all saves was stopped; what was found stays", timeout=4, markup=False)
+            self.say("The check of all saves was stopped; what was found stays", 4)
             return
         waiting = self._unchecked()
         if not waiting:
-            self.notify("Every save here was checked", timeout=4, markup=False)
+            self.say("Every save here was checked", 4)
             return
         self.stop("check")
         record = self.record
@@ -57,7 +57,7 @@ class Sweeping(Feeding):
         errors = sum(r.status == "error" for r in self.ledger.saves.values())
         if errors:
             words += f", {human_count(errors)} with errors"
-        self.notify(words, timeout=6, markup=False)
+        self.say(words, 6)
         row = self.save_tree.row
         if row is not None and row.kind == "folder":
             self._highlight(row)

@@ -23,6 +23,11 @@ class Working(Screen[None]):
         super().__init__()
         self._cancels: dict[str, threading.Event] = {}
 
+    def say(self, words: str, seconds: float = 3) -> None:
+        """Words for a moment, in the place of those before: they must not pile up over the rows they speak of."""
+        self.app.clear_notifications()
+        self.notify(words, timeout=seconds, markup=False)
+
     def begin(self, group: str) -> threading.Event:
         """Take back what runs in a group and return the event for what runs next."""
         self.stop(group)
