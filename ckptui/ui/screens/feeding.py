@@ -87,7 +87,7 @@ class Feeding(Looking):
         if record is self.asked:
             self.asked = None
             if message.complete:
-                self.notify(record.outcome, timeout=6, markup=False)
+                self.say(record.outcome, 6)
         if record is self.record:
             self.query_one(HeaderLine).job = None
             self.view.learn(record, self.findings_of(record), fresh=False)
