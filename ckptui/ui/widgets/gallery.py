@@ -130,6 +130,9 @@ class Gallery(Vertical):
 
     def _show_scale(self) -> None:
         """The scale with its two ends, and what the pixels are."""
+        if not self.content_size.width:
+            # told again as soon as there is room
+            return
         scale = self.query_one("#gallery-scale", Words)
         subject = self.subject
         lines: list[Content] = []

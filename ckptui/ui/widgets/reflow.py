@@ -55,19 +55,22 @@ class Words(Static):
         if said is not None and said.is_same(content):
             return
         self._said = content
-        lines = content.split("\n")
         # what stands there may have been laid out for another width: its height counts, not its lines
-        fits = said is not None and all(line.cell_length <= self.content_size.width for line in lines)
-        if fits and self.content_size.height == len(lines):
+        settled = said is not None and self._lines_that_fit() == self.content_size.height
+        if settled:
             self.clear_cached_dimensions()
-            self.update(content, layout=False)
-            # a layout that was under way may still have given it the height of the words before
-            self.call_after_refresh(self._settle, len(lines))
-        else:
-            self.update(content)
+        self.update(content, layout=not settled)
+        # a layout that was under way takes the words before, and the wish for another one with it
+        self.call_after_refresh(self._settle)
 
-    def _settle(self, lines: int) -> None:
-        if self.display and self.content_size.height != lines:
+    def _lines_that_fit(self) -> int | None:
+        """How many lines the words are; None where one is to be broken."""
+        lines = self._said.split("\n") if self._said is not None else []
+        return len(lines) if all(line.cell_length <= self.content_size.width for line in lines) else None
+
+    def _settle(self) -> None:
+        lines = self._lines_that_fit()
+        if self.display and lines is not None and lines != self.content_size.height:
             self.refresh(layout=True)
 
 
