@@ -6,7 +6,8 @@ at a chance below 1e-4 over all of them, or more single values than chance gives
 gives, confirmed where the config names a uniform initializer; `undecided`: nothing could be tested.
 
 Without a grid (half precision, another framework, a limit nobody told) the shape of the distribution says at most
-`possible`, and only beside a witness, for it passes layers that were trained for thousands of steps.
+`possible`, and only beside a witness, for it passes layers that were trained for thousands of steps. A witness that
+never moved also makes `trained` no more than `possible`: something else may have drawn the values.
 """
 
 from __future__ import annotations
@@ -96,9 +97,32 @@ def verdict(
     """Judge a tensor by its own values; `config` is {"class_name", "config"} of its initializer where known.
 
     `corroborated`: something else in the layer never moved (a bias or all slots 0, gamma 1 and beta 0), which lifts
-    a distribution of the right shape from `undecided` to `at-initializer`, possible. `shape`: the tensor's, where
-    `array` is a part of its values. No error for odd configs, dtypes or values.
+    a distribution of the right shape from `undecided` or `trained` to `at-initializer`, possible. `shape`: the
+    tensor's, where `array` is a part of its values. No error for odd configs, dtypes or values.
     """
+    said = _from_values(array, role, config, layout, shape, corroborated)
+    if not corroborated or said.verdict != "trained" or role not in ("kernel", "embedding"):
+        return said
+    said = replace(said, certainty="possible")
+    sample = array.reshape(-1)[:: math.ceil(array.size / SAMPLE)]
+    # any initializer Keras draws by may be meant: another framework has limits of its own
+    told, known = families_of(shape or array.shape, role, config)
+    others = families_of(shape or array.shape, role, None)[0] if known else []
+    drawn = _by_shape(sample, [*told, *others], corroborated)
+    if drawn.verdict != "at-initializer":
+        return said
+    return replace(said, verdict="at-initializer", match=drawn.match, p_value=drawn.p_value, test="shape", filters=None)
+
+
+def _from_values(
+    array: NDArray[Any],
+    role: str,
+    config: Mapping[str, Any] | None,
+    layout: KernelLayout | None,
+    shape: tuple[int, ...] | None,
+    corroborated: bool,
+) -> Verdict:
+    """The verdict of the first test that speaks; `corroborated` counts only where nothing but the shape is left."""
     if array.size == 0 or array.dtype.kind in "OSUbiuc":
         return Verdict("undecided")
     families, known = families_of(shape or array.shape, role, config)
@@ -110,7 +134,7 @@ def verdict(
     layout = layout or layout_of(array, role)
     sample = flat[:: math.ceil(flat.size / SAMPLE)]
     if array.dtype not in (np.float32, np.float64) or is_coarse(sample[:4096]):
-        return _structured(array, families) or _by_shape(array, sample, families, known, corroborated)
+        return _structured(array, families) or _by_shape(sample, families, corroborated)
     uniforms = [f for f in families if f.law == "uniform"]
     grids = _grids(uniforms, array.dtype)
     members = find_members(array, sample, layout, [g for _, g in grids]) if grids else None
@@ -279,6 +303,9 @@ def _by_pairs(
         return replace(told, p_value=found.named_chance, filters=nobody, rows=tuple(map(int, np.flatnonzero(rows))))
     if found.p_value < BEYOND_CHANCE and found.share - CHANCE > SCATTERED * (1.0 - CHANCE):
         return told
+    if known and _testable(sample, families):
+        # among normals a filter is told with its neighbour only: nobody can be sure of every single one
+        return replace(told, verdict="trained", match=None)
     return None
 
 
@@ -330,10 +357,11 @@ def _orthogonal(matrix: NDArray[Any]) -> bool:
     return float(np.linalg.norm(back - gain * probe)) < 1e-5 * gain * math.sqrt(tall.shape[1])
 
 
-def _by_shape(
-    array: NDArray[Any], sample: NDArray[Any], families: list[Family], known: bool, corroborated: bool
-) -> Verdict:
-    """Half precision and quantised values: only the distribution is left, which proves nothing by itself."""
+def _by_shape(sample: NDArray[Any], families: list[Family], corroborated: bool) -> Verdict:
+    """Half precision and quantised values: only the distribution is left, which proves nothing by itself.
+
+    Not even that they were trained: a layer without a config could not be told apart there.
+    """
     values = np.sort(sample[:: math.ceil(sample.size / 4096)].astype(np.float64))
     if values.size < FEWEST_VALUES or not np.isfinite(values).all():
         return Verdict("undecided")
@@ -344,9 +372,7 @@ def _by_shape(
         if tail > 1e-3:
             word: Word = "at-initializer" if corroborated else "undecided"
             return Verdict(word, family.match, "possible", None, tail, "shape")
-    if known and families[0].law in ("uniform", "normal", "truncated"):
-        return Verdict("trained", None, "likely", None, None, "shape")
-    return Verdict("undecided")
+    return Verdict("undecided", test="shape")
 
 
 def _fits(values: NDArray[np.float64], family: Family) -> float:

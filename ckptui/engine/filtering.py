@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from ckptui.core.text import human_count
 from ckptui.engine.facts import pack
 from ckptui.engine.opened import OpenReader
 from ckptui.engine.witnesses import beside
-from ckptui.triage.values import value_findings, witness_of
+from ckptui.triage.values import has_moved, value_findings, witness_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,10 +60,12 @@ class Filtering:
         findings: list[Finding] = []
         if layer is not None:
             said = layer.initializer
-            by_shape = said.get("test") == "shape" and said.get("match")
+            by_shape = said.get("verdict") == "trained" or (said.get("test") == "shape" and said.get("match"))
             siblings = self._siblings(tensor) if by_shape or said.get("verdict") == "at-initializer" else []
-            if by_shape and witness_of(tensor, siblings):
+            witness = witness_of(tensor, siblings)
+            if by_shape and witness:
                 layer = self._analysed(tensor, array, corroborated=True) or layer
+            layer = replace(layer, initializer={**layer.initializer, "note": _note(layer.initializer, witness)})
             findings = value_findings(self._path, tensor, stats_of(array, tensor.dtype), layer, siblings)
         return answer(layer, findings)
 
@@ -93,8 +97,26 @@ class Filtering:
         )
 
     def _siblings(self, tensor: Tensor) -> Siblings:
-        """What may bear witness that the layer never moved, with its statistics."""
-        return [(other, self._scanner.scan(other).stats) for other in beside(self._opened, tensor)]
+        """What may bear witness that the layer never moved, with its statistics; slots only while nothing else moved.
+
+        Most kernels were trained, and the first small tensor shows it.
+        """
+        found: Siblings = []
+        for other in sorted(beside(self._opened, tensor), key=lambda t: (t.role == "slot", t.bytes)):
+            stats = self._scanner.scan(other).stats
+            found.append((other, stats))
+            if has_moved(other, stats):
+                break
+        return found
+
+
+def _note(said: Mapping[str, Any], witness: str) -> str:
+    """What is to be kept in mind with a verdict; empty for nothing."""
+    if said.get("verdict") == "trained" and said.get("certainty") == "possible" and witness:
+        return f"{witness}: another program may have drawn these values"
+    if said.get("verdict") == "trained" and said.get("test") == "pairs":
+        return "normals can only be told in pairs of neighbours: single untouched filters would not show"
+    return ""
 
 
 def answer(layer: Layer | None, findings: list[Finding], skipped: str = "") -> dict[str, Any]:

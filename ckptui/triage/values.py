@@ -19,6 +19,9 @@ MOST_LISTED = 64
 """Filter numbers put into the evidence of one finding."""
 FLAT_ROLES = ("kernel", "embedding")
 """Roles in which zero or constant values mean a fault: biases and statistics start so."""
+PAIRED = 0.9
+"""Share of neighbouring values that fit together in an untouched tensor of truncated normals."""
+_UNUSED_ROWS = "Some embedding rows never came up in training"
 UNREACHED_ROWS = 0.25
 """Share of inputs whose weights never moved from which a dense or convolution kernel gets a finding."""
 
@@ -112,7 +115,7 @@ def _initializer(path: str, tensor: Tensor, layer: Layer, siblings: Sequence[Row
     if witness:
         evidence["also"] = witness
     if word == "at-initializer":
-        detail = f"{_shown_by(said)}, as {match or 'an initializer'} leaves them"
+        detail = _shown_by(said)
         if witness:
             detail += f"; {witness}"
         return [make("at-initializer", path, tensor.name, detail=detail, evidence=evidence, certainty=certainty)]
@@ -126,25 +129,27 @@ def _partly(
     untouched = layer.counts.get("untouched", 0)
     rows = int(layer.initializer.get("rows", 0))
     told = {**evidence, "untouched": untouched, "of": layer.filters, "rows": rows}
-    as_drawn = "as normals drawn together" if evidence.get("test") == "pairs" else "exactly as drawn"
+    as_drawn = "as TensorFlow draws normals" if evidence.get("test") == "pairs" else "exactly as drawn"
     severity: Severity | None = None
     title = None
     if untouched:
         detail = f"{human_count(untouched)} of {human_count(layer.filters)} {_noun(tensor, layer)} are {as_drawn}"
         told = {**told, **_listed(layer, "untouched", [f for f in layer.detail if f.untouched])}
         if tensor.role == "embedding" and untouched < layer.filters / 2:
-            severity, title = "info", "Some embedding rows never came up in training"
+            severity, title = "info", _UNUSED_ROWS
     elif rows:
         if rows < UNREACHED_ROWS * layer.channels:
             return []
         severity, title = "info", "Weights of some inputs are untouched since the initializer"
         detail = f"the weights of {human_count(rows)} of {human_count(layer.channels)} inputs are {as_drawn}"
     else:
+        detail = f"{_share(evidence)}; which {_noun(tensor, layer)} can't be told"
         share, chance = float(evidence.get("on_grid", 0.0)), float(evidence.get("chance", 0.0))
-        detail = (
-            f"{share:.0%} of the values are as an initializer draws them, chance gives {chance:.0%}; "
-            "which filters can't be told"
-        )
+        fresh = PAIRED if evidence.get("test") == "pairs" else 1.0
+        title = "Some values are untouched since the initializer"
+        if (share - chance) / (fresh - chance) < 0.5:
+            severity = "info"
+            title = _UNUSED_ROWS if tensor.role == "embedding" else title
     return [
         make(
             "untouched-filters",
@@ -178,23 +183,38 @@ def _symmetric(path: str, tensor: Tensor, layer: Layer, of: str) -> Finding:
 
 
 def _shown_by(said: Mapping[str, Any]) -> str:
-    """The test that spoke, in words."""
-    return {
+    """The test that spoke, and the initializer, in words."""
+    match = said.get("match") or "an initializer"
+    if said.get("test") == "shape":
+        # a float32 that was tried on the grid and is not there was drawn by something else, if by anything
+        other = ", but not as TensorFlow draws them" if said.get("chance") is not None else ""
+        return f"the values are spread as {match} spreads them{other}"
+    words = {
         "grid": "every value lies exactly on the grid of random draws",
-        "pairs": f"{said.get('on_grid') or 0.0:.0%} of neighbouring values have the angle of normals drawn "
-        f"together, chance gives {said.get('chance') or 0.0:.0%}",
+        "pairs": _share(said),
         "lattice": "the values are evenly spread and small ones have no digits of their own",
         "orthogonal": "the matrix is orthogonal to rounding",
         "value": "every value is the initial one",
-    }.get(str(said.get("test")), "the values are distributed")
+    }.get(str(said.get("test")), "the values are initial ones")
+    return f"{words} ({match})"
+
+
+def _share(said: Mapping[str, Any]) -> str:
+    """How many values look drawn, and how many would by chance."""
+    share, chance = float(said.get("on_grid") or 0.0), float(said.get("chance") or 0.0)
+    if said.get("test") == "pairs":
+        return f"{share:.0%} of neighbouring values fit together as TensorFlow draws normals; chance gives {chance:.0%}"
+    return f"{share:.0%} of the values are exactly as drawn; chance gives {chance:.0%}"
 
 
 def witness_of(tensor: Tensor, siblings: Sequence[Row]) -> str:
-    """What else beside a kernel never moved, in words; empty for nothing.
+    """What else beside a kernel never moved, in words; empty for nothing, or where one of them moved.
 
     A bias that is exactly 0; every slot 0; gamma 1 and beta 0 of its own layer or of the normalization behind it.
     """
     rows = [(other, stats) for other, stats in siblings if other.name != tensor.name]
+    if any(has_moved(other, stats) for other, stats in rows):
+        return ""
     slots = [_is_flat(stats, 0) for other, stats in rows if other.role == "slot"]
     if slots and all(slots):
         return "its optimizer slots are exactly 0 too"
@@ -211,6 +231,20 @@ def witness_of(tensor: Tensor, siblings: Sequence[Row]) -> str:
     ]
     whose = "the layer's" if layer == tensor.layer else f"{layer}'s"
     return f"{whose} {' and '.join(parts)} too"
+
+
+def has_moved(other: Tensor, stats: Stats | None) -> bool:
+    """Whether a tensor beside a kernel is no longer what it started as.
+
+    A bias or slot may start at any one value; a gamma or beta that is no longer 1 or 0 throughout has been stepped.
+    """
+    if stats is None or not stats.count:
+        return False
+    if other.role == "slot":
+        return stats.min != stats.max
+    if other.role == "bias":
+        return stats.min != stats.max or (stats.count == 1 and not _is_flat(stats, 0))
+    return other.role in ("beta", "gamma") and not _is_flat(stats, float(other.role == "gamma"))
 
 
 def _is_flat(stats: Stats | None, value: float) -> bool:

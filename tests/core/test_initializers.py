@@ -18,10 +18,11 @@ from ckptui.core.families import families_of, fans, from_config
 from ckptui.core.grid import UniformGrid, nudge
 from ckptui.core.initializers import Verdict, verdict
 from ckptui.core.layout import layout_of
-from tests.core.draws import fresh_uniform, glorot_limit, moved, normal
+from tests.core.draws import fresh_normal, fresh_uniform, glorot_limit, moved, normal
 from tests.places import CORPUS, ROOT, needs_corpus
 
 GLOROT = {"class_name": "GlorotUniform", "config": {"seed": None}}
+HE_NORMAL = {"class_name": "HeNormal", "config": {"seed": None}}
 Row = tuple[str, str, str, dict[str, Any], NDArray[Any]]
 
 
@@ -157,8 +158,45 @@ def test_half_precision_has_no_grid_and_needs_a_witness() -> None:
         assert (alone.verdict, alone.certainty, alone.test) == ("undecided", "possible", "shape")
         beside = verdict(kernel, config=GLOROT, corroborated=True)
         assert (beside.verdict, beside.certainty) == ("at-initializer", "possible")
-        trained = verdict(normal((3, 3, 16, 32), scale=0.3).astype(dtype), config=GLOROT, corroborated=True)
-        assert trained.verdict == "trained"
+        wider = verdict(normal((3, 3, 16, 32), scale=0.3).astype(dtype), config=GLOROT, corroborated=True)
+        assert (wider.verdict, wider.test) == ("undecided", "shape")
+
+
+def test_a_verdict_on_half_precision_is_the_same_with_and_without_a_config() -> None:
+    for dtype in (ml_dtypes.bfloat16, np.float16):
+        kernel = moved(fresh_uniform((3, 3, 16, 32)), 0.1).astype(dtype)
+        told = {verdict(kernel, config=config).verdict for config in (GLOROT, None)}
+        assert told == {"undecided"}
+
+
+def test_what_another_program_drew_is_possible_beside_a_witness_and_trained_without() -> None:
+    limit = float(np.abs(fresh_uniform((3, 3, 16, 32))).max())
+    kernel = np.random.default_rng(4).uniform(-limit, limit, (3, 3, 16, 32)).astype(np.float32)
+    alone = verdict(kernel, config=GLOROT)
+    assert (alone.verdict, alone.certainty, alone.test) == ("trained", "confirmed", "grid")
+    beside = verdict(kernel, config=GLOROT, corroborated=True)
+    assert (beside.verdict, beside.certainty, beside.test) == ("at-initializer", "possible", "shape")
+    assert beside.match == "glorot_uniform"
+    assert beside.on_grid is not None
+    fresh = verdict(fresh_uniform((3, 3, 16, 32)), config=GLOROT, corroborated=True)
+    assert (fresh.certainty, fresh.test) == ("confirmed", "grid")
+
+
+@pytest.mark.parametrize("config", [GLOROT, HE_NORMAL])
+def test_a_shape_no_initializer_has_is_trained_and_no_more_than_possible_beside_a_witness(config: Any) -> None:
+    kernel = np.random.default_rng(4).laplace(0, 0.3, (3, 3, 16, 32)).astype(np.float32)
+    assert verdict(kernel, config=config).verdict == "trained"
+    beside = verdict(kernel, config=config, corroborated=True)
+    assert (beside.verdict, beside.certainty) == ("trained", "possible")
+
+
+def test_trained_normals_are_never_confirmed_and_say_what_was_tested() -> None:
+    before = fresh_normal((3, 3, 16, 32))
+    after = moved(before)
+    after[..., ::2] = before[..., ::2]
+    said = verdict(after, config=HE_NORMAL)
+    assert (said.verdict, said.certainty, said.test) == ("trained", "likely", "pairs")
+    assert said.on_grid == pytest.approx(0.2, abs=0.05)
 
 
 def test_constants_agree_with_an_initializer_but_say_little() -> None:

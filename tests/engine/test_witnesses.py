@@ -69,6 +69,42 @@ def test_slots_bear_witness_only_when_all_are_zero(tmp_path: Path) -> None:
     assert (layer.initializer["verdict"], found) == ("undecided", [])
 
 
+DRAWN_ELSEWHERE = np.random.default_rng(8).uniform(-0.1, 0.1, (3, 3, 16, 32)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("beside", "initial"),
+    [
+        ({"conv/bias": np.zeros(32, "f4")}, True),
+        ({"bn/gamma": np.ones(32, "f4"), "bn/beta": np.zeros(32, "f4")}, True),
+        ({"conv/kernel/Momentum": np.zeros((3, 3, 16, 32), "f4")}, True),
+        ({"conv/bias": np.eye(1, 32, dtype="f4")[0] * np.float32(1e-30)}, False),
+        ({"conv/bias": np.ones(32, "f4")}, False),
+        ({"conv/bias": np.zeros(32, "f4"), "conv/kernel/Momentum": DRAWN_ELSEWHERE}, False),
+        ({"conv/bias": SOME.astype("f4"), "conv/kernel/Momentum": np.zeros((3, 3, 16, 32), "f4")}, False),
+        ({}, False),
+    ],
+)
+def test_values_off_the_grid_are_fresh_only_if_every_witness_says_so(
+    tmp_path: Path, beside: dict[str, Any], initial: bool
+) -> None:
+    layer, found = judged(bundle(tmp_path, **{"conv/kernel": DRAWN_ELSEWHERE}, **beside))
+    said = layer.initializer
+    if not initial:
+        assert (said["verdict"], said["test"], found) == ("trained", "grid", [])
+        return
+    assert (said["verdict"], said["certainty"], said["test"]) == ("at-initializer", "possible", "shape")
+    assert [(f.certainty, f.evidence["match"]) for f in found] == [("possible", "random_uniform")]
+    assert "not as TensorFlow draws them" in found[0].detail
+
+
+def test_trained_is_no_more_than_possible_beside_a_bias_of_zeros(tmp_path: Path) -> None:
+    odd = np.random.default_rng(8).laplace(0, 0.3, (3, 3, 16, 32)).astype(np.float32)
+    layer, found = judged(bundle(tmp_path, **{"conv/kernel": odd, "conv/bias": np.zeros(32, "f4")}))
+    assert (layer.initializer["verdict"], layer.initializer["certainty"], found) == ("trained", "possible", [])
+    assert "the layer's bias is exactly 0 too" in layer.initializer["note"]
+
+
 @pytest.mark.parametrize("draw", [fresh_uniform, fresh_normal])
 def test_a_tensor_too_large_to_be_held_is_judged_by_a_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw: Callable[..., Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
@@ -14,7 +15,7 @@ from ckptui.core.filters import analyse
 from ckptui.core.model import Finding, Role, Stats, Tensor
 from ckptui.core.report import state_word
 from ckptui.triage.values import Row, value_findings
-from tests.core.draws import fresh_uniform, moved, normal
+from tests.core.draws import fresh_normal, fresh_uniform, moved, normal
 
 
 def tensor(role: Role = "kernel", name: str = "conv/kernel", dtype: str = "float32", count: int = 64) -> Tensor:
@@ -106,6 +107,28 @@ def test_rows_an_embedding_never_used_are_no_alarm() -> None:
     assert (one.code, one.severity) == ("untouched-filters", "info")
     after[:40] = before[:40]
     assert [f.severity for f in found(after, "embedding")] == ["warning"]
+
+
+@pytest.mark.parametrize("draw", [fresh_uniform, fresh_normal])
+def test_unused_rows_of_an_embedding_have_the_same_words_named_or_not(draw: Callable[..., NDArray[Any]]) -> None:
+    before = draw((200, 16))
+    after = moved(before)
+    after[120:] = before[120:]
+    (one,) = found(after, "embedding")
+    assert (one.severity, one.title) == ("info", "Some embedding rows never came up in training")
+    assert "rows" in one.detail
+
+
+def test_single_values_that_never_moved_are_an_info_up_to_half_of_them() -> None:
+    before = fresh_uniform((3, 3, 1, 32))
+    for every, severity in ((3, "info"), (None, "warning")):
+        after = moved(before)
+        at = np.arange(after.size)
+        keep = at % 3 == 0 if every else at % 4 != 0
+        after.reshape(-1)[keep] = before.reshape(-1)[keep]
+        (one,) = found(after)
+        assert (one.severity, one.title) == (severity, "Some values are untouched since the initializer")
+        assert "exactly as drawn; chance gives" in one.detail
 
 
 def test_inputs_that_never_reached_a_layer_count_from_a_quarter() -> None:
