@@ -161,6 +161,9 @@ CODES: dict[str, Code] = {
         "Answers of such a layer survive flips; it is no fault.",
     ),
     "duplicate-filters": Code(_W, "Filters that repeat others", "Check how the kernel was initialised or widened."),
+    "constant-filters": Code(
+        _W, "Filters of one value", "Hardly ever trained that way: check how the kernel was made or restored."
+    ),
     "dead-filters": Code(_W, "Filters with almost no weight", "They add nothing to the answer; see regularisation."),
     "statistics-at-initial": Code(
         _W,

@@ -25,6 +25,8 @@ FINEST = 1e-13
 """Square of the smallest angle between two filters of float32 that is believed."""
 EXPECTED = 1e-2
 """Pairs chance may give in the layer before near duplicates stop counting."""
+FEW_LEVELS = 16
+"""Magnitudes up to which weights count as quantised to levels."""
 FREE_BITS = 20
 """Bits of surprise two equal filters need after counting how many pairs there are."""
 
@@ -48,12 +50,35 @@ def duplicates(layout: KernelLayout, energy: NDArray[np.float64], candidates: ND
 
 def _surprising(layout: KernelLayout, filters: int) -> bool:
     """Equal bits mean something only where so many equal bits are not to be expected among so many pairs."""
-    digits = float({2: 8, 1: 3}.get(layout.matrix.dtype.itemsize, 20))
     some = layout.matrix[:, :: max(1, layout.filters // 64)].ravel()[:4096]
+    return layout.values * _digits(some) - 2 * math.log2(filters) >= FREE_BITS
+
+
+def _digits(some: NDArray[Any]) -> float:
+    """Bits of surprise of two equal values among these: fewer where few different ones occur."""
+    digits = float({2: 8, 1: 3}.get(some.dtype.itemsize, 20))
     distinct = np.unique(some).size
-    if distinct < some.size // 2:
-        digits = min(digits, math.log2(distinct))
-    return layout.values * digits - 2 * math.log2(filters) >= FREE_BITS
+    return min(digits, math.log2(distinct)) if distinct < some.size // 2 else digits
+
+
+def constants_surprise(layout: KernelLayout, constant: NDArray[np.bool_]) -> bool:
+    """Whether chance does not explain that filters are `constant`, one value throughout.
+
+    Measured by the values of the filters that are not: in a layer of few levels, as of a binary or ternary network,
+    a filter of one level is nothing special.
+    """
+    count = int(constant.sum())
+    if not count:
+        return False
+    varied = np.flatnonzero(~constant)
+    some = layout.matrix[:, varied[:: max(1, varied.size // 64)]].ravel()[:4096]
+    some = some[some != 0]
+    if not some.size:
+        # nothing but constant filters, and zeros
+        some = layout.matrix[:1, constant].ravel()[:1]
+    elif np.unique(np.abs(some)).size <= FEW_LEVELS:
+        return False
+    return (layout.values - 1) * _digits(some) - math.log2(layout.filters) >= FREE_BITS
 
 
 def _exact(

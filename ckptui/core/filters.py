@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ckptui.core.duplicates import duplicates
+from ckptui.core.duplicates import constants_surprise, duplicates
 from ckptui.core.initializers import verdict
 from ckptui.core.layout import KernelLayout, layout_of
 from ckptui.core.model import Filter, Layer
@@ -96,6 +96,7 @@ def analyse(
         symmetry=symmetry.pooled,
         detail=_detail(counts, numbers.r, l2, repeated, symmetry.mirrored),
         flagged_symmetric=symmetry.flagged,
+        flagged_constant=constants_surprise(layout, numbers.constant),
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ckptui.core.model import SEVERITY_RANK, Finding
+from ckptui.core.names import clean
+from ckptui.core.naming import Naming
 from ckptui.core.text import safe
 
 SIGNS: dict[str, str] = {"error": "✖", "warning": "▲", "info": "·", "ok": "✔", "unchecked": "○"}
@@ -73,6 +75,7 @@ STATE_WORDS: dict[str, str | Callable[[Finding], str]] = {
     "symmetric-filters": _counted("symmetric", "symmetric"),
     "duplicate-filters": _counted("duplicate", "duplicate", "duplicates"),
     "dead-filters": _counted("dead", "dead", "zero"),
+    "constant-filters": _counted("constant", "constant"),
     "statistics-at-initial": "at initial",
     "statistics-implausible": "negative",
     "normalization-unadapted": "not adapted",
@@ -103,10 +106,10 @@ def counts_text(findings: Iterable[Finding]) -> str:
     return ", ".join(parts)
 
 
-def finding_lines(finding: Finding, *, ascii_only: bool = False) -> list[str]:
+def finding_lines(finding: Finding, *, ascii_only: bool = False, naming: Naming = Naming()) -> list[str]:
     """A finding for people: one line that says it, and indented lines of detail and advice."""
     sign = (ASCII_SIGNS if ascii_only else SIGNS)[finding.severity]
-    where = f"{safe(finding.artifact)}" + (f"  {safe(finding.tensor)}" if finding.tensor else "")
+    where = _where(finding, naming)
     sure = "" if finding.certainty == "confirmed" else f" ({finding.certainty})"
     lines = [f"{sign} {finding.code}{sure}  {where}", f"    {safe(finding.title)}"]
     if finding.detail and finding.detail != finding.title:
@@ -114,6 +117,16 @@ def finding_lines(finding: Finding, *, ascii_only: bool = False) -> list[str]:
     if finding.advice:
         lines.append(f"    -> {safe(finding.advice)}")
     return lines
+
+
+def _where(finding: Finding, naming: Naming) -> str:
+    """Path and tensor; the path only where it is news, and the tensor's own name beside the stored one."""
+    path, tensor = safe(finding.artifact), finding.tensor
+    if not tensor:
+        return path
+    own = naming.own.get((finding.artifact, tensor))
+    said = safe(clean(tensor) if own else tensor) + (f" ({safe(own)})" if own else "")
+    return said if finding.artifact == naming.save else f"{path}  {said}"
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:

@@ -88,6 +88,14 @@ class Layer:
     detail: tuple[Filter, ...] = ()
     flagged_symmetric: bool = False
     """Chance does not explain the symmetric filters: the only case in which they are framed or reported."""
+    flagged_constant: bool = False
+    """Chance does not explain the filters of one value."""
+
+    @property
+    def symmetric_varied(self) -> int:
+        """Symmetric filters without the constant ones, which any flip leaves as they are."""
+        flat = self.counts.get("constant", 0) if self.symmetry else 0
+        return max(0, self.counts.get("symmetric", 0) - flat)
 
     def to_json(self) -> dict[str, Any]:
         return {

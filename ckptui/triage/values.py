@@ -90,6 +90,11 @@ def _from_layer(path: str, tensor: Tensor, layer: Layer, siblings: Sequence[Row]
         evidence = _listed(layer, "duplicate", repeated)
         evidence["pairs"] = [[f.index, f.duplicate_of] for f in repeated[:MOST_LISTED]]
         found.append(make("duplicate-filters", path, tensor.name, detail=detail, evidence=evidence))
+    if layer.flagged_constant and tensor.role != "embedding" and _not_told(layer):
+        flat = [f for f in layer.detail if f.constant]
+        detail = f"{human_count(counts['constant'])} {of} hold one value throughout, other than 0"
+        evidence = _listed(layer, "constant", flat)
+        found.append(make("constant-filters", path, tensor.name, detail=detail, evidence=evidence))
     dead = counts.get("dead", 0)
     padding = tensor.role == "embedding" and dead == 1 and bool(layer.detail) and layer.detail[0].dead
     if dead and not padding:
@@ -165,9 +170,9 @@ def _partly(
 
 
 def _symmetric(path: str, tensor: Tensor, layer: Layer, of: str) -> Finding:
-    count, expected = layer.counts.get("symmetric", 0), layer.expected_symmetric or 0.0
+    count, expected = layer.symmetric_varied, layer.expected_symmetric or 0.0
     found = [f for f in layer.detail if f.mirrored > 0]
-    every = len(found) >= min(count - layer.counts.get("constant", 0), len(layer.detail))
+    every = len(found) >= min(count, len(layer.detail))
     by_chance = f"{expected:.0f}" if every and expected >= 0.5 else "none"
     told = f"{human_count(count if every else len(found))} {of} {'' if every else 'exactly '}mirror-symmetric"
     detail = f"{told}; chance gives {by_chance}"
@@ -252,6 +257,12 @@ def _is_flat(stats: Stats | None, value: float) -> bool:
     if stats is None or not stats.count or stats.nan or stats.posinf or stats.neginf:
         return False
     return stats.min == stats.max == value
+
+
+def _not_told(layer: Layer) -> bool:
+    """Whether the constant value is not what the config's initializer gives."""
+    said = layer.initializer
+    return not (said.get("verdict") == "at-initializer" and said.get("match") in ("constant", "ones"))
 
 
 def _noun(tensor: Tensor, layer: Layer) -> str:

@@ -166,6 +166,46 @@ def test_dead_and_duplicate_filters_are_listed() -> None:
     assert state_word(by_code["dead-filters"]) == "3 dead"
 
 
+def test_filters_of_one_value_are_told_where_chance_does_not_make_them() -> None:
+    kernel = normal((3, 3, 8, 16))
+    kernel[..., 5] = 0.25
+    kernel[..., 9] = -2.0
+    (one,) = found(kernel)
+    assert (one.code, one.severity, one.title) == ("constant-filters", "warning", "Filters of one value")
+    assert (one.evidence["filters"], one.evidence["constant"], one.evidence["of"]) == ([5, 9], 2, 16)
+    assert one.detail == "2 of 16 filters hold one value throughout, other than 0"
+    assert state_word(one) == "2 constant"
+    assert codes(kernel.reshape(72, 16)) == ["constant-filters"]
+    assert codes(np.tile(np.arange(1.0, 17, dtype=np.float32), (3, 3, 8, 1))) == ["constant-filters"]
+
+
+def test_filters_of_one_value_that_chance_makes_are_not_told() -> None:
+    draw = np.random.default_rng(3)
+    assert codes(np.full((3, 3, 8, 16), 0.25, np.float32)) == ["constant"]
+    pair = normal((2, 64))
+    pair[:, 7] = 0.5
+    assert "constant-filters" not in codes(pair)
+    ternary = draw.integers(-1, 2, (3, 3, 1, 512)).astype(np.float32)
+    ternary[..., 3] = 1
+    binary = draw.choice([-1.0, 1.0], (3, 3, 1, 512)).astype(np.float32)
+    binary[..., 3] = 1
+    assert "constant-filters" not in codes(ternary) + codes(binary)
+    table = normal((64, 16))
+    table[9] = 0.5
+    assert "constant-filters" not in codes(table, "embedding")
+
+
+def test_words_of_symmetry_leave_constant_filters_out() -> None:
+    kernel = normal((3, 3, 8, 24))
+    kernel[..., 6] = 0.25
+    layer = analyse(kernel, "conv/kernel")
+    assert layer is not None
+    assert (layer.counts["symmetric"], layer.symmetric_varied, layer.flagged_symmetric) == (1, 0, False)
+    dense = analyse(kernel.reshape(72, 24)[:, 4:9], "dense/kernel")
+    assert dense is not None
+    assert (dense.counts["constant"], dense.symmetric_varied) == (1, 0)
+
+
 def test_the_padding_row_of_an_embedding_is_not_dead() -> None:
     table = normal((40, 16))
     table[0] = 0
