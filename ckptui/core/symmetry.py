@@ -7,7 +7,7 @@ with m mirrored pairs of values. With few pairs the weights' own distribution ma
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,25 +176,48 @@ class _Nulls:
             exact = best[chosen] >= EXACT
             kept[exact] |= self._most(pairs[exact], 0.0, EXACT)
             kept |= self._equal(chosen, sign)
+        elif not kept.all() and self._fewest >= FEW_PAIRS:
+            kept |= self._equal_levels(chosen, sign)
         found[chosen[kept]] = True
         return found
 
     def _equal(self, chosen: NDArray[np.int64], sign: int) -> NDArray[np.bool_]:
         """Filters that equal an image of theirs to the bit, in more pairs than chance gives all filters together."""
         equal = np.zeros(chosen.size, np.int64)
-        step = max(1, PRODUCTS // self.layout.values)
-        for start in range(0, chosen.size, step):
-            part = slice(start, start + step)
-            cells = self.layout.matrix[:, chosen[part]].reshape(-1, self.layout.channels, chosen[part].size)
-            for flip in self.flips:
-                one, other = cells[flip.first], cells[flip.second]
-                same = (one == (other if sign > 0 else -other)).all(axis=(0, 1))
-                equal[part] = np.maximum(equal[part], np.where(same, np.count_nonzero(one, axis=(0, 1)), 0))
+        for _, part, one, other in self._mirrored(chosen):
+            same = (one == (other if sign > 0 else -other)).all(axis=(0, 1))
+            equal[part] = np.maximum(equal[part], np.where(same, np.count_nonzero(one, axis=(0, 1)), 0))
         for least in np.unique(equal[equal > 0]):
             rate = min(1.0, len(self.flips) * 2.0 ** -min(1000.0, float(least) * DIGITS))
             if binomial_tail(int((equal >= least).sum()), self.trials, rate) < FLAGGED:
                 return np.asarray(equal >= least)
         return np.zeros(chosen.size, bool)
+
+    def _equal_levels(self, chosen: NDArray[np.int64], sign: int) -> NDArray[np.bool_]:
+        """The same for weights of few levels, where equal bits are less of a surprise: how much, each filter tells.
+
+        Copies count one by one: whoever repeats a filter repeats its symmetry, and both are findings.
+        """
+        rates = np.ones(chosen.size)
+        alike = np.array([_matching(self.layout.matrix[:, i], sign) for i in chosen])
+        for flip, part, one, other in self._mirrored(chosen):
+            same = (one == (other if sign > 0 else -other)).all(axis=(0, 1))
+            pairs = flip.first.size * self.layout.channels
+            by_chance = np.minimum(1.0, len(self.flips) * alike[part] ** pairs)
+            rates[part] = np.where(same, np.minimum(rates[part], by_chance), rates[part])
+        for rate in np.unique(rates[rates < 1])[::-1]:
+            if binomial_tail(int((rates <= rate).sum()), self.trials, float(rate)) < FLAGGED:
+                return np.asarray(rates <= rate)
+        return np.zeros(chosen.size, bool)
+
+    def _mirrored(self, chosen: NDArray[np.int64]) -> Iterator[tuple[Flip, slice, NDArray[Any], NDArray[Any]]]:
+        """(flip, places in `chosen`, cells, their mirror images), [pairs, channels, some filters], bit by bit."""
+        step = max(1, PRODUCTS // self.layout.values)
+        for start in range(0, chosen.size, step):
+            part = slice(start, start + step)
+            cells = self.layout.matrix[:, chosen[part]].reshape(-1, self.layout.channels, chosen[part].size)
+            for flip in self.flips:
+                yield flip, part, cells[flip.first], cells[flip.second]
 
     def _most(self, pairs: NDArray[np.float64], least: float, threshold: float) -> NDArray[np.bool_]:
         """The most filters that are too many at p < 1e-6, those with many pairs first; `least`: their rate at least."""
@@ -227,6 +250,13 @@ class _Nulls:
             counting = 3.0 * np.square(squares.sum(axis=0)) / np.square(squares).sum(axis=0)
             pairs[start : start + step] *= np.minimum(1.0, counting / self.layout.values)
         return np.asarray(np.maximum(pairs, 1.0))
+
+
+def _matching(values: NDArray[Any], sign: int) -> float:
+    """Chance that two of a filter's values, drawn from all of them, are equal (or each other's negative)."""
+    levels, counts = np.unique(values.astype(np.float64), return_counts=True)
+    shares = dict(zip(levels.tolist(), (counts / values.size).tolist(), strict=True))
+    return float(sum(share * shares.get(sign * level, 0.0) for level, share in shares.items()))
 
 
 def _unlike(columns: NDArray[Any]) -> NDArray[np.int64]:

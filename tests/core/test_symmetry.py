@@ -181,3 +181,34 @@ def test_pooled_z_is_a_standard_normal_for_independent_weights() -> None:
     z = [layer_of(normal((3, 3, 8, 32), seed)).symmetry["left_right"]["z"] for seed in range(40)]
     assert abs(np.mean(z)) < 0.6
     assert 0.7 < np.std(z) < 1.4
+
+
+def test_exact_symmetry_of_few_levels_counts_where_the_levels_do_not_explain_it() -> None:
+    sobel = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]], np.float32)
+    kernel = np.broadcast_to(sobel[:, :, None, None], (3, 3, 3, 16))
+    layer = analyse(np.ascontiguousarray(kernel), "conv/kernel")
+    assert layer is not None
+    assert layer.flagged_symmetric
+    assert sum(f.mirrored > 0 for f in layer.detail) == 16
+    assert layer.counts["duplicate"] == 15
+    draw = np.random.default_rng(5)
+    levels = draw.integers(-4, 5, (3, 3, 4, 32)).astype(np.float32)
+    levels[..., :5] = (levels + levels[:, ::-1])[..., :5]
+    mixed = analyse(levels, "conv/kernel")
+    assert mixed is not None
+    assert [f.index for f in mixed.detail if f.mirrored > 0] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("most", [1, 2, 7])
+def test_levels_at_random_have_no_symmetry(most: int) -> None:
+    false = 0
+    for seed in range(15):
+        draw = np.random.default_rng(seed)
+        for channels in (1, 2, 3, 4, 8):
+            levels = draw.integers(-most, most + 1, (3, 3, channels, 64)).astype(np.float32)
+            sparse = levels * (draw.random(levels.shape) < 0.3)
+            for kernel in (levels, sparse, np.sign(levels) + 0.5):
+                layer = analyse(kernel.astype(np.float32), "conv/kernel")
+                false += layer is not None and layer.flagged_symmetric
+    print(f"levels up to {most}: {false} of 225 random layers flagged")
+    assert false == 0
