@@ -21,6 +21,7 @@ from ckptui.core.model import (
     Tensor,
     jsonable,
 )
+from ckptui.core.naming import PLAIN, Naming, naming_of, without_copies
 from ckptui.core.report import finding_lines, table, worst_first
 from ckptui.core.text import human_bytes, human_count, middle, number_text, safe, shape_text
 
@@ -50,9 +51,10 @@ MOST_ALIKE = 5
 """Findings of one code in one save that are printed in full; the rest are counted."""
 
 
-def findings_text(findings: Sequence[Finding]) -> list[str]:
+def findings_text(findings: Sequence[Finding], naming: Naming = PLAIN) -> list[str]:
     """Findings for people, worst first; of many alike only the first few. Nothing when there are none."""
     lines: list[str] = []
+    findings = without_copies(findings, naming)
     alike = Counter((f.code, f.artifact, f.severity) for f in findings)
     shown: Counter[tuple[str, str, str]] = Counter()
     told: dict[tuple[str, str, str], list[str]] = {}
@@ -60,7 +62,7 @@ def findings_text(findings: Sequence[Finding]) -> list[str]:
         kind = (finding.code, finding.artifact, finding.severity)
         shown[kind] += 1
         if shown[kind] <= MOST_ALIKE:
-            head, *rest = finding_lines(finding)
+            head, *rest = finding_lines(finding, naming=naming)
             lines += [head] if told.get(kind) == rest else [head, *rest]
             told[kind] = rest
         elif shown[kind] == alike[kind]:
@@ -149,7 +151,7 @@ def show_text(listing: Listing) -> list[str]:
             for row in listing.architecture
         ]
         lines += ["", *table(["layer", "class", "output shape", "parameters", "weights"], rows, right=(3,))]
-    told = findings_text(listing.findings)
+    told = findings_text(listing.findings, naming_of(listing.artifact.path, listing.tensors, listing.findings))
     return [*lines, *([""] if told else []), *told]
 
 
@@ -171,7 +173,7 @@ def tensor_text(tensor: Tensor, stats: Stats | None, histogram: Histogram | None
     if tensor.problem:
         lines.append(f"  problem    {safe(tensor.problem)}")
     if stats is not None:
-        lines += [f"  {name:<10} {number_text(value, 7)}" for name, value in _stat_items(stats)]
+        lines += [f"  {name:<10} {text}" for name, text in _stat_items(stats, tensor.shape)]
     if histogram is not None and any(histogram.counts):
         lines.append(f"  histogram  {bars(histogram.counts)}")
         lines.append(f"             {number_text(histogram.low)} to {number_text(histogram.high)}")
@@ -185,8 +187,25 @@ def bars(counts: Sequence[int]) -> str:
     return "".join(blocks[0 if not c else max(1, round(c / top * 8))] for c in counts)
 
 
-def _stat_items(stats: Stats) -> list[tuple[str, float | int | None]]:
-    return [(name, getattr(stats, name)) for name in Stats.__dataclass_fields__]
+def _stat_items(stats: Stats, shape: Sequence[int]) -> list[tuple[str, str]]:
+    """Names and numbers; where the smallest and the largest lie as an index along each axis."""
+    found: list[tuple[str, str]] = []
+    for name in Stats.__dataclass_fields__:
+        value = getattr(stats, name)
+        if name in ("argmin", "argmax") and value is not None and len(shape) > 1:
+            found.append((name, index_text(value, shape)))
+        else:
+            found.append((name, number_text(value, 7)))
+    return found
+
+
+def index_text(flat: int, shape: Sequence[int]) -> str:
+    """`[2,0,2,8]`: the index along each axis of an element counted in C order."""
+    places: list[str] = []
+    for extent in reversed(shape):
+        flat, place = divmod(flat, max(extent, 1))
+        places.append(str(place))
+    return f"[{','.join(reversed(places))}]"
 
 
 def stats_document(
@@ -214,7 +233,8 @@ def stats_text(rows: Sequence[tuple[Tensor, Stats | None]], findings: Sequence[F
         for t, s in rows
     ]
     headers = ["name", "shape", "mean", "std", "min", "max", "l2", "zeros", "nan"]
-    told = findings_text(findings)
+    path = next((f.artifact for f in findings if f.tensor), "")
+    told = findings_text(findings, naming_of(path, (t for t, _ in rows), findings))
     return [*table(headers, cells, right=range(1, 9)), *([""] if told else []), *told]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckptui.core.model import SEVERITY_RANK, Finding
 from ckptui.core.names import clean
-from ckptui.core.naming import Naming
+from ckptui.core.naming import PLAIN, Naming
 from ckptui.core.text import safe
 
 SIGNS: dict[str, str] = {"error": "✖", "warning": "▲", "info": "·", "ok": "✔", "unchecked": "○"}
@@ -106,7 +106,7 @@ def counts_text(findings: Iterable[Finding]) -> str:
     return ", ".join(parts)
 
 
-def finding_lines(finding: Finding, *, ascii_only: bool = False, naming: Naming = Naming()) -> list[str]:
+def finding_lines(finding: Finding, *, ascii_only: bool = False, naming: Naming = PLAIN) -> list[str]:
     """A finding for people: one line that says it, and indented lines of detail and advice."""
     sign = (ASCII_SIGNS if ascii_only else SIGNS)[finding.severity]
     where = _where(finding, naming)
