@@ -42,6 +42,8 @@ FEWEST_VALUES = 20
 """Values other than zero a tensor needs for a verdict."""
 TRUNCATED_REACH = 2.0 / 0.87962566103423978
 """Largest magnitude of a normal cut off at two, over its standard deviation."""
+ROUNDED = 2.0
+"""Deviation from orthogonality, in epsilons of the dtype, that rounding alone makes at most."""
 SCATTERED = 0.1
 """Share of values on a grid for no reason of chance from which a tensor counts as partly untouched."""
 
@@ -101,6 +103,8 @@ def verdict(
     tensor's, where `array` is a part of its values. No error for odd configs, dtypes or values.
     """
     said = _from_values(array, role, config, layout, shape, corroborated)
+    if corroborated and said.test == "orthogonal":
+        return replace(said, certainty="likely")
     if not corroborated or said.verdict != "trained" or role not in ("kernel", "embedding"):
         return said
     said = replace(said, certainty="possible")
@@ -334,19 +338,24 @@ def _structured(array: NDArray[Any], families: list[Family]) -> Verdict | None:
             return Verdict("at-initializer", "identity", "likely", test="value")
     plain = array.dtype in (np.float32, np.float64) and least > 1 and array.size >= FEWEST_VALUES
     if "orthogonal" in laws and plain and _orthogonal(matrix):
-        return Verdict("at-initializer", "orthogonal", "likely", test="orthogonal")
+        # a step of an epsilon leaves it orthogonal
+        return Verdict("at-initializer", "orthogonal", "possible", test="orthogonal")
     return None
 
 
 def _orthogonal(matrix: NDArray[Any]) -> bool:
-    """Whether the shorter side's vectors are orthogonal and of one length, to 1e-5: a few, then all at once."""
+    """Whether the shorter side's vectors are orthogonal and of one length, to rounding: a few, then all at once.
+
+    Fresh ones deviate by half an epsilon in the mean of squares; a step that moves values by one already shows.
+    """
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     few = tall[:, :: max(1, tall.shape[1] // 8)].astype(np.float64)
     gram = few.T @ few
-    gain = float(gram[0, 0])
+    gain = float(np.diagonal(gram).mean())
     if not (math.isfinite(gain) and gain > 0):
         return False
-    if not float(np.abs(gram - gain * np.eye(len(gram))).max()) < 1e-5 * gain:
+    near = ROUNDED * float(np.finfo(matrix.dtype).eps) * gain
+    if not float(np.sqrt(np.mean(np.square(gram - gain * np.eye(len(gram)))))) < 2 * near:
         return False
     probe = np.random.default_rng(7).choice((-1.0, 1.0), tall.shape[1])
     back = np.zeros(tall.shape[1])
@@ -354,7 +363,7 @@ def _orthogonal(matrix: NDArray[Any]) -> bool:
     for start in range(0, tall.shape[0], step):
         block = tall[start : start + step].astype(np.float64)
         back += block.T @ (block @ probe)
-    return float(np.linalg.norm(back - gain * probe)) < 1e-5 * gain * math.sqrt(tall.shape[1])
+    return float(np.sqrt(np.mean(np.square(back - gain * probe)))) < near * math.sqrt(tall.shape[1])
 
 
 def _by_shape(sample: NDArray[Any], families: list[Family], corroborated: bool) -> Verdict:

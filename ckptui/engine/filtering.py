@@ -63,9 +63,11 @@ class Filtering:
             by_shape = said.get("verdict") == "trained" or (said.get("test") == "shape" and said.get("match"))
             siblings = self._siblings(tensor) if by_shape or said.get("verdict") == "at-initializer" else []
             witness = witness_of(tensor, siblings)
-            if by_shape and witness:
+            if witness and (by_shape or said.get("test") == "orthogonal"):
                 layer = self._analysed(tensor, array, corroborated=True) or layer
-            layer = replace(layer, initializer={**layer.initializer, "note": _note(layer.initializer, witness)})
+            reason = _reason(layer.initializer, witness)
+            if reason:
+                layer = replace(layer, initializer={**layer.initializer, "reason": reason})
             findings = value_findings(self._path, tensor, stats_of(array, tensor.dtype), layer, siblings)
         return answer(layer, findings)
 
@@ -110,8 +112,8 @@ class Filtering:
         return found
 
 
-def _note(said: Mapping[str, Any], witness: str) -> str:
-    """What is to be kept in mind with a verdict; empty for nothing."""
+def _reason(said: Mapping[str, Any], witness: str) -> str:
+    """Why a verdict is no surer; empty for nothing to say."""
     if said.get("verdict") == "trained" and said.get("certainty") == "possible" and witness:
         return f"{witness}: another program may have drawn these values"
     if said.get("verdict") == "trained" and said.get("test") == "pairs":

@@ -216,7 +216,11 @@ def test_identity_and_orthogonal_matrices_are_recognised_until_they_move() -> No
     tall = square.astype(np.float32)
     for matrix in (tall, tall.T):
         assert verdict(matrix).match == "orthogonal"
+        # moved by less than an epsilon it is orthogonal still: alone that proves little
+        assert verdict(matrix).certainty == "possible"
+        assert verdict(matrix, corroborated=True).certainty == "likely"
         assert verdict(moved(matrix, 1e-4)).verdict == "trained"
+        assert verdict(moved(matrix, 1e-6)).verdict == "trained"
 
 
 @pytest.mark.parametrize(
