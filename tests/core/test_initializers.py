@@ -312,7 +312,7 @@ def test_every_fresh_keras_layer_is_at_its_initializer(keras_layers: list[Row], 
         told = known or row[1] in ("lopsided", "scaled")
         said = judged(row, told)
         assert said.verdict == "at-initializer", (row[1], row[4].shape, said)
-        assert said.certainty in ("confirmed", "likely"), (row[1], said)
+        assert said.certainty != "possible" or said.test == "orthogonal", (row[1], said)
 
 
 @pytest.mark.tensorflow
