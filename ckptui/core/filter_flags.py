@@ -31,6 +31,12 @@ class Flag:
         return self.word[0]
 
 
+OUTSIZED = 1000.0
+"""A norm so many times the layer's median is none that training made."""
+IMPLAUSIBLE = Flag("huge", "error", "holds a value no training makes")
+HUGE = Flag("huge", "warning", "its norm is over 1,000 times the layer's median")
+
+
 def flag_of(found: Filter, layer: Layer) -> Flag | None:
     """The gravest thing about a filter, or None; symmetry counts where it is exact or chance can't explain it."""
     return next(iter(flags_of(found, layer)), None)
@@ -56,6 +62,16 @@ def flags_of(found: Filter, layer: Layer) -> list[Flag]:
     return flags
 
 
+def outsized(layer: Layer) -> frozenset[int]:
+    """The few filters whose norm dwarfs that of the others: over 1,000 times the median of those that are not 0."""
+    norms = sorted(f.l2 for f in layer.detail if f.l2 > 0)
+    if not norms:
+        return frozenset()
+    found = frozenset(f.index for f in layer.detail if f.l2 > OUTSIZED * norms[len(norms) // 2])
+    # where many are, it is the others that faded away
+    return found if len(found) <= max(len(norms) // 16, 1) else frozenset()
+
+
 def mirror_scores(found: Filter) -> list[float]:
     """The mirror correlations that exist for a filter."""
     all_scores = (found.left_right, found.up_down, found.rotate_180, found.transpose, found.front_back)
@@ -68,9 +84,16 @@ def _correlation(r: float) -> str:
     return f"{round(r, digits) + 0.0:.{digits}f}".replace("-", "−")
 
 
-def words_about(index: int, found: Filter | None, layer: Layer | None, norm: float) -> Sequence[str]:
-    """Every flag of one filter, its norm and mirror correlations, and what chance gives; the important first."""
+def words_about(
+    index: int, found: Filter | None, layer: Layer | None, norm: float, first: Flag | None = None
+) -> Sequence[str]:
+    """Every flag of one filter, its norm and mirror correlations; the important first.
+
+    `first`: what only the layer as a whole shows about it.
+    """
     flags = flags_of(found, layer) if found is not None and layer is not None else []
+    if first is not None:
+        flags.insert(0, first)
     words = ", ".join(flag.meaning for flag in flags)
     parts = [f"{index} {words}" if words else str(index), f"norm {number_text(norm, 3)}"]
     if found is None or layer is None:
@@ -78,6 +101,4 @@ def words_about(index: int, found: Filter | None, layer: Layer | None, norm: flo
     scores = [(sign, getattr(found, name)) for name, sign in MIRROR_SIGNS]
     told = "  ".join(f"{sign} {_correlation(r)}" for sign, r in scores if r is not None and r == r)
     parts += [f"mirror r {told}"] if told else []
-    if layer.expected_symmetric is not None and any(flag.word == "sym" for flag in flags):
-        parts.append(f"chance gives {number_text(layer.expected_symmetric, 2)} of {layer.filters}")
     return parts

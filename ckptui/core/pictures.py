@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ckptui.core.colours import Levels, Pixels, diverging, normalised, signed_rgb
-from ckptui.core.filter_flags import Flag, flag_of, mirror_scores, words_about
+from ckptui.core.filter_flags import HUGE, IMPLAUSIBLE, Flag, flag_of, mirror_scores, outsized, words_about
 from ckptui.core.layout import KernelLayout
 from ckptui.core.model import Filter, Layer
 from ckptui.core.text import number_text
@@ -134,16 +134,27 @@ def first_view(weights: Array) -> tuple[Array, Array | None]:
     return first_component(weights)
 
 
+def largest_of(planes: Array) -> float:
+    """The largest finite magnitude."""
+    flat, largest = planes.reshape(-1), 0.0
+    for start in range(0, flat.size, SAMPLE):
+        piece = flat[start : start + SAMPLE]
+        largest = max(largest, float(np.abs(piece[np.isfinite(piece)]).max(initial=0.0)))
+    return largest
+
+
+def scale_ends(limit: float, largest: float) -> str:
+    """The two ends of a scale; where larger values are clipped to it, how large the largest is."""
+    ends = f"−{number_text(limit, 2)} … {number_text(limit, 2)}"
+    return f"{ends}, largest {number_text(largest, 2)}" if largest > limit else ends
+
+
 def layer_limit(planes: Array, spare: int = 0) -> float:
     """The magnitude that gets full colour: the largest, or the largest but for a few that dwarf the rest.
 
     `spare`: so many values may be outliers, though they are not rare: those of one damaged filter.
     """
-    flat = planes.reshape(-1)
-    largest = 0.0
-    for start in range(0, flat.size, SAMPLE):
-        piece = flat[start : start + SAMPLE]
-        largest = max(largest, float(np.abs(piece[np.isfinite(piece)]).max(initial=0.0)))
+    flat, largest = planes.reshape(-1), largest_of(planes)
     sample = flat[:: max(flat.size // SAMPLE, 1)]
     sample = np.abs(sample[np.isfinite(sample)])
     left_out = max(math.ceil(RARE * sample.size), spare)
@@ -201,6 +212,10 @@ class FilterSet:
         """The first view is a decomposition."""
         self._block = max(1, min(BLOCK, WORK // min(layout.cells, layout.channels) ** 3))
         self._limits: dict[int, float] = {}
+        self._largest: dict[int, float] = {}
+        self._outsized: frozenset[int] = frozenset()
+        self._holder: int | None = None
+        """The filter that holds the implausible value."""
         self._blocks: dict[int, tuple[Array, Array]] = {}
         self._share: float | None = None
         self._norms: npt.NDArray[np.float64] | None = None
@@ -215,9 +230,20 @@ class FilterSet:
             return
         self.layer = layer
         self.details = {f.index: f for f in layer.detail}
+        self._outsized = outsized(layer)
         self.orders = ("index", "flagged first", "norm")
         if any(mirror_scores(found) for found in self.details.values()):
             self.orders = (*self.orders, "symmetry")
+
+    def hold_implausible(self, told: bool) -> bool:
+        """Mark the filter with the largest value, of which the tensor's finding tells, or none; True if it is new."""
+        if told == (self._holder is not None):
+            return False
+        self._holder = None
+        if told:
+            peaks = [np.nan_to_num(np.abs(b), nan=0, posinf=0).max(axis=0) for _, b in self.layout.blocks()]
+            self._holder = int(np.concatenate(peaks).argmax())
+        return True
 
     def prepare(self) -> None:
         """Make what the first pictures take."""
@@ -235,7 +261,7 @@ class FilterSet:
                 self._components(start)
             parts = [self._components(start) for start in range(0, self.count, self._block)]
             self._share = float(np.median(np.concatenate([shares for _, shares in parts])))
-            self._limits[0] = layer_scale(np.concatenate([planes for planes, _ in parts]))
+            self._take_scale(0, np.concatenate([planes for planes, _ in parts]))
         if not stopped():
             self._norms = norms_of(self.layout)
 
@@ -275,20 +301,25 @@ class FilterSet:
     def limit(self, view: int) -> float:
         """The magnitude that gets full colour in a view."""
         if view not in self._limits:
-            self._limits[view] = self._limit(view)
+            self._take_scale(view, self._scaled_by(view))
         return self._limits[view]
 
-    def _limit(self, view: int) -> float:
+    def _take_scale(self, view: int, planes: Array) -> None:
+        self._limits[view], self._largest[view] = layer_scale(planes), largest_of(planes)
+
+    def _scaled_by(self, view: int) -> Array:
+        """The values a view takes its scale from."""
         if view == 0 and self.decomposed:
             step = -(-self.count // (PROBES * self._block))
             probes = replace(self.layout, matrix=self.layout.matrix[:, ::step])
             planes, shares = first_component(filters_of(probes))
             self._share = self._share or float(np.median(shares))
-            return layer_scale(planes)
+            return planes
         values = self.layout.matrix
         if view > 0:
             values = values.reshape(self.layout.cells, self.channels, self.count)[:, view - 1]
-        return layer_scale(np.asarray(values.real if np.iscomplexobj(values) else values).astype(np.float32).T)
+        found: Array = np.asarray(values.real if np.iscomplexobj(values) else values).astype(np.float32).T
+        return found
 
     @property
     def share(self) -> float:
@@ -313,7 +344,12 @@ class FilterSet:
     def flag(self, index: int) -> Flag | None:
         """Why filter `index` is framed."""
         found = self.details.get(index)
-        return flag_of(found, self.layer) if found is not None and self.layer is not None else None
+        flag = flag_of(found, self.layer) if found is not None and self.layer is not None else None
+        return flag if flag is not None and flag.tone == "error" else self._size_flag(index) or flag
+
+    def _size_flag(self, index: int) -> Flag | None:
+        """What no filter shows by itself: that it dwarfs all others."""
+        return IMPLAUSIBLE if index == self._holder else HUGE if index in self._outsized else None
 
     def picture(self, index: int, view: int, per_filter: bool) -> Picture:
         """Filter `index` in a view, on the layer's scale or its own."""
@@ -339,11 +375,11 @@ class FilterSet:
         """The two ends of the scale, or that every filter has its own."""
         if per_filter:
             return "each on its own scale"
-        limit = number_text(self.limit(view), 2)
-        return f"−{limit} … {limit}"
+        limit = self.limit(view)
+        return scale_ends(limit, self._largest[view])
 
     def describe(self, index: int) -> Sequence[str]:
-        """Every flag of one filter, its norm and mirror correlations, and what chance gives."""
+        """Every flag of one filter, its norm and mirror correlations."""
         found = self.details.get(index)
         norm = found.l2 if found is not None and self._norms is None else float(self.norms[index])
-        return words_about(index, found, self.layer, norm)
+        return words_about(index, found, self.layer, norm, self._size_flag(index))

@@ -287,6 +287,10 @@ def test_a_symmetric_layer_is_not_said_to_have_nothing_odd_and_a_quiet_one_is() 
     )
     lines = [plain(line) for line in summary_of(layer)]
     assert lines == ["60 of 64 symmetric, by chance 0.7 (p 7e−38)"]
+    rare = replace(layer, expected_symmetric=2.4e-24, symmetry_p_value=3e-170)
+    assert [plain(line) for line in summary_of(rare)] == ["60 of 64 symmetric, chance gives none"]
+    constant = layer_of("c/kernel", (3, 3, 1, 24), {5: {"constant": True}})
+    assert [plain(line) for line in summary_of(constant)][-1] == "symmetry: as chance gives (0 of 24)"
     quiet = [plain(line) for line in summary_of(LAYERS["conv2/kernel"])]
     assert quiet == ["nothing odd among 64 filters", "symmetry: as chance gives (1 of 64)"]
     odd = [plain(line) for line in summary_of(LAYERS["conv1/kernel"])]
@@ -721,7 +725,7 @@ def test_words_about_a_filter_name_every_flag_its_norm_and_every_flip() -> None:
     words = " · ".join(words_about(12, found, layer, found.l2))
     assert words == (
         "12 untouched since the initializer, a duplicate of filter 5, equals its mirror image · norm 0.5 · "
-        "mirror r ↔ 0.9877  ↕ 0.00  ↻ 0.05  ⤡ 0.00 · chance gives 0.7 of 32"
+        "mirror r ↔ 0.9877  ↕ 0.00  ↻ 0.05  ⤡ 0.00"
     )
 
 

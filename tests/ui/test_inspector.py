@@ -118,7 +118,14 @@ def test_a_checksum_is_called_ok_only_where_it_was_checked(checksum: Any, words:
             "no: still he_normal (possible)",
         ),
         ({"verdict": "partly", "certainty": "likely", "rows": 4}, "27 of 32 moved (likely)"),
-        ({"verdict": "trained", "certainty": "confirmed"}, "yes: off every initializer's grid"),
+        (
+            {"verdict": "trained", "certainty": "likely"},
+            "looks so: not as TensorFlow draws it (likely)",
+        ),
+        (
+            {"verdict": "trained", "certainty": "possible"},
+            "looks so: not as TensorFlow draws it (possible)",
+        ),
         ({"verdict": "undecided", "certainty": "possible"}, "can't be told from the values"),
     ],
 )
@@ -130,8 +137,8 @@ def test_the_trained_line_says_how_sure_it_is(initializer: dict[str, Any], words
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"rows": 103, "on_grid": 0.37}, "yes, but for 103 inputs"),
-        ({"rows": 0, "on_grid": 0.26}, "yes, 26% of its values not for sure"),
+        ({"rows": 103, "on_grid": 0.37}, "looks so, but for 103 inputs"),
+        ({"rows": 0, "on_grid": 0.26}, "looks so, 26% of its values not for sure"),
         ({}, "partly"),
     ],
 )

@@ -111,6 +111,7 @@ class Actions(Sweeping):
             return
         self._inspect()
         self.pane.showing = "inspector"
+        self.pane.look_now()
         self.show_region("pane")
         self.pane.show_filters()
 
@@ -145,9 +146,11 @@ class Actions(Sweeping):
 
     def _unread(self) -> list[str]:
         """That there may be more: how many saves no check has read, and the key that does, unless it is at it."""
-        count = sum(not record.read and record.phase != "failed" for record in self.ledger.saves.values())
+        waiting = [r for r in self.ledger.saves.values() if not r.read and r.phase != "failed"]
+        busy = [r for r in waiting if r.phase in ("opening", "checking")]
+        count = len(waiting) - len(busy)
         if not count:
-            return []
+            return ["the check is still running"] if busy else []
         words = f"{human_count(count)} save{'s' if count != 1 else ''} not read yet"
         return [words if "sweep" in self._cancels else f"{words}: C reads {'them all' if count != 1 else 'it'}"]
 

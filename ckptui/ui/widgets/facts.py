@@ -184,7 +184,9 @@ def trained_facts(layer: Layer | None) -> list[Fact]:
     if verdict == "partly":
         return [Fact("trained", f"{_partly_words(layer)}{doubt}")]
     if verdict == "trained":
-        return [Fact("trained", f"yes: off every initializer's grid{doubt}", "$success")]
+        # never a plain yes: weights drawn by something else than TensorFlow look the same
+        certainty = f" ({sure})" if sure else ""
+        return [Fact("trained", f"looks so: not as TensorFlow draws it{certainty}")]
     return [Fact("trained", "can't be told from the values", "$dim")]
 
 
@@ -192,9 +194,9 @@ def _partly_words(layer: Layer) -> str:
     """Some values never moved, but no filter as a whole: inputs that were never used, or too few values to say."""
     rows, share = layer.initializer.get("rows"), layer.initializer.get("on_grid")
     if isinstance(rows, int) and rows > 0:
-        return f"yes, but for {human_count(rows)} inputs"
+        return f"looks so, but for {human_count(rows)} inputs"
     if isinstance(share, float):
-        return f"yes, {share:.0%} of its values not for sure"
+        return f"looks so, {share:.0%} of its values not for sure"
     return "partly"
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from rich.segment import Segment
 from textual import events
 from textual.actions import SkipAction
-from textual.geometry import Region, Size
+from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
 from textual.scroll_view import ScrollView
@@ -123,7 +123,10 @@ class FilterGrid(ScrollView, can_focus=True):
         return self._order[self.cursor] if self.cursor < len(self._order) else None
 
     def _lay_out(self) -> None:
-        self.virtual_size = Size(self.scrollable_content_region.width, self.geometry.lines)
+        geometry, height = self.geometry, self.scrollable_content_region.height
+        # below the last row there is room for a part of one: at the end the upper row is whole too
+        rest = height % geometry.pitch if geometry.lines > height >= geometry.pitch else 0
+        self.virtual_size = Size(self.scrollable_content_region.width, geometry.lines + rest)
         self.refresh()
         self.post_message(self.Changed(self))
 
@@ -181,11 +184,13 @@ class FilterGrid(ScrollView, can_focus=True):
         self.post_message(self.Changed(self))
 
     def watch_cursor(self) -> None:
-        """Keep the selected filter on screen."""
+        """Keep the selected filter on screen; it is scrolled by whole rows."""
         geometry = self.geometry
-        top = self.cursor // geometry.per_row * geometry.pitch
-        region = Region(0, top, self.scrollable_content_region.width, geometry.pitch)
-        self.scroll_to_region(region, animate=False, force=True)
+        row, rows = self.cursor // geometry.per_row, self.scrollable_content_region.height // geometry.pitch
+        first = -(-self.scroll_offset.y // geometry.pitch)
+        if not first <= row < first + rows or self.scroll_offset.y % geometry.pitch:
+            top = min(max(first, row - max(rows, 1) + 1), row)
+            self.scroll_to(y=top * geometry.pitch, animate=False, force=True)
         self.refresh()
         self.post_message(self.Changed(self))
 

@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.widget import Widget
 
 from ckptui.core.colours import diverging
+from ckptui.core.pictures import scale_ends
 from ckptui.core.text import number_text
 from ckptui.ui.fitting import TIE, fit_middle, tied, wrap
 from ckptui.ui.widgets.cells import Drawing, drawing_of, shade
@@ -25,10 +26,14 @@ from ckptui.ui.widgets.subject import Line, Subject
 RAMP_COLUMNS, SHORT_RAMP = 15, 9
 IN_WORDS = (("↔", "left-right"), ("↕", "up-down"), ("↻", "turned"), ("⤡", "transposed"))
 """Flips, where there are no signs for them."""
+CLIPPED = ", largest "
+"""Stands between the ends of a scale and the largest of the values beyond it."""
 NARROW = 42
 """Below this width the scale is a short one."""
 FLIP = re.compile("([↔↕↻⤡]|left-right|up-down|turned|transposed) ")
 """What stays on one line with its number."""
+SELECTED_LINES = 2
+"""For the words about the selected filter."""
 WIDE = 64
 """From this width two lines of words share one."""
 
@@ -139,8 +144,8 @@ class Gallery(Vertical):
         if subject is not None and subject.pictures is not None:
             lines = self._filter_words()
         elif subject is not None and subject.matrix is not None:
-            limit, matrix = number_text(subject.matrix.limit, 2), self.query_one(MatrixView)
-            lines = self._scale_lines(f"−{limit} … {limit}", matrix.words(), matrix.reduced())
+            matrix, ends = self.query_one(MatrixView), scale_ends(subject.matrix.limit, subject.matrix.largest)
+            lines = self._scale_lines(ends, matrix.words(), matrix.reduced())
             if matrix.selected is not None and matrix.units is not None:
                 lines += self._selected_lines(matrix.units.describe(matrix.selected))
         elif subject is not None and subject.vector is not None:
@@ -154,13 +159,15 @@ class Gallery(Vertical):
         assert grid.pictures is not None
         look, pictures = grid.look, grid.pictures
         count, sight = pictures.count, grid.in_sight
-        shown = f"{sight} of {count}" if sight < count else f"all {count}"
+        shown = f"{sight} of {count} shown" if sight < count else f"all {count} shown"
         words = [pictures.view_words(look.view)]
         if look.order != "index":
             words.append(f"by {look.order}")
         lines = self._scale_lines(pictures.scale_words(look.view, look.per_filter), words, shown)
         if grid.has_focus and grid.selected is not None:
-            lines += self._selected_lines(pictures.describe(grid.selected))
+            told = self._selected_lines(pictures.describe(grid.selected))
+            # as many lines for every filter: the grid must not jump while one moves through it
+            lines += [*told, *[Content("")] * (SELECTED_LINES - len(told))]
         return lines
 
     def _selected_lines(self, parts: Sequence[str]) -> list[Content]:
@@ -170,7 +177,8 @@ class Gallery(Vertical):
             parts = [functools.reduce(lambda text, named: text.replace(*named), IN_WORDS, part) for part in parts]
         parts = [FLIP.sub(lambda found: f"{found[1]}{TIE}", part) for part in parts]
         told = wrap(" · ".join(tied(part) if cell_len(part) <= width else part for part in parts), width)
-        return [Content.styled(line.removeprefix("· ").removesuffix(" ·"), "$foreground") for line in told[:2]]
+        told = told[:SELECTED_LINES]
+        return [Content.styled(line.removeprefix("· ").removesuffix(" ·"), "$foreground") for line in told]
 
     def _dim(self, text: str) -> Content:
         return Content.styled(fit_middle(text, max(self.content_size.width, 1)), "$dim")
@@ -182,6 +190,9 @@ class Gallery(Vertical):
         room = width - ramp.cell_length - 2
         together = "  ·  ".join((ends, *words))
         lines: list[Content] = []
+        if cell_len(ends) > room and CLIPPED in ends:
+            ends, _, clipped = ends.partition(CLIPPED)
+            words = [f"{CLIPPED.removeprefix(', ')}{clipped}", *words]
         if cell_len(together) + cell_len(shown) + 2 <= room:
             ends = together
         else:

@@ -37,6 +37,7 @@ from ckptui.ui.widgets.subject import (
     overview_of,
     subject_of,
     too_large,
+    unit_at,
     with_layer,
 )
 
@@ -59,6 +60,7 @@ TOLD_BY_GALLERY: dict[str, tuple[str, ...]] = {
     "dead-filters": ("dead", "zero"),
     "duplicate-filters": ("duplicate",),
     "symmetric-filters": ("symmetric",),
+    "constant-filters": ("constant",),
 }
 """Findings that the words over the gallery tell, as soon as the layer has such counts."""
 TOLD_OVER_FILTERS = "implausible-values"
@@ -186,11 +188,15 @@ class Inspector(VerticalScroll, can_focus=True):
     def show_filters(self) -> None:
         """Give the gallery the whole pane and the focus; again, the facts come back."""
         self.only_filters = not (self.only_filters and self.has_focus_within)
+        self.look_now()
+        if self.only_filters and self._shown is not None and self._shown.subject is not None:
+            self.call_after_refresh(self.gallery.focus_target.focus)
+
+    def look_now(self) -> None:
+        """Read the bytes without waiting for the cursor to rest."""
         if self._timer is not None and self._timer_runs:
             self._timer.stop()
             self._look()
-        if self.only_filters and self._shown is not None and self._shown.subject is not None:
-            self.call_after_refresh(self.gallery.focus_target.focus)
 
     def action_log_counts(self) -> None:
         """Draw counts on the other axis."""
@@ -371,12 +377,25 @@ class Inspector(VerticalScroll, can_focus=True):
             return
         summary = shown.subject.summary
         told = [f for f in self._findings(shown) if f.code == TOLD_OVER_FILTERS]
+        self._mark(shown, shown.subject, told)
         if told:
             summary = tuple(line for line in summary if not line[0][0].startswith(NOTHING_ODD))
         if told and self.only_filters:
             style = SEVERITY_STYLES[told[0].severity]
             summary = (((f"{SIGNS[told[0].severity]} {safe(told[0].title)}", style),), *summary)
         self.gallery.summarise(summary)
+
+    def _mark(self, shown: _Shown, subject: Subject, told: list[Finding]) -> None:
+        """Mark the filter or unit that holds the implausible value."""
+        if isinstance(subject.pictures, FilterSet) and subject.pictures.hold_implausible(bool(told)):
+            self.gallery.grid.renew()
+        place = told[0].evidence.get("flat_index") if told else None
+        if subject.units is None or not isinstance(place, int):
+            return
+        units = subject.units.holding(unit_at(shown.tensor, place))
+        if units != subject.units:
+            shown.subject = replace(subject, units=units)
+            self.gallery.learn(shown.subject)
 
     def watch_only_filters(self) -> None:
         self._make_room()

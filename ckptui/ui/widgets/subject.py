@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ckptui.core.filter_flags import Flag, flag_of, words_about
+from ckptui.core.filter_flags import IMPLAUSIBLE, Flag, flag_of, words_about
 from ckptui.core.heatmaps import reduced, unit_matrix
 from ckptui.core.layout import KernelLayout, layout_of
 from ckptui.core.model import Filter, Layer, Tensor, TensorScan
@@ -44,6 +44,8 @@ class Matrix:
     """Rows and columns before anything was reduced."""
     axes: tuple[str, str]
     """What runs down and what runs across."""
+    largest: float = 0.0
+    """The largest magnitude; beyond the limit it is clipped."""
 
 
 class Slices:
@@ -85,8 +87,15 @@ class Units:
         """What there is to say about one, the most important first."""
         found = self._found(index)
         kind = "entry" if self.down else "unit"
-        parts = words_about(index, found, self.layer, found.l2 if found else 0.0)
+        first = IMPLAUSIBLE if self.flags.get(index) is IMPLAUSIBLE else None
+        parts = words_about(index, found, self.layer, found.l2 if found else 0.0, first)
         return [f"{kind} {parts[0].replace('of filter', f'of {kind}')}", *parts[1:]]
+
+    def holding(self, index: int | None) -> Units:
+        """The same, with the unit marked that holds the tensor's implausible value."""
+        if index is None:
+            return self
+        return replace(self, flags=dict(sorted({**self.flags, index: IMPLAUSIBLE}.items())))
 
     def _found(self, index: int) -> Filter | None:
         return next((f for f in self.layer.detail if f.index == index), None)
@@ -172,6 +181,14 @@ def with_layer(subject: Subject, tensor: Tensor, layer: Layer) -> Subject:
     return replace(subject, summary=summary_of(layer), units=units_of(layer, tensor.role) if subject.matrix else None)
 
 
+def unit_at(tensor: Tensor, place: int) -> int | None:
+    """Which column of a dense kernel or row of an embedding holds the value at a flat C-order index."""
+    if len(tensor.shape) != 2:
+        return None
+    row, column = divmod(place, tensor.shape[1])
+    return row if tensor.role == "embedding" else column
+
+
 def overview_of(tensor: Tensor, values: Array, limit: float) -> Subject:
     """A tensor that was reduced before it came: its last axis across, all others down."""
     if len(tensor.shape) < 2:
@@ -199,8 +216,8 @@ def has_distribution(tensor: Tensor) -> bool:
 
 def matrix_of(tensor: Tensor, matrix: Array) -> Matrix:
     """Reduce rows and columns to what can be shown."""
-    values, limit, _ = reduced(matrix, MATRIX_SIDE, MATRIX_SIDE)
-    return Matrix(values, limit, matrix.shape, axes_of_matrix(tensor))
+    values, limit, largest = reduced(matrix, MATRIX_SIDE, MATRIX_SIDE)
+    return Matrix(values, limit, matrix.shape, axes_of_matrix(tensor), largest)
 
 
 def axes_of_matrix(tensor: Tensor) -> tuple[str, str]:
@@ -249,6 +266,8 @@ def _number(value: Any) -> str:
 
 # ------------------------------------------------------------------ what was found, in words
 
+NONE = 0.01
+"""Fewer filters than this, expected by chance, are none."""
 NOTHING_ODD = "nothing odd"
 TONE_STYLES = {"error": "$error", "warning": "$warning", "odd": "$odd", "muted": "$dim"}
 COUNT_WORDS: tuple[tuple[str, str, str], ...] = (
@@ -315,12 +334,15 @@ def _symmetry(layer: Layer) -> Sequence[Line]:
         return ()
     count = layer.counts.get("symmetric", 0)
     if not layer.flagged_symmetric:
+        # a constant filter equals its mirror image, and says nothing about the others
+        count = max(count - sum(f.constant and not f.zero for f in layer.detail), 0)
         return [((f"symmetry: as chance gives {tied(f'({count} of {layer.filters})')}", "$dim"),)]
-    expected = number_text(layer.expected_symmetric, 2)
+    expected, power = number_text(layer.expected_symmetric, 2), _power(layer.symmetry_p_value)
+    chance = "chance gives none" if layer.expected_symmetric < NONE else f"by chance {expected} {tied(f'(p {power})')}"
     return [
         (
             (f"{tied(f'{count} of {layer.filters}')} symmetric", "$warning bold"),
-            (f", by chance {expected} {tied(f'(p {_power(layer.symmetry_p_value)})')}", "$dim"),
+            (f", {chance}", "$dim"),
         )
     ]
 
