@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ckptui import output
-from ckptui.core.model import DiffReport, Finding, Layer, PredictReport, Progress, Run, Stats, Tensor, TensorScan
+from ckptui.core.model import (
+    DiffReport,
+    Layer,
+    Listing,
+    PredictReport,
+    Progress,
+    Run,
+    Stats,
+    Tensor,
+    TensorScan,
+)
 from ckptui.core.settling import settled
 from ckptui.core.text import human_bytes, safe
 from ckptui.errors import NoSuchPath, UsageError
@@ -181,18 +191,20 @@ def filters(path: str, tensor: str | None, png: str | None = None, *, cache: boo
             notes.append(write_sheet(session, checked, layers, chosen, sheet))
     return Answer(
         lambda: output.filters_document(checked.artifact, layers, checked.findings),
-        lambda: _filters_text(layers, checked.findings, alone=tensor is not None),
+        lambda: _filters_text(layers, checked, alone=tensor is not None),
         checked.findings,
         notes=notes,
     )
 
 
-def _filters_text(layers: list[Layer], findings: Sequence[Finding], *, alone: bool) -> list[str]:
+def _filters_text(layers: list[Layer], listing: Listing, *, alone: bool) -> list[str]:
     from ckptui import filter_output
 
+    path, findings = listing.artifact.path, listing.findings
     if alone and len(layers) == 1:
-        return filter_output.kernel_text(layers[0], findings)
-    return filter_output.filters_text(layers, findings)
+        tensor = next((t for t in listing.tensors if t.name == layers[0].tensor), None)
+        return filter_output.kernel_text(layers[0], findings, tensor, path)
+    return filter_output.filters_text(layers, findings, listing.tensors, path)
 
 
 def _sheet(png: str | None, look: Mapping[str, Any]) -> SheetRequest | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 
 from ckptui.cli import run
 from ckptui.core.filters import analyse
-from ckptui.core.model import Layer
-from ckptui.filter_output import filters_text, kernel_text
+from ckptui.core.model import Finding, Layer, Storage, Tensor
+from ckptui.filter_output import filters_text, kernel_text, verdict_words
 from tests.core.draws import fresh_uniform, normal
 from tests.places import SAMPLES, needs_samples
 
@@ -46,7 +47,7 @@ def test_a_line_a_kernel_names_what_is_flagged() -> None:
     layers = [layer_of(planted()), layer_of(fresh_uniform((3, 3, 4, 8)), "model/_operations/2/_kernel/.ATTRIBUTES/V")]
     lines = filters_text(layers, [])
     assert lines[0].split() == ["kernel", "size", "filters", "initializer", "symmetric", "flagged"]
-    assert "8, chance 0" in lines[1]
+    assert "8, chance none" in lines[1]
     assert "8 mirrored: 10 11 12 13 14 15 …, 1 not finite: 9, 1 zero: 3, 1 dead: 5, 1 duplicate: 8" in lines[1]
     assert lines[2].startswith("model/_operations/2/_kernel ")
     assert "glorot_uniform" in lines[2]
@@ -65,6 +66,94 @@ def test_a_kernel_alone_has_a_line_a_filter() -> None:
     assert not rows[0].strip().endswith(("zero", "symmetric"))
     assert "front-back" in "\n".join(kernel_text(layer_of(normal((3, 3, 3, 2, 4))), []))
     assert "mirror" not in "\n".join(kernel_text(layer_of(normal((12, 4)), axes="dense"), []))
+
+
+def tensor_of(layer: Layer, path: str, own: str = "", crc: int | None = None, **more: Any) -> Tensor:
+    shape = (*layer.kernel, layer.channels, layer.filters)
+    return Tensor(
+        layer.tensor, "float32", shape, 4, own, object_path=path, storage=Storage("plain", crc32c=crc),
+        **{"role": "kernel", **more},
+    )  # fmt: skip
+
+
+def flagged(tensor: str, code: str = "dead-filters") -> Finding:
+    return Finding(code, "warning", "A title", "m", tensor, detail="in words")
+
+
+TAIL = "/.ATTRIBUTES/VARIABLE_VALUE"
+
+
+def test_a_layer_is_called_what_the_model_calls_it_and_fits_the_screen() -> None:
+    stored = [f"model/_functional/_operations/{n}/depthwise_kernel{TAIL}" for n in range(3)]
+    layers = [layer_of(planted(), stored[0]), *(layer_of(normal((3, 3, 4, 1200)), name) for name in stored[1:])]
+    tensors = [tensor_of(one, f"a_model/block{n}/kernel", f"block{n}") for n, one in enumerate(layers)]
+    lines = filters_text(layers, [flagged(stored[0])], tensors, "m", width=200)
+    assert lines[0].split() == ["kernel", "size", "filters", "initializer", "symmetric", "flagged", "stored", "as"]
+    assert lines[1].startswith("▲  block0/kernel")
+    assert lines[1].endswith("  model/_functional/_operations/0/depthwise_kernel")
+    assert lines[2].startswith("   block1/kernel  3×3     1,200  trained")
+    assert "▲ dead-filters  model/_functional/_operations/0/depthwise_kernel (block0/kernel)" in lines
+    assert lines[-1] == "3 kernels, 1 with findings"
+    narrow = filters_text(layers[1:], [], tensors, "m", width=80)
+    assert "stored as" not in narrow[0]
+    assert max(map(len, narrow)) <= 80
+    assert narrow[-1] == "2 kernels, nothing found"
+    unnamed = filters_text(layers[1:], [], (), "m", width=80)
+    assert max(map(len, unnamed)) <= 80
+    assert unnamed[1].startswith("model/_func…")
+    assert "/1/depthwise_kernel " in unnamed[1]
+
+
+def test_a_kernel_stored_twice_stands_there_once() -> None:
+    layers = [layer_of(planted(), name + TAIL) for name in ("_all_variables/8", "variables/8")]
+    tensors = [tensor_of(one, "model/c2/kernel", "c2", crc=7) for one in layers]
+    lines = filters_text(layers, [flagged(one.tensor) for one in layers], tensors, "m", width=200)
+    assert lines[-1] == "1 kernel, 1 of them stored twice, 1 with findings"
+    assert sum(line.startswith("▲  c2/kernel ") for line in lines) == 1
+    assert [line for line in lines if "dead-filters" in line] == ["▲ dead-filters  variables/8 (c2/kernel)"]
+    # a copy that holds other values is no copy
+    other = [layers[0], layer_of(normal((3, 3, 4, 24)), layers[1].tensor)]
+    assert filters_text(other, [], tensors, "m")[-1].startswith("2 kernels, ")
+
+
+@pytest.mark.parametrize(
+    ("more", "word"),
+    [
+        ({"role": "embedding"}, "embedding"),
+        ({"layer_class": "LSTMCell"}, "LSTM"),
+        ({"layer_class": "GRU"}, "GRU"),
+        ({"layer_class": "MultiHeadAttention"}, "attention"),
+        ({"layer_class": "Dense"}, "dense"),
+        ({"layer_class": "Custom"}, "matrix"),
+        ({}, "matrix"),
+    ],
+)
+def test_what_has_no_extent_in_space_is_called_what_it_is(more: dict[str, Any], word: str) -> None:
+    layer = layer_of(normal((16, 1200)), axes="dense")
+    tensor = tensor_of(layer, "a/b/weights", **more)
+    line = kernel_text(layer, [], tensor)[2]
+    assert line.startswith(f"  {word}, 1,200 {'rows of 16 values' if word == 'embedding' else 'units of 16 inputs'}")
+    if word != "embedding":
+        assert f"  {word} " in filters_text([layer], [], [tensor])[1]
+
+
+def test_words_of_verdicts() -> None:
+    zeros = normal((3, 3, 4, 24))
+    zeros[..., [2, 7, 11]] = 0
+    assert "3 dead, all zero: 2 7 11" in filters_text([layer_of(zeros)], [])[1]
+    layer = layer_of(normal((24, 16)), axes="dense")
+    partly: dict[str, Any] = {"verdict": "partly", "on_grid": 0.26, "rows": 0, "certainty": "confirmed"}
+    cases: list[tuple[dict[str, Any], dict[str, int], str]] = [
+        (partly, {}, "partly: 26 % on the grid"),
+        ({**partly, "rows": 103}, {}, "partly: 103 inputs untouched"),
+        (partly, {"untouched": 4}, "partly: 4 of 16"),
+        ({"verdict": "at-initializer", "match": "orthogonal", "certainty": "likely"}, {}, "orthogonal (likely)"),
+    ]
+    for said, counts, words in cases:
+        one = replace(layer, initializer=said, counts={**layer.counts, **counts})
+        assert f"  {words} " in filters_text([one], [])[1]
+    assert verdict_words(layer_of(fresh_uniform((3, 3, 4, 8)))) == "untouched since the initializer, glorot_uniform"
+    assert verdict_words(layer_of(zeros)) == "trained"
 
 
 @needs_samples
