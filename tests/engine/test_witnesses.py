@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,23 @@ def test_trained_is_no_more_than_possible_beside_a_bias_of_zeros(tmp_path: Path)
     odd = np.random.default_rng(8).laplace(0, 0.3, (3, 3, 16, 32)).astype(np.float32)
     layer, found = judged(bundle(tmp_path, **{"conv/kernel": odd, "conv/bias": np.zeros(32, "f4")}))
     assert (layer.initializer["verdict"], layer.initializer["certainty"], found) == ("trained", "possible", [])
-    assert "the layer's bias is exactly 0 too" in layer.initializer["note"]
+    assert "the layer's bias is exactly 0 too" in layer.initializer["reason"]
+
+
+def test_a_verdict_among_normals_says_what_it_cannot_tell(tmp_path: Path) -> None:
+    kernel = np.random.default_rng(8).normal(0, 0.3, (3, 3, 16, 32)).astype(np.float32)
+    told = {"class_name": "HeNormal", "config": {}}
+    reader = open_reader(bundle(tmp_path, **{"conv/kernel": kernel}), "tf-checkpoint")
+    opened = OpenReader(reader, "tf-checkpoint", lambda: None)
+    scanner = Scanner("save", reader, Files(), lambda _: None, stats=True, check=False)
+    opened.listing = replace(
+        opened.listing, tensors=tuple(replace(t, initializer=told, role="kernel") for t in opened.listing.tensors)
+    )
+    layer = unpack(
+        Filtering("save", opened, scanner, lambda _: kernel, lambda _: None).look("conv/kernel")["layer"], Layer
+    )
+    assert (layer.initializer["verdict"], layer.initializer["certainty"]) == ("trained", "likely")
+    assert "single untouched filters would not show" in layer.initializer["reason"]
 
 
 @pytest.mark.parametrize("draw", [fresh_uniform, fresh_normal])
