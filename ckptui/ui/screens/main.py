@@ -84,7 +84,10 @@ class MainScreen(Actions):
         for name in REGIONS:
             region = self.query_one(f"#{name}")
             region.display = self.wide or name == self._region
-            region.set_class(name == self._region, "-current")
+            if region.has_class("-current") != (name == self._region):
+                region.set_class(name == self._region, "-current", update=False)
+                # only its own frame shows the class: what is in it need not look up its styles again
+                self.app.stylesheet.update_nodes([region])
 
     def on_resize(self, event: events.Resize) -> None:
         """Three regions or one."""

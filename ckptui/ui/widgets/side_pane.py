@@ -130,6 +130,11 @@ class SidePane(Vertical):
         self._waiting.pop("inspector", None)
         self._soon("nothing", lambda: self.inspector.clear())
 
+    def look_now(self) -> None:
+        """Let the inspector read what it would read in a moment."""
+        if self.ready and self.is_mounted:
+            self.inspector.look_now()
+
     def show_filters(self) -> None:
         """Let the inspector give the keys to the filters."""
         self._soon("filters", lambda: self.inspector.show_filters())
