@@ -18,13 +18,14 @@ from textual.worker import Worker, WorkerState
 
 from ckptui.core.model import Finding, Histogram, Layer, Listing, Tensor, TensorScan
 from ckptui.core.pictures import FilterSet
-from ckptui.core.report import SIGNS, worst_first
+from ckptui.core.report import SIGNS
 from ckptui.core.text import safe
 from ckptui.errors import Cancelled, CkptuiError, Damaged
 from ckptui.ui.access import session_of
 from ckptui.ui.commands import bindings_for
 from ckptui.ui.fitting import wrap
 from ckptui.ui.widgets.facts import Facts, headline, short_title, tensor_facts
+from ckptui.ui.widgets.finding_words import SEVERITY_STYLES, finding_lines, findings_about
 from ckptui.ui.widgets.gallery import Gallery
 from ckptui.ui.widgets.histogram import HistogramView
 from ckptui.ui.widgets.reflow import Words
@@ -54,18 +55,8 @@ SETTLED = 0.08
 """Seconds the cursor must rest before bytes are read."""
 WIDE = 76
 """From this width facts and histogram stand side by side."""
-TOLD_BY_GALLERY: dict[str, tuple[str, ...]] = {
-    "untouched-filters": ("untouched",),
-    "at-initializer": ("untouched",),
-    "dead-filters": ("dead", "zero"),
-    "duplicate-filters": ("duplicate",),
-    "symmetric-filters": ("symmetric",),
-    "constant-filters": ("constant",),
-}
-"""Findings that the words over the gallery tell, as soon as the layer has such counts."""
 TOLD_OVER_FILTERS = "implausible-values"
 """The finding the analysis of filters does not know of: where the value is, and what one flipped bit gives back."""
-SEVERITY_STYLES = {"error": "$error", "warning": "$warning", "info": "$dim"}
 
 
 class Inspector(VerticalScroll, can_focus=True):
@@ -224,22 +215,11 @@ class Inspector(VerticalScroll, can_focus=True):
 
     def _show_findings(self) -> None:
         assert self._shown is not None
-        counts = self._shown.layer.counts if self._shown.layer is not None else {}
-        hidden = {code for code, keys in TOLD_BY_GALLERY.items() if any(counts.get(key) for key in keys)}
-        told = [f for f in self._findings(self._shown) if f.code not in hidden]
-        lines = [
-            Content.styled(f"{SIGNS[f.severity]} {safe(f.title)}", SEVERITY_STYLES[f.severity])
-            for f in worst_first(told)
-        ]
+        shown = self._shown
+        lines = finding_lines(findings_about(shown.tensor, shown.listing, shown.scan), shown.layer)
         words = self.query_one("#inspector-findings", Words)
         words.display = bool(lines)
         words.say(Content("\n").join(lines))
-
-    def _findings(self, shown: _Shown) -> list[Finding]:
-        """What was found about the tensor, one of each kind."""
-        scan = shown.scan.findings if shown.scan is not None else ()
-        found = {f.code: f for f in (*shown.listing.findings, *scan) if f.tensor == shown.tensor.name}
-        return list(found.values())
 
     def _show_subject(self, subject: Subject) -> None:
         """The picture; the keys go to it where it takes some, else to the pane as a whole."""
@@ -376,7 +356,7 @@ class Inspector(VerticalScroll, can_focus=True):
         if shown is None or shown.subject is None:
             return
         summary = shown.subject.summary
-        told = [f for f in self._findings(shown) if f.code == TOLD_OVER_FILTERS]
+        told = [f for f in findings_about(shown.tensor, shown.listing, shown.scan) if f.code == TOLD_OVER_FILTERS]
         self._mark(shown, shown.subject, told)
         if told:
             summary = tuple(line for line in summary if not line[0][0].startswith(NOTHING_ODD))
