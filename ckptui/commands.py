@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ckptui import output
 from ckptui.core.model import (
     DiffReport,
+    Finding,
     Layer,
     Listing,
     PredictReport,
@@ -20,6 +21,7 @@ from ckptui.core.model import (
     Tensor,
     TensorScan,
 )
+from ckptui.core.naming import naming_of
 from ckptui.core.settling import settled
 from ckptui.core.text import human_bytes, safe
 from ckptui.errors import NoSuchPath, UsageError
@@ -46,19 +48,39 @@ def show(path: str, name: str | None) -> Answer:
         name = tensor.name
         findings = [f for f in listing.findings if f.tensor in (None, name)]
         stats: Stats | None = None
+        # filters of a kernel that fails its checksum are no evidence
+        sound = False
         for item in session.scan(listing, [name], anew=True):
             if isinstance(item, TensorScan):
-                stats = item.stats
+                stats, sound = item.stats, item.checksum in ("ok", "none")
                 findings = settled(findings, item.findings)
         histogram = None
         if stats is not None and stats.finite and stats.min is not None:
             histogram = session.histogram(listing, name)
+        looked, more = _filters_of(session, listing, tensor) if stats is not None and sound else ([], [])
+        told = {f.code for f in findings if f.tensor == name}
+        findings = settled(findings, [f for f in more if f.code not in told])
     extra = {
         "stats": stats.to_json() if stats else None,
         "histogram": histogram.to_json() if histogram else None,
     }
-    text = [*output.tensor_text(tensor, stats, histogram), *output.findings_text(findings)]
+    said = output.findings_text(findings, naming_of(listing.artifact.path, [tensor], findings))
+    text = [*output.tensor_text(tensor, stats, histogram, looked), *([""] if said else []), *said]
     return Answer(lambda: output.show_document(listing, [tensor], extra, findings), lambda: text, findings)
+
+
+def _filters_of(session: Session, listing: Listing, tensor: Tensor) -> tuple[list[str], list[Finding]]:
+    """Whether a kernel or embedding was trained and which filters are flagged, in lines, and what that found."""
+    from ckptui.filter_output import tensor_lines
+
+    lines: list[str] = []
+    findings: list[Finding] = []
+    for item in session.layers(listing, [tensor.name], anew=True) if tensor.role in FILTERED else ():
+        if isinstance(item, Layer):
+            lines = tensor_lines(item, tensor)
+        else:
+            findings.append(item)
+    return lines, findings
 
 
 def _regular(match: str | None) -> None:
@@ -128,10 +150,11 @@ def export(path: str, match: str | None, target: str, *, force: bool) -> Answer:
         "left_out": [{"tensor": name, "reason": reason} for name, reason in [*bad, *written.left_out]],
         "findings": output.findings_json(checked.findings),
     }
+    naming = naming_of(checked.artifact.path, listing.tensors, checked.findings)
     text = [f"{written.tensors} tensors, {human_bytes(written.bytes)} -> {safe(target)}"]
     return Answer(
         lambda: document,
-        lambda: [*text, *output.findings_text(checked.findings)],
+        lambda: [*text, *output.findings_text(checked.findings, naming)],
         checked.findings,
         notes=notes,
     )

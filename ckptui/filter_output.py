@@ -170,7 +170,8 @@ def kernel_text(layer: Layer, findings: Sequence[Finding], tensor: Tensor | None
 
 def tensor_lines(layer: Layer, tensor: Tensor) -> list[str]:
     """What `show` says of one kernel or embedding: whether it was trained, and which filters are flagged."""
-    flags = ", ".join(_flags(layer)) or "none flagged"
+    nothing = "all untouched" if layer.initializer.get("verdict") == "at-initializer" else "none flagged"
+    flags = ", ".join(_flags(layer)) or nothing
     return [
         f"  weights    {verdict_words(layer)}",
         f"  filters    {_of(layer, tensor)}: {flags}",
@@ -185,7 +186,7 @@ def verdict_words(layer: Layer) -> str:
     if word == "at-initializer":
         return f"untouched since the initializer{f', {match}' if match else ''}{sure}"
     if word == "partly":
-        return f"partly untouched since the initializer: {_part(layer)}{sure}"
+        return f"partly untouched since the initializer: {_part(layer).removesuffix(' untouched')}{sure}"
     return "trained" if word == "trained" else "trained or not: nothing here tells"
 
 

@@ -155,8 +155,10 @@ def show_text(listing: Listing) -> list[str]:
     return [*lines, *([""] if told else []), *told]
 
 
-def tensor_text(tensor: Tensor, stats: Stats | None, histogram: Histogram | None) -> list[str]:
-    """All about one tensor."""
+def tensor_text(
+    tensor: Tensor, stats: Stats | None, histogram: Histogram | None, looked: Iterable[str] = ()
+) -> list[str]:
+    """All about one tensor; `looked`: lines on its filters."""
     where = tensor.storage.segment
     lines = [
         safe(tensor.name),
@@ -177,7 +179,7 @@ def tensor_text(tensor: Tensor, stats: Stats | None, histogram: Histogram | None
     if histogram is not None and any(histogram.counts):
         lines.append(f"  histogram  {bars(histogram.counts)}")
         lines.append(f"             {number_text(histogram.low)} to {number_text(histogram.high)}")
-    return lines
+    return [*lines, *looked]
 
 
 def bars(counts: Sequence[int]) -> str:

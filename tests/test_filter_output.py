@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -197,6 +198,28 @@ def test_what_of_a_damaged_save_can_be_read_is_judged(tmp_path: Path, capsys: py
     assert code == 1
     assert [name for name in names if name in told and name != last]
     assert "hdf5-damaged" in told
+
+
+@needs_samples
+def test_show_says_of_one_kernel_what_its_filters_say(capsys: pytest.CaptureFixture[str]) -> None:
+    told: dict[str, str] = {}
+    for save, layer in (("dead_filters", 1), ("untouched_layer", 1), ("mirror_symmetric", 0)):
+        path = str(SAMPLES / "suspicious" / f"{save}.keras")
+        tensor = f"layers/conv2d{'_1' if layer else ''}/vars/0"
+        assert run(["show", path, tensor, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)["findings"]
+        assert run(["filters", path, tensor, "--json"]) == 0
+        assert [f["code"] for f in json.loads(capsys.readouterr().out)["findings"]] == [f["code"] for f in found]
+        assert run(["show", path, tensor]) == 0
+        told[save] = capsys.readouterr().out
+        assert all(f["code"] in told[save] for f in found)
+        assert run(["show", path, tensor.replace("vars/0", "vars/1")]) == 0
+        assert "  weights " not in capsys.readouterr().out
+    assert all("  weights    " in text and "  argmin     [" in text for text in told.values())
+    assert "dead, all zero: " in told["dead_filters"]
+    assert "  weights    untouched since the initializer" in told["untouched_layer"]
+    assert ": all untouched\n" in told["untouched_layer"]
+    assert "mirrored" in told["mirror_symmetric"]
 
 
 def _datasets(file: Any) -> list[str]:
