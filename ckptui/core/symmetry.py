@@ -329,7 +329,8 @@ def _by_signs(layout: KernelLayout, flips: list[Flip]) -> float:
 def _simulated(layout: KernelLayout, flips: list[Flip]) -> tuple[int, int, int]:
     """(symmetric, antisymmetric, all): filters with their own values in random places; any law, any scale."""
     whole = layout.matrix[:, :: max(1, layout.filters * layout.values // SIMULATED_VALUES)].astype(np.float64)
-    whole = whole[:, np.isfinite(whole).all(axis=0) & whole.any(axis=0)]
+    # one value throughout is symmetric wherever it lies: that says nothing of the others
+    whole = whole[:, np.isfinite(whole).all(axis=0) & (whole != whole[0]).any(axis=0)]
     if whole.shape[1] == 0:
         return 1, 1, 1
     filters = SIMULATED_VALUES // layout.values

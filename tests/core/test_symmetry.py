@@ -212,3 +212,14 @@ def test_levels_at_random_have_no_symmetry(most: int) -> None:
                 false += layer is not None and layer.flagged_symmetric
     print(f"levels up to {most}: {false} of 225 random layers flagged")
     assert false == 0
+
+
+def test_a_constant_filter_is_no_part_of_what_chance_gives() -> None:
+    array = np.random.default_rng(4).normal(size=(5, 4, 30)).astype(np.float32)
+    plain = layout_of(array, "kernel")
+    assert plain is not None
+    before = chance_of_some(plain, flips_of(plain.kernel)).rate
+    array[:, :, 7] = 0.25
+    layout = layout_of(array, "kernel")
+    assert layout is not None
+    assert chance_of_some(layout, flips_of(layout.kernel)).rate < 2 * before + 1e-4
