@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ckptui import rewriting, tree_output
 from ckptui.core.model import Artifact, Finding, Found, Listing, RunFolder
+from ckptui.core.naming import PLAIN, Naming, naming_of
 from ckptui.core.report import SEEN_BITS
 from ckptui.core.runs import RunVerdict
 from ckptui.errors import Cancelled, CkptuiError
@@ -30,6 +31,8 @@ class Pass:
     findings: list[Finding] = field(default_factory=list)
     words: dict[str, str] = field(default_factory=dict)
     """What was checked of each save, by path."""
+    naming: Naming = PLAIN
+    """What the layers call the tensors that something was found of."""
     verified: dict[str, bool] = field(default_factory=dict)
     """Whether every tensor of a save was read, by path."""
     tensors_checked: int = 0
@@ -41,6 +44,7 @@ class Pass:
         self.artifacts += other.artifacts
         self.findings += other.findings
         self.words |= other.words
+        self.naming |= other.naming
         self.verified |= other.verified
         self.tensors_checked += other.tensors_checked
         self.tensors_unreadable += other.tensors_unreadable
@@ -103,7 +107,7 @@ def check(paths: Sequence[str], *, quick: bool) -> Answer:
     }
     return Answer(
         lambda: tree_output.check_document(done.artifacts, done.findings, summary, runs),
-        lambda: tree_output.check_text(done.artifacts, done.findings, summary, done.words, runs),
+        lambda: tree_output.check_text(done.artifacts, done.findings, summary, done.words, runs, done.naming),
         done.findings,
         notes=tree.notes,
     )
@@ -145,6 +149,8 @@ def _check_one(session: Session, found: Found, done: Pass, course: Course | None
             done.words[artifact.path] = "reading it was given up"
             done.tensors_unreadable += len(listing.tensors)
         artifact, told = listing.artifact, list(listing.findings)
+    if listing is not None:
+        done.naming |= naming_of(artifact.path, listing.tensors, told, alone=False)
     session.forget(found.path)
     done.artifacts.append(artifact)
     done.findings += told

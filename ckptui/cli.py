@@ -262,7 +262,7 @@ def ls(paths: tuple[str, ...], as_json: bool, fail_on: str) -> int:
 @_json
 @_fail_on
 def show(artifact: str, tensor: str | None, as_json: bool, fail_on: str) -> int:
-    """Show what ARTIFACT holds, or all about one TENSOR."""
+    """Show what ARTIFACT holds, or all about one TENSOR (by its stored name, or like `conv1/kernel`)."""
     from ckptui import commands
 
     return _finish(commands.show(artifact, tensor), as_json, fail_on)
@@ -275,7 +275,7 @@ def show(artifact: str, tensor: str | None, as_json: bool, fail_on: str) -> int:
 @_json
 @_fail_on
 def stats(artifact: str, match: str | None, cache: bool, as_json: bool, fail_on: str) -> int:
-    """Print the numbers of every tensor, from one pass over the values."""
+    """Print the numbers of every tensor, from one pass over the values; for weights never trained see `ckptui filters`."""
     from ckptui import commands
 
     return _finish(commands.stats(artifact, match, cache=cache), as_json, fail_on)
@@ -287,7 +287,10 @@ def stats(artifact: str, match: str | None, cache: bool, as_json: bool, fail_on:
 @_json
 @_fail_on
 def check(paths: tuple[str, ...], quick: bool, as_json: bool, fail_on: str) -> int:
-    """Look for damage: every stored checksum and every non-finite value of every save below PATHS."""
+    """Look for damage: every stored checksum, non-finite and implausible values of every save below PATHS.
+
+    Whether the weights were trained is not looked at here: see `ckptui filters`.
+    """
     from ckptui import checking
 
     return _finish(checking.check(paths, quick=quick), as_json, fail_on)
@@ -361,7 +364,11 @@ def diff(a: str, b: str, match: str | None, as_json: bool, fail_on: str) -> int:
 def filters(
     artifact: str, tensor: str | None, png: str | None, cache: bool, as_json: bool, fail_on: str, **look: Any
 ) -> int:
-    """Look at kernels filter by filter: untouched, symmetric, zero, constant, duplicate."""
+    """Look at kernels filter by filter: untouched, symmetric, zero, constant, duplicate.
+
+    TENSOR is a stored name, or as much of the end of a variable's own name as is clear: `conv1/kernel`. What is found
+    of filters are warnings: unless the save is damaged, the exit code is 0 but with --fail-on warning.
+    """
     from ckptui import commands
 
     return _finish(commands.filters(artifact, tensor, png, cache=cache, **look), as_json, fail_on)

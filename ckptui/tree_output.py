@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ckptui.core.model import Artifact, Finding, jsonable
+from ckptui.core.naming import PLAIN, Naming, without_copies
 from ckptui.core.report import counts_text, table
 from ckptui.core.runs import RunVerdict
 from ckptui.core.text import human_bytes, human_count, safe
@@ -16,6 +18,8 @@ from ckptui.output import STATUS_WORDS, findings_json, findings_text
 RUNS_SHOWN = 200
 """Runs that are told one by one; of more, those where something is wrong come first."""
 NAMES_SHOWN = 5
+NOT_LOOKED_AT = "not looked at: whether the weights were trained (`ckptui filters SAVE` tells)"
+"""What no check of bytes can say: sound weights may be untouched ones."""
 
 
 def runs_text(runs: Sequence[RunVerdict]) -> list[str]:
@@ -113,10 +117,14 @@ def check_text(
     summary: Mapping[str, Any],
     checked: Mapping[str, str],
     runs: Sequence[RunVerdict],
+    naming: Naming = PLAIN,
 ) -> list[str]:
     """The verdict of each save with what was checked, then the findings. Never "healthy" without saying how far."""
     rows = [[STATUS_WORDS[a.status], safe(a.path), checked.get(a.path, "")] for a in artifacts]
-    told = findings_text(findings)
+    if len(artifacts) == 1:
+        naming = replace(naming, save=artifacts[0].path)
+    findings = without_copies(findings, naming)
+    told = findings_text(findings, naming)
     seconds = summary["seconds"]
     speed = f" ({human_bytes(summary['bytes_read'] / seconds)}/s)" if seconds else ""
     amount = f"{human_bytes(summary['bytes_read'])} read in {seconds:.1f} s{speed}"
@@ -131,6 +139,7 @@ def check_text(
         *([""] if told else []),
         *judged,
         *([""] if judged else []),
+        *([NOT_LOOKED_AT] if summary["bytes_read"] and any(a.parameters for a in artifacts) else []),
         f"{len(artifacts)} {'save' if len(artifacts) == 1 else 'saves'}, "
         f"{human_count(summary['tensors_checked'])} tensors, "
         f"{amount}: {total}",

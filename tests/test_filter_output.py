@@ -222,6 +222,37 @@ def test_show_says_of_one_kernel_what_its_filters_say(capsys: pytest.CaptureFixt
     assert "mirrored" in told["mirror_symmetric"]
 
 
+@needs_samples
+def test_check_says_that_training_is_another_question(capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(SAMPLES / "suspicious" / "untouched_layer.keras")
+    assert run(["check", path]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "`ckptui filters SAVE`" in line] == [lines[-2]]
+    assert run(["check", "--quick", path]) == 0
+    assert "ckptui filters" not in capsys.readouterr().out
+    assert run(["filters", "--help"]) == 0
+    assert "exit code is 0 but with --fail-on warning" in " ".join(capsys.readouterr().out.split())
+
+
+def test_one_save_is_not_named_in_every_finding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = np.ones((4, 4), "f4")
+    values[1, 2] = np.nan
+    for save in ("one", "two"):
+        with h5py.File(tmp_path / f"{save}.h5", "w") as file:
+            group = file.create_group("model_weights/a")
+            group.attrs["weight_names"] = ["seq/a/kernel"]
+            group["seq/a/kernel"] = values
+            file["model_weights"].attrs["layer_names"] = ["a"]
+            file["model_weights"].attrs["backend"] = "tensorflow"
+    assert run(["check", str(tmp_path / "one.h5")]) == 1
+    told = capsys.readouterr().out
+    assert "✖ non-finite  model_weights/a/seq/a/kernel" in told
+    assert run(["check", str(tmp_path)]) == 1
+    told = capsys.readouterr().out
+    for save in ("one", "two"):
+        assert f"✖ non-finite  {tmp_path / save}.h5  model_weights/a/seq/a/kernel" in told
+
+
 def _datasets(file: Any) -> list[str]:
     found: list[str] = []
     file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
