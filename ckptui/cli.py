@@ -275,7 +275,7 @@ def show(artifact: str, tensor: str | None, as_json: bool, fail_on: str) -> int:
 @_json
 @_fail_on
 def stats(artifact: str, match: str | None, cache: bool, as_json: bool, fail_on: str) -> int:
-    """Print the numbers of every tensor, from one pass over the values; for weights never trained see `ckptui filters`."""
+    """Print the numbers of every tensor, from one pass over the values; `ckptui filters` tells which were trained."""
     from ckptui import commands
 
     return _finish(commands.stats(artifact, match, cache=cache), as_json, fail_on)
