@@ -1,4 +1,4 @@
-"""How widgets reach the session and hear of failures, without knowing the app's class."""
+"""How widgets reach the session and the user, without knowing the app's class."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from textual.message_pump import MessagePump
 
 if TYPE_CHECKING:
     from ckptui.session import Session
+
+
+def say(node: MessagePump, words: str, seconds: float = 3) -> None:
+    """Words for a moment, in the place of those before: they must not pile up over the rows they speak of."""
+    node.app.clear_notifications()
+    node.app.notify(words, timeout=seconds, markup=False)
 
 
 class HasSession(Protocol):

@@ -43,6 +43,10 @@ class Command:
     """Place in the footer, small first; 0 keeps it out."""
     pinned: bool = False
     """Always at the right end of the footer."""
+    both: str = ""
+    """What the footer shows instead of the first key: this one and that of its opposite."""
+    elsewhere: bool = True
+    """After those of the focus area, the footer shows it in other areas too."""
 
 
 MOVING, LOOKING, COMPARING, DOING, WORKBENCH = "Moving", "Looking", "Comparing", "Doing", "Workbench"
@@ -66,7 +70,10 @@ COMMANDS: tuple[Command, ...] = (
         "right", "list", "go_right", ("right", "l"), "right", "Open the folder, or go to the pane on the right",
         MOVING,
     ),
-    Command("back", "main", "back", ("escape",), "back", "Clear the filter, or leave the pane", MOVING),
+    Command(
+        "back", "main", "back", ("escape",), "back", "Clear the filter, or leave the pane", MOVING, ("pane",), 12,
+        elsewhere=False,
+    ),
     Command(
         "next-flagged", "main", "next_flagged", ("n",), "next flagged",
         "Go to the next flagged tensor, on into the next flagged save", LOOKING, ("tensors", "saves", "pane"), 10,
@@ -78,6 +85,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "filter", "main", "filter", ("slash",), "filter",
         "Filter the tensors by a part of their name or a regular expression", LOOKING, ("tensors",), 20,
+        elsewhere=False,
     ),
     Command(
         "filter-keep", "filter", "keep", ("enter", "down"), "keep", "Go to the tensors the filter leaves", LOOKING,
@@ -87,6 +95,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "sort", "main", "sort", ("s",), "sort",
         "Sort the tensors by the next of: worst first, name, size, order in the file", LOOKING, ("tensors",), 70,
+        elsewhere=False,
     ),
     Command(
         "names", "main", "names", ("v",), "stored names",
@@ -139,7 +148,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "copy", "main", "copy", ("y",), "copy", "Copy the name, path or finding under the cursor to the clipboard",
-        DOING, ("findings",), 45,
+        DOING, ("findings", "pane"), 45,
     ),
     Command(
         "show-text", "main", "show_text", ("Y",), "select text",
@@ -158,7 +167,7 @@ COMMANDS: tuple[Command, ...] = (
         "filter-page-down", "gallery", "go('page-down')", ("pagedown",), "page down", "Go one page down", MOVING
     ),
     Command(
-        "filter-next-flagged", "gallery", "flagged(1)", ("n",), "next flagged",
+        "filter-next-flagged", "gallery", "flagged(1)", ("n",), "flagged",
         "Go to the next framed filter; after the last, to the next flagged tensor", LOOKING, ("pane",), 10,
     ),
     Command(
@@ -167,11 +176,11 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "filter-order", "gallery", "look('order', 1)", ("s",), "sort",
-        "Sort the filters by the next of: index, flagged first, norm, symmetry", LOOKING, ("pane",), 12,
+        "Sort the filters by the next of: index, flagged first, norm, symmetry", LOOKING, ("pane",), 13,
     ),
     Command(
         "filter-channel-next", "gallery", "look('view', 1)", ("right_square_bracket",), "channel",
-        "Show the next single input channel; after the last, all in one", LOOKING, ("pane",), 14,
+        "Show the next single input channel; after the last, all in one", LOOKING, ("pane",), 11, both="[ ]",
     ),
     Command(
         "filter-channel-before", "gallery", "look('view', -1)", ("left_square_bracket",), "channel before",
@@ -190,7 +199,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "slice-next", "matrix", "slice(1)", ("right_square_bracket",), "slice",
-        "Show the next slice of a tensor of three axes or more", LOOKING, ("pane",), 14,
+        "Show the next slice of a tensor of three axes or more", LOOKING, ("pane",), 11, both="[ ]",
     ),
     Command(
         "slice-before", "matrix", "slice(-1)", ("left_square_bracket",), "slice before", "Show the slice before",
@@ -343,6 +352,11 @@ class Offer:
     """Who carries it out."""
     key: str
     """The first of its keys that gets through."""
+
+    @property
+    def shown(self) -> str:
+        """The key as people call it, with that of the opposite where the footer shows both."""
+        return self.command.both or key_text(self.key)
 
 
 def available(screen: Screen[Any]) -> list[Offer]:

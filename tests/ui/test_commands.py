@@ -9,8 +9,9 @@ from textual.command import CommandPalette
 
 from ckptui.ui.commands import COMMANDS, available, in_scope, key_text
 from ckptui.ui.screens.help import HelpScreen, help_text
+from ckptui.ui.widgets.filter_grid import FilterGrid
 from ckptui.ui.widgets.key_footer import KeyFooter
-from tests.ui.driving import NARROW, WIDE, Bench, screen_text, settled
+from tests.ui.driving import NARROW, WIDE, Bench, at_rest, screen_text, settled, until
 
 SCOPES = sorted({command.scope for command in COMMANDS})
 
@@ -64,7 +65,7 @@ async def test_the_footer_shows_whole_entries_and_pins_help_and_quit(size: tuple
         assert line.rstrip().endswith("Tab pane  ? help  q quit")
         words = line.replace("Tab pane  ? help  q quit", "").strip()
         entries = [entry for entry in words.split("  ") if entry.strip()]
-        offered = {f"{key_text(offer.key)} {offer.command.label}" for offer in available(app.main)}
+        offered = {f"{offer.shown} {offer.command.label}" for offer in available(app.main)}
         assert {entry.strip() for entry in entries} <= offered
         assert entries
 
@@ -124,3 +125,23 @@ async def test_help_opens_over_everything_and_closes() -> None:
         assert "Go to the next flagged" in screen_text(app)
         await pilot.press("escape")
         assert len(app.screen_stack) == 1
+
+
+async def test_the_footer_of_the_filters_has_their_keys_and_no_others() -> None:
+    app = Bench()
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot, app)
+        await at_rest(pilot, app)
+        app.main.view.table.jump_to("conv2/kernel")
+        await pilot.press("f")
+        await until(pilot, lambda: isinstance(app.focused, FilterGrid))
+        await pilot.pause()
+        line = app.main.query_one(KeyFooter).render().plain
+        assert line.strip().startswith("n flagged  [ ] channel  Esc back  s sort  z scale  ")
+        assert "/ filter" not in line
+        assert not any(offer.command.id == "log-counts" for offer in available(app.main))
+        await pilot.press("x")
+        assert [n.message for n in app._notifications] == ["no histogram in view"]
+        await pilot.press("f")
+        await pilot.pause()
+        assert any(offer.command.id == "log-counts" for offer in available(app.main))

@@ -756,3 +756,40 @@ def test_larger_filters_have_the_component_of_the_decomposition_too(shape: tuple
         got = planes[index].reshape(-1)
         assert min(np.abs(got - wanted).max(), np.abs(got + wanted).max()) < 2e-2 * np.abs(wanted).max()
         assert shares[index] == pytest.approx(values[0] ** 2 / (values**2).sum(), rel=1e-4)
+
+
+async def test_moving_to_the_end_leaves_rows_whole_and_the_grid_where_it_is() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(60, 20)) as pilot:
+        gallery = await shown(pilot, app, subject("conv1/kernel"))
+        grid = gallery.grid
+        grid.focus()
+        await pilot.pause()
+        await pilot.pause()
+        tops = {grid.region.y}
+        for key in ("end", "home", "down", "down", "right", "up", "pagedown", "end", "left", "n"):
+            await pilot.press(key)
+            await pilot.pause()
+            tops.add(grid.region.y)
+            assert grid.scroll_offset.y % grid.geometry.pitch == 0, key
+            row = grid.cursor // grid.geometry.per_row
+            top = row * grid.geometry.pitch - grid.scroll_offset.y
+            assert 0 <= top <= grid.size.height - grid.geometry.pitch, key
+        assert len(tops) == 1
+
+
+async def test_a_key_that_does_nothing_says_why() -> None:
+    app = GalleryApp()
+    async with app.run_test(size=(60, 20)) as pilot:
+        gallery = await shown(pilot, app, subject("conv1/kernel"))
+        gallery.grid.focus()
+        await pilot.press("right_square_bracket")
+        assert [n.message for n in app._notifications] == ["one channel only"]
+        await pilot.press("minus", "minus", "minus", "left_square_bracket", "minus")
+        assert [n.message for n in app._notifications] == ["the smallest"]
+        gallery = await shown(pilot, app, subject("dense/kernel"))
+        gallery.query_one(MatrixView).focus()
+        await pilot.press("z")
+        assert [n.message for n in app._notifications] == ["one scale only"]
+        await pilot.press("left_square_bracket")
+        assert [n.message for n in app._notifications] == ["one slice only"]

@@ -13,7 +13,7 @@ from textual.worker import Worker, WorkerState
 from ckptui.core.model import Found, Listing
 from ckptui.errors import Cancelled
 from ckptui.ui import jobs
-from ckptui.ui.access import session_of
+from ckptui.ui.access import say, session_of
 
 
 class Working(Screen[None]):
@@ -24,9 +24,8 @@ class Working(Screen[None]):
         self._cancels: dict[str, threading.Event] = {}
 
     def say(self, words: str, seconds: float = 3) -> None:
-        """Words for a moment, in the place of those before: they must not pile up over the rows they speak of."""
-        self.app.clear_notifications()
-        self.notify(words, timeout=seconds, markup=False)
+        """Words for a moment, in the place of those before."""
+        say(self, words, seconds)
 
     def begin(self, group: str) -> threading.Event:
         """Take back what runs in a group and return the event for what runs next."""

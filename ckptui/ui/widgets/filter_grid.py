@@ -15,6 +15,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from ckptui.ui.access import say
 from ckptui.ui.commands import bindings_for
 from ckptui.ui.widgets.cells import Row, drawing_of
 from ckptui.ui.widgets.filter_frames import GAP, FrameStyles, Geometry, framed, geometry_of
@@ -216,6 +217,13 @@ class FilterGrid(ScrollView, can_focus=True):
             return self.pictures is not None and self.pictures.views > 1
         return True
 
+    def on_key(self, event: events.Key) -> None:
+        """A key that can do nothing here says why."""
+        single = self.pictures is not None and self.pictures.views == 1
+        if single and event.key in ("left_square_bracket", "right_square_bracket"):
+            event.stop()
+            say(self, "one channel only")
+
     def action_go(self, where: str) -> None:
         """Move the cursor by a filter, a row, a page or to an end; at the ends it stays."""
         geometry = self.geometry
@@ -261,4 +269,7 @@ class FilterGrid(ScrollView, can_focus=True):
         elif what == "scale":
             self.look = replace(look, per_filter=not look.per_filter)
         else:
-            self.look = replace(look, zoom=min(max(look.zoom + step, -1), MOST_ZOOM))
+            zoom = min(max(look.zoom + step, -1), MOST_ZOOM)
+            if zoom == look.zoom:
+                say(self, "the largest" if step > 0 else "the smallest")
+            self.look = replace(look, zoom=zoom)

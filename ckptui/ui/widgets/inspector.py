@@ -18,19 +18,17 @@ from textual.worker import Worker, WorkerState
 
 from ckptui.core.model import Finding, Histogram, Layer, Listing, Tensor, TensorScan
 from ckptui.core.pictures import FilterSet
-from ckptui.core.report import SIGNS
 from ckptui.core.text import safe
 from ckptui.errors import Cancelled, CkptuiError, Damaged
-from ckptui.ui.access import session_of
+from ckptui.ui.access import say, session_of
 from ckptui.ui.commands import bindings_for
 from ckptui.ui.fitting import wrap
 from ckptui.ui.widgets.facts import Facts, headline, short_title, tensor_facts
-from ckptui.ui.widgets.finding_words import SEVERITY_STYLES, finding_lines, findings_about
+from ckptui.ui.widgets.finding_words import finding_lines, findings_about, implausible, over_filters
 from ckptui.ui.widgets.gallery import Gallery
 from ckptui.ui.widgets.histogram import HistogramView
 from ckptui.ui.widgets.reflow import Words
 from ckptui.ui.widgets.subject import (
-    NOTHING_ODD,
     Line,
     Subject,
     has_distribution,
@@ -55,8 +53,6 @@ SETTLED = 0.08
 """Seconds the cursor must rest before bytes are read."""
 WIDE = 76
 """From this width facts and histogram stand side by side."""
-TOLD_OVER_FILTERS = "implausible-values"
-"""The finding the analysis of filters does not know of: where the value is, and what one flipped bit gives back."""
 
 
 class Inspector(VerticalScroll, can_focus=True):
@@ -75,11 +71,12 @@ class Inspector(VerticalScroll, can_focus=True):
         & #inspector-top { height: auto; layout: vertical; margin-bottom: 1; }
         & #inspector-words { height: auto; }
         & HistogramView { margin-top: 1; }
+        &.-filters HistogramView { height: 3; margin-top: 0; }
         &.-wide #inspector-top { layout: horizontal; }
         &.-wide #inspector-words { width: 1fr; margin-right: 2; }
         &.-wide #inspector-headline, &.-wide #inspector-top { margin-bottom: 0; }
         &.-wide #gallery-scale { margin-bottom: 0; }
-        &.-wide HistogramView { width: 1fr; margin-top: 0; height: 6; }
+        &.-wide HistogramView, &.-wide.-filters HistogramView { width: 1fr; margin-top: 0; height: 6; }
         & Gallery { min-height: 8; }
     }
     """
@@ -189,8 +186,17 @@ class Inspector(VerticalScroll, can_focus=True):
             self._timer.stop()
             self._look()
 
+    def why_not(self, action: str) -> str:
+        """Why the key for log counts does nothing; empty if it does."""
+        view = self.query_one(HistogramView)
+        seen = self.query_one("#inspector-top").display and view.display and view.histogram is not None
+        return "no histogram in view" if action == "log_counts" and not seen else ""
+
     def action_log_counts(self) -> None:
         """Draw counts on the other axis."""
+        if words := self.why_not("log_counts"):
+            say(self, words)
+            return
         view = self.query_one(HistogramView)
         view.logarithmic = not view.logarithmic
 
@@ -227,6 +233,7 @@ class Inspector(VerticalScroll, can_focus=True):
         if self._shown is not None:
             self._shown.subject = subject
         self.gallery.show(subject)
+        self.set_class(subject.plan == "filters", "-filters")
         self.can_focus = subject.plan == "bars"
         if had_focus and not self.can_focus:
             self.gallery.focus_target.focus()
@@ -331,6 +338,7 @@ class Inspector(VerticalScroll, can_focus=True):
         shown.histogram = shown.histogram or event.histogram
         if event.histogram is not None:
             self.query_one(HistogramView).histogram = event.histogram
+            self.refresh_bindings()
         if event.subject is not None:
             self._show_subject(event.subject)
         elif event.error is not None and (shown.subject is None or shown.subject.plan == "nothing"):
@@ -355,21 +363,15 @@ class Inspector(VerticalScroll, can_focus=True):
         shown = self._shown
         if shown is None or shown.subject is None:
             return
-        summary = shown.subject.summary
-        told = [f for f in findings_about(shown.tensor, shown.listing, shown.scan) if f.code == TOLD_OVER_FILTERS]
-        self._mark(shown, shown.subject, told)
-        if told:
-            summary = tuple(line for line in summary if not line[0][0].startswith(NOTHING_ODD))
-        if told and self.only_filters:
-            style = SEVERITY_STYLES[told[0].severity]
-            summary = (((f"{SIGNS[told[0].severity]} {safe(told[0].title)}", style),), *summary)
-        self.gallery.summarise(summary)
+        odd = implausible(findings_about(shown.tensor, shown.listing, shown.scan))
+        self._mark(shown, shown.subject, odd)
+        self.gallery.summarise(over_filters(shown.subject.summary, odd, alone=self.only_filters))
 
-    def _mark(self, shown: _Shown, subject: Subject, told: list[Finding]) -> None:
+    def _mark(self, shown: _Shown, subject: Subject, odd: Finding | None) -> None:
         """Mark the filter or unit that holds the implausible value."""
-        if isinstance(subject.pictures, FilterSet) and subject.pictures.hold_implausible(bool(told)):
+        if isinstance(subject.pictures, FilterSet) and subject.pictures.hold_implausible(odd is not None):
             self.gallery.grid.renew()
-        place = told[0].evidence.get("flat_index") if told else None
+        place = odd.evidence.get("flat_index") if odd is not None else None
         if subject.units is None or not isinstance(place, int):
             return
         units = subject.units.holding(unit_at(shown.tensor, place))
@@ -379,6 +381,7 @@ class Inspector(VerticalScroll, can_focus=True):
 
     def watch_only_filters(self) -> None:
         self._make_room()
+        self.refresh_bindings()
         self._summarise()
 
     def _make_room(self) -> None:

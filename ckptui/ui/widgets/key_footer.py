@@ -7,7 +7,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
 
-from ckptui.ui.commands import Offer, available, key_text
+from ckptui.ui.commands import Offer, available
 
 SPACE = "  "
 
@@ -26,7 +26,8 @@ class KeyFooter(Widget):
         area = str(getattr(self.screen, "focus_area", ""))
         offers = sorted((o for o in available(self.screen) if o.command.rank), key=lambda o: o.command.rank)
         pinned = [_entry(o) for o in offers if o.command.pinned]
-        others = sorted((o for o in offers if not o.command.pinned), key=lambda o: area not in o.command.areas)
+        others = [o for o in offers if not o.command.pinned and (o.command.elsewhere or area in o.command.areas)]
+        others.sort(key=lambda o: area not in o.command.areas)
         right = Content(SPACE).join(pinned)
         room = self.size.width - 2 - cell_len(right.plain)
         while pinned and room < 0:
@@ -45,4 +46,4 @@ class KeyFooter(Widget):
 
 
 def _entry(offer: Offer) -> Content:
-    return Content.assemble((key_text(offer.key), "bold $primary"), (f" {offer.command.label}", "$dim"))
+    return Content.assemble((offer.shown, "bold $primary"), (f" {offer.command.label}", "$dim"))

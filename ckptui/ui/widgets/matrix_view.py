@@ -20,6 +20,7 @@ from ckptui.core.filter_flags import Flag
 from ckptui.core.heatmaps import strongest
 from ckptui.core.pictures import layer_limit
 from ckptui.core.text import human_count
+from ckptui.ui.access import say
 from ckptui.ui.commands import bindings_for
 from ckptui.ui.widgets.cells import EIGHTHS, Drawing, Row, column, draw_levels, drawing_of
 from ckptui.ui.widgets.subject import Matrix, Slices, Units
@@ -173,6 +174,13 @@ class MatrixView(Widget, can_focus=True):
         if action == "slice":
             return self.slices is not None
         return bool(self._flags) if action == "flagged" else True
+
+    def on_key(self, event: events.Key) -> None:
+        """A key of the filters that can do nothing here says why."""
+        brackets = event.key in ("left_square_bracket", "right_square_bracket")
+        if event.key == "z" or (brackets and self.slices is None):
+            event.stop()
+            say(self, "one scale only" if event.key == "z" else "one slice only")
 
     def action_slice(self, step: int) -> None:
         """Show the next slice; after the last, the first."""

@@ -52,7 +52,7 @@ def choose_columns(width: int, wants: Wants) -> list[Column]:
     optional = [
         (state, NAME_MIN),
         (shape, 16),
-        (Column("std", "std", UNSIGNED), min(names, 16)),
+        (Column("std", "std", UNSIGNED), min(names, 13)),
         (Column("mean", "mean", SIGNED), min(names, 22)),
         (Column("dtype", "dtype", wants.dtype, right=False), names),
         (Column("min", "min", SIGNED), names),
