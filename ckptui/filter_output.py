@@ -18,6 +18,7 @@ ENOUGH = 10_000
 """Columns where nobody counts them."""
 LEAST_NAME = 20
 """Columns a name keeps however narrow the screen is."""
+MOST_WIDER = 24
 LEAST_FLAGGED = 14
 STORED = "stored as"
 _MATRICES = (
@@ -121,12 +122,23 @@ def _fit(headers: list[str], rows: list[list[str]], name: int, width: int) -> No
     if headers[-1] != STORED:
         # of what is flagged the first words stay; its numbers may go on in the next line
         beside = sum(w for i, w in enumerate(widths) if i not in (name, flagged)) + min(widths[flagged], LEAST_FLAGGED)
-        for row in rows:
-            row[name] = _end(row[name], max(width - beside - 2 * (len(headers) - 1), LEAST_NAME))
+        names = _apart([row[name] for row in rows], max(width - beside - 2 * (len(headers) - 1), LEAST_NAME))
+        for row, text in zip(rows, names, strict=True):
+            row[name] = text
+
+
+def _apart(names: Sequence[str], width: int) -> list[str]:
+    """Names in `width` columns, or in the few more that tell them apart; their ends go before their beginnings."""
+    cuts = [_end(name, width) for name in names]
+    for wider in range(width, width + MOST_WIDER):
+        tried = [_end(name, wider) for name in names]
+        if len(set(tried)) == len(set(names)):
+            return tried
+    return cuts
 
 
 def _end(name: str, width: int) -> str:
-    """A name in `width` columns: two thirds of it its end, for that tells a layer's kernels apart."""
+    """A name in `width` columns, two thirds of it its end."""
     tail = (width - 1) * 2 // 3
     return name if len(name) <= width else f"{name[: width - 1 - tail]}…{name[-tail:]}"
 

@@ -105,6 +105,14 @@ def test_a_layer_is_called_what_the_model_calls_it_and_fits_the_screen() -> None
     assert "/1/depthwise_kernel " in unnamed[1]
 
 
+def test_shortened_names_stay_apart() -> None:
+    names = [f"separable_conv2d_{n}_1/{part}wise_kernel" for n in (1, 2, 3) for part in ("depth", "point")]
+    lines = filters_text([layer_of(normal((3, 3, 4, 8)), name) for name in names], [], width=50)
+    shown = [line.split()[0] for line in lines[1:7]]
+    assert len(set(shown)) == 6
+    assert all("…" in name for name in shown)
+
+
 def test_a_kernel_stored_twice_stands_there_once() -> None:
     layers = [layer_of(planted(), name + TAIL) for name in ("_all_variables/8", "variables/8")]
     tensors = [tensor_of(one, "model/c2/kernel", "c2", crc=7) for one in layers]
