@@ -8,6 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ckptui.core.chance import kolmogorov_tail
+
 Law = Literal["uniform", "truncated", "normal", "constant", "identity", "orthogonal"]
 
 TRUNCATED_STD = 0.87962566103423978
@@ -188,3 +193,23 @@ def _snake(name: Any) -> str:
         return ""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[:64]).lower()
     return _ALIASES.get(snake, snake)
+
+
+def fits(values: NDArray[np.float64], family: Family) -> float:
+    """P(a Kolmogorov-Smirnov distance this large) of sorted values; 0.0 beyond the family's limits."""
+    largest = float(np.abs(values).max())
+    if family.law == "uniform":
+        if values[0] < family.low - largest * 2.0**-8 or values[-1] > family.high + largest * 2.0**-8:
+            return 0.0
+        expected = np.clip((values - family.low) / (family.high - family.low), 0.0, 1.0)
+    else:
+        z = (values - family.low) / (family.high * math.sqrt(2.0))
+        expected = np.array([0.5 * (1.0 + math.erf(v)) for v in z])
+        if family.law == "truncated":
+            if largest > abs(family.low) + 2.0 * family.high * (1.0 + 2.0**-8):
+                return 0.0
+            tail = 0.5 * math.erfc(math.sqrt(2.0))
+            expected = np.clip((expected - tail) / (1.0 - 2.0 * tail), 0.0, 1.0)
+    steps = np.arange(values.size + 1) / values.size
+    distance = max(float((steps[1:] - expected).max()), float((expected - steps[:-1]).max()))
+    return kolmogorov_tail(distance, values.size)

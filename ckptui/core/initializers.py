@@ -20,8 +20,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ckptui.core.chance import kolmogorov_tail
-from ckptui.core.families import LIMITS, TRUNCATED_STD, Family, families_of, likely_limits
+from ckptui.core.families import LIMITS, TRUNCATED_STD, Family, families_of, fits, likely_limits
 from ckptui.core.grid import (
     UniformGrid,
     is_coarse,
@@ -174,7 +173,7 @@ def _on_lattice(array: NDArray[Any], sample: NDArray[Any], known: bool) -> Verdi
     p_value = lattice_chance(sample)
     high = float(np.abs(sample).max())
     spread = Family("random_uniform", "uniform", -high, high)
-    if p_value >= CONFIRMED or _fits(np.sort(sample[:4096].astype(np.float64)), spread) < 1e-3:
+    if p_value >= CONFIRMED or fits(np.sort(sample[:4096].astype(np.float64)), spread) < 1e-3:
         return None
     if not all(on_lattice(np.append(part, high).astype(flat.dtype)) for part in _parts(flat)):
         return None
@@ -377,28 +376,8 @@ def _by_shape(sample: NDArray[Any], families: list[Family], corroborated: bool) 
     for family in families:
         if family.law not in ("uniform", "normal", "truncated"):
             continue
-        tail = _fits(values, family)
+        tail = fits(values, family)
         if tail > 1e-3:
             word: Word = "at-initializer" if corroborated else "undecided"
             return Verdict(word, family.match, "possible", None, tail, "shape")
     return Verdict("undecided", test="shape")
-
-
-def _fits(values: NDArray[np.float64], family: Family) -> float:
-    """P(a Kolmogorov-Smirnov distance this large) of sorted values; 0.0 beyond the family's limits."""
-    largest = float(np.abs(values).max())
-    if family.law == "uniform":
-        if values[0] < family.low - largest * 2.0**-8 or values[-1] > family.high + largest * 2.0**-8:
-            return 0.0
-        expected = np.clip((values - family.low) / (family.high - family.low), 0.0, 1.0)
-    else:
-        z = (values - family.low) / (family.high * math.sqrt(2.0))
-        expected = np.array([0.5 * (1.0 + math.erf(v)) for v in z])
-        if family.law == "truncated":
-            if largest > abs(family.low) + 2.0 * family.high * (1.0 + 2.0**-8):
-                return 0.0
-            tail = 0.5 * math.erfc(math.sqrt(2.0))
-            expected = np.clip((expected - tail) / (1.0 - 2.0 * tail), 0.0, 1.0)
-    steps = np.arange(values.size + 1) / values.size
-    distance = max(float((steps[1:] - expected).max()), float((expected - steps[:-1]).max()))
-    return kolmogorov_tail(distance, values.size)

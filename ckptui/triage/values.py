@@ -92,7 +92,7 @@ def _from_layer(path: str, tensor: Tensor, layer: Layer, siblings: Sequence[Row]
         found.append(make("duplicate-filters", path, tensor.name, detail=detail, evidence=evidence))
     if layer.flagged_constant and tensor.role != "embedding" and _not_told(layer):
         flat = [f for f in layer.detail if f.constant]
-        detail = f"{human_count(counts['constant'])} {of} hold one value throughout, other than 0"
+        detail = f"{human_count(counts['constant'])} {of} have one value throughout, other than 0"
         evidence = _listed(layer, "constant", flat)
         found.append(make("constant-filters", path, tensor.name, detail=detail, evidence=evidence))
     dead = counts.get("dead", 0)
@@ -121,6 +121,10 @@ def _initializer(path: str, tensor: Tensor, layer: Layer, siblings: Sequence[Row
         evidence["also"] = witness
     if word == "at-initializer":
         detail = _shown_by(said)
+        stepped = next((other.role for other, stats in siblings if has_moved(other, stats)), "")
+        if stepped:
+            detail += f"; its {stepped} has moved, so the optimizer ran"
+            evidence["moved"] = stepped
         if witness:
             detail += f"; {witness}"
         return [make("at-initializer", path, tensor.name, detail=detail, evidence=evidence, certainty=certainty)]

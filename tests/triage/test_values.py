@@ -88,6 +88,16 @@ def test_an_untouched_layer_is_named_with_its_initializer() -> None:
     assert state_word(one) == "untouched"
 
 
+def test_an_untouched_kernel_beside_a_bias_that_moved_is_told_as_such() -> None:
+    kernel, bias = fresh_uniform((3, 3, 8, 16)), tensor("bias", "conv/bias", count=16)
+    (one,) = found(kernel, siblings=[(bias, stats(normal((16,))))])
+    assert (one.certainty, one.evidence["moved"]) == ("confirmed", "bias")
+    assert "its bias has moved" in one.detail
+    assert "learning rate" in one.advice
+    (other,) = found(kernel, siblings=[(bias, stats(np.zeros(16)))])
+    assert "moved" not in other.evidence
+
+
 def test_untouched_filters_are_listed() -> None:
     before = fresh_uniform((3, 3, 16, 32))
     after = moved(before)
@@ -173,7 +183,7 @@ def test_filters_of_one_value_are_told_where_chance_does_not_make_them() -> None
     (one,) = found(kernel)
     assert (one.code, one.severity, one.title) == ("constant-filters", "warning", "Filters of one value")
     assert (one.evidence["filters"], one.evidence["constant"], one.evidence["of"]) == ([5, 9], 2, 16)
-    assert one.detail == "2 of 16 filters hold one value throughout, other than 0"
+    assert one.detail == "2 of 16 filters have one value throughout, other than 0"
     assert state_word(one) == "2 constant"
     assert codes(kernel.reshape(72, 16)) == ["constant-filters"]
     assert codes(np.tile(np.arange(1.0, 17, dtype=np.float32), (3, 3, 8, 1))) == ["constant-filters"]
