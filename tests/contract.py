@@ -219,7 +219,16 @@ ROW = record(
         "config": facts,
     }
 )
-HISTOGRAM = record({"low": number, "high": number, "counts": many(whole), "outside": whole})
+HISTOGRAM = record(
+    {
+        "low": number,
+        "high": number,
+        "counts": many(whole),
+        "outside": whole,
+        "quantiles": record({}, {str(share): number for share in (0.01, 0.25, 0.5, 0.75, 0.99)}),
+        "sampled": whole,
+    }
+)
 
 
 def _ranked(value: Any, where: str) -> Iterator[str]:

@@ -261,7 +261,8 @@ class FilterSet:
                 self._components(start)
             parts = [self._components(start) for start in range(0, self.count, self._block)]
             self._share = float(np.median(np.concatenate([shares for _, shares in parts])))
-            self._take_scale(0, np.concatenate([planes for planes, _ in parts]))
+            together = np.concatenate([planes for planes, _ in parts])
+            self._limits[0], self._largest[0] = layer_scale(together), largest_of(together)
         if not stopped():
             self._norms = norms_of(self.layout)
 
@@ -301,11 +302,9 @@ class FilterSet:
     def limit(self, view: int) -> float:
         """The magnitude that gets full colour in a view."""
         if view not in self._limits:
-            self._take_scale(view, self._scaled_by(view))
+            planes = self._scaled_by(view)
+            self._limits[view], self._largest[view] = layer_scale(planes), largest_of(planes)
         return self._limits[view]
-
-    def _take_scale(self, view: int, planes: Array) -> None:
-        self._limits[view], self._largest[view] = layer_scale(planes), largest_of(planes)
 
     def _scaled_by(self, view: int) -> Array:
         """The values a view takes its scale from."""
