@@ -45,8 +45,8 @@ class Command:
     """Always at the right end of the footer."""
     both: str = ""
     """What the footer shows instead of the first key: this one and that of its opposite."""
-    elsewhere: bool = True
-    """After those of the focus area, the footer shows it in other areas too."""
+    not_in: tuple[str, ...] = ()
+    """Focus areas in which the footer leaves it out."""
 
 
 MOVING, LOOKING, COMPARING, DOING, WORKBENCH = "Moving", "Looking", "Comparing", "Doing", "Workbench"
@@ -72,7 +72,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "back", "main", "back", ("escape",), "back", "Clear the filter, or leave the pane", MOVING, ("pane",), 12,
-        elsewhere=False,
+        not_in=("saves", "tensors", "findings", "architecture", "about"),
     ),
     Command(
         "next-flagged", "main", "next_flagged", ("n",), "next flagged",
@@ -85,7 +85,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "filter", "main", "filter", ("slash",), "filter",
         "Filter the tensors by a part of their name or a regular expression", LOOKING, ("tensors",), 20,
-        elsewhere=False,
+        not_in=("pane",),
     ),
     Command(
         "filter-keep", "filter", "keep", ("enter", "down"), "keep", "Go to the tensors the filter leaves", LOOKING,
@@ -95,7 +95,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "sort", "main", "sort", ("s",), "sort",
         "Sort the tensors by the next of: worst first, name, size, order in the file", LOOKING, ("tensors",), 70,
-        elsewhere=False,
+        not_in=("pane",),
     ),
     Command(
         "names", "main", "names", ("v",), "stored names",

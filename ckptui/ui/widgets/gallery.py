@@ -33,7 +33,7 @@ NARROW = 42
 FLIP = re.compile("([↔↕↻⤡]|left-right|up-down|turned|transposed) ")
 """What stays on one line with its number."""
 SELECTED_LINES = 2
-"""For the words about the selected filter."""
+"""For the words about the selected filter, on a narrow pane."""
 WIDE = 64
 """From this width two lines of words share one."""
 
@@ -165,19 +165,23 @@ class Gallery(Vertical):
             words.append(f"by {look.order}")
         lines = self._scale_lines(pictures.scale_words(look.view, look.per_filter), words, shown)
         if grid.has_focus and grid.selected is not None:
-            told = self._selected_lines(pictures.describe(grid.selected))
             # as many lines for every filter: the grid must not jump while one moves through it
-            lines += [*told, *[Content("")] * (SELECTED_LINES - len(told))]
+            most = 1 if self.content_size.width >= WIDE else SELECTED_LINES
+            told = self._selected_lines(pictures.describe(grid.selected), most)
+            lines += [*told, *[Content("")] * (most - len(told))]
         return lines
 
-    def _selected_lines(self, parts: Sequence[str]) -> list[Content]:
-        """What there is to say about the selected filter, on two lines at most; what can wait is left out."""
+    def _selected_lines(self, parts: Sequence[str], most: int = SELECTED_LINES) -> list[Content]:
+        """What there is to say about the selected filter, on so many lines; what can wait is left out."""
         width = max(self.content_size.width, 1)
         if drawing_of(self.app) is Drawing.ASCII:
             parts = [functools.reduce(lambda text, named: text.replace(*named), IN_WORDS, part) for part in parts]
         parts = [FLIP.sub(lambda found: f"{found[1]}{TIE}", part) for part in parts]
+        if most == 1 and len(parts) > 2 and cell_len(" · ".join(parts)) > width:
+            # the norm can wait: flips are what one line is short of
+            parts = [parts[0], *parts[2:]]
         told = wrap(" · ".join(tied(part) if cell_len(part) <= width else part for part in parts), width)
-        told = told[:SELECTED_LINES]
+        told = told[:most]
         return [Content.styled(line.removeprefix("· ").removesuffix(" ·"), "$foreground") for line in told]
 
     def _dim(self, text: str) -> Content:
@@ -193,6 +197,10 @@ class Gallery(Vertical):
         if cell_len(ends) > room and CLIPPED in ends:
             ends, _, clipped = ends.partition(CLIPPED)
             words = [f"{CLIPPED.removeprefix(', ')}{clipped}", *words]
+        if cell_len(together) + cell_len(shown) + 2 > room:
+            # without the last word it may go onto one line
+            brief = shown.removesuffix(" shown")
+            shown = brief if cell_len(together) + cell_len(brief) + 2 <= room else shown
         if cell_len(together) + cell_len(shown) + 2 <= room:
             ends = together
         else:

@@ -26,7 +26,7 @@ class KeyFooter(Widget):
         area = str(getattr(self.screen, "focus_area", ""))
         offers = sorted((o for o in available(self.screen) if o.command.rank), key=lambda o: o.command.rank)
         pinned = [_entry(o) for o in offers if o.command.pinned]
-        others = [o for o in offers if not o.command.pinned and (o.command.elsewhere or area in o.command.areas)]
+        others = [o for o in offers if not o.command.pinned and area not in o.command.not_in]
         others.sort(key=lambda o: area not in o.command.areas)
         right = Content(SPACE).join(pinned)
         room = self.size.width - 2 - cell_len(right.plain)
