@@ -112,9 +112,17 @@ def odd_value(peaks: Peaks, dtype: str, count: int, role: str = "other") -> Rest
     if largest and judge(peaks, dtype, count, role) is not None:
         # a second damaged value is no measure
         largest = peaks.second or 0.0
-    if largest:
-        return restored(peaks.odd_bits, dtype, largest, count + 1)
-    return _unmeasured(peaks.odd_bits, dtype)
+    found = restored(peaks.odd_bits, dtype, largest, count + 1) if largest else _unmeasured(peaks.odd_bits, dtype)
+    if found is not None and abs(found.value) > largest and _by_arithmetic(peaks.odd_bits, dtype):
+        return None
+    return found
+
+
+def _by_arithmetic(bits: int, dtype: str) -> bool:
+    """Is it the NaN that arithmetic itself writes, of either sign? A flip makes it of 1.5 only."""
+    exponent, mantissa = _FORMATS[dtype]
+    usual = ((1 << exponent) - 1) << mantissa | 1 << (mantissa - 1)
+    return bits & ~(1 << (exponent + mantissa)) == usual
 
 
 def restored(bits: int, dtype: str, largest: float, count: int) -> Restored | None:

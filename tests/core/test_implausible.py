@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import ml_dtypes
@@ -216,17 +217,22 @@ def test_statistics_of_raw_data_are_a_doubt_and_no_error() -> None:
 def test_other_dtypes_and_nothing_are_not_judged() -> None:
     assert judge(Peaks(), "float32", 0) is None
     assert judge(Peaks(1e9, 0, 1.0, 5), "float8_e5m2", 10) is None
-    assert odd_value(Peaks(odd_at=0, odd_bits=0x7FC00000), "float32", 0) == restored_nan()
     assert odd_value(Peaks(), "float32", 0) is None
     assert restored(0x7FC00000, "float32", 1e-9, 100) is None
 
 
-def restored_nan() -> Any:
-    """A NaN with nothing beside it: 1.5 with the exponent's highest bit flipped, as far as one can tell."""
-    flip = odd_value(Peaks(odd_at=0, odd_bits=0x7FC00000), "float32", 0)
+@pytest.mark.parametrize("sign", [0, 1 << 31])
+def test_the_nan_of_arithmetic_is_a_flipped_bit_only_among_values_as_large(sign: int) -> None:
+    usual = Peaks(odd_at=0, odd_bits=0x7FC00000 | sign)
+    assert odd_value(usual, "float32", 0) is None
+    assert odd_value(replace(usual, largest=0.3, at=1, second=0.2, bits=1), "float32", 99) is None
+    among = odd_value(replace(usual, largest=-1.7, at=1, second=1.2, bits=1), "float32", 99)
+    assert among is not None
+    assert (among.bit, abs(among.value)) == (30, 1.5)
+    # any other NaN, and infinity, no arithmetic makes of finite weights without a trace
+    flip = odd_value(Peaks(odd_at=0, odd_bits=0x7FC00001 | sign), "float32", 0)
     assert flip is not None
-    assert (flip.bit, flip.value) == (30, 1.5)
-    return flip
+    assert flip.bit == 30
 
 
 def test_a_nan_beside_a_second_damaged_value() -> None:
