@@ -20,6 +20,12 @@ from tests.core.draws import fresh_uniform, normal
 from tests.places import SAMPLES, needs_samples
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal in which no name is shortened; a test before may have left a narrow one."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 def layer_of(kernel: Any, name: str = "conv/kernel", axes: str = "plain") -> Layer:
     layer = analyse(kernel, name, axes=axes)
     assert layer is not None

@@ -23,6 +23,8 @@ _FEW_SLOTS = {2: 4096.0**2, 3: 4096.0, **dict.fromkeys(range(4, 10), 100.0)}
 """And for slots, which hold squares and what single last steps left: up to 83 was seen in two values, 12 in four."""
 _ENOUGH = 10
 """Values from which the ratio speaks for itself; of fewer one bit must explain it, or the next ratio be passed."""
+_NEGLIGIBLE = 1e-6
+"""Beside magnitudes under this one, a few steps of Adam alone make an ordinary value stand out."""
 _WITHOUT_BIT = 1000.0
 _WITHIN = 8.0
 """What is given back may be this many times the largest of the others: more was never seen in a whole tensor."""
@@ -86,6 +88,9 @@ def judge(peaks: Peaks, dtype: str, count: int, role: str = "other") -> Implausi
         return _alone(peaks, dtype, count, role)
     ratio = abs(peaks.largest) / peaks.second
     if ratio <= _least(role, count):
+        return None
+    if count < _ENOUGH and peaks.second < _NEGLIGIBLE and abs(peaks.largest) < 1.0:
+        # of a few biases one may have had all the gradient there was
         return None
     flip = restored(peaks.bits, dtype, peaks.second, count)
     sure = flip is not None and not far_below(flip, peaks.second)

@@ -243,3 +243,9 @@ def test_a_nan_beside_a_second_damaged_value() -> None:
     flip = odd_value(peaks_of(after), "float32", 299)
     assert flip is not None
     assert (flip.bit, flip.value) == (30, 1.25)
+
+
+def test_an_ordinary_value_among_biases_next_to_nothing_is_none() -> None:
+    biases = np.array([2.0e-8, -1.1e-8, -0.002, 0.7e-8, 1.3e-8, 0.2e-8], "f4")
+    assert judged(biases, "bias") is None
+    assert judged(flipped(biases, 0, 30), "bias") is not None

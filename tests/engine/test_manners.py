@@ -88,6 +88,15 @@ def peak(pid: int | str) -> int:
     return 0
 
 
+READ_AHEAD = (16 * MB) // 4096
+"""Pages."""
+
+
+def reader_children() -> list[int]:
+    """Those of this process that are ours: other tests may have left theirs."""
+    return [pid for pid in children_of(os.getpid()) if b"engine/child.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
 def children_of(pid: int) -> list[int]:
     """Processes started by any thread of a process."""
     found = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
@@ -103,7 +112,7 @@ def seconds_to_stop(pool: Pool, path: str, kind: Any, after_bytes: int) -> tuple
         if isinstance(item, Progress) and not stopped:
             done = item.done_bytes
             if done >= after_bytes:
-                largest = max(map(peak, children_of(os.getpid())))
+                largest = max(map(peak, reader_children()))
                 cancel.set()
                 stopped = time.monotonic()
     assert stopped
@@ -221,6 +230,7 @@ def test_a_screens_readers_let_go_of_pages_they_alone_brought(nice: int, before:
     left = pages(data)
     print(f"nice {nice}, {before}: {left} of {total} pages are there afterwards")
     if (nice, before) == (10, "absent"):
-        assert left == 0
+        # what the kernel was still reading ahead when the last reader let go stays
+        assert left <= READ_AHEAD
     else:
         assert left >= total * 0.99
