@@ -71,7 +71,7 @@ COMMANDS: tuple[Command, ...] = (
         MOVING,
     ),
     Command(
-        "back", "main", "back", ("escape",), "back", "Clear the filter, or leave the pane", MOVING, ("pane",), 12,
+        "back", "main", "back", ("escape",), "back", "Leave the pane, or clear the filter", MOVING, ("pane",), 12,
         not_in=("saves", "tensors", "findings", "architecture", "about"),
     ),
     Command(

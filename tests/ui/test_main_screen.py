@@ -163,6 +163,27 @@ async def test_the_filter_works_while_one_types_and_esc_takes_it_back() -> None:
         assert not any(child.display for child in app.main.view.filter_bar.children)
 
 
+@pytest.mark.parametrize("size", [WIDE, (80, 24)])
+async def test_escape_leaves_the_filters_first_and_then_the_names_looked_for(size: tuple[int, int]) -> None:
+    app = Bench()
+    async with app.run_test(size=size) as pilot:
+        await settled(pilot, app)
+        await pilot.press("slash", *"conv2/kernel", "enter")
+        table = app.main.view.table
+        assert table.rows is not None
+        found = table.tensor
+        assert found is not None
+        await pilot.press("f")
+        await until(pilot, lambda: app.main.focus_region == "pane")
+        await pilot.press("escape")
+        assert app.main.focus_region == "view"
+        assert app.main.view.filter_bar.text == "conv2/kernel"
+        await pilot.press("escape")
+        assert app.main.view.filter_bar.text == ""
+        assert len(table.rows) == 12
+        assert table.tensor == found
+
+
 async def test_letters_typed_into_the_filter_are_no_commands() -> None:
     app = Bench()
     async with app.run_test(size=WIDE) as pilot:

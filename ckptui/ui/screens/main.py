@@ -143,12 +143,12 @@ class MainScreen(Actions):
             self.show_region(REGIONS[place])
 
     def action_back(self) -> None:
-        """Undo the last step inwards: filter, prediction, pane, table."""
-        if self.view.filter_bar.text:
-            self.on_filter_bar_cleared()
-        elif self._region == "pane":
+        """Undo the last step inwards: prediction, pane, filter, table."""
+        if self._region == "pane":
             predicted, self.pane.showing = self.pane.showing == "predict", "inspector"
             self.show_region(self.came_from if predicted else "view")
+        elif self.view.filter_bar.text:
+            self.on_filter_bar_cleared()
         elif self._region == "view" and self.view.tab != "tensors":
             self.action_show_tab("tensors")
         else:

@@ -287,6 +287,9 @@ class TensorTable(RowList):
 
     def filter(self, text: str) -> None:
         """Show the tensors whose name holds `text` or matches it as a regular expression."""
+        if self.query_now.text and not text:
+            # who looked for a tensor stays on it when all rows come back
+            self.moved_by_user = True
         self.ask(replace(self.query_now, text=text))
 
     def next_sort(self) -> None:
