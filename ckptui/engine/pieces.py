@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ckptui.core import dtypes
 from ckptui.core.crc import combined
@@ -171,8 +171,8 @@ def _told(artifact: str, tensor: Tensor, pieces: Sequence[_Piece], firsts: list[
     if dtypes.is_complex(tensor.dtype):
         stats = Stats(stats.count)
     read = sum(piece.stats.count for piece in pieces) * dtypes.ITEMSIZE[tensor.dtype]
-    word = "ok" if vouched else "none"
-    return TensorScan(tensor.name, stats if complete else None, word, tuple(findings), read)  # type: ignore[arg-type]
+    word: Literal["ok", "none"] = "ok" if vouched else "none"
+    return TensorScan(tensor.name, stats if complete else None, word, tuple(findings), read)
 
 
 def _numbers(tensor: Tensor, pieces: Sequence[_Piece], firsts: Sequence[int]) -> tuple[Stats, bool]:
