@@ -126,3 +126,10 @@ def np_dtype(name: str) -> np.dtype[Any]:
 
     scalar = getattr(ml_dtypes, plain, None)
     return np.dtype(f"u{size}") if scalar is None else np.dtype(scalar)
+
+
+def native(values: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """1-D values side by side in memory and in this machine's byte order, as `dtype`; themselves where they are so."""
+    if values.dtype is not dtype and values.dtype.byteorder == ">":
+        values = values.astype(dtype)
+    return values if values.flags.c_contiguous else values.copy()

@@ -54,10 +54,7 @@ class Glance:
         if self._dtype is None or not (self._float or self._complex or self._alike):
             self._count += chunk.size
             return
-        if chunk.dtype is not self._dtype and chunk.dtype.byteorder == ">":
-            chunk = chunk.astype(self._dtype)
-        if not chunk.flags.c_contiguous:
-            chunk = np.ascontiguousarray(chunk)
+        chunk = dtypes.native(chunk, self._dtype)
         if self._float and 0 < chunk.size <= _FEW and self._dtype.itemsize >= 4 and self._look_briefly(chunk):
             self._count += chunk.size
             return

@@ -101,10 +101,7 @@ class StatsAccumulator:
         if self._dtype is None:
             self._count += chunk.size
             return
-        if chunk.dtype is not self._dtype and chunk.dtype.byteorder == ">":
-            chunk = chunk.astype(self._dtype)
-        if not chunk.flags.c_contiguous:
-            chunk = np.ascontiguousarray(chunk)
+        chunk = dtypes.native(chunk, self._dtype)
         take = _TAKE[self._family]
         if 0 < chunk.size <= BLOCK:
             take(self, chunk)
