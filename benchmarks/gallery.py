@@ -46,6 +46,7 @@ def gallery_times(prefix: Path, kernel: int, rounds: int) -> list[float]:
         screen = Terminal((str(prefix),))
         try:
             screen.until(lambda seen: b"conv1/kernel" in seen)
+            # the automatic scan of the save begins late enough to look like a settled screen
             time.sleep(2.5)
             screen.settle(quiet=0.5, at_most=5)
             # rows are in the order of the file: bias, kernel, bias, kernel
