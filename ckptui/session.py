@@ -12,15 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from ckptui.comparison import ComparisonUseCases
 from ckptui.config import Settings, load_settings
 from ckptui.core.model import (
-    DiffReport,
     Finding,
     Found,
     Kind,
     Layer,
     Listing,
-    Pair,
     Predicted,
     PredictReport,
     Progress,
@@ -33,6 +32,7 @@ from ckptui.core.model import (
 )
 from ckptui.core.runs import RunVerdict
 from ckptui.engine.use_cases import ValueUseCases
+from ckptui.following import TimelineUseCases
 from ckptui.recall import Recall
 from ckptui.salvage.use_cases import SalvageUseCases
 
@@ -64,7 +64,7 @@ FILTERED = ("kernel", "embedding")
 """Roles of the tensors that are looked at filter by filter."""
 
 
-class Session(SalvageUseCases, ValueUseCases):
+class Session(ComparisonUseCases, SalvageUseCases, TimelineUseCases, ValueUseCases):
     """Everything one run of ckptui knows and has running."""
 
     def __init__(self, *, attended: bool = False, settings: Settings | None = None, cache: bool = True) -> None:
@@ -249,14 +249,6 @@ class Session(SalvageUseCases, ValueUseCases):
             return look_at_layers(self.pool, listing.artifact, some, cancel)
 
         yield from self._kept.layers(listing, chosen, read, anew=anew, cancel=cancel)
-
-    def diff(
-        self, a: Listing, b: Listing, *, pattern: str | None = None, cancel: threading.Event | None = None
-    ) -> Iterator[Pair | Progress | DiffReport]:
-        """Hold candidate `b` against baseline `a`, tensor by tensor; the report comes last."""
-        from ckptui.engine.compare_saves import compare_saves
-
-        yield from compare_saves(self.pool, a, b, pattern=pattern, cancel=cancel)
 
     # ------------------------------------------------------------------ prediction
 

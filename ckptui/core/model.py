@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from ckptui.core.course import (
+    Candidate,
+    Origin,
+    SaveColumn,
+    Scalars,
+    TensorPoint,
+    TimelineReport,
+    TimelineRow,
+    TimelineStart,
+    Watched,
+)
 from ckptui.core.found import Found, RunFolder
 from ckptui.core.results import (
     DiffReport,
@@ -43,6 +54,7 @@ from ckptui.core.vocabulary import (
 __all__ = [
     "ArchitectureRow",
     "Artifact",
+    "Candidate",
     "Certainty",
     "DiffReport",
     "Encoding",
@@ -54,6 +66,7 @@ __all__ = [
     "Kind",
     "Layer",
     "Listing",
+    "Origin",
     "Pair",
     "PairStatus",
     "PredictReport",
@@ -63,6 +76,8 @@ __all__ = [
     "Run",
     "RunFolder",
     "SEVERITY_RANK",
+    "SaveColumn",
+    "Scalars",
     "Segment",
     "Severity",
     "Signature",
@@ -71,7 +86,12 @@ __all__ = [
     "Status",
     "Storage",
     "Tensor",
+    "TensorPoint",
     "TensorScan",
+    "TimelineReport",
+    "TimelineRow",
+    "TimelineStart",
+    "Watched",
     "finding_from_json",
     "jsonable",
     "worst_status",

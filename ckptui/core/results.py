@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ckptui.core.course import Origin
 from ckptui.core.vocabulary import Artifact, Finding, PairStatus, Role, Stats, jsonable
 
 
@@ -262,6 +263,8 @@ class DiffReport:
     relation: Mapping[str, Any]
     """{"verdict", "certainty", "evidence"}"""
     findings: tuple[Finding, ...] = ()
+    origin: Origin | None = None
+    """Where one side was given as a run: which of its saves the other was made from."""
 
     @property
     def summary(self) -> dict[str, int]:
