@@ -7,7 +7,7 @@ statistics agree between independent trainings too: they say nothing and are lef
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,6 +36,10 @@ class RelationRow:
     a_value: float | None = None
     """The value itself, of scalars."""
     b_value: float | None = None
+    log_ratio: Mapping[str, float] | None = None
+    """Of second moments (slots of floats, none below 0): ln(b / a) over at most 65,536 strided values where both are
+    above 0, as `values` (how many), `min`, `q01`, `q05`, `q16`, `q50`, `q84`; and `negative`, values below 0 on either
+    side, which is then all there is. None for all other pairs."""
 
 
 @dataclass(frozen=True, slots=True)

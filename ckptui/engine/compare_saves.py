@@ -36,7 +36,9 @@ class _Rows:
         try:
             if error is not None:
                 raise error
-            row = RelationRow(unpack(doc["pair"], Pair), doc["centred_cosine"], doc["a_value"], doc["b_value"])
+            row = RelationRow(
+                unpack(doc["pair"], Pair), doc["centred_cosine"], doc["a_value"], doc["b_value"], doc.get("log_ratio")
+            )
             self.findings += [unpack(finding, Finding) for finding in doc["findings"]]
         except (CkptuiError, KeyError, TypeError) as refused:
             problem = refused if isinstance(refused, CkptuiError) else ReaderFailed("it gave no row")
