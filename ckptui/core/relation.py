@@ -40,6 +40,13 @@ class RelationRow:
     """Of second moments (slots of floats, none below 0): ln(b / a) over at most 65,536 strided values where both are
     above 0, as `values` (how many), `min`, `q01`, `q05`, `q16`, `q50`, `q84`; and `negative`, values below 0 on either
     side, which is then all there is. None for all other pairs."""
+    sampled: int = 0
+    """The cosine is over so many values, evenly spread; 0: over all."""
+
+    @property
+    def values(self) -> int:
+        """How many values the cosine is over."""
+        return self.sampled or self.pair.count or 0
 
 
 @dataclass(frozen=True, slots=True)
