@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from ckptui.core.model import DiffReport, Listing, Pair, Progress
 
 if TYPE_CHECKING:
+    from ckptui.core.digest import Digest
     from ckptui.engine.pool import Pool
 
 
@@ -24,13 +25,50 @@ class ComparisonUseCases:
 
     def diff(
         self: Comparing,
-        a: Listing,
-        b: Listing,
+        a: Listing | Digest,
+        b: Listing | Digest,
         *,
         pattern: str | None = None,
         cancel: threading.Event | None = None,
     ) -> Iterator[Pair | Progress | DiffReport]:
-        """Hold candidate `b` against baseline `a`, tensor by tensor; the report comes last."""
+        """Hold candidate `b` against baseline `a`, tensor by tensor; the report comes last.
+
+        A digest on either side is compared by its hashes, the numbers estimated from the values it kept.
+        """
+        from ckptui.core.digest import Digest
+
+        if isinstance(a, Digest) or isinstance(b, Digest):
+            from ckptui.engine.digests import compare_with_digest
+
+            yield from compare_with_digest(self.pool, a, b, pattern=pattern, cancel=cancel)
+            return
         from ckptui.engine.compare_saves import compare_saves
 
         yield from compare_saves(self.pool, a, b, pattern=pattern, cancel=cancel)
+
+    def digest(
+        self: Comparing, listing: Listing, *, cancel: threading.Event | None = None
+    ) -> Iterator[Progress | Digest]:
+        """Names, shapes, hashes and a few values of every tensor; the digest comes last.
+
+        Every checksum is verified on the way; what fails is among the digest's findings.
+
+        Raises:
+            Cancelled: `cancel` was set before the end.
+            CkptuiError: the save can't be opened any more.
+        """
+        from ckptui.engine.digests import digest_save
+
+        yield from digest_save(self.pool, listing, cancel=cancel)
+
+    def digest_or_none(self: Comparing, path: str) -> Digest | None:
+        """The digest in the file at `path` (`-`: on standard input); None where that is something else.
+
+        Told by content, whatever the name.
+
+        Raises:
+            UsageError: a digest that can't be used: cut off, another document of ckptui's, made by a newer one.
+        """
+        from ckptui.readers.digest_file import digest_or_none
+
+        return digest_or_none(path)
