@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ckptui import output
 from ckptui.core.model import (
-    DiffReport,
     Finding,
     Layer,
     Listing,
     PredictReport,
-    Progress,
     Run,
     Stats,
     Tensor,
@@ -25,7 +21,7 @@ from ckptui.core.naming import naming_of
 from ckptui.core.settling import settled
 from ckptui.core.text import human_bytes, safe
 from ckptui.errors import NoSuchPath, UsageError
-from ckptui.gathering import listing_of, scan_all
+from ckptui.gathering import listing_of, regular, require_match, scan_all
 from ckptui.narrator import Narrator
 from ckptui.output import Answer
 from ckptui.session import FILTERED, Session, checked_listing
@@ -83,34 +79,12 @@ def _filters_of(session: Session, listing: Listing, tensor: Tensor) -> tuple[lis
     return lines, findings
 
 
-def _regular(match: str | None) -> None:
-    """Raises UsageError for what is no regular expression, before anything is opened."""
-    if match is not None:
-        try:
-            re.compile(match)
-        except (re.error, OverflowError) as error:
-            raise UsageError(f"--match {match!r}: {error}", "It takes a Python regular expression") from error
-
-
-def _require_match(tensors: Iterable[Tensor], match: str | None, path: str) -> list[str]:
-    """Names of the tensors in which the regular expression is found; all without one.
-
-    Raises:
-        UsageError: there are tensors and it matches none: a slip of the pen must not look like "nothing found".
-    """
-    names = [t.name for t in tensors]
-    chosen = names if match is None else [name for name in names if re.search(match, name)]
-    if names and not chosen:
-        raise UsageError(f"no tensor of {path} matches {match!r}", "`ckptui show` lists the names")
-    return chosen
-
-
 def stats(path: str, match: str | None, *, cache: bool = True) -> Answer:
     """`ckptui stats`."""
-    _regular(match)
+    regular(match)
     with Session(cache=cache) as session:
         listing = listing_of(session, path)
-        names = set(_require_match(listing.tensors, match, path))
+        names = set(require_match(listing.tensors, match, path))
         scans, findings = scan_all(session, listing, None if match is None else sorted(names), stats=True)
     numbers = {s.name: s.stats for s in scans if s.checksum != "unread"}
     rows = [(t, numbers.get(t.name)) for t in listing.tensors if t.name in names]
@@ -126,10 +100,10 @@ def export(path: str, match: str | None, target: str, *, force: bool) -> Answer:
     """`ckptui export`: what reads and passes its checksum."""
     from ckptui.export import check_target, write_tensors
 
-    _regular(match)
+    regular(match)
     with Session() as session:
         listing = session.open(path)
-        names = _require_match(listing.tensors, match, path)
+        names = require_match(listing.tensors, match, path)
         check_target(listing, len(names), target, force=force)
         scans, found = scan_all(session, listing, None if match is None else names, stats=False, anew=True)
         good = {s.name for s in scans if s.checksum not in ("mismatch", "unread")}
@@ -158,28 +132,6 @@ def export(path: str, match: str | None, target: str, *, force: bool) -> Answer:
         checked.findings,
         notes=notes,
     )
-
-
-def diff(a: str, b: str, match: str | None) -> Answer:
-    """`ckptui diff`."""
-    _regular(match)
-    narrator = Narrator()
-    report: DiffReport | None = None
-    with Session() as session:
-        first, second = listing_of(session, a), listing_of(session, b)
-        _require_match([*first.tensors, *second.tensors], match, f"{a} or {b}")
-        try:
-            for item in session.diff(first, second, pattern=match):
-                if isinstance(item, Progress):
-                    narrator.progress("diff", item)
-                elif isinstance(item, DiffReport):
-                    report = item
-        finally:
-            narrator.close()
-    assert report is not None
-    done = replace(report, findings=(*first.findings, *second.findings, *report.findings))
-    differs = any(p.status != "identical" for p in done.pairs)
-    return Answer(lambda: output.diff_document(done), lambda: output.diff_text(done), done.findings, differs=differs)
 
 
 def filters(path: str, tensor: str | None, png: str | None = None, *, cache: bool = True, **look: Any) -> Answer:

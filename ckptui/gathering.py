@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ckptui.core.model import Artifact, Finding, Found, Listing, Progress, RunFolder, TensorScan, worst_status
+from ckptui.core.model import Artifact, Finding, Found, Listing, Progress, RunFolder, Tensor, TensorScan, worst_status
 from ckptui.core.text import safe
-from ckptui.errors import Cancelled, CkptuiError, NotASave, ReaderFailed
+from ckptui.errors import Cancelled, CkptuiError, NotASave, ReaderFailed, UsageError
 from ckptui.narrator import Course, Narrator
 from ckptui.session import Session
 
@@ -182,3 +183,25 @@ def scan_all(
         narrator.close()
     ordered = [scans[t.name] for t in listing.tensors if t.name in scans]
     return ordered, [*(f for s in ordered for f in s.findings), *findings]
+
+
+def regular(match: str | None) -> None:
+    """Raises UsageError for what is no regular expression, before anything is opened."""
+    if match is not None:
+        try:
+            re.compile(match)
+        except (re.error, OverflowError) as error:
+            raise UsageError(f"--match {match!r}: {error}", "It takes a Python regular expression") from error
+
+
+def require_match(tensors: Iterable[Tensor], match: str | None, path: str) -> list[str]:
+    """Names of the tensors in which the regular expression is found; all without one.
+
+    Raises:
+        UsageError: there are tensors and it matches none: a slip of the pen must not look like "nothing found".
+    """
+    names = [t.name for t in tensors]
+    chosen = names if match is None else [name for name in names if re.search(match, name)]
+    if names and not chosen:
+        raise UsageError(f"no tensor of {path} matches {match!r}", "`ckptui show` lists the names")
+    return chosen

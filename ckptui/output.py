@@ -11,7 +11,6 @@ from typing import Any
 from ckptui.core.model import (
     SEVERITY_RANK,
     Artifact,
-    DiffReport,
     Finding,
     Histogram,
     Layer,
@@ -33,10 +32,13 @@ class Answer:
     document: Callable[[], dict[str, Any]]
     text: Callable[[], Iterable[str]]
     findings: Sequence[Finding] = ()
+    """Known when the document or the text is: where it streams, at its end."""
     differs: bool = False
     """`diff` found a difference."""
     notes: list[str] = field(default_factory=list)
     """Lines for stderr."""
+    streams: bool = False
+    """The lines of the text come while the command is at work, and are printed as they come."""
 
 
 STATUS_WORDS = {"ok": "ok", "warning": "warning", "error": "ERROR", "unchecked": "–"}
@@ -238,48 +240,6 @@ def stats_text(rows: Sequence[tuple[Tensor, Stats | None]], findings: Sequence[F
     path = next((f.artifact for f in findings if f.tensor), "")
     told = findings_text(findings, naming_of(path, (t for t, _ in rows), findings))
     return [*table(headers, cells, right=range(1, 9)), *([""] if told else []), *told]
-
-
-def diff_document(report: DiffReport) -> dict[str, Any]:
-    """`ckptui/diff/1`."""
-    return {
-        "schema": "ckptui/diff/1",
-        "a": report.a.to_json(),
-        "b": report.b.to_json(),
-        "pairs": [p.to_json() for p in report.pairs],
-        "summary": report.summary,
-        "relation": jsonable(dict(report.relation)),
-        "findings": findings_json(report.findings),
-    }
-
-
-def diff_text(report: DiffReport) -> list[str]:
-    """Changed pairs by relative change, lone ones, and a count of the identical."""
-    summary = report.summary
-    pairs = sorted(report.pairs, key=lambda p: -(p.relative_l2 if p.relative_l2 is not None else -1.0))
-    rows = [
-        [
-            safe(p.a or p.b or ""),
-            p.status,
-            number_text(p.relative_l2),
-            number_text(p.max_abs),
-            number_text(p.cosine),
-            f"{p.changed} of {p.count}" if p.changed is not None else safe(p.detail),
-        ]
-        for p in pairs
-        if p.status != "identical"
-    ]
-    lines = [f"A  {safe(report.a.path)}", f"B  {safe(report.b.path)}", ""]
-    if rows:
-        lines += [
-            *table(["name", "status", "rel. L2", "max abs", "cosine", "changed"], rows, right=(2, 3, 4)),
-            "",
-        ]
-    lines.append(", ".join(f"{count} {name}" for name, count in summary.items() if count) or "nothing to compare")
-    relation = report.relation
-    lines.append(f"relation: {relation['verdict']} ({relation['certainty']})")
-    told = findings_text(report.findings)
-    return [*lines, *([""] if told else []), *told]
 
 
 def filters_document(artifact: Artifact, layers: Sequence[Layer], findings: Sequence[Finding]) -> dict[str, Any]:
