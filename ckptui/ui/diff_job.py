@@ -22,6 +22,8 @@ POST_EVERY = 0.1
 LARGEST_DRAWN = 16_000_000
 """Bytes of a kernel that are fetched to be drawn; there are three of each."""
 BINS = 120
+FEW_BINS, FEW_VALUES = 24, 400
+"""A histogram of few values in many bins is a comb."""
 
 
 class Compared(Message):
@@ -136,5 +138,6 @@ def _pictured(session: Session, sides: tuple[Listing, Listing], close: Close) ->
         layouts = [kernel_layout(t, np.asarray(v)) for t, v in zip((a, b), arrays, strict=True)]
         if layouts[0] is not None and layouts[1] is not None:
             return replace(close, subject=Subject("filters", pictures=TripleSet(layouts[0], layouts[1])))
-    both = [session.histogram(side, t.name, BINS) for side, t in zip(sides, (a, b), strict=True)]
+    bins = BINS if max(a.count, b.count) > FEW_VALUES else FEW_BINS
+    both = [session.histogram(side, t.name, bins) for side, t in zip(sides, (a, b), strict=True)]
     return replace(close, histograms=(both[0], both[1]))

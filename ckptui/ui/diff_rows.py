@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from rich.cells import cell_len
 
-from ckptui.core.model import Artifact, Listing, Pair, PairStatus, Stats, Tensor
+from ckptui.core.model import Artifact, Finding, Listing, Pair, PairStatus, Stats, Tensor
 from ckptui.core.text import human_count, number_text, safe, shape_text
 from ckptui.ui.fitting import fit_middle, left, right
 from ckptui.ui.naming import STORED_TAIL, own_name
@@ -63,6 +63,7 @@ IDENTICAL, STATE = -1, -2
 """Stand in the order for the rows that fold: pairs that are identical; what changes with every step of training."""
 FOLD_WORDS: dict[int, str] = {IDENTICAL: "identical", STATE: "optimizer slots and counters changed"}
 STATE_ROLES = frozenset({"slot", "counter", "step", "rng-state", "metric", "object-graph"})
+LEAST_LABEL = 8
 HUGE = 10_000
 """Saves with more tensors keep their stored names: a lazy listing is not decoded as a whole for nicer ones."""
 
@@ -86,6 +87,8 @@ class DiffRows:
     """The largest finite relative change of a weight, for the bars; 1 at most."""
     names: Mapping[str, str] = field(default_factory=dict)
     """The variables' own names by stored name, where they differ."""
+    longest: int = 0
+    """Characters of the longest name shown."""
 
     @property
     def present(self) -> tuple[PairStatus, ...]:
@@ -138,7 +141,8 @@ def arrange(rows: DiffRows) -> DiffRows:
             shown += [fold, *members] if count else []
         order = shown
     largest = min(float(weights.max(initial=0.0)), 1.0) or 1.0
-    return replace(rows, order=tuple(order), counts=counts, folded=folded, largest=largest)
+    longest = max((len(rows.name(pairs[i])) for i in order if i >= 0), default=0)
+    return replace(rows, order=tuple(order), counts=counts, folded=folded, largest=largest, longest=longest)
 
 
 def _number(value: float | None) -> float:
@@ -188,10 +192,29 @@ def change_text(value: float | None) -> str:
 # ------------------------------------------------------------------ the two saves in words
 
 
-def save_words(artifact: Artifact) -> str:
-    """`ckpt-2  step 2000`."""
+def save_words(artifact: Artifact, width: int = 1000) -> str:
+    """`ckpt-2  step 2000`; a label too long for `width` cells loses its middle."""
     step = f"  step {human_count(artifact.step)}" if artifact.step is not None else ""
-    return f"{safe(artifact.label)}{step}"
+    return f"{fit_middle(safe(artifact.label), max(width - cell_len(step), LEAST_LABEL))}{step}"
+
+
+def both_saves(a: Artifact, b: Artifact, width: int) -> tuple[str, str]:
+    """Both in words that fit `width` cells together; the longer one loses its middle first."""
+    words = save_words(a), save_words(b)
+    sizes = [cell_len(word) for word in words]
+    if sum(sizes) <= width:
+        return words
+    first = min(sizes[0], max(width // 2, width - sizes[1]))
+    return save_words(a, first), save_words(b, width - first)
+
+
+def config_words(findings: Sequence[Finding]) -> str:
+    """What differs in the layers' configurations, the first in full; empty where nothing does."""
+    told = [f for f in findings if f.code == "config-changed"]
+    if not told:
+        return ""
+    more = f"  and {human_count(len(told) - 1)} more" if len(told) > 1 else ""
+    return f"{safe(told[0].detail or told[0].title)}{more}"
 
 
 def relation_words(relation: Mapping[str, Any]) -> tuple[str, str]:

@@ -25,6 +25,23 @@ def fit_middle(text: str, width: int) -> str:
     return _start(text, head_room) + "…" + _start(text[::-1], tail_room)[::-1]
 
 
+def fit_name(name: str, width: int) -> str:
+    """Shorten a variable's name to `width` cells so that layers stay apart: `batch…_4_1/moving_mean`.
+
+    What comes after the last slash and the end of the layer are kept longest: numbers stand there.
+    """
+    layer, slash, leaf = name.rpartition("/")
+    room = width - cell_len(leaf) - 1
+    if cell_len(name) <= width or not slash or room < LEAST_LAYER:
+        return fit_middle(name, width)
+    tail = min(room - 2, max(LAYER_END, room // 2))
+    return f"{_start(layer, room - 1 - tail)}…{_start(layer[::-1], tail)[::-1]}/{leaf}"
+
+
+LEAST_LAYER, LAYER_END = 6, 8
+"""Cells below which a layer is not shortened by itself, and what is left of its end."""
+
+
 def _start(text: str, width: int) -> str:
     used = 0
     for place, char in enumerate(text):

@@ -12,24 +12,28 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
-from ckptui.core.model import DiffReport, Listing, Pair, Progress
+from ckptui.core.model import DiffReport, Finding, Listing, Pair, Progress
 from ckptui.errors import ReaderHung
 from ckptui.ui.diff_rows import (
     IDENTICAL,
     STATE,
     DiffRows,
     arrange,
+    both_saves,
     change_text,
+    config_words,
     distance_lines,
     number_lines,
     pair_name,
     pair_subtitle,
     pair_title,
     relation_words,
+    save_words,
     share,
     side_by_side,
     summary_pieces,
 )
+from ckptui.ui.fitting import fit_middle, fit_name
 from ckptui.ui.screens import diff
 from ckptui.ui.screens.diff import DiffScreen
 from ckptui.ui.widgets.diff_table import columns_for
@@ -44,6 +48,7 @@ from tests.ui.pane_data import (
     PaneApp,
     PaneSession,
     diff_sides,
+    listing_of,
     pair_of,
     scan_of,
     tensor_of,
@@ -219,10 +224,41 @@ def test_numbers_of_both_stand_under_a_and_b_and_beside_the_distances_where_ther
 
 @pytest.mark.parametrize("width", [24, 40, 58, 78, 120])
 def test_columns_are_dropped_whole_before_the_name_gets_too_narrow(width: int) -> None:
-    columns = columns_for(width)
-    sizes = [columns.status, columns.bar, columns.change, columns.largest, columns.cosine]
-    assert 1 + columns.name + sum(size + 2 for size in sizes if size) == width
-    assert columns.name >= 20
+    for told in (True, False):
+        columns = columns_for(width, told=told, longest=34)
+        sizes = [columns.status, columns.bar, columns.change, columns.largest, columns.cosine]
+        assert 2 + columns.name + sum(size + 2 for size in sizes if size) == width
+        assert columns.name >= 20
+        assert columns.name >= 34 or not (columns.largest or columns.cosine)
+        assert bool(columns.status) == (told and width >= 40)
+
+
+def test_shortened_names_keep_what_tells_layers_apart() -> None:
+    names = [f"batch_normalization_{n}_1/moving_variance" for n in range(15)]
+    for width in range(26, 45):
+        short = [fit_name(name, width) for name in names]
+        assert len(set(short)) == len(names)
+        assert all(len(name) <= width and name.endswith("/moving_variance") for name in short)
+    assert fit_name("dense/bias", 30) == "dense/bias"
+    assert fit_name("a" * 50, 20) == fit_middle("a" * 50, 20)
+
+
+def test_both_saves_keep_their_steps_where_room_is_short() -> None:
+    a, b = (listing_of(f"fer2013_mini_XCEPTION.{n}.hdf5", n).artifact for n in (107, 110))
+    words = both_saves(a, b, 60)
+    assert sum(map(len, words)) <= 60
+    assert [word.split()[-2:] for word in words] == [["step", "107"], ["step", "110"]]
+    assert both_saves(a, b, 100) == (save_words(a), save_words(b))
+
+
+def test_a_changed_configuration_is_told_in_one_line() -> None:
+    found = [
+        Finding("config-changed", "warning", "Configuration differs", detail="c2: padding same against valid"),
+        Finding("config-changed", "warning", "Configuration differs", detail="c3: strides"),
+        Finding("checksum-mismatch", "error", "Checksum"),
+    ]
+    assert config_words(found) == "c2: padding same against valid  and 1 more"
+    assert config_words(found[2:]) == ""
 
 
 # ------------------------------------------------------------------ on screen

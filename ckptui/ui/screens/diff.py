@@ -27,8 +27,9 @@ from ckptui.ui.diff_rows import (
     STATUS_WORDS,
     DiffRows,
     arrange,
+    both_saves,
+    config_words,
     relation_words,
-    save_words,
     summary_pieces,
 )
 from ckptui.ui.widgets.diff_table import DiffTable
@@ -38,6 +39,8 @@ from ckptui.ui.widgets.row_list import RowList
 
 WIDE = 110
 """From this many columns table and pictures stand side by side."""
+SAVES_AROUND = 16
+"""Cells of the first line that are no names: margins, both letters, the arrow."""
 SETTLED = 0.08
 """Seconds the cursor must rest before a pair is looked at closely."""
 STYLES = {
@@ -86,6 +89,8 @@ class DiffScreen(Screen[None]):
         self._looking_at_pair = False
         self._relation = ""
         self._reason = "comparing"
+        self._config = ""
+        """What differs in the layers' configurations."""
         self._ended = False
         self._asked = DiffRows(())
         """Order, filter and folds as the user wants them; without pairs."""
@@ -94,6 +99,7 @@ class DiffScreen(Screen[None]):
         with Vertical(id="diff-head"):
             yield Static(id="diff-saves", markup=False)
             yield Static(id="diff-relation", markup=False)
+            yield Static(id="diff-config", markup=False)
             yield Static(id="diff-summary", markup=False)
         with Horizontal(id="diff-body"):
             with Vertical(id="diff-rows"):
@@ -267,6 +273,7 @@ class DiffScreen(Screen[None]):
         self._ended = True
         if event.report is not None:
             self._relation, self._reason = relation_words(event.report.relation)
+            self._config = config_words(event.report.findings)
         elif event.error is not None:
             self._relation, self._reason = "The comparison failed", safe(str(event.error))
         self._show_head()
@@ -286,17 +293,21 @@ class DiffScreen(Screen[None]):
     # ------------------------------------------------------------------ words
 
     def _show_head(self) -> None:
+        a, b = both_saves(self.a.artifact, self.b.artifact, max(self.size.width - SAVES_AROUND, 8))
         saves = Content.assemble(
             (" A ", "bold $background on $mark"),
-            f" {save_words(self.a.artifact)}  ",
+            f" {a}  ",
             ("→  ", "$dim"),
             (" B ", "bold $background on $secondary"),
-            f" {save_words(self.b.artifact)}",
+            f" {b}",
         )
         self.query_one("#diff-saves", Static).update(saves)
         between = "  ·  " if self._relation and self._reason else ""
         relation = Content.assemble((self._relation, "bold"), (f"{between}{self._reason}", "$dim"))
         self.query_one("#diff-relation", Static).update(relation)
+        config = self.query_one("#diff-config", Static)
+        config.display = bool(self._config)
+        config.update(Content.assemble(("configuration  ", "$warning"), self._config))
         self.query_one("#diff-summary", Static).update(self._summary())
         rows = self.table.rows
         only = f" · only {STATUS_WORDS[rows.status]}" if rows.status else ""

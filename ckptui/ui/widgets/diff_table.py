@@ -16,11 +16,11 @@ from ckptui.ui.diff_rows import (
     change_text,
     share,
 )
-from ckptui.ui.fitting import fit_middle, left, right
+from ckptui.ui.fitting import fit_middle, fit_name, left, right
 from ckptui.ui.widgets.cells import bar, drawing_of
 from ckptui.ui.widgets.row_list import Piece, RowList
 
-LEAST_NAME, STATUS, BAR, CHANGE, COSINE, LARGEST = 20, 11, 10, 8, 9, 9
+LEAST_NAME, WANTED_NAME, STATUS, BAR, CHANGE, COSINE, LARGEST = 20, 36, 11, 10, 8, 9, 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +35,21 @@ class Columns:
     largest: int
 
 
-def columns_for(width: int) -> Columns:
-    """Drop whole columns until the name has room: cosine, then the largest change, then the bar."""
-    wanted = {"status": STATUS, "change": CHANGE, "bar": BAR, "largest": LARGEST, "cosine": COSINE}
+def columns_for(width: int, *, told: bool = True, longest: int = 0) -> Columns:
+    """Drop whole columns until the name has room: cosine, then the largest change, then the bar.
+
+    `told`: there is a status worth a column of its own; `longest`: characters of the longest name.
+    """
+    status = {"status": STATUS} if told else {}
+    wanted = {**status, "change": CHANGE, "bar": BAR, "largest": LARGEST, "cosine": COSINE}
     chosen: dict[str, int] = {}
-    room = width - 1
+    room = width - 2
     for name, size in wanted.items():
-        if room - size - 2 >= LEAST_NAME:
+        least = LEAST_NAME if name in ("status", "change", "bar") else max(LEAST_NAME, min(longest, WANTED_NAME))
+        if room - size - 2 >= least:
             room -= size + 2
             chosen[name] = size
-    sizes = {name: chosen.get(name, 0) for name in wanted}
+    sizes = {name: chosen.get(name, 0) for name in ("status", "change", "bar", "largest", "cosine")}
     return Columns(name=max(room, 1), **sizes)
 
 
@@ -82,8 +87,13 @@ class DiffTable(RowList):
     def row_count(self) -> int:
         return len(self.rows.order)
 
+    def _columns(self, width: int) -> Columns:
+        # that all rows have changed needs no column: the names have a use for its room
+        shown = self.rows.present if self.rows.status is None else ()
+        return columns_for(width, told=any(s not in ("changed", "identical") for s in shown), longest=self.rows.longest)
+
     def head_pieces(self, line: int, width: int) -> Sequence[Piece]:
-        columns = columns_for(width)
+        columns = self._columns(width)
         words = " " + left("name", columns.name)
         for text, size in (("", columns.bar), ("change", columns.change), ("largest", columns.largest)):
             words += "  " + right(text, size) if size else ""
@@ -96,11 +106,11 @@ class DiffTable(RowList):
         if place < 0:
             return self._fold_pieces(index, place)
         pair = self.rows.pairs[place]
-        columns = columns_for(width)
+        columns = self._columns(width)
         style = STATUS_STYLES[pair.status]
         name_style = "dim" if pair.status == "identical" else "strong" if index == self.cursor else ""
         pieces: list[Piece] = [self.cursor_cell(index)]
-        pieces.append((left(safe(self.rows.name(pair)), columns.name), name_style))
+        pieces.append((left(fit_name(safe(self.rows.name(pair)), columns.name), columns.name), name_style))
         if pair.relative_l2 is None and pair.detail:
             room = sum(size + 2 for size in (columns.bar, columns.change, columns.largest, columns.cosine) if size)
             pieces.append(("  " + left(fit_middle(safe(pair.detail), max(room - 2, 0)), max(room - 2, 0)), "dim"))
