@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ckptui.core.diff import PairAccumulator, comparable, pair_of
-from ckptui.core.dtypes import ITEMSIZE
 from ckptui.core.model import Finding, Tensor
-from ckptui.engine import checked
-from ckptui.engine.checked import Beat, Files, Verdict
+from ckptui.engine.checked import Beat, Verdict
 from ckptui.engine.facts import pack
-from ckptui.engine.scan import READER_CHUNK, Scanner, stored_dtype
+from ckptui.engine.streams import Side, scanner_of, values_told
 from ckptui.errors import CkptuiError
-from ckptui.readers.registry import Reader
 
 Array = np.ndarray[Any, Any]
 
-
-@dataclass(slots=True)
-class Side:
-    """One of the two saves."""
-
-    path: str
-    reader: Reader
-    files: Files
+__all__ = ["PairReader", "Side", "aligned"]
 
 
 class PairReader:
@@ -48,7 +37,7 @@ class PairReader:
         findings: list[Finding] = []
         try:
             streams = [
-                self._told(side, tensor, verdict, findings)
+                values_told(side, tensor, verdict, findings, self._beat, check=self._check)
                 for side, tensor, verdict in zip(self._sides, tensors, verdicts, strict=True)
             ]
             for piece_a, piece_b in aligned(streams[0], streams[1]):
@@ -57,47 +46,13 @@ class PairReader:
             document = _document(pack(pair_of(a, b, matched_by, None, f"{error.title}: {error.detail}")))
             return {**document, "findings": pack(findings)}
         for side, tensor, verdict in zip(self._sides, tensors, verdicts, strict=True):
-            findings += self._scanner(side).mismatches(tensor, verdict)
+            findings += scanner_of(side, self._beat, check=self._check).mismatches(tensor, verdict)
         numbers = accumulator.result()
         document = _document(pack(pair_of(a, b, matched_by, numbers)))
         document["findings"] = pack(findings)
         for name in ("centred_cosine", "a_value", "b_value"):
             document[name] = getattr(numbers, name)
         return document
-
-    def _scanner(self, side: Side) -> Scanner:
-        return Scanner(side.path, side.reader, side.files, self._beat, stats=False, check=self._check)
-
-    def _told(self, side: Side, tensor: Tensor, verdict: Verdict, findings: list[Finding]) -> Iterator[Array]:
-        """The values of one side, fence held; what keeps them from being read becomes a finding too."""
-        try:
-            for chunk in self._values(side, tensor, verdict):
-                yield chunk if chunk.dtype.isnative else chunk.astype(chunk.dtype.newbyteorder("="))
-            side.files.fence(tensor.storage)
-        except CkptuiError as error:
-            findings.append(self._scanner(side).trouble(tensor, error))
-            raise
-
-    def _values(self, side: Side, tensor: Tensor, verdict: Verdict) -> Iterator[Array]:
-        storage = tensor.storage
-        dtype = stored_dtype(tensor)
-        segment = storage.segment
-        whole = dtype is not None and segment is not None and tensor.count * dtype.itemsize == segment.bytes
-        if storage.encoding == "plain" and segment is not None and whole:
-            expected = storage.crc32c if self._check else None
-            for view in checked.plain(side.files, segment, expected, verdict, self._beat):
-                yield np.frombuffer(view, dtype)
-            return
-        if self._check and storage.encoding in ("strings", "variant", "slices"):
-            checked.check_bytes(side.files, storage, tensor.count, verdict, self._beat)
-        if self._check and storage.encoding == "v1":
-            checked.check_blocks(side.reader, tensor, verdict, self._beat)
-        if tensor.dtype not in ITEMSIZE:
-            yield side.reader.array(tensor).reshape(-1)
-            return
-        for chunk in side.reader.chunks(tensor, READER_CHUNK):
-            yield chunk
-            self._beat(chunk.nbytes)
 
 
 def aligned(a: Iterator[Array], b: Iterator[Array]) -> Iterator[tuple[Array, Array]]:
