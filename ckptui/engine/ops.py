@@ -44,6 +44,9 @@ _IMPORTS = {
     "stored": ("ckptui.engine.stored",),
     "stored_many": ("ckptui.engine.stored",),
     "pictures": ("ckptui.engine.pictures",),
+    "digests": ("ckptui.engine.hashing",),
+    "timeline": ("ckptui.engine.timeline_child",),
+    "history": ("ckptui.engine.histories",),
 }
 
 
@@ -321,7 +324,11 @@ def _elsewhere(module: str, name: str) -> Callable[[Call, Args], Answer]:
 
     def op(call: Call, args: Args) -> Answer:
         work = getattr(importlib.import_module(f"ckptui.engine.{module}"), name)
-        return work(call, args, Items(call, args.get("careful", False)), lambda: _opened(call, args)), []
+
+        def opened(side: Args = args) -> OpenReader:
+            return _opened(call, side)
+
+        return work(call, args, Items(call, args.get("careful", False)), opened), []
 
     return op
 
@@ -340,4 +347,7 @@ OPS: dict[str, Callable[[Call, Args], Answer]] = {
     "causes": _elsewhere("causes", "causes"),
     "pictures": _elsewhere("pictures", "pictures"),
     "overview": _elsewhere("overviews", "overview"),
+    "digests": _elsewhere("hashing", "digests"),
+    "timeline": _elsewhere("timeline_child", "timeline"),
+    "history": _elsewhere("histories", "history"),
 }

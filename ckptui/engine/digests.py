@@ -1,0 +1,137 @@
+"""A save as a digest, and a digest held against a save or another digest; the bytes are read in reader children."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ckptui.core.digest import MOST_SAMPLES, Digest, TensorDigest, samples_each
+from ckptui.core.matching import Match, match
+from ckptui.core.model import DiffReport, Finding, Listing, Pair, Progress, Tensor
+from ckptui.engine.facts import unpack
+from ckptui.engine.items import Done, run_items
+from ckptui.engine.pool import Flag, Pool
+from ckptui.errors import Cancelled, CkptuiError, ReaderFailed
+
+TASK_BYTES = 32 << 20
+TASK_TENSORS = 500
+PROGRESS_SECONDS = 0.1
+_WORDS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
+
+
+def digest_save(
+    pool: Pool, listing: Listing, names: Sequence[str] | None = None, *, cancel: Flag | None = None
+) -> Iterator[Progress | Digest]:
+    """Progress ten times a second at most, and the Digest last; `names` None means all tensors.
+
+    Every checksum is verified on the way. A tensor that can't be read is in the digest, with its problem.
+
+    Raises:
+        Cancelled: `cancel` was set before the end.
+        CkptuiError: the save can't be opened any more.
+    """
+    wanted = None if names is None else frozenset(names)
+    tensors = [t for t in listing.tensors if wanted is None or t.name in wanted]
+    kept = {n: TensorDigest(t, None, None, problem=t.problem) for n, t in enumerate(tensors) if t.problem}
+    asked = [n for n in range(len(tensors)) if n not in kept]
+    told: dict[int, list[Finding]] = {}
+    args = {"path": listing.artifact.path, "kind": listing.artifact.kind, "most": samples_each(len(listing.tensors))}
+    sizes = [tensors[n].bytes for n in asked]
+    begun = last = time.monotonic()
+    done = done_bytes = 0
+    for item in run_items(pool, "digests", args, [tensors[n].name for n in asked], _tasks(sizes), cancel=cancel):
+        if isinstance(item, Done):
+            done_bytes += item.bytes
+        else:
+            done += 1
+            place = asked[item.key]
+            kept[place], told[place] = _taken(tensors[place], item.doc, item.error)
+        if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
+            last = now
+            yield Progress(done_bytes, sum(sizes), done, len(asked), now - begun)
+    if cancel is not None and cancel.is_set():
+        raise Cancelled("the digest was taken back")
+    found = [finding for place in sorted(told) for finding in told[place]]
+    whole = listing.with_findings([*listing.findings, *found])
+    ordered = tuple(kept[place] for place in sorted(kept))
+    yield Digest(whole.artifact, ordered, listing.architecture, tuple(whole.findings))
+
+
+def compare_with_digest(
+    pool: Pool, a: Listing | Digest, b: Listing | Digest, *, pattern: str | None = None, cancel: Flag | None = None
+) -> Iterator[Pair | Progress | DiffReport]:
+    """The diff of two saves of which one or both are digests; a save is read once, and hashed the same way.
+
+    Raises as `digest_save`.
+    """
+    from ckptui.core.digest_diff import relation_of, rows_of
+
+    listings = [side.listing if isinstance(side, Digest) else side for side in (a, b)]
+    matched = match(list(listings[0].tensors), list(listings[1].tensors), re.compile(pattern) if pattern else None)
+    sides: list[Digest] = []
+    findings: list[Finding] = []
+    for number, side in enumerate((a, b)):
+        if isinstance(side, Digest):
+            sides.append(side)
+            findings += side.findings
+            continue
+        for item in digest_save(pool, side, _names(matched, number), cancel=cancel):
+            if isinstance(item, Progress):
+                yield item
+            else:
+                sides.append(item)
+                findings += item.findings[len(side.findings) :]
+    first, second = ({one.tensor.name: one for one in side.tensors} for side in sides)
+    rows = rows_of(matched, first, second)
+    yield from (row.pair for row in rows)
+    yield DiffReport(
+        sides[0].artifact, sides[1].artifact, tuple(row.pair for row in rows), relation_of(rows), tuple(findings)
+    )
+
+
+def _names(matched: Sequence[Match], number: int) -> list[str]:
+    sides = ((pair[0], pair[1])[number] for pair in matched)
+    return [tensor.name for tensor in sides if tensor is not None]
+
+
+def _taken(tensor: Tensor, doc: Any, error: CkptuiError | None) -> tuple[TensorDigest, list[Finding]]:
+    """What a child answered, checked: it may have been taken over by the file it reads."""
+    try:
+        if error is not None:
+            raise error
+        findings = [unpack(finding, Finding) for finding in doc["findings"]]
+        if doc["problem"]:
+            return TensorDigest(tensor, None, None, problem=str(doc["problem"])), findings
+        samples = tuple(_WORDS[v] if isinstance(v, str) else v for v in doc["samples"])
+        hashed, crc, norm, bad = doc["hash"], doc["crc32c"], doc["l2"], doc["nonfinite"]
+        fine = (
+            isinstance(hashed, str)
+            and re.fullmatch("[0-9a-f]{64}", hashed)
+            and type(crc) is int
+            and type(bad) in (int, type(None))
+            and len(samples) <= MOST_SAMPLES
+            and all(type(v) in (int, float) for v in samples)
+        )
+        if not fine:
+            raise ReaderFailed("it gave no digest")
+        norm = _WORDS[norm] if isinstance(norm, str) else None if norm is None else float(norm)
+        return TensorDigest(tensor, hashed, crc, norm, bad, samples), findings
+    except CkptuiError as refused:
+        return TensorDigest(tensor, None, None, problem=f"{refused.title}: {refused.detail}"), []
+    except (KeyError, TypeError, ValueError):
+        return TensorDigest(tensor, None, None, problem="Reader failed: it gave no digest"), []
+
+
+def _tasks(sizes: Sequence[int]) -> list[list[int]]:
+    """Neighbours together in tasks of about 32 MB; the largest tasks first."""
+    tasks: list[list[int]] = []
+    size = 0
+    for place, more in enumerate(sizes):
+        if not tasks or size + more > TASK_BYTES or len(tasks[-1]) >= TASK_TENSORS:
+            tasks.append([])
+            size = 0
+        tasks[-1].append(place)
+        size += more
+    return sorted(tasks, key=lambda task: -sum(sizes[n] for n in task))
