@@ -198,8 +198,16 @@ def pair_of(
         cosine=numbers.cosine,
         changed=numbers.changed,
         count=numbers.count,
-        detail=plain.detail,
+        detail=", ".join(filter(None, (plain.detail, _left_out(numbers)))),
+        left_out=numbers.left_out,
     )
+
+
+def _left_out(numbers: PairNumbers) -> str:
+    """Distances over the finite values alone must not look like all there is."""
+    if not numbers.left_out or not numbers.changed:
+        return ""
+    return f"{numbers.left_out} value{'s' if numbers.left_out != 1 else ''} not finite, in no distance"
 
 
 def comparable(a: Tensor | None, b: Tensor | None) -> bool:

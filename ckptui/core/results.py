@@ -29,10 +29,12 @@ class Pair:
     """Elements whose bits differ."""
     count: int | None = None
     detail: str = ""
-    """Which axis changed, why it can't be read, ..."""
+    """Which axis changed, why it can't be read, how many values are in no distance, ..."""
+    left_out: int = 0
+    """Values that are not finite on one side at least: in `changed` where they differ, in no distance."""
 
     def to_json(self) -> dict[str, Any]:
-        return {name: jsonable(getattr(self, name)) for name in self.__dataclass_fields__}
+        return {name: jsonable(getattr(self, name)) for name in self.__dataclass_fields__ if name != "left_out"}
 
 
 _FLIPS = ("left_right", "up_down", "rotate_180", "transpose")

@@ -217,3 +217,14 @@ def test_only_equal_shapes_of_comparable_dtypes_are_compared() -> None:
     assert not comparable(tensor(), tensor(dtype="string"))
     assert comparable(tensor(dtype="string"), tensor(dtype="string"))
     assert not comparable(tensor(), None)
+
+
+def test_a_pair_says_how_many_values_are_in_no_distance() -> None:
+    tensor = Tensor("w", "float32", (4,), 16)
+    one, other = np.array([1, 2, 3, 4], "f4"), np.array([1, np.nan, 3, np.inf], "f4")
+    numbers = PairAccumulator("float32", "float32")
+    numbers.add(one, other)
+    pair = pair_of(tensor, tensor, "name", numbers.result())
+    assert (pair.left_out, pair.changed, pair.relative_l2) == (2, 2, 0.0)
+    assert pair.detail == "2 values not finite, in no distance"
+    assert "left_out" not in pair.to_json()
