@@ -177,6 +177,10 @@ def _open_shape(value: Any) -> tuple[int | None, ...]:
     return tuple(None if extent is None else _whole(extent) for extent in value)
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    return tuple(_text(name) for name in _list(value))
+
+
 def _hash(value: Any) -> str:
     name, _, digits = _text(value).partition(":")
     if name != "sha256" or len(digits) != 64 or set(digits) - set("0123456789abcdef"):
@@ -258,9 +262,10 @@ def _architecture_row(doc: Mapping[str, Any]) -> ArchitectureRow:
         depth=_field(doc, "depth", _whole),
         output_shape=_field(doc, "output_shape", _or_none(_open_shape)),
         parameters=_field(doc, "parameters", _whole),
-        weights=tuple(_text(name) for name in _field(doc, "weights", _list)),
+        weights=_field(doc, "weights", _names),
         config=_field(doc, "config", _mapping),
         trainable=_field(doc, "trainable", _or_none(_boolean)),
+        inbound=tuple(_names(call) for call in _field(doc, "inbound", _list)),
     )
 
 

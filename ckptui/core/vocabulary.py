@@ -322,6 +322,9 @@ class ArchitectureRow:
     config: Mapping[str, Any] = field(default_factory=dict)
     """The layer's own config (initializers, padding, strides, activation, ...)."""
     trainable: bool | None = None
+    inbound: tuple[tuple[str, ...], ...] = ()
+    """Names of the layers each of its calls takes its inputs from; empty where the config does not tell (layers of a
+    Sequential follow each other)."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -333,6 +336,7 @@ class ArchitectureRow:
             "weights": list(self.weights),
             "trainable": self.trainable,
             "config": jsonable(dict(self.config)),
+            "inbound": [list(names) for names in self.inbound],
         }
 
 

@@ -18,6 +18,8 @@ from ckptui.errors import Damaged
 
 MAX_CONFIG_BYTES = 32 << 20
 MAX_LAYERS = 50_000
+MAX_SOURCES = 4096
+"""Values of a layer's inbound nodes that are looked at for names."""
 MAX_DEPTH = 40
 """Models nested in models, wrappers included."""
 
@@ -256,4 +258,29 @@ def _row(node: Node, parameters: int, owned: Mapping[Node, Sequence[Tensor]]) ->
         weights=tuple(t.name for holder in holders for t in owned.get(holder, ())),
         config={} if node.is_model else node.config,
         trainable=trainable if isinstance(trainable, bool) else None,
+        inbound=sources(node.inbound),
     )
+
+
+def sources(inbound: Sequence[Any]) -> tuple[tuple[str, ...], ...]:
+    """Of each call of a layer the names of the layers it takes its inputs from, in order.
+
+    Keras 1 and 2 write `["name", node, tensor, arguments]`, Keras 3 has the same three as `keras_history`.
+    """
+    calls = []
+    left = MAX_SOURCES
+    for call in inbound[:MAX_SOURCES]:
+        names: list[str] = []
+        stack = [call]
+        while stack and left > 0:
+            left -= 1
+            item = stack.pop()
+            if isinstance(item, dict):
+                stack.extend(reversed(item.values()))
+            elif isinstance(item, list):
+                if len(item) >= 3 and isinstance(item[0], str) and type(item[1]) is int and type(item[2]) is int:
+                    names.append(item[0])
+                    item = item[3:]
+                stack.extend(reversed(item))
+        calls.append(tuple(names))
+    return tuple(calls) if left > 0 and any(calls) else ()
