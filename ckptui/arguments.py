@@ -16,7 +16,7 @@ from ckptui import __version__
 if TYPE_CHECKING:
     from ckptui.output import Answer
 
-COMMANDS = ("ls", "show", "stats", "check", "export", "salvage", "diff", "filters", "predict")
+COMMANDS = ("ls", "show", "stats", "check", "export", "salvage", "diff", "digest", "filters", "predict")
 FAIL_ON = ("error", "warning", "info", "never")
 SORTS = ("index", "symmetry", "norm", "flagged")
 
@@ -193,17 +193,66 @@ def salvage(artifact: str, output: str, layout: str | None, repair_bits: bool, a
     return Call(salvaging.salvage(artifact, output, layout=layout, repair_bits=repair_bits), as_json, fail_on)
 
 
+def _threshold(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """A distance: a number that is not negative, and one at all."""
+    if value is not None and not 0 <= value < float("inf"):
+        raise click.BadParameter(f"{value} is no distance. It takes a number from 0 on", context, parameter)
+    return value
+
+
 @group.command()
 @click.argument("a")
 @click.argument("b")
 @_match
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="STATUS",
+    help="Print only pairs that are changed, identical, shape-changed, dtype-changed, only-a, only-b or unreadable "
+    "(several: with commas, or again). Summary, relation and exit code stay those of all pairs.",
+)
+@click.option(
+    "--fail-above",
+    type=float,
+    callback=_threshold,
+    metavar="X",
+    help="Values count as different only where ||a-b||/||a|| is above X; lone, reshaped and unreadable tensors always.",
+)
+@click.option("--markdown", is_flag=True, help="Print Markdown, for a ticket.")
 @_json
 @_fail_on
-def diff(a: str, b: str, match: str | None, as_json: bool, fail_on: str) -> Call:
-    """Hold candidate B against baseline A, tensor by tensor; exit 1 if they differ."""
+def diff(
+    a: str,
+    b: str,
+    match: str | None,
+    only: tuple[str, ...],
+    fail_above: float | None,
+    markdown: bool,
+    as_json: bool,
+    fail_on: str,
+) -> Call:
+    """Hold candidate B against baseline A, tensor by tensor, within and across formats; exit 1 if they differ.
+
+    A and B are saves, or digests (`ckptui digest`; - for standard input). Where one of them is the folder of a run,
+    the save of it that the other one was made from is looked for, and compared; of two runs their latest saves.
+    """
     from ckptui import comparing
 
-    return Call(comparing.diff(a, b, match), as_json, fail_on)
+    if markdown and as_json:
+        raise click.UsageError("--markdown and --json exclude each other")
+    options = comparing.DiffOptions(match, comparing.statuses(only), fail_above, markdown)
+    return Call(comparing.diff(a, b, options), as_json, fail_on)
+
+
+@group.command()
+@_artifact
+@click.option("--json", is_flag=True, expose_value=False, help="As without: it prints one JSON document.")
+@_fail_on
+def digest(artifact: str, fail_on: str) -> Call:
+    """Print names, shapes, hashes and a few values of all tensors as JSON, for `ckptui diff` on another box."""
+    from ckptui import comparing
+
+    return Call(comparing.digest(artifact), True, fail_on)
 
 
 @group.command()

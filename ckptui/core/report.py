@@ -129,6 +129,27 @@ def _where(finding: Finding, naming: Naming) -> str:
     return said if finding.artifact == naming.save else f"{path}  {said}"
 
 
+VERDICTS: dict[str, str] = {
+    "identical": "Identical weights",
+    "same-run": "The same run",
+    "fine-tuned": "B is fine-tuned from A",
+    "related": "Related",
+    "independent": "Independent trainings",
+    "different-architecture": "Different architectures",
+}
+
+
+def relation_words(relation: Mapping[str, Any], shown: Callable[[str], str] = safe) -> tuple[str, str]:
+    """What two saves are to each other with how sure that is, and why; `shown` makes text from files harmless."""
+    verdict = str(relation.get("verdict", ""))
+    certainty = str(relation.get("certainty", ""))
+    words = VERDICTS.get(verdict, shown(verdict))
+    sure = "" if certainty in ("", "confirmed") else f" ({shown(certainty)})"
+    evidence = relation.get("evidence")
+    reason = str(evidence.get("reason", "")) if isinstance(evidence, Mapping) else ""
+    return f"{words}{sure}" if words else "", shown(reason)
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
     """Columns wide enough for their cells, two spaces apart; `right` names right-aligned columns by number.
 

@@ -51,14 +51,6 @@ STATUS_STYLES: dict[PairStatus, str] = {
     "identical": "dim",
 }
 """Names of row styles."""
-VERDICTS: dict[str, str] = {
-    "identical": "Identical weights",
-    "same-run": "The same run",
-    "fine-tuned": "B is fine-tuned from A",
-    "related": "Related",
-    "independent": "Independent trainings",
-    "different-architecture": "Different architectures",
-}
 IDENTICAL, STATE = -1, -2
 """Stand in the order for the rows that fold: pairs that are identical; what changes with every step of training."""
 FOLD_WORDS: dict[int, str] = {IDENTICAL: "identical", STATE: "optimizer slots and counters changed"}
@@ -215,17 +207,6 @@ def config_words(findings: Sequence[Finding]) -> str:
         return ""
     more = f"  and {human_count(len(told) - 1)} more" if len(told) > 1 else ""
     return f"{safe(told[0].detail or told[0].title)}{more}"
-
-
-def relation_words(relation: Mapping[str, Any]) -> tuple[str, str]:
-    """What the two saves are to each other with how sure that is, and why."""
-    verdict = str(relation.get("verdict", ""))
-    certainty = str(relation.get("certainty", ""))
-    words = VERDICTS.get(verdict, safe(verdict))
-    sure = "" if certainty in ("", "confirmed") else f" ({safe(certainty)})"
-    evidence = relation.get("evidence")
-    reason = str(evidence.get("reason", "")) if isinstance(evidence, Mapping) else ""
-    return f"{words}{sure}" if words else "", safe(reason)
 
 
 def summary_pieces(counts: Mapping[PairStatus, int]) -> list[tuple[str, str]]:

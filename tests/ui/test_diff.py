@@ -13,6 +13,7 @@ import pytest
 from textual.pilot import Pilot
 
 from ckptui.core.model import DiffReport, Finding, Listing, Pair, Progress
+from ckptui.core.report import relation_words
 from ckptui.errors import ReaderHung
 from ckptui.ui.diff_rows import (
     IDENTICAL,
@@ -27,7 +28,6 @@ from ckptui.ui.diff_rows import (
     pair_name,
     pair_subtitle,
     pair_title,
-    relation_words,
     save_words,
     share,
     side_by_side,

@@ -15,6 +15,7 @@ from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from ckptui.core.model import Listing, Pair, Progress
+from ckptui.core.report import relation_words
 from ckptui.core.text import safe
 from ckptui.session import Session
 from ckptui.ui import diff_job
@@ -29,7 +30,6 @@ from ckptui.ui.diff_rows import (
     arrange,
     both_saves,
     config_words,
-    relation_words,
     summary_pieces,
 )
 from ckptui.ui.widgets.diff_table import DiffTable
