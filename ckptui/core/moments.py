@@ -1,7 +1,7 @@
 """Whether an optimizer's second moments in one save can have become those in another.
 
-Adam keeps v, a running mean of squared gradients: v' = r v + (1 - r) g^2, with r = beta_2. A square is never negative, so
-k steps later every single element is at least r^k of what it was, whatever the data were. RMSprop does the same with
+Adam keeps v, a running mean of squared gradients: v' = r v + (1 - r) g^2, with r = beta_2. A square is never negative,
+so k steps later every single element is at least r^k of what it was, whatever the data were. RMSprop does the same with
 rho; the accumulators of Adagrad and Ftrl only grow (r = 1). Another training, even one from the same initial weights,
 saw its gradients in another order, and breaks the bound in many elements, unless k is so large, or the first save so
 early, that the bound says nothing. So the bound speaks only where the values come close to it: how many would lie

@@ -1,174 +1,174 @@
 """How two saves are related, by what their kernels share beyond chance.
 
 z = cosine of the centred kernels x sqrt(values) is a standard normal for independent kernels. Biases, gammas and
-statistics agree between independent trainings too: they say nothing and are left out.
+statistics agree between independent trainings too: they say nothing and are left out. That two saves have a common
+past is as far as kernels go; that they are of one run takes an optimizer's counters and slots (`moments`), that one was
+fine-tuned from the other takes layers that stand still or were replaced. What each word rests on: docs/relation.md.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Literal
 
+from ckptui.core.kinship import Evidence, gather
 from ckptui.core.model import Pair
+from ckptui.core.moments import Moments
+from ckptui.core.relation_rows import COMPARED, NOT_WEIGHTS, RelationRow
 
-FEWEST_VALUES = 64
-"""Values a kernel needs to say something."""
-RELATED_Z = 4.0
-"""|z| from which a common ancestor is certain."""
+__all__ = ["RelationRow", "relation"]
+
 MATCHING_SHARE = 0.5
 """Share of kernels with a partner of the same shape below which two saves are of different architectures."""
-KERNELS = frozenset({"kernel", "embedding"})
-COUNTERS = frozenset({"counter", "step"})
-COMPARED = frozenset({"identical", "changed", "dtype-changed"})
-NOT_WEIGHTS = frozenset({"slot", "counter", "step", "rng-state", "metric", "object-graph"})
+SURE_VALUES = 1000
+"""Values of all kernels together from which their independence is certain: a cosine of 0.13 would show in them."""
+SOME_VALUES = 256
+ROUNDED = 2.0**-8
+"""Relative distance that rounding to bfloat16 explains."""
 
 Word = Literal["identical", "same-run", "fine-tuned", "related", "independent", "different-architecture"]
-
-
-@dataclass(frozen=True, slots=True)
-class RelationRow:
-    """One pair of a diff with the evidence that does not go into its row."""
-
-    pair: Pair
-    centred_cosine: float | None = None
-    a_value: float | None = None
-    """The value itself, of scalars."""
-    b_value: float | None = None
-    log_ratio: Mapping[str, float] | None = None
-    """Of second moments (slots of floats, none below 0): ln(b / a) over at most 65,536 strided values where both are
-    above 0, as `values` (how many), `min`, `q01`, `q05`, `q16`, `q50`, `q84`; and `negative`, values below 0 on either
-    side, which is then all there is. None for all other pairs."""
-    sampled: int = 0
-    """The cosine is over so many values, evenly spread; 0: over all."""
-
-    @property
-    def values(self) -> int:
-        """How many values the cosine is over."""
-        return self.sampled or self.pair.count or 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Evidence:
-    compared: int
-    frozen: int
-    z: tuple[float, ...]
-    cosines: tuple[float, ...]
-    lone: int
-    slots_z: float | None
-    forward: bool
-    backward: bool
-    earlier: bool
-    """Every counter of B is lower than, or equal to, A's, and none has started anew at 0."""
-    counters: tuple[tuple[str, float, float], ...]
-
-    @property
-    def largest(self) -> float:
-        return max((abs(z) for z in self.z), default=0.0)
-
-    def facts(self, reason: str) -> dict[str, Any]:
-        return {
-            "reason": reason,
-            "kernels_compared": self.compared,
-            "kernels_without_partner": self.lone,
-            "kernels_identical": self.frozen,
-            "min_cosine": min(self.cosines, default=None),
-            "max_cosine": max(self.cosines, default=None),
-            "smallest_z": min(self.z, default=None),
-            "largest_abs_z": self.largest if self.z else None,
-            "slots_z": self.slots_z,
-            "counters": [{"name": name, "a": a, "b": b} for name, a, b in self.counters[:8]],
-        }
+Certainty = Literal["confirmed", "likely", "possible"]
+_Told = tuple[Word, Certainty, str]
 
 
 def relation(rows: Sequence[RelationRow]) -> dict[str, Any]:
-    """{"verdict", "certainty", "evidence"} for all pairs of a diff.
+    """{"verdict", "certainty", "evidence"} for all pairs of a diff; `evidence` has the numbers and a `reason`.
 
     Judged by kernels and embeddings of 64 values and more: |z| < 4 everywhere is `independent` (or
     `different-architecture` where most kernels have no partner); beyond, a common ancestor is certain, and
     counters with optimizer slots make it `same-run`, frozen or replaced layers `fine-tuned`, nothing `related`.
     """
-    weights = [r.pair for r in rows if r.pair.role not in NOT_WEIGHTS]
-    evidence = _gather(rows)
-    if weights and all(p.status == "identical" for p in weights):
-        return _said("identical", "confirmed", evidence, "every weight has the same bits")
-    if evidence.compared == 0:
-        return _without_kernels(weights, evidence)
-    strange = evidence.lone > MATCHING_SHARE * (evidence.lone + evidence.compared)
-    if evidence.largest < RELATED_Z and not evidence.frozen:
-        if strange:
-            reason = "most kernels have no partner of their shape, the others share nothing beyond chance"
-            return _said("different-architecture", "confirmed", evidence, reason)
-        sure = "confirmed" if evidence.compared > 1 else "likely"
-        return _said("independent", sure, evidence, "no kernel shares more than chance gives")
-    return _related(evidence)
-
-
-def _related(evidence: _Evidence) -> dict[str, Any]:
-    """A common ancestor is certain: which kind."""
-    if evidence.slots_z is not None and evidence.slots_z >= RELATED_Z and not evidence.lone:
-        if evidence.forward:
-            reason = "kernels and optimizer slots share a past, and the counters went on"
-            return _said("same-run", "likely", evidence, reason)
-        if evidence.earlier:
-            reason = "kernels and optimizer slots share a past, and B's counters are lower: B is the earlier save"
-            return _said("same-run", "likely", evidence, reason)
-    if evidence.frozen and evidence.frozen < evidence.compared:
-        return _said("fine-tuned", "likely", evidence, "some kernels are identical to the bit, others were trained")
-    if evidence.lone:
-        return _said("fine-tuned", "likely", evidence, "kernels share a past, some layers were replaced")
-    if evidence.backward:
-        reason = "kernels share a past, and the counters start anew"
-        return _said("fine-tuned", "possible", evidence, reason)
-    reason = "kernels share a past: the same run, or two trainings from one initialisation"
-    return _said("related", "confirmed", evidence, reason)
-
-
-def _without_kernels(weights: list[Pair], evidence: _Evidence) -> dict[str, Any]:
-    """Nothing to compute with: other shapes under the same names say more than names that differ."""
-    if not weights:
-        return _said("related", "possible", evidence, "no weights were compared")
-    if any(p.status == "shape-changed" for p in weights):
-        return _said("different-architecture", "likely", evidence, "no kernel has a partner of its shape")
-    if evidence.lone or not any(p.status in COMPARED for p in weights):
-        return _said("different-architecture", "possible", evidence, "no kernel of one save is named in the other")
-    return _said("related", "possible", evidence, "names and shapes agree, too few kernel values to say more")
-
-
-def _said(word: Word, certainty: str, evidence: _Evidence, reason: str) -> dict[str, Any]:
+    weights = [row.pair for row in rows if row.pair.role not in NOT_WEIGHTS]
+    evidence = gather(rows)
+    word, certainty, reason = _judged(weights, evidence)
     return {"verdict": word, "certainty": certainty, "evidence": evidence.facts(reason)}
 
 
-def _gather(rows: Sequence[RelationRow]) -> _Evidence:
-    kernels = [r for r in rows if r.pair.role in KERNELS and (r.pair.count or 0) >= FEWEST_VALUES]
-    told = [r for r in kernels if r.pair.status in COMPARED]
-    known = [(r.centred_cosine, r.pair.count or 0) for r in told if r.centred_cosine is not None]
-    slots = [
-        abs(r.centred_cosine) * math.sqrt(r.pair.count or 0)
-        for r in rows
-        if r.pair.role == "slot" and r.centred_cosine is not None and (r.pair.count or 0) >= FEWEST_VALUES
-    ]
-    counters = tuple(
-        (r.pair.a or "", r.a_value, r.b_value)
-        for r in rows
-        if r.pair.role in COUNTERS and r.a_value is not None and r.b_value is not None
-    )
-    steps = [(a, b) for name, a, b in counters if _counts(name)]
-    return _Evidence(
-        compared=len(known),
-        frozen=sum(r.pair.status == "identical" and r.centred_cosine is not None for r in told),
-        z=tuple(c * math.sqrt(n) for c, n in known),
-        cosines=tuple(c for c, _ in known),
-        lone=sum(r.pair.status in ("only-a", "only-b", "shape-changed") for r in kernels),
-        slots_z=sorted(slots)[len(slots) // 2] if slots else None,
-        forward=bool(steps) and all(b >= a for a, b in steps) and any(b > a for a, b in steps),
-        backward=bool(steps) and any(b < a for a, b in steps),
-        earlier=bool(steps) and all(0 < b <= a for a, b in steps) and any(b < a for a, b in steps),
-        counters=counters,
-    )
+def _judged(weights: list[Pair], evidence: Evidence) -> _Told:
+    equal = _equal(weights, evidence)
+    if equal is not None:
+        return equal
+    if not evidence.z:
+        return _without_kernels(weights, evidence)
+    strange = evidence.lone > MATCHING_SHARE * (evidence.lone + len(evidence.z))
+    if evidence.largest < evidence.threshold and not evidence.frozen:
+        return _unrelated(evidence, strange=strange)
+    return _related(evidence)
 
 
-def _counts(name: str) -> bool:
-    """Counters that go up with training; learning rates and decay rates do not."""
-    return any(word in name.lower() for word in ("step", "iter", "save_counter"))
+def _equal(weights: list[Pair], evidence: Evidence) -> _Told | None:
+    """All weights the same, as far as they can be read."""
+    read = [pair for pair in weights if pair.status != "unreadable"]
+    if not read:
+        return None
+    if all(pair.status == "identical" for pair in read):
+        if len(read) == len(weights):
+            return "identical", "confirmed", f"every weight has the same bits ({len(weights)} of {len(weights)})"
+        lost = len(weights) - len(read)
+        return "identical", "possible", f"every weight that can be read has the same bits; {lost} can't be read"
+    if not all(pair.status in ("identical", "dtype-changed") for pair in read):
+        return None
+    if all(pair.changed == 0 for pair in read):
+        sure: Certainty = "likely" if len(read) == len(weights) else "possible"
+        return "identical", sure, "every weight has the same values, some in another dtype"
+    if evidence.z and all(pair.relative_l2 is not None and pair.relative_l2 <= ROUNDED for pair in read):
+        return "related", "confirmed", "every weight has the same values as far as a narrower dtype can hold them"
+    return None
+
+
+def _without_kernels(weights: list[Pair], evidence: Evidence) -> _Told:
+    """Nothing to compute with: other shapes under the same names say more than names that differ."""
+    if not weights:
+        return "related", "possible", "no weights were compared"
+    if any(pair.status == "shape-changed" for pair in weights):
+        return "different-architecture", "likely", f"no kernel has a partner of its shape{evidence.missing_words}"
+    if evidence.lone or not any(pair.status in (*COMPARED, "unreadable") for pair in weights):
+        reason = f"no kernel of one save is named in the other{evidence.missing_words}"
+        return "different-architecture", "possible", reason
+    if evidence.unreadable:
+        return "related", "possible", "names and shapes agree, but no kernel can be read on both sides"
+    if evidence.undefined:
+        return "related", "possible", "names and shapes agree, but the kernels are constant or not finite"
+    return "related", "possible", "names and shapes agree, too few kernel values to say more"
+
+
+def _unrelated(evidence: Evidence, *, strange: bool) -> _Told:
+    beyond = f"largest |z| {evidence.largest:.1f}, {evidence.threshold:.1f} would be beyond chance"
+    if strange:
+        reason = f"most kernels have no partner of their shape{evidence.missing_words}; the others share nothing"
+        return "different-architecture", "confirmed", f"{reason} ({beyond})"
+    values = evidence.values
+    whole = not evidence.unreadable and not evidence.undefined
+    if len(evidence.z) > 1 and values >= SURE_VALUES and whole:
+        return "independent", "confirmed", f"no kernel shares more than chance gives ({beyond})"
+    few = f"{len(evidence.z)} kernels" if len(evidence.z) > 1 else "only one kernel"
+    rest = "" if whole else ", others can't be read, are constant or not finite"
+    reason = f"no kernel shares more than chance gives ({beyond}); {few} with {values} values could be compared{rest}"
+    return "independent", "likely" if values >= SOME_VALUES and whole else "possible", reason
+
+
+def _related(evidence: Evidence) -> _Told:
+    """A common ancestor is certain: which kind."""
+    shared = evidence.shared_words
+    moments = evidence.moments
+    clock = evidence.clock
+    if moments.word == "kept" and not evidence.lone:
+        first, last = ("A", "B") if clock.steps > 0 else ("B", "A")
+        reason = f"the second moments of the optimizer kept what {first} had: {last} continues {first}"
+        return "same-run", "likely", f"{shared}; {reason}, {abs(clock.steps):.0f} steps later{evidence.frozen_words}"
+    fit = evidence.slots_fit and not evidence.lone and moments.word != "broken" and not evidence.thawed
+    if fit and (clock.forward or clock.earlier):
+        order = "the counters went on" if clock.forward else "B's counters are lower: B would be the earlier save"
+        reason = (
+            f"{shared}; the optimizer's slots share a past too and {order}, but two trainings from one "
+            f"initialisation can look like that{evidence.frozen_words}"
+        )
+        return "same-run", "possible", reason
+    tuned = _fine_tuned(evidence)
+    if tuned is not None:
+        return tuned
+    if moments.word == "broken":
+        return "related", "confirmed", f"{shared}; {_broken(moments, clock.steps)}"
+    if clock.equal:
+        reason = "both saves say the same step and their weights differ: two trainings, or one of them was changed"
+        return "related", "confirmed", f"{shared}; {reason}"
+    if clock.backward:
+        reason = "the counters start anew, as they do when training goes on from loaded weights"
+        return "fine-tuned", "possible", f"{shared}; {reason}"
+    reason = "one run, or two trainings from one initialisation: no counters and slots tell which"
+    return "related", evidence.kin_certainty, f"{shared}; {reason}"
+
+
+def _fine_tuned(evidence: Evidence) -> _Told | None:
+    """What layers that stand still, or have no partner, say."""
+    shared = evidence.shared_words
+    if evidence.frozen and evidence.frozen < len(evidence.z):
+        reason = f"some layers are identical to the bit while others were trained{evidence.frozen_words}"
+        return "fine-tuned", "likely", f"{shared}; {reason}"
+    if evidence.frozen and evidence.lone:
+        if evidence.only_in_a:
+            return "related", "confirmed", f"all kernels in both saves are identical{evidence.missing_words}"
+        return (
+            "fine-tuned",
+            "likely",
+            f"all kernels in both saves are identical, others are new{evidence.missing_words}",
+        )
+    if evidence.frozen:
+        return "related", "confirmed", "all kernels are identical; only weights that are no kernels differ"
+    if evidence.lone:
+        return "fine-tuned", "likely", f"{shared}, and some layers were replaced{evidence.missing_words}"
+    if evidence.near_frozen_layers:
+        return "fine-tuned", "possible", f"{shared}; some layers hardly moved{evidence.frozen_words}"
+    return None
+
+
+def _broken(moments: Moments, steps: float) -> str:
+    rate = f"{moments.decay:g}" if moments.decay is not None else "?"
+    said = f"beta_2 or rho {rate}, the default, is assumed" if moments.assumed else f"decay {rate} a step"
+    share = 100 * moments.below / max(1, moments.values)
+    part = f"at least {share:.0f} %" if share >= 1 else "some"
+    first, last = ("A", "B") if steps > 0 else ("B", "A")
+    return (
+        f"{part} of the optimizer's second moments in {last} are lower than {first}'s can have become in "
+        f"{abs(steps):.0f} steps ({said}): not one run going on, but two trainings from one past, or a new optimizer"
+    )

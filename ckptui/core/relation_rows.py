@@ -1,0 +1,49 @@
+"""A pair of a diff with what the relation of two saves is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ckptui.core.model import Pair
+from ckptui.core.names import clean, layer_of
+
+KERNELS = frozenset({"kernel", "embedding"})
+COUNTERS = frozenset({"counter", "step"})
+COMPARED = frozenset({"identical", "changed", "dtype-changed"})
+NOT_WEIGHTS = frozenset({"slot", "counter", "step", "rng-state", "metric", "object-graph"})
+
+
+@dataclass(frozen=True, slots=True)
+class RelationRow:
+    """One pair of a diff with the evidence that does not go into its row."""
+
+    pair: Pair
+    centred_cosine: float | None = None
+    a_value: float | None = None
+    """The value itself, of scalars."""
+    b_value: float | None = None
+    log_ratio: Mapping[str, float] | None = None
+    """Of second moments (slots of floats, none below 0): what `moments.log_ratio` says of at most 65,536 strided
+    values; only `negative` where a value is below 0 on either side. None for all other pairs."""
+    sampled: int = 0
+    """The cosine is over so many values, evenly spread; 0: over all."""
+    own_name: str = ""
+    """The variable's own name where a save knows one: `adam/conv1_kernel_velocity`."""
+    layer: str = ""
+    """The friendly name of its layer; empty: by the pair's names."""
+
+    @property
+    def values(self) -> int:
+        """How many values the cosine is over."""
+        return self.sampled or self.pair.count or 0
+
+    @property
+    def stored(self) -> str:
+        """A stored name."""
+        return self.pair.a or self.pair.b or ""
+
+    @property
+    def in_layer(self) -> str:
+        """The friendly name of its layer, or its own name where it has none."""
+        return self.layer or layer_of(self.stored, self.own_name) or clean(self.stored)
