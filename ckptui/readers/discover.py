@@ -80,6 +80,24 @@ def resolve(argument: str | os.PathLike[str]) -> Found:
     raise NotASave(f"{text} holds {count} saves", f"Name one: {names}", title="Several saves")
 
 
+def look_into(path: str) -> tuple[list[Found | RunFolder | Finding], list[str]]:
+    """What one folder holds, as `discover` tells it, and the folders below it that are worth a look of their own.
+
+    Raises OSError where the folder can't be listed.
+    """
+    folder = read_folder(path)
+    if is_orbax(folder) or "pyvenv.cfg" in folder.files:
+        return [], []
+    items: list[Found | RunFolder | Finding] = []
+    visit = _visit(folder, {})
+    while True:
+        try:
+            items.append(next(visit))
+        except StopIteration as stop:
+            names = sorted(folder.folders.keys() - stop.value - SKIPPED, key=natural_key)
+            return items, [folder.join(name) for name in names]
+
+
 def _walk(
     todo: Sequence[str | Found], recurse: bool, stop: Callable[[], bool] | None
 ) -> Iterator[Found | RunFolder | Finding]:

@@ -34,7 +34,7 @@ def run_at(path: str | os.PathLike[str]) -> RunFolder:
         if run is None:
             raise NotASave(f"{text} holds no successive saves of one training", "Name a folder with several saves")
         return run
-    named = _named(text)
+    named = named_run(text)
     if named is not None:
         return named
     save = find_one(text)
@@ -52,7 +52,7 @@ def run_or_none(path: str | os.PathLike[str]) -> RunFolder | None:
     """
     text = os.fspath(path)
     if not os.path.isdir(text):
-        run = _named(text)
+        run = named_run(text)
         return run if run is not None and len(run.saves) > 1 and run.state != text else None
     whole = strip_slashes(text)
     try:
@@ -120,7 +120,7 @@ def _runs(folder: str, below: bool) -> list[RunFolder]:
     return runs
 
 
-def _named(path: str) -> RunFolder | None:
+def named_run(path: str) -> RunFolder | None:
     """The run whose own path or state file this is."""
     wanted = os.path.normpath(path)
     parent = wanted
