@@ -6,18 +6,23 @@ finite on both sides. Strings are identical or changed, nothing more.
 
 from __future__ import annotations
 
+import base64
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ckptui.core import dtypes
+from ckptui.core.distances import BLOCK, DOUBLES, Totals, count_apart, quick
 from ckptui.core.matching import match
-from ckptui.core.model import Pair, PairStatus, Tensor
+from ckptui.core.pair_rows import comparable, kind_of, pair_of
+from ckptui.core.passes import fastest
+from ckptui.core.ratios import LogRatios
 from ckptui.core.relation import RelationRow, relation
+from ckptui.core.rounding import Rounding
 
 __all__ = [
     "PairAccumulator",
@@ -30,9 +35,15 @@ __all__ = [
     "relation",
 ]
 
-BLOCK = 1 << 13
-"""Elements widened at a time: the temporaries stay in the cache, and BLAS starts no threads for so few."""
-_ONES = np.ones(BLOCK)
+Array = NDArray[Any]
+_Family = Literal["single", "double", "complex", "other"]
+
+_WIDENED = frozenset({"float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"})
+"""Dtypes that `passes.singles` widens."""
+_LONGER = frozenset({"float64", "int32", "uint32", "qint32", "int64", "uint64"})
+"""Real dtypes that float32 can't take."""
+_GLIMPSE = 64
+"""Bytes looked at before a whole block is tested for being the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +67,38 @@ class PairNumbers:
     a_value: float | None = None
     """The value itself where there is only one: a step, a counter."""
     b_value: float | None = None
+    log_ratio: Mapping[str, float] | None = None
+    """See `relation.RelationRow`."""
+    rounding: str = ""
+    """How much of the difference between two dtypes is rounding."""
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a row should say beside its numbers."""
+        words = [self.rounding] if self.rounding else []
+        if self.left_out and self.changed:
+            # distances over the finite values alone must not look like all there is
+            words.append(f"{self.left_out} value{'s' if self.left_out != 1 else ''} not finite, in no distance")
+        return words
 
 
 class PairAccumulator:
     """Takes the same stretches of both tensors one after the other."""
 
-    def __init__(self, dtype_a: str, dtype_b: str) -> None:
+    def __init__(self, dtype_a: str, dtype_b: str, *, ratios: LogRatios | None = None) -> None:
+        """TensorFlow's names of both dtypes; `ratios` is told all elements too."""
+        self._dtypes = dtype_a, dtype_b
         self._same = dtype_a == dtype_b
-        self._kinds = (_kind(dtype_a), _kind(dtype_b))
+        self._quick = quick()
+        self._family = _family(self._dtypes, single=self._quick is not None)
         self._count = 0
         self._changed = 0
-        self._finite = 0
-        self._largest = 0.0
-        self._sums = np.zeros(9)
+        self._totals = Totals()
+        self._ratios = ratios
+        self._rounding = Rounding.between(dtype_a, dtype_b)
         self._ends: tuple[Any, Any] | None = None
 
-    def add(self, chunk_a: NDArray[Any], chunk_b: NDArray[Any]) -> None:
+    def add(self, chunk_a: Array, chunk_b: Array) -> None:
         """Compare the next elements: 1-D arrays of equal length, in their own dtypes (objects for strings).
 
         Raises ValueError when the lengths differ.
@@ -81,208 +108,224 @@ class PairAccumulator:
         if self._count == 0 and chunk_a.size:
             self._ends = (chunk_a[0], chunk_b[0])
         self._count += int(chunk_a.size)
-        if "other" in self._kinds or chunk_a.dtype.kind == "O" or chunk_b.dtype.kind == "O":
+        if self._family == "other" or chunk_a.dtype.kind == "O" or chunk_b.dtype.kind == "O":
             self._changed += int(np.count_nonzero(chunk_a != chunk_b))
             return
-        with np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, chunk_a.size, BLOCK):
-                self._add_numbers(chunk_a[start : start + BLOCK], chunk_b[start : start + BLOCK])
+        chunk_a, chunk_b = dtypes.native(chunk_a, _plain(chunk_a)), dtypes.native(chunk_b, _plain(chunk_b))
+        if self._ratios is not None:
+            self._ratios.add(chunk_a, chunk_b)
+        take, step = (self._add_singles, BLOCK) if self._family == "single" else (self._add_doubles, DOUBLES)
+        with np.errstate(all="ignore"):
+            if self._rounding is not None:
+                self._rounding.add(chunk_a, chunk_b)
+            if 0 < chunk_a.size <= step:
+                take(chunk_a, chunk_b)
+                return
+            for start in range(0, chunk_a.size, step):
+                take(chunk_a[start : start + step], chunk_b[start : start + step])
 
     def result(self) -> PairNumbers:
         """The numbers over all that was added."""
-        left_out = self._count - self._finite
-        if "other" in self._kinds or self._count == 0:
+        totals = self._totals
+        if self._family == "other" or self._count == 0:
             return PairNumbers(self._count, self._changed, 0)
+        left_out = self._count - totals.finite
         a_value, b_value = self._values()
-        if self._finite == 0:
-            return PairNumbers(self._count, self._changed, left_out, a_value=a_value, b_value=b_value)
-        absolute, squared = float(self._sums[0]), float(self._sums[1])
-        if squared == 0 and self._largest > 0:
-            squared = math.nan
-        aa, bb, ab = (float(v) for v in self._sums[2:5])
+        ratios = None if self._ratios is None else self._ratios.result()
+        rounding = "" if self._rounding is None else self._rounding.told(self._changed)
+        if totals.finite == 0:
+            return PairNumbers(
+                self._count, self._changed, left_out, a_value=a_value, b_value=b_value, rounding=rounding
+            )
+        squared = math.nan if totals.squared == 0 and totals.largest > 0 else totals.squared
+        same = not self._changed and totals.aa > 0
         return PairNumbers(
             count=self._count,
             changed=self._changed,
             left_out=left_out,
-            max_abs=_known(self._largest),
-            mean_abs=_known(absolute / self._finite),
-            rms=_known(math.sqrt(squared / self._finite)),
-            relative_l2=_relative(squared, aa),
-            cosine=1.0 if not self._changed and aa > 0 else _cosine(aa, bb, ab),
-            centred_cosine=self._centred(aa, bb, ab),
+            max_abs=_known(totals.largest),
+            mean_abs=_known(totals.absolute / totals.finite),
+            rms=_known(math.sqrt(squared / totals.finite)),
+            relative_l2=_relative(squared, totals.aa),
+            cosine=1.0 if same else _cosine(totals.aa, totals.bb, totals.ab),
+            centred_cosine=self._centred(),
             a_value=a_value,
             b_value=b_value,
+            log_ratio=ratios,
+            rounding=rounding,
         )
 
-    def _add_numbers(self, a: NDArray[Any], b: NDArray[Any]) -> None:
-        changed = 0
-        if self._same:
-            differ = _bits(a) != _bits(b)
-            changed = int(np.count_nonzero(differ.any(axis=1) if differ.ndim > 1 else differ))
-            self._changed += changed
-        wide_a = _widen(a)
-        wide_b = wide_a if self._same and changed == 0 else _widen(b)
-        if not self._same:
-            self._changed += _differing(wide_a, wide_b)
-        totals = (_total(wide_a), _total(wide_b))
-        if not np.isfinite(totals[0] + totals[1]):
-            finite = np.isfinite(wide_a) & np.isfinite(wide_b)
-            wide_a, wide_b, a, b = wide_a[finite], wide_b[finite], a[finite], b[finite]
-            totals = (_total(wide_a), _total(wide_b))
-        self._finite += int(wide_a.size)
-        if wide_a.size == 0:
+    # ------------------------------------------------------------------ pieces of one tensor
+
+    def state(self) -> dict[str, Any]:
+        """All that was added, as JSON data for `absorb` in another process."""
+        negative, logarithms = (0, b"") if self._ratios is None else self._ratios.state()
+        return {
+            "count": self._count,
+            "changed": self._changed,
+            "totals": asdict(self._totals),
+            "rounded": None if self._rounding is None else [self._rounding.seen, self._rounding.rounded],
+            "negative": negative,
+            "logarithms": base64.b64encode(logarithms).decode("ascii"),
+        }
+
+    def absorb(self, state: Any) -> None:
+        """Take what another one has added of the same tensors. Raises TypeError, KeyError or ValueError."""
+        totals = state["totals"]
+        numbers = [totals[field.name] for field in fields(Totals)]
+        counts = [state["count"], state["changed"], state["negative"], totals["finite"], *(state["rounded"] or ())]
+        if any(type(number) not in (int, float) for number in numbers) or any(type(n) is not int for n in counts):
+            raise TypeError("a number")
+        if min(counts) < 0 or state["changed"] > state["count"] or totals["finite"] > state["count"]:
+            raise ValueError("more than there are")
+        self._count += state["count"]
+        self._changed += state["changed"]
+        self._totals.add(Totals(*numbers))
+        if self._rounding is not None:
+            seen, rounded = state["rounded"]
+            self._rounding.absorb(seen, rounded)
+        if self._ratios is not None:
+            self._ratios.absorb(state["negative"], base64.b64decode(state["logarithms"], validate=True))
+
+    # ------------------------------------------------------------------ blocks
+
+    def _add_singles(self, a: Array, b: Array) -> None:
+        """A block that float32 can take on both sides."""
+        passes = self._quick
+        assert passes is not None
+        same_bits = self._same and _alike(a, b, passes)
+        one = _single(a, self._dtypes[0], 0)
+        if same_bits and self._totals.alike_singles(one, passes):
             return
-        if not self._same or changed:
-            distance = _distance(a, b, wide_a, wide_b, self._same)
-            self._largest = max(self._largest, float(distance.max()))
-            self._sums[0] += _total(distance)
-            self._sums[1] += _inner(distance, distance)
-        self._add_moments(wide_a, wide_b, *totals)
+        other = one if same_bits else _single(b, self._dtypes[1], 1)
+        apart = None if same_bits else self._totals.singles(one, other, passes)
+        if not same_bits:
+            self._changed += a.size if apart else self._differing(a, b, one, other)
+        if apart is None:
+            finite = np.isfinite(one) & np.isfinite(other)
+            one, other = one[finite], other[finite]
+            if one.size:
+                self._totals.singles(one, other, passes)
 
-    def _add_moments(self, a: NDArray[Any], b: NDArray[Any], sum_a: Any, sum_b: Any) -> None:
-        aa = _inner(a, a)
-        self._sums[2:5] += (aa, aa, aa) if a is b else (aa, _inner(b, b), _inner(a, b))
-        self._sums[5:9] += (sum_a.real, sum_a.imag, sum_b.real, sum_b.imag)
+    def _add_doubles(self, a: Array, b: Array) -> None:
+        """A block for which float32 is too narrow."""
+        if self._same:
+            changed = _bits_apart(a, b)
+            if not changed:
+                b = a
+        else:
+            changed = self._differing(a, b, a, b)
+        self._changed += changed
+        if self._family == "complex":
+            a, b = a.astype(np.complex128), b.astype(np.complex128)
+            add = self._totals.complexes
+            if not add(a, b):
+                finite = np.isfinite(a) & np.isfinite(b)
+                if finite.any():
+                    add(a[finite], b[finite])
+            return
+        exact = _integers_apart(a, b) if changed and self._same else None
+        if not self._totals.some_doubles(a, b, exact):
+            finite = np.isfinite(_wide(a)) & np.isfinite(_wide(b))
+            if finite.any():
+                self._totals.some_doubles(a[finite], b[finite], None)
 
-    def _centred(self, aa: float, bb: float, ab: float) -> float | None:
-        n = self._finite
-        if not np.isfinite(self._sums).all():
+    def _differing(self, a: Array, b: Array, wide_a: Array, wide_b: Array) -> int:
+        """Elements that differ: in their bits, or in value (where NaN is one value) if the dtypes differ."""
+        if self._same:
+            return count_apart(_bits(a), _bits(b), self._quick) if a.dtype.itemsize <= 8 else _bits_apart(a, b)
+        if not _integers(a, b):
+            wide_a, wide_b = _wide(wide_a), _wide(wide_b)
+        return int(np.count_nonzero((wide_a != wide_b) & ~((wide_a != wide_a) & (wide_b != wide_b))))
+
+    # ------------------------------------------------------------------ results
+
+    def _centred(self) -> float | None:
+        totals = self._totals
+        n = totals.finite
+        if not totals.sums_are_finite():
             return None
-        mean_a, mean_b = complex(*self._sums[5:7]), complex(*self._sums[7:9])
-        spread_a = aa - abs(mean_a) / n * abs(mean_a)
-        spread_b = bb - abs(mean_b) / n * abs(mean_b)
-        if not (spread_a > 1e-12 * aa and spread_b > 1e-12 * bb):
+        mean_a, mean_b = complex(totals.a_real, totals.a_imaginary), complex(totals.b_real, totals.b_imaginary)
+        spread_a = totals.aa - abs(mean_a) / n * abs(mean_a)
+        spread_b = totals.bb - abs(mean_b) / n * abs(mean_b)
+        if not (spread_a > 1e-12 * totals.aa and spread_b > 1e-12 * totals.bb):
             return None
         if not self._changed:
             return 1.0
-        return _cosine(spread_a, spread_b, ab - (mean_a.conjugate() * mean_b).real / n)
+        return _cosine(spread_a, spread_b, totals.ab - (mean_a.conjugate() * mean_b).real / n)
 
     def _values(self) -> tuple[float | None, float | None]:
-        if self._count != 1 or self._ends is None or "complex" in self._kinds:
+        if self._count != 1 or self._ends is None or self._family == "complex":
             return None, None
         return float(self._ends[0]), float(self._ends[1])
 
 
-def pair_of(
-    a: Tensor | None,
-    b: Tensor | None,
-    matched_by: str | None,
-    numbers: PairNumbers | None = None,
-    problem: str = "",
-) -> Pair:
-    """The row of a diff. `numbers` only where both were read; `problem`: why one could not be."""
-    some = a or b
-    if some is None:
-        raise ValueError("a pair has at least one tensor")
-    plain = Pair(
-        a=a.name if a else None,
-        b=b.name if b else None,
-        role=some.role,
-        status=_status(a, b, numbers, problem),
-        matched_by=matched_by if a and b else None,
-        count=some.count,
-        detail=problem or _difference(a, b),
-    )
-    if numbers is None or plain.status in ("shape-changed", "unreadable"):
-        return plain
-    return Pair(
-        a=plain.a,
-        b=plain.b,
-        role=plain.role,
-        status=plain.status,
-        matched_by=plain.matched_by,
-        max_abs=numbers.max_abs,
-        mean_abs=numbers.mean_abs,
-        rms=numbers.rms,
-        relative_l2=numbers.relative_l2,
-        cosine=numbers.cosine,
-        changed=numbers.changed,
-        count=numbers.count,
-        detail=", ".join(filter(None, (plain.detail, _left_out(numbers)))),
-        left_out=numbers.left_out,
-    )
-
-
-def _left_out(numbers: PairNumbers) -> str:
-    """Distances over the finite values alone must not look like all there is."""
-    if not numbers.left_out or not numbers.changed:
-        return ""
-    return f"{numbers.left_out} value{'s' if numbers.left_out != 1 else ''} not finite, in no distance"
-
-
-def comparable(a: Tensor | None, b: Tensor | None) -> bool:
-    """Whether values can be held against each other: both there, of one shape, strings only with strings."""
-    if a is None or b is None or a.shape != b.shape:
-        return False
-    return a.dtype == b.dtype or "other" not in (_kind(a.dtype), _kind(b.dtype))
-
-
-def _status(a: Tensor | None, b: Tensor | None, numbers: PairNumbers | None, problem: str) -> PairStatus:
-    if a is None or b is None:
-        return "only-b" if a is None else "only-a"
-    if a.shape != b.shape:
-        return "shape-changed"
-    if problem:
-        return "unreadable"
-    if a.dtype != b.dtype:
-        return "dtype-changed"
-    if numbers is None:
-        return "unreadable"
-    return "changed" if numbers.changed else "identical"
-
-
-def _difference(a: Tensor | None, b: Tensor | None) -> str:
-    if a is None or b is None:
-        return ""
-    if len(a.shape) != len(b.shape):
-        return f"{len(a.shape)} axes against {len(b.shape)}"
-    axes = [f"axis {i}: {m} against {n}" for i, (m, n) in enumerate(zip(a.shape, b.shape, strict=True)) if m != n]
-    if a.dtype != b.dtype:
-        axes.append(f"{a.dtype} against {b.dtype}")
-    return ", ".join(axes)
-
-
-def _kind(dtype: str) -> str:
-    if dtypes.is_complex(dtype):
+def _family(names: tuple[str, str], *, single: bool) -> _Family:
+    kinds = {kind_of(name) for name in names}
+    if "other" in kinds or any(_raw(name) for name in names):
+        return "other"
+    if "complex" in kinds:
         return "complex"
-    return "real" if dtypes.is_float(dtype) or dtypes.is_integer(dtype) or dtype == "bool" else "other"
+    return "single" if single and not _LONGER & set(names) else "double"
 
 
-def _bits(values: NDArray[Any]) -> NDArray[Any]:
-    """The elements as unsigned integers: two a row for complex128."""
-    flat = np.ascontiguousarray(values)
-    if flat.dtype.itemsize > 8:
-        return flat.view(np.uint64).reshape(flat.size, -1)
-    return flat.view(np.dtype(f"u{flat.dtype.itemsize}"))
+def _raw(name: str) -> bool:
+    """Whether the installed ml_dtypes lacks it: elements are then shown as their codes."""
+    return name not in ("uint8", "uint16", "uint32", "uint64", "quint8", "quint16") and (
+        name in dtypes.ITEMSIZE and dtypes.np_dtype(name).kind == "u" and dtypes.np_dtype(name).isbuiltin == 1
+    )
 
 
-def _widen(values: NDArray[Any]) -> NDArray[Any]:
+def _plain(values: Array) -> np.dtype[Any]:
+    return values.dtype if values.dtype.isnative else values.dtype.newbyteorder("=")
+
+
+def _single(block: Array, name: str, side: int) -> Array:
+    """A block as float32, exactly; scratch of its side."""
+    if block.dtype == np.float32:
+        return block
+    if name == "bool":
+        return np.asarray(block.view(np.uint8) != 0, np.float32)
+    wide = fastest().singles(block, name) if name in _WIDENED else None
+    if wide is None:
+        return block.astype(np.float32)
+    # the other side's needs the same buffer
+    return np.array(wide) if side == 0 else np.asarray(wide)
+
+
+def _alike(a: Array, b: Array, passes: Any) -> bool:
+    """Whether a block has the same bits on both sides."""
+    one, other = a.view(np.uint8), b.view(np.uint8)
+    if one[:_GLIMPSE].tobytes() != other[:_GLIMPSE].tobytes():
+        return False
+    return not passes.bytes_apart(one, other)
+
+
+def _bits(values: Array) -> Array:
+    return np.asarray(values).view(np.dtype(f"u{values.dtype.itemsize}"))
+
+
+def _bits_apart(a: Array, b: Array) -> int:
+    """Elements whose bits differ, of any size."""
+    if a.dtype.itemsize <= 8:
+        return int(np.count_nonzero(_bits(a) != _bits(b)))
+    return int(np.count_nonzero((a.view(np.uint64) != b.view(np.uint64)).reshape(a.size, -1).any(axis=1)))
+
+
+def _wide(values: Array) -> Array:
     return values.astype(np.complex128 if values.dtype.kind == "c" else np.float64)
 
 
-def _differing(a: NDArray[Any], b: NDArray[Any]) -> int:
-    """Widened elements that differ; NaN on both sides is no difference, plus and minus zero are one."""
-    return int(np.count_nonzero((a != b) & ~(np.isnan(a) & np.isnan(b))))
+def _integers(a: Array, b: Array) -> bool:
+    return a.dtype.kind in "iu" and b.dtype.kind in "iu"
 
 
-def _distance(
-    a: NDArray[Any], b: NDArray[Any], wide_a: NDArray[Any], wide_b: NDArray[Any], same: bool
-) -> NDArray[np.float64]:
-    """|a - b| in float64; of 64-bit integers exact before it is rounded."""
-    if same and a.dtype.kind in "iu" and a.dtype.itemsize == 8:
-        apart = np.maximum(a, b).view(np.uint64) - np.minimum(a, b).view(np.uint64)
-        return np.asarray(apart.astype(np.float64))
-    return np.asarray(np.abs(wide_a - wide_b))
-
-
-def _inner(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Real part of <a, b>."""
-    return float(np.vdot(a, b).real)
-
-
-def _total(values: NDArray[Any]) -> Any:
-    """The sum of a block; of complex ones too."""
-    return np.dot(values, _ONES[: values.size])
+def _integers_apart(a: Array, b: Array) -> Array | None:
+    """|a - b| of 64-bit integers, exact before it is rounded to float64; None for other dtypes."""
+    if a.dtype.kind not in "iu" or a.dtype.itemsize != 8:
+        return None
+    apart = np.maximum(a, b).view(np.uint64) - np.minimum(a, b).view(np.uint64)
+    return np.asarray(apart.astype(np.float64))
 
 
 def _relative(squared: float, norm: float) -> float | None:
@@ -305,7 +348,7 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def chunks_of(array: NDArray[Any], size: int = 1 << 18) -> Iterator[NDArray[Any]]:
+def chunks_of(array: Array, size: int = 1 << 18) -> Iterator[Array]:
     """An array as 1-D pieces, C order, for `PairAccumulator.add`."""
     flat = array.reshape(-1)
     for start in range(0, flat.size, size):

@@ -202,7 +202,7 @@ def test_the_status_of_a_pair_follows_from_what_was_seen() -> None:
     assert pair_of(tensor(), tensor(dtype="bfloat16"), "name", other).status == "dtype-changed"
     shapes = pair_of(tensor(), tensor((2, 3)), "name")
     assert (shapes.status, shapes.detail) == ("shape-changed", "axis 1: 2 against 3")
-    assert pair_of(tensor(), tensor((2, 2, 1)), "name").detail == "2 axes against 3"
+    assert pair_of(tensor(), tensor((2, 3, 1)), "name").detail == "2 axes against 3"
     lone = pair_of(tensor(), None, "name")
     assert (lone.status, lone.matched_by, lone.count) == ("only-a", None, 4)
     assert pair_of(None, tensor(), None).status == "only-b"
