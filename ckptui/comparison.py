@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from ckptui.core.model import DiffReport, Listing, Pair, Progress
@@ -40,11 +42,13 @@ class ComparisonUseCases:
         if isinstance(a, Digest) or isinstance(b, Digest):
             from ckptui.engine.digests import compare_with_digest
 
-            yield from compare_with_digest(self.pool, a, b, pattern=pattern, cancel=cancel)
-            return
-        from ckptui.engine.compare_saves import compare_saves
+            told = compare_with_digest(self.pool, a, b, pattern=pattern, cancel=cancel)
+        else:
+            from ckptui.engine.compare_saves import compare_saves
 
-        yield from compare_saves(self.pool, a, b, pattern=pattern, cancel=cancel)
+            told = compare_saves(self.pool, a, b, pattern=pattern, cancel=cancel)
+        for item in told:
+            yield _with_configs(item, a, b, pattern) if isinstance(item, DiffReport) else item
 
     def digest(
         self: Comparing, listing: Listing, *, cancel: threading.Event | None = None
@@ -72,3 +76,15 @@ class ComparisonUseCases:
         from ckptui.readers.digest_file import digest_or_none
 
         return digest_or_none(path)
+
+
+def _with_configs(report: DiffReport, a: Listing | Digest, b: Listing | Digest, pattern: str | None) -> DiffReport:
+    """The report with the layers whose configuration differs; with a pattern, those whose name it is found in."""
+    from ckptui.core.configs import config_findings
+    from ckptui.core.digest import Digest
+
+    one, other = (side.listing if isinstance(side, Digest) else side for side in (a, b))
+    found = config_findings(one, other)
+    if pattern:
+        found = [finding for finding in found if re.search(pattern, str(finding.evidence.get("layer", "")))]
+    return replace(report, findings=(*report.findings, *found))
