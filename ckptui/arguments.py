@@ -16,7 +16,7 @@ from ckptui import __version__
 if TYPE_CHECKING:
     from ckptui.output import Answer
 
-COMMANDS = ("ls", "show", "stats", "check", "export", "salvage", "diff", "digest", "filters", "predict")
+COMMANDS = ("ls", "show", "stats", "check", "export", "salvage", "diff", "digest", "timeline", "filters", "predict")
 FAIL_ON = ("error", "warning", "info", "never")
 SORTS = ("index", "symmetry", "norm", "flagged")
 
@@ -253,6 +253,22 @@ def digest(artifact: str, fail_on: str) -> Call:
     from ckptui import comparing
 
     return Call(comparing.digest(artifact), True, fail_on)
+
+
+@group.command()
+@click.argument("run")
+@_match
+@_json
+@_fail_on
+def timeline(run: str, match: str | None, as_json: bool, fail_on: str) -> Call:
+    """Follow every tensor over the saves of RUN: a line a save as it is read, then a course for each tensor.
+
+    RUN is the folder of a training's successive saves, or one of these saves. Jumps, saves that went back and tensors
+    that never changed are warnings: the exit code is 0 but with --fail-on warning.
+    """
+    from ckptui import comparing
+
+    return Call(comparing.timeline(run, match), as_json, fail_on)
 
 
 @group.command()

@@ -1,21 +1,39 @@
-"""The commands that hold saves against each other: two of them (`diff`), or one with itself elsewhere (`digest`)."""
+"""The commands that hold saves against each other: two (`diff`, `digest`), or all of a run (`timeline`)."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from ckptui import comparison_output
+from ckptui import comparison_output, timeline_output
 from ckptui.comparison_output import CONFIG, DiffView, is_difference
+from ckptui.core.curves import aligned
 from ckptui.core.digest import Digest
-from ckptui.core.model import SEVERITY_RANK, DiffReport, Listing, Origin, Progress, RunFolder
+from ckptui.core.model import (
+    SEVERITY_RANK,
+    DiffReport,
+    Finding,
+    Listing,
+    Origin,
+    Progress,
+    RunFolder,
+    SaveColumn,
+    TimelineReport,
+    TimelineStart,
+)
 from ckptui.core.text import safe
-from ckptui.errors import NotASave, UsageError
-from ckptui.gathering import listing_of, regular, require_match
+from ckptui.errors import CkptuiError, NotASave, UsageError
+from ckptui.gathering import listing_of, regular, require_match, unopened_artifact
 from ckptui.narrator import Narrator
 from ckptui.output import Answer
 from ckptui.session import Session
+
+CURVES_WAIT = 0.3
+"""Seconds that the first line waits for the loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +175,111 @@ def digest(path: str) -> Answer:
     assert made is not None
     done = made
     return Answer(done.to_json, lambda: [], done.findings)
+
+
+def timeline(path: str, match: str | None) -> Answer:
+    """`ckptui timeline`; the text comes while the saves are read."""
+    regular(match)
+    with Session() as session:
+        run = session.run_at(path)
+        if len(run.saves) < 2:
+            raise UsageError(
+                f"{path} has one save", "A timeline goes through several of one training; `ckptui show` is about one"
+            )
+        if match is not None:
+            _require_somewhere(session, run, match)
+    findings: list[Finding] = []
+
+    def document() -> dict[str, Any]:
+        narrator = Narrator()
+        report: TimelineReport | None = None
+        with Session() as session:
+            try:
+                for item in session.timeline(run, pattern=match):
+                    if isinstance(item, Progress):
+                        narrator.progress("timeline", item)
+                    elif isinstance(item, TimelineReport):
+                        report = item
+            finally:
+                narrator.close()
+        assert report is not None
+        findings.extend(report.findings)
+        return timeline_output.timeline_document(report, unopened_artifact)
+
+    return Answer(document, lambda: _timeline_lines(run, match, findings), findings, streams=True)
+
+
+def _timeline_lines(run: RunFolder, match: str | None, findings: list[Finding]) -> Iterator[str]:
+    """A line a save as it is read, the tensors at the end; `findings` is filled on the way."""
+    narrator = Narrator()
+    with Session() as session:
+        curves = _Curves(session, run)
+        try:
+            lines: timeline_output.SaveLines | None = None
+            for item in session.timeline(run, pattern=match):
+                if isinstance(item, Progress):
+                    narrator.progress("timeline", item)
+                    continue
+                narrator.close()
+                if isinstance(item, TimelineStart):
+                    lines = timeline_output.SaveLines(item)
+                    yield from lines.head(run.path)
+                elif isinstance(item, SaveColumn) and lines is not None:
+                    findings += item.findings
+                    lines.losses = lines.losses or curves.losses()
+                    yield from lines.take(item)
+                elif isinstance(item, TimelineReport):
+                    findings[:] = item.findings
+                    yield from timeline_output.tensors_text(item, in_full=match is not None)
+        finally:
+            curves.stop()
+            narrator.close()
+
+
+class _Curves:
+    """The loss at each save, from event files. These may be large: they are read beside the saves, no line waits."""
+
+    def __init__(self, session: Session, run: RunFolder) -> None:
+        self._cancel = threading.Event()
+        self._losses: tuple[float | None, ...] = ()
+        self._first = True
+
+        def read() -> None:
+            # what is wrong with them the timeline tells at its end
+            with contextlib.suppress(CkptuiError, OSError):
+                scalars = session.scalars(run, self._cancel)
+                if scalars and not self._cancel.is_set():
+                    self._losses = aligned(scalars[0], session.saves_of(run))
+
+        self._thread = threading.Thread(target=read, daemon=True)
+        self._thread.start()
+
+    def losses(self) -> tuple[float | None, ...]:
+        """By save; nothing while they are being read, for which only the first line waits a little."""
+        self._thread.join(CURVES_WAIT if self._first else 0)
+        self._first = False
+        return self._losses
+
+    def stop(self) -> None:
+        """Nobody wants to know any more."""
+        self._cancel.set()
+        self._thread.join()
+
+
+def _require_somewhere(session: Session, run: RunFolder, match: str) -> None:
+    """Raises UsageError where no save of a run has a tensor that the regular expression is found in."""
+    refused: UsageError | None = None
+    for path in reversed(run.saves):
+        try:
+            require_match(listing_of(session, path).tensors, match, run.path)
+        except UsageError as error:
+            refused = error
+        except CkptuiError:
+            continue
+        else:
+            return
+    if refused is not None:
+        raise refused
 
 
 def statuses(wanted: Sequence[str]) -> tuple[str, ...]:

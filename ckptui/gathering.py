@@ -7,7 +7,18 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ckptui.core.model import Artifact, Finding, Found, Listing, Progress, RunFolder, Tensor, TensorScan, worst_status
+from ckptui.core.model import (
+    Artifact,
+    Finding,
+    Found,
+    Listing,
+    Progress,
+    RunFolder,
+    Status,
+    Tensor,
+    TensorScan,
+    worst_status,
+)
 from ckptui.core.text import safe
 from ckptui.errors import Cancelled, CkptuiError, NotASave, ReaderFailed, UsageError
 from ckptui.narrator import Course, Narrator
@@ -114,7 +125,12 @@ def listing_of(session: Session, path: str) -> Listing:
 def _bare(found: Found, error: CkptuiError) -> Listing:
     """The listing of a save that can't be opened at all."""
     findings = found.findings or (unopened(found, error),)
-    artifact = Artifact(
+    return Listing(unopened_artifact(found, worst_status(findings)), (), tuple(findings))
+
+
+def unopened_artifact(found: Found, status: Status = "error") -> Artifact:
+    """What can be said of a save that can't be opened."""
+    return Artifact(
         path=found.path,
         kind=found.kind,
         label=found.label,
@@ -124,9 +140,8 @@ def _bare(found: Found, error: CkptuiError) -> Listing:
         tensors=0,
         parameters=0,
         modified=found.modified,
-        status=worst_status(findings),
+        status=status,
     )
-    return Listing(artifact, (), tuple(findings))
 
 
 def unopened(found: Found, error: CkptuiError) -> Finding:

@@ -1,0 +1,294 @@
+"""What `ckptui timeline` prints: one line a save while they are read, then every tensor over the saves."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ckptui.core.model import (
+    Artifact,
+    Finding,
+    Found,
+    SaveColumn,
+    Scalars,
+    TensorPoint,
+    TimelineReport,
+    TimelineRow,
+    TimelineStart,
+    jsonable,
+)
+from ckptui.core.names import clean
+from ckptui.core.report import state_word, table, worst_first
+from ckptui.core.text import human_count, middle, number_text, safe, shape_text
+from ckptui.output import findings_json, findings_text
+
+STATE_ROLES = ("slot", "counter", "step", "rng-state", "metric", "object-graph")
+"""Roles of what is no weight: not in a save's line, and without a row of its own."""
+LEVELS = "▁▂▃▄▅▆▇█"
+SAME, BROKEN, UNREAD, ABSENT = "_", "!", "×", " "
+COURSE = 34
+"""Columns of a course; with more saves several share one."""
+NAME, LABEL = 30, 36
+FEW_NAMES = 3
+MOST_CURVES = 8
+FLAGS = 3
+TOLD_ALREADY = ("non-finite",)
+"""Codes whose counts have a column of their own."""
+
+
+def timeline_document(report: TimelineReport, bare: Callable[[Found], Artifact]) -> dict[str, Any]:
+    """`ckptui/timeline/1`; numbers are null where a save lacks a tensor or it can't be read."""
+    artifacts = [one or bare(found) for one, found in zip(report.artifacts, report.saves, strict=True)]
+    return {
+        "schema": "ckptui/timeline/1",
+        "run": report.run.path,
+        "saves": [artifact.to_json() for artifact in artifacts],
+        "tensors": [_tensor_json(row, points) for row, points in zip(report.rows, report.points, strict=True)],
+        "scalars": [curve.to_json() for curve in report.scalars],
+        "findings": findings_json(report.findings),
+    }
+
+
+def _tensor_json(row: TimelineRow, points: Sequence[TensorPoint | None]) -> dict[str, Any]:
+    read = [point if point is not None and not point.problem else None for point in points]
+    return {
+        "name": row.name,
+        "shape": list(row.shape),
+        "l2": [jsonable(p.l2) if p else None for p in read],
+        "delta_l2": [jsonable(p.delta_l2) if p else None for p in read],
+        "nonfinite": [p.nonfinite if p else None for p in read],
+    }
+
+
+# ------------------------------------------------------------------ a line a save
+
+
+@dataclass(slots=True)
+class _Sums:
+    """One save, all its weights together, while its columns come in."""
+
+    squares: float = 0.0
+    moved: float = 0.0
+    before: float = 0.0
+    """Squared norm before of what `moved` is of."""
+    compared: int = 0
+    weights: int = 0
+    nonfinite: int = 0
+    unread: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+
+class SaveLines:
+    """The lines of the saves, each as soon as all of its columns are in."""
+
+    def __init__(self, start: TimelineStart) -> None:
+        self._saves = start.saves
+        self._rows: list[TimelineRow] = []
+        self._norms: dict[int, float] = {}
+        """By row, of the last save in which it could be read."""
+        self._sums = _Sums()
+        self._label = max((len(_label(found)) for found in start.saves), default=4)
+        self.losses: Sequence[float | None] = ()
+        """By save, where event files tell it."""
+
+    def head(self, run: str) -> list[str]:
+        """What is followed, and what the columns are."""
+        saves = self._saves
+        steps = [found.step for found in saves if found.step is not None]
+        span = f", step {human_count(min(steps))} to {human_count(max(steps))}" if steps else ""
+        cells = ("save", "step", "norm", "change", "not finite", "loss", "")
+        return [f"{safe(run)}  {len(saves)} save{'s' if len(saves) != 1 else ''}{span}", "", self._line(*cells)]
+
+    def take(self, column: SaveColumn) -> list[str]:
+        """The save's line, once this is the last of its columns."""
+        self._rows += column.new_rows
+        sums = self._sums
+        sums.findings += column.findings
+        for place, point in column.points.items():
+            self._add(self._rows[place], place, point)
+        if not column.complete:
+            return []
+        self._sums = _Sums()
+        return [self._told(column, sums)]
+
+    def _add(self, row: TimelineRow, place: int, point: TensorPoint) -> None:
+        sums = self._sums
+        sums.nonfinite += point.nonfinite
+        sums.unread += bool(point.problem)
+        if row.role in STATE_ROLES:
+            return
+        sums.weights += 1
+        if point.delta_l2 is not None and place in self._norms:
+            sums.moved += point.delta_l2**2
+            sums.before += self._norms[place] ** 2
+            sums.compared += 1
+        if point.l2 is not None:
+            sums.squares += point.l2**2
+            self._norms[place] = point.l2
+
+    def _told(self, column: SaveColumn, sums: _Sums) -> str:
+        found = self._saves[column.place]
+        loss = self.losses[column.place] if column.place < len(self.losses) else None
+        change = _share(sums.moved, sums.before) if sums.compared else None
+        words = []
+        if column.artifact is None:
+            words.append("can't be opened")
+        elif change == 0:
+            words.append("no weight changed")
+        if sums.unread:
+            words.append(f"{sums.unread} unreadable")
+        told = [f for f in worst_first(sums.findings) if f.severity != "info" and f.code not in TOLD_ALREADY]
+        words += list(dict.fromkeys(map(state_word, told)))[:FLAGS]
+        return self._line(
+            _label(found),
+            str(found.step) if found.step is not None else "",
+            number_text(math.sqrt(sums.squares)) if sums.weights else "–",
+            number_text(change),
+            human_count(sums.nonfinite) if sums.nonfinite else "",
+            number_text(loss) if loss is not None else "",
+            ", ".join(dict.fromkeys(words)),
+        )
+
+    def _line(self, *cells: str) -> str:
+        save, step, norm, change, broken, loss, words = cells
+        numbers = f"{step:>9}  {norm:>9}  {change:>9}  {broken:>10}  {loss:>9}"
+        return f"{save.ljust(max(self._label, 4))}  {numbers}  {words}".rstrip()
+
+
+def _label(found: Found) -> str:
+    return safe(middle(found.label, LABEL))
+
+
+def _share(moved: float, before: float) -> float:
+    return math.sqrt(moved / before) if before > 0 else 0.0 if moved == 0 else math.inf
+
+
+# ------------------------------------------------------------------ every tensor over the saves
+
+
+def tensors_text(report: TimelineReport, *, in_full: bool = False) -> list[str]:
+    """Courses of the weights (`in_full`: of everything), the rest counted, curves, findings."""
+    shown: list[tuple[TimelineRow, Sequence[TensorPoint | None]]] = []
+    still: list[TimelineRow] = []
+    states: Counter[str] = Counter()
+    for row, points in zip(report.rows, report.points, strict=True):
+        if row.role in STATE_ROLES and not in_full:
+            states[row.role] += 1
+        elif _never_changed(points):
+            still.append(row)
+        else:
+            shown.append((row, points))
+    lines = _courses(shown, len(report.saves))
+    if still:
+        names = [safe(middle(_name(row), NAME)) for row in still]
+        more = f" and {human_count(len(names) - FEW_NAMES)} more" if len(names) > FEW_NAMES else ""
+        lines += ["", f"never changed: {', '.join(names[:FEW_NAMES])}{more}"]
+    if states:
+        told = ", ".join(f"{human_count(count)} {role.replace('-', ' ')}" for role, count in states.most_common())
+        lines += ["", f"training state, not shown: {told}  (--match shows it)"]
+    lines += _curves(report.scalars)
+    told_findings = findings_text(report.findings)
+    return [*lines, *([""] if told_findings else []), *told_findings]
+
+
+def _name(row: TimelineRow) -> str:
+    return row.own_name or clean(row.name)
+
+
+def _never_changed(points: Sequence[TensorPoint | None]) -> bool:
+    """Compared at least once, and always the same bits."""
+    told = [p.changed for p in points if p is not None and p.changed is not None]
+    return bool(told) and not any(told) and not any(p.nonfinite or p.problem for p in points if p is not None)
+
+
+def _courses(rows: Sequence[tuple[TimelineRow, Sequence[TensorPoint | None]]], saves: int) -> list[str]:
+    if not rows:
+        return []
+    cells = []
+    for row, points in rows:
+        norms = [p.l2 for p in points if p is not None and p.l2 is not None]
+        ends = f"{number_text(norms[0])} → {number_text(norms[-1])}" if norms else "–"
+        shape = middle(shape_text(row.shape), 14)
+        cells.append([safe(middle(_name(row), NAME)), shape, course(points), ends, _broken(points)])
+    legend = f"{SAME} same bits  {BROKEN} not finite  {UNREAD} unreadable"
+    shared = f", {math.ceil(saves / COURSE)} saves a column" if saves > COURSE else ""
+    head = f"change since the save before, each tensor on its own scale{shared}:  {legend}"
+    return ["", head, "", *table(["tensor", "shape", "change", "norm", ""], cells, right=(1,))]
+
+
+def _broken(points: Sequence[TensorPoint | None]) -> str:
+    """Since when values are not finite, and how many."""
+    counts = [p.nonfinite if p is not None else 0 for p in points]
+    first = next((place for place, count in enumerate(counts) if count), None)
+    return "" if first is None else f"not finite from save {first + 1} on"
+
+
+def course(points: Sequence[TensorPoint | None]) -> str:
+    """Relative change per save, one sign a save, or the largest of several neighbours."""
+    levels: list[float | str] = []
+    norm: float | None = None
+    for point in points:
+        levels.append(_level(point, norm))
+        if point is not None and point.l2 is not None:
+            norm = point.l2
+    top = max((v for v in levels if isinstance(v, float) and math.isfinite(v)), default=0.0)
+    each = max(math.ceil(len(levels) / COURSE), 1)
+    return "".join(_sign(levels[start : start + each], top) for start in range(0, len(levels), each))
+
+
+def _level(point: TensorPoint | None, norm: float | None) -> float | str:
+    if point is None:
+        return ABSENT
+    if point.problem:
+        return UNREAD
+    if point.nonfinite:
+        return BROKEN
+    if point.changed == 0:
+        return SAME
+    if point.delta_l2 is None or norm is None:
+        return ABSENT
+    return point.delta_l2 / norm if norm > 0 else math.inf
+
+
+def _sign(levels: Iterable[float | str], top: float) -> str:
+    """The worst of some saves: not finite, unreadable, else the largest change."""
+    some = list(levels)
+    for sign in (BROKEN, UNREAD):
+        if sign in some:
+            return sign
+    numbers = [v for v in some if isinstance(v, float)]
+    if not numbers:
+        return SAME if SAME in some else ABSENT
+    return _block(max(numbers), 0.0, top)
+
+
+def _block(value: float, low: float, high: float) -> str:
+    if not math.isfinite(value):
+        return LEVELS[-1]
+    share = (value - low) / (high - low) if high > low else 0.0
+    return LEVELS[min(int(share * len(LEVELS)), len(LEVELS) - 1)]
+
+
+def _curves(scalars: Sequence[Scalars]) -> list[str]:
+    """The curves of event files, a line each."""
+    rows = []
+    for curve in scalars[:MOST_CURVES]:
+        finite = [v for v in curve.values if math.isfinite(v)]
+        if not finite:
+            continue
+        low, high = min(finite), max(finite)
+        each = max(math.ceil(len(curve.values) / COURSE), 1)
+        parts = [curve.values[start : start + each] for start in range(0, len(curve.values), each)]
+        drawn = "".join(
+            _block(sum(part) / len(part), low, high) if all(map(math.isfinite, part)) else BROKEN for part in parts
+        )
+        name = f"{curve.source}: {curve.tag}" if curve.source else curve.tag
+        span = f"step {human_count(curve.steps[0])} to {human_count(curve.steps[-1])}"
+        ends = f"{number_text(curve.values[0])} → {number_text(curve.values[-1])}"
+        rows.append([safe(middle(name, NAME)), drawn, ends, span])
+    more = len(scalars) - MOST_CURVES
+    told = [f"… and {human_count(more)} more curves (--json has all)"] if more > 0 else []
+    return ["", *table(["event files", "", "first → last", ""], rows), *told] if rows else []
