@@ -17,8 +17,9 @@ from ckptui.readers.discover import resolve
 from ckptui.readers.folder_events import FolderEvents
 from ckptui.readers.leftovers import RUNNING
 from ckptui.readers.notices import notice
+from ckptui.readers.numbered import as_member
 from ckptui.readers.resolving import strip_slashes
-from ckptui.readers.run_of import named_run
+from ckptui.readers.run_of import folder_of, named_run
 from ckptui.readers.watched_folder import Stamps, View, look, mark_of, may_be_a_save, passing, stamps_of, whole
 
 SETTLE = 1.0
@@ -284,6 +285,10 @@ class Watcher:
         if view.mark is None and folder not in self._roots:
             self._forget(folder, now)
         self._compare(folder, now)
+        above = os.path.dirname(folder) or "."
+        if above in self._views and (before is None or before.saves.keys() != view.saves.keys()):
+            # it may be one of the numbered folders of a run
+            self._dirty.add(above)
 
     def _forget(self, folder: str, now: float) -> None:
         self._views[folder] = View(folder)
@@ -325,8 +330,8 @@ class Watcher:
             if not complete and now - waiting.since < RUNNING:
                 continue
             del self._waiting[path]
-            run = next((run.path for run in self._all_runs() if path in run.saves), found.run)
-            found = replace(found, run=run)
+            run = max((run for run in self._all_runs() if path in run.saves), key=_size, default=None)
+            found = replace(found, run="") if run is None else as_member(found, run, folder_of(run))
             told = self._told.get(path)
             self._told[path] = found, waiting.stamps
             if told is None or (told[0].findings and complete):
@@ -353,8 +358,12 @@ class Watcher:
     def _runs_now(self) -> dict[str, RunFolder]:
         """The runs with those of their saves that were told."""
         out: dict[str, RunFolder] = {}
+        larger = {path for run in self._all_runs() if len(run.saves) > 1 for path in run.saves}
         for folder, view in self._views.items():
             for run in view.runs:
+                if len(run.saves) == 1 and run.saves[0] in larger:
+                    # one step of a run of numbered folders
+                    continue
                 if folder in self._limited and run.path not in self._only:
                     continue
                 saves = tuple(path for path in run.saves if path in self._told)
@@ -371,6 +380,10 @@ def _differs(before: RunFolder | None, now: RunFolder) -> bool:
     if before is None:
         return True
     return (before.saves, before.latest, _codes(before)) != (now.saves, now.latest, _codes(now))
+
+
+def _size(run: RunFolder) -> int:
+    return len(run.saves)
 
 
 def _codes(run: RunFolder) -> list[str]:

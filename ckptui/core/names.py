@@ -179,9 +179,11 @@ def layer_of(name: str, full_name: str = "") -> str:
 _EXTENSION = re.compile(r"(?i)(\.weights)?\.(index|hdf5|h5|keras|ckpt|tf|pb|meta)$")
 _STEP_PATTERNS = (
     re.compile(r"([0-9]{1,18})"),
-    re.compile(r"(?i)(?:.*[^a-z])?(?:epochs?|ep|steps?|iter|iteration|ckpt|cp)[-_.= ]?([0-9]{1,18})(?:[^0-9].*)?"),
+    re.compile(
+        r"(?i)(?:.*[^a-z])?(?:epochs?|ep|steps?|iter|iteration|ckpt|cp|checkpoint)[-_.= ]?([0-9]{1,18})(?:[^0-9].*)?"
+    ),
     re.compile(r".*[-_.]([0-9]{1,18})[-_][0-9]+\.[0-9]+.*"),
-    re.compile(r".*[-.]([0-9]{1,18})"),
+    re.compile(r".*(?:-|(?<![0-9])\.)([0-9]{1,18})"),
     re.compile(r".*_(0[0-9]{1,17}|[0-9]{3,18})"),
 )
 

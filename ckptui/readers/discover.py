@@ -16,6 +16,7 @@ from ckptui.errors import NotASave
 from ckptui.readers.folder import Folder, is_orbax, look, read_folder
 from ckptui.readers.leftovers import SAVED_MODEL_TRACES
 from ckptui.readers.notices import notice
+from ckptui.readers.numbered import numbered_runs
 from ckptui.readers.resolving import WHAT_TO_TYPE, enclosing_saved_model, find_one, strip_slashes
 from ckptui.readers.runs import export_run, group_runs
 from ckptui.readers.sniff import SAVED_MODEL_FILES
@@ -26,6 +27,8 @@ SKIPPED = frozenset({".git", ".hg", ".svn", "__pycache__", "node_modules"})
 SEVERAL = 100
 """How many saves are looked for before a folder counts as holding too many to choose from."""
 
+Claims = dict[str, tuple[str, int | None]]
+"""The run, and the step if a folder's name tells it, of saves by their path."""
 _VERSION_TRACES = (*SAVED_MODEL_FILES, *SAVED_MODEL_TRACES, os.path.join("variables", "variables.index"))
 
 
@@ -104,7 +107,7 @@ def _walk(
     named = {path for path in todo if isinstance(path, str)}
     stack = list(reversed(todo))
     seen: set[tuple[int, int]] = set()
-    runs: dict[str, str] = {}
+    claims: Claims = {}
     while stack:
         if stop is not None and stop():
             return
@@ -131,29 +134,38 @@ def _walk(
             continue
         if "pyvenv.cfg" in folder.files and item not in named:
             continue
-        inner = yield from _visit(folder, runs)
+        inner = yield from _visit(folder, claims)
         if recurse:
             names = sorted(folder.folders.keys() - inner - SKIPPED, key=natural_key, reverse=True)
             stack.extend(folder.join(name) for name in names)
 
 
-def _visit(folder: Folder, runs: dict[str, str]) -> Generator[Found | RunFolder | Finding, None, set[str]]:
+def _visit(folder: Folder, claims: Claims) -> Generator[Found | RunFolder | Finding, None, set[str]]:
     """Yield what one folder holds; returns the names of subfolders that belong to its saves.
 
-    `runs` remembers, for folders still to be visited, the run they belong to.
+    `claims` remembers, for folders still to be visited, the saves that belong to a run told of already.
     """
     contents = look(folder)
     grouped = group_runs(folder, contents)
-    yield from grouped.runs
+    # a run of one save in a numbered folder is a step of the run above, which has its findings
+    kept = [run for run in grouped.runs if not (run.saves and claims.keys() >= set(run.saves))]
+    yield from kept
     versions = [name for name in folder.folders if name.isdigit() and name.isascii() and _is_version(folder, name)]
+    own = any(run.path == folder.path for run in kept)
     if versions:
-        has_run = any(run.path == folder.path for run in grouped.runs)
-        run = export_run(folder, versions, folder.join("*") if has_run else folder.path)
-        runs.update(dict.fromkeys(run.saves, run.path))
+        run = export_run(folder, versions, folder.join("*") if own else folder.path)
+        claims.update((path, (run.path, None)) for path in run.saves)
         yield run
+    passed = {*versions, *contents.inner, *SKIPPED}
+    for numbered in numbered_runs(folder, passed, alone=not (own or versions)):
+        claims.update((path, (numbered.run.path, step)) for path, step in numbered.steps.items())
+        yield numbered.run
     for found in grouped.saves:
-        run_path = runs.pop(found.path, "") if found.kind == "saved-model" else ""
-        yield replace(found, run=run_path) if run_path else found
+        claim = claims.pop(found.path, None)
+        if claim is not None:
+            step = found.step if claim[1] is None else claim[1]
+            found = replace(found, run=claim[0], step=step, latest=False)
+        yield found
     yield from grouped.notices
     return contents.inner
 

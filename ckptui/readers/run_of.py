@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ckptui.core.model import Found, RunFolder
 from ckptui.errors import CkptuiError, NotASave, UsageError
 from ckptui.readers.discover import discover
 from ckptui.readers.folder import is_saved_model, read_folder
 from ckptui.readers.keras_found import is_keras_folder
+from ckptui.readers.numbered import as_member
 from ckptui.readers.resolving import enclosing_saved_model, find_one, strip_slashes
 
 RUNS_NAMED = 12
@@ -83,7 +83,7 @@ def saves_of(run: RunFolder) -> tuple[Found, ...]:
             except CkptuiError:
                 continue
         if found is not None:
-            out.append(replace(found, run=run.path))
+            out.append(as_member(found, run, folder))
     return tuple(out)
 
 

@@ -16,7 +16,7 @@ from ckptui.core.model import Finding, Found, RunFolder
 from ckptui.core.names import natural_key
 from ckptui.readers.folder import Contents, Folder
 from ckptui.readers.leftovers import SHARD, STATE_FILE, Leftover, cleaned_up, interrupted
-from ckptui.readers.series import CHECKPOINTS, in_order, series_of, series_of_name
+from ckptui.readers.series import CHECKPOINTS, counts_steps, in_order, series_of, series_of_name
 from ckptui.readers.state_file import State, read_state
 from ckptui.readers.state_judging import Case, judge, older_than_recorded
 
@@ -84,12 +84,27 @@ def _is_weight_shard(folder: Folder, found: Found) -> bool:
 
 
 def _series(saves: Sequence[Found]) -> dict[tuple[str, str], list[Found]]:
-    """Saves that differ in their step only: at least two, each with another step. Plain HDF5 data makes no run."""
+    """Saves that differ in their step only: at least two, each with another step.
+
+    Plain HDF5 data makes a run only where its names speak of epochs or steps. Saves of one name in two formats whose
+    steps take turns are one run: a training that kept whole models now and weights then.
+    """
     groups: dict[tuple[str, str], list[Found]] = {}
     for found in saves:
         key = series_of(found) if found.kind not in _SOLE else None
+        if found.kind == "hdf5":
+            key = series_of(found)
+            key = key if key is not None and counts_steps(key[0]) else None
         if key is not None:
             groups.setdefault(key, []).append(found)
+    by_stem: dict[str, list[tuple[str, str]]] = {}
+    for key in groups:
+        by_stem.setdefault(key[0], []).append(key)
+    for keys in by_stem.values():
+        steps = [found.step for key in keys for found in groups[key]]
+        if len(keys) > 1 and len(steps) == len(set(steps)) > 2:
+            for key in keys[1:]:
+                groups[keys[0]] += groups.pop(key)
     return {key: group for key, group in groups.items() if len({found.step for found in group}) > 1}
 
 

@@ -12,6 +12,10 @@ from ckptui.core.names import natural_key, step_of
 CHECKPOINTS = ("tf-checkpoint", "tf-checkpoint-v1")
 
 _DIGITS = re.compile(r"[0-9]+")
+_METRIC = re.compile(r"[0-9]+\.[0-9]+")
+_COUNTED = re.compile(
+    r"(?i)(?:.*[^a-z])?(?:epochs?|ep|(?:global_?)?steps?|iter|iteration|ckpt|cp|checkpoints?|weights?)[-_.= ]?"
+)
 _STEP_WORD = re.compile(r"(?:^|[^A-Za-z0-9]|epochs?|steps?|ep|iter|iteration|ckpt|cp)$", re.IGNORECASE)
 
 
@@ -27,7 +31,13 @@ def series_of(found: Found) -> tuple[str, str] | None:
         return None
     after_word = [m for m in places if _STEP_WORD.search(name[: m.start()])]
     place = (after_word or places)[0]
-    return name[: place.start()], suffix
+    # what was measured may stand before the step: `acc0.93_epoch5.h5`
+    return _METRIC.sub("#", name[: place.start()]), suffix
+
+
+def counts_steps(stem: str) -> bool:
+    """Whether what stands before a number says that it is a step: `epoch_`, `weights.`, but not `data-`."""
+    return _COUNTED.fullmatch(stem) is not None
 
 
 def series_of_name(name: str) -> tuple[str, str] | None:
