@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from ckptui.core.model import DiffReport, Listing, Pair, Progress
+from ckptui.core.model import DiffReport, Listing, Origin, Pair, Progress, RunFolder
 
 if TYPE_CHECKING:
     from ckptui.core.digest import Digest
@@ -20,6 +20,8 @@ class Comparing(Protocol):
 
     @property
     def pool(self) -> Pool: ...
+
+    def open(self, path: str) -> Listing: ...
 
 
 class ComparisonUseCases:
@@ -49,6 +51,19 @@ class ComparisonUseCases:
             told = compare_saves(self.pool, a, b, pattern=pattern, cancel=cancel)
         for item in told:
             yield _with_configs(item, a, b, pattern) if isinstance(item, DiffReport) else item
+
+    def origin(
+        self: Comparing, run: RunFolder, export: Listing, *, cancel: threading.Event | None = None
+    ) -> Iterator[Progress | Origin]:
+        """Which save of `run` the weights of `export` are; the answer comes last.
+
+        Raises:
+            Cancelled: `cancel` was set before the end.
+            CkptuiError: the export can't be opened any more.
+        """
+        from ckptui.engine.origin import find_origin
+
+        yield from find_origin(self.pool, self.open, run, export, cancel)
 
     def digest(
         self: Comparing, listing: Listing, *, cancel: threading.Event | None = None
