@@ -16,12 +16,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-TINY = 1e-30
-"""Second moments below are left out: float32 keeps fewer and fewer digits of them."""
-MOST_VALUES = 1 << 16
 FEWEST_VALUES = 64
 """Values of a slot that its quantiles need."""
 EXPECTED = 30.0
@@ -50,7 +44,7 @@ class Slot:
     name: str
     """Its own name where the save knows one (`adam/conv1_kernel_velocity`), else the stored one."""
     ratio: Mapping[str, float]
-    """What `log_ratio` gave."""
+    """What `ratios.LogRatios` says: quantiles of ln(B / A)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +69,6 @@ class Moments:
 
     def to_json(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-
-def log_ratio(a: NDArray[Any], b: NDArray[Any]) -> dict[str, float] | None:
-    """ln(b / a) of two second moments, 1-D arrays of equal length, over the elements above `TINY` in both.
-
-    {"values", "negative", "min", "q01", ..., "q99", "max"}. Only {"negative"} where a value is below 0: a first moment.
-    None for halves and bfloat16, whose decay is lost in rounding, for integers, and where nothing is left.
-    """
-    if any(side.dtype.kind != "f" or side.dtype.itemsize < 4 for side in (a, b)):
-        return None
-    negative = int(np.count_nonzero(a < 0) + np.count_nonzero(b < 0))
-    if negative:
-        return {"negative": negative}
-    wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
-    there = (wide_a > TINY) & (wide_b > TINY) & np.isfinite(wide_a) & np.isfinite(wide_b)
-    if not there.any():
-        return None
-    ratio = np.log(wide_b[there]) - np.log(wide_a[there])
-    found = {"values": float(ratio.size), "negative": 0.0, "min": float(ratio.min()), "max": float(ratio.max())}
-    quantiles = np.quantile(ratio, list(_QUANTILES.values()))
-    return found | {name: float(value) for name, value in zip(_QUANTILES, quantiles, strict=True)}
 
 
 def judge(slots: Sequence[Slot], steps: float, logarithm: float | None = None, decay: float | None = None) -> Moments:

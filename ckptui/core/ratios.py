@@ -11,11 +11,16 @@ Array = np.ndarray[Any, Any]
 
 SAMPLE = 1 << 16
 """Elements of a tensor that are looked at, at most."""
-_QUANTILES = {"q01": 0.01, "q05": 0.05, "q16": 0.16, "q50": 0.5, "q84": 0.84}
+TINY = 1e-30
+"""Second moments below are left out: float32 keeps fewer and fewer digits of them."""
+_QUANTILES = {"q01": 0.01, "q05": 0.05, "q16": 0.16, "q50": 0.5, "q84": 0.84, "q95": 0.95, "q99": 0.99}
 
 
 class LogRatios:
-    """Gathers ln(b / a) of every n-th element, where both are above 0."""
+    """Gathers ln(b / a) of every n-th element, where both are above `TINY`.
+
+    Halves and bfloat16 are passed over: how they decay is lost in rounding.
+    """
 
     def __init__(self, count: int, start: int = 0) -> None:
         """`count`: elements of the whole tensor; `start`: the place in it of the first that will be given."""
@@ -27,14 +32,14 @@ class LogRatios:
     def add(self, a: Array, b: Array) -> None:
         """Take the next elements: 1-D arrays of equal length."""
         first, self._next = self._next, (self._next - a.size) % self._stride
-        if self._negative or first >= a.size:
+        if self._negative or first >= a.size or min(a.dtype.itemsize, b.dtype.itemsize) < 4:
             return
         one, other = (values[first :: self._stride].astype(np.float64) for values in (a, b))
         self._negative = int(np.count_nonzero(one < 0) + np.count_nonzero(other < 0))
         if self._negative:
             self._parts = []
             return
-        there = np.isfinite(one) & np.isfinite(other) & (one > 0) & (other > 0)
+        there = np.isfinite(one) & np.isfinite(other) & (one > TINY) & (other > TINY)
         self._parts.append((np.log(other[there]) - np.log(one[there])).astype(np.float32))
 
     def state(self) -> tuple[int, bytes]:
@@ -56,6 +61,11 @@ class LogRatios:
         found = np.concatenate([*self._parts, np.empty(0, np.float32)]).astype(np.float64)
         if not found.size:
             return None
-        told: dict[str, float] = {"values": found.size, "negative": 0, "min": float(found.min())}
+        told: dict[str, float] = {
+            "values": found.size,
+            "negative": 0,
+            "min": float(found.min()),
+            "max": float(found.max()),
+        }
         cuts = np.quantile(found, list(_QUANTILES.values()))
         return told | {name: float(cut) for name, cut in zip(_QUANTILES, cuts, strict=True)}

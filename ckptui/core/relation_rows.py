@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ckptui.core.model import Pair
+from ckptui.core.model import Pair, Tensor
 from ckptui.core.names import clean, layer_of
 
 KERNELS = frozenset({"kernel", "embedding"})
@@ -24,7 +24,7 @@ class RelationRow:
     """The value itself, of scalars."""
     b_value: float | None = None
     log_ratio: Mapping[str, float] | None = None
-    """Of second moments (slots of floats, none below 0): what `moments.log_ratio` says of at most 65,536 strided
+    """Of second moments (slots of floats, none below 0): what `ratios.LogRatios` says of at most 65,536 strided
     values; only `negative` where a value is below 0 on either side. None for all other pairs."""
     sampled: int = 0
     """The cosine is over so many values, evenly spread; 0: over all."""
@@ -47,3 +47,11 @@ class RelationRow:
     def in_layer(self) -> str:
         """The friendly name of its layer, or its own name where it has none."""
         return self.layer or layer_of(self.stored, self.own_name) or clean(self.stored)
+
+
+def described(row: RelationRow, a: Tensor | None, b: Tensor | None) -> RelationRow:
+    """The row with what its tensors say about themselves."""
+    there = [tensor for tensor in (a, b) if tensor is not None]
+    own = next((tensor.object_path for tensor in there if tensor.object_path), "")
+    layer = next((tensor.layer for tensor in there if tensor.layer), "")
+    return replace(row, own_name=own, layer=layer)
