@@ -42,3 +42,26 @@ def _shift(count: int) -> int:
         power = _times(power, power)
         count >>= 1
     return result
+
+
+def of_bytes(data: bytes) -> int:
+    """The CRC-32C of a few bytes, one after the other."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (POLYNOMIAL if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+@functools.lru_cache(256)
+def of_repeated(element: bytes, count: int) -> int:
+    """The CRC-32C of `element` written down `count` times, in time that grows with the logarithm of `count`."""
+    power, size, result = of_bytes(element), len(element), 0
+    while count > 0:
+        if count & 1:
+            result = combined(result, power, size)
+        power = combined(power, power, size)
+        size *= 2
+        count >>= 1
+    return result

@@ -1,71 +1,136 @@
-"""Which tensor of one save is the other save's which: by stored name, then by the variable's own name."""
+"""Which tensor of one save is the other save's which, by the strongest evidence there is.
+
+In this order: equal stored names (`name`); equal own names of the variables (`full-name`); equal paths but for the
+model's name, or of which one ends in the other (`weight-path`); layers of the same roles, shapes and dtypes in model
+order (`layer-order`); the same bytes (`content`), which win over the order. What two candidates fit stays alone.
+Weights, slots, counters, states of random generators and metrics each pair among themselves; object graphs never.
+"""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
-from ckptui.core.model import Tensor
-from ckptui.core.names import clean
+from ckptui.core import matching_layers, matching_names, matching_slots
+from ckptui.core.matching_sides import Contents, Pairing, Side, variable_name
+from ckptui.core.model import Listing, Tensor
+from ckptui.core.names import natural_key
+
+__all__ = ["Contents", "Match", "match", "match_listings", "repeats", "variable_name"]
 
 Match = tuple[Tensor | None, Tensor | None, str | None]
-"""(baseline's, candidate's, matched by); one side and the last are None where a tensor stands alone."""
+"""(baseline's, candidate's, matched by); one side and the last are None where a tensor stands alone.
 
-_OPTIMIZER_ROLES = frozenset({"slot", "counter", "step", "rng-state"})
+A variable that one save stores twice is in two of them with its one partner.
+"""
 
 
 def match(a: Sequence[Tensor], b: Sequence[Tensor], pattern: str | re.Pattern[str] | None = None) -> list[Match]:
     """Pair the tensors of two saves: A's order, then what only B has. Object graphs are left out.
 
-    Equal names pair unless one is an optimizer's and the other a weight; what is left pairs by variable name
-    (`conv1/kernel`, from object graph, weight path or the name itself), where that is unique on both sides and the
-    roles agree. `pattern` keeps tensors whose stored or variable name it is found in.
+    `pattern` keeps pairs of which it is found in a stored name or a variable's own.
     """
-    wanted = re.compile(pattern) if isinstance(pattern, str) else pattern
-    left, right = _kept(a, wanted), _kept(b, wanted)
-    by_name = {t.name: t for t in right}
-    partner: dict[str, tuple[Tensor, str]] = {}
-    for tensor in left:
-        same = by_name.get(tensor.name)
-        if same is not None and _same_kind(tensor, same):
-            partner[tensor.name] = (same, "name")
-    _by_variable(left, right, partner)
-    taken = {other.name for other, _ in partner.values()}
-    matched: list[Match] = [(t, *partner[t.name]) if t.name in partner else (t, None, None) for t in left]
-    matched.extend((None, t, None) for t in right if t.name not in taken)
-    return matched
+    return _matched(Side(0, a), Side(1, b), pattern, Contents())
 
 
-def variable_name(tensor: Tensor) -> str:
-    """The variable's own name, as far as the save tells: `conv1/kernel`."""
-    return clean(tensor.object_path or tensor.name)
+def match_listings(
+    a: Listing, b: Listing, pattern: str | re.Pattern[str] | None = None, contents: Contents | None = None
+) -> list[Match]:
+    """The same for two listings, whose architectures tell the order of layers.
+
+    `contents` is what is known of the tensors' bytes; whose bytes would decide more is then in its `wanted`.
+    """
+    left, right = Side(0, a.tensors, a.architecture), Side(1, b.tensors, b.architecture)
+    return _matched(left, right, pattern, Contents() if contents is None else contents)
 
 
-def _by_variable(left: list[Tensor], right: list[Tensor], partner: dict[str, tuple[Tensor, str]]) -> None:
-    taken = {other.name for other, _ in partner.values()}
-    lone_left = _unique((t for t in left if t.name not in partner), variable_name)
-    lone_right = _unique((t for t in right if t.name not in taken), variable_name)
-    for name, tensor in lone_left.items():
-        other = lone_right.get(name)
-        if other is not None and other.role == tensor.role:
-            partner[tensor.name] = (other, "full-name")
+def repeats(matched: Sequence[Match]) -> dict[int, str]:
+    """By place in `matched`, of a tensor held against its partner a second time: whose copy it is, in words."""
+    places: dict[tuple[int, str], list[int]] = {}
+    for place, (one, other, _) in enumerate(matched):
+        if one is not None and other is not None:
+            places.setdefault((0, one.name), []).append(place)
+            places.setdefault((1, other.name), []).append(place)
+    told: dict[int, str] = {}
+    for (side, _), found in places.items():
+        if len(found) > 1:
+            others = ((place, matched[place][1] if side == 0 else matched[place][0]) for place in found)
+            names = {place: t.name for place, t in others if t is not None}
+            first = min(found, key=lambda place: (names[place].startswith("_"), natural_key(names[place])))
+            told.update((place, f"{names[place]} is {names[first]} stored again") for place in found if place != first)
+    return told
 
 
-def _kept(tensors: Iterable[Tensor], wanted: re.Pattern[str] | None) -> list[Tensor]:
-    return [
-        t
-        for t in tensors
-        if t.role != "object-graph" and (wanted is None or wanted.search(t.name) or wanted.search(t.object_path))
+def _matched(left: Side, right: Side, pattern: str | re.Pattern[str] | None, contents: Contents) -> list[Match]:
+    state = Pairing(left, right, contents)
+    matching_names.same_names(state)
+    if _some_left(left, state.partner) and _some_left(right, state.back):
+        if all(state.lone("weight")) and matching_names.renumber(left, right):
+            state = Pairing(left, right, contents)
+            matching_names.same_names(state)
+        _pair_the_rest(state)
+    copies, more = _second_copies(state)
+    matched: list[Match] = []
+    for tensor in left.tensors:
+        found = state.partner.get(tensor.name)
+        if found is None:
+            matched.append(copies.get(tensor.name) or (tensor, None, None))
+        else:
+            matched += [(tensor, *found), *more.get(tensor.name, ())]
+    held = {m[1].name for m in matched if m[1] is not None}
+    matched.extend((None, t, None) for t in right.tensors if t.name not in held)
+    return _kept(matched, pattern)
+
+
+def _some_left(side: Side, paired: Mapping[str, object]) -> bool:
+    return len(paired) < len(side.tensors)
+
+
+def _pair_the_rest(state: Pairing) -> None:
+    matching_slots.drop_shifted(state)
+    matching_names.own_names(state)
+    matching_names.weight_paths(state)
+    matching_names.stored_names(state)
+    matching_layers.companions(state)
+    matching_layers.in_order(state)
+    matching_layers.by_content(state, "weight")
+    matching_layers.states_in_order(state)
+    matching_slots.pair_counters(state)
+    matching_slots.pair_slots(state)
+    for kind in matching_layers.TOLD_BY_CONTENT:
+        matching_layers.by_content(state, kind)
+
+
+def _second_copies(state: Pairing) -> tuple[dict[str, Match], dict[str, list[Match]]]:
+    """What is stored twice: by name on the left its match; and by name on the left further matches of that tensor.
+
+    Copies pair with copies of the partner as long as there are any, then with the partner itself.
+    """
+    lone = [
+        {t.name for t in side.tensors if t.name not in paired} if _some_left(side, paired) else set()
+        for side, paired in ((state.left, state.partner), (state.right, state.back))
     ]
+    groups: list[dict[str, list[str]]] = [{}, {}]
+    for side, found, free in zip((state.left, state.right), groups, lone, strict=True):
+        for name, original in (side.copies if free else {}).items():
+            if name in free:
+                found.setdefault(original, []).append(name)
+    copies: dict[str, Match] = {}
+    more: dict[str, list[Match]] = {}
+    for name, (other, by) in state.partner.items():
+        mine = sorted(groups[0].get(name, ()), key=natural_key)
+        theirs = sorted(groups[1].get(other.name, ()), key=natural_key)
+        for place in range(max(len(mine), len(theirs))):
+            two = state.right.by_name[theirs[place]] if place < len(theirs) else other
+            if place < len(mine):
+                copies[mine[place]] = state.left.by_name[mine[place]], two, by
+            else:
+                more.setdefault(name, []).append((state.left.by_name[name], two, by))
+    return copies, more
 
 
-def _unique(tensors: Iterable[Tensor], key: Callable[[Tensor], str]) -> dict[str, Tensor]:
-    """Tensors by key, those left out that share one: guessing between two would be worse than none."""
-    listed = list(tensors)
-    counts = Counter(key(t) for t in listed)
-    return {key(t): t for t in listed if counts[key(t)] == 1}
-
-
-def _same_kind(one: Tensor, other: Tensor) -> bool:
-    return (one.role in _OPTIMIZER_ROLES) == (other.role in _OPTIMIZER_ROLES)
+def _kept(matched: list[Match], pattern: str | re.Pattern[str] | None) -> list[Match]:
+    if pattern is None:
+        return matched
+    wanted = re.compile(pattern)
+    return [m for m in matched if any(t and (wanted.search(t.name) or wanted.search(t.object_path)) for t in m[:2])]

@@ -1,0 +1,236 @@
+"""The two sides of a matching: what their tensors are called, what kind they are of, and who is paired already."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from ckptui.core.crc import of_repeated
+from ckptui.core.dtypes import ITEMSIZE
+from ckptui.core.model import ArchitectureRow, Tensor
+from ckptui.core.names import clean
+
+Kind = Literal["weight", "slot", "counter", "rng-state", "metric", "text"]
+"""Tensors pair only within one of these."""
+
+FEWEST_VALUES = 16
+"""Equal bytes of fewer values are no evidence."""
+_TEXT = frozenset({"string", "variant", "resource"})
+_ONES = {"float32": "0000803f", "float64": "000000000000f03f", "float16": "003c", "bfloat16": "803f"}
+AGAIN = "_all_variables/"
+"""Where Keras 3 exports keep every variable a second time."""
+
+
+def kind_of(tensor: Tensor) -> Kind:
+    """What a tensor may be paired with. A scalar that an optimizer keeps is a counter, whatever the file calls it."""
+    role = tensor.role
+    if role == "slot":
+        return "slot" if tensor.shape else "counter"
+    if role in ("counter", "step"):
+        return "counter"
+    if role == "rng-state" or role == "metric":
+        return role
+    return "text" if tensor.dtype in _TEXT else "weight"
+
+
+def own_name(tensor: Tensor) -> str:
+    """The variable's own name where the save tells one; a mere number in a list (`adam/7`) is none."""
+    path = tensor.object_path
+    if not path or (path[-1].isdigit() and path.rpartition("/")[2].isdigit()):
+        return ""
+    return clean(path)
+
+
+def variable_name(tensor: Tensor) -> str:
+    """The variable's own name, as far as the save tells: `conv1/kernel`."""
+    return clean(tensor.object_path or tensor.name)
+
+
+def roles_agree(one: Tensor, other: Tensor) -> bool:
+    """Whether both can be the same variable; a role that its file does not tell fits any."""
+    return one.role == other.role or "other" in (one.role, other.role)
+
+
+@dataclass(slots=True)
+class Contents:
+    """What is known of the bytes of tensors: where nothing is, `wanted` collects whose would decide."""
+
+    known: Mapping[tuple[int, str], int | None] = field(default_factory=dict)
+    """(side, name) to CRC-32C of the elements in C order, little-endian; None: unknown, or all values are alike."""
+    wanted: set[tuple[int, str]] = field(default_factory=set)
+
+    def of(self, side: int, tensor: Tensor) -> int | None:
+        """The tensor's CRC-32C; None where it is no evidence, or must be asked for first."""
+        if tensor.count < FEWEST_VALUES or tensor.dtype not in ITEMSIZE or tensor.problem:
+            return None
+        key = side, tensor.name
+        if key in self.known:
+            return self.known[key]
+        storage, plain = tensor.storage, tensor.bytes == tensor.count * ITEMSIZE[tensor.dtype]
+        if storage.encoding == "plain" and plain and not (storage.big_endian or storage.npy_dtype):
+            if storage.crc32c in _constants(tensor):
+                return None
+            if storage.crc32c is not None:
+                return storage.crc32c
+        self.wanted.add(key)
+        return None
+
+
+def _constants(tensor: Tensor) -> tuple[int, ...]:
+    """The checksums of nothing but zeros, and of nothing but ones."""
+    size = ITEMSIZE[tensor.dtype]
+    one = bytes.fromhex(_ONES[tensor.dtype]) if tensor.dtype in _ONES else (1).to_bytes(size, "little")
+    return of_repeated(bytes(size), tensor.count), of_repeated(one, tensor.count)
+
+
+class Side:
+    """One save's tensors without its object graph."""
+
+    def __init__(self, number: int, tensors: Iterable[Tensor], architecture: Sequence[ArchitectureRow] = ()) -> None:
+        self.number = number
+        """0: the baseline, 1: the candidate."""
+        self.tensors = [t for t in tensors if t.role != "object-graph"]
+        self.architecture = architecture
+        self.renamed: Mapping[str, str] = {}
+        """Parts of names that count otherwise in this save than in the other one."""
+
+    @cached_property
+    def by_name(self) -> dict[str, Tensor]:
+        """Tensors by stored name."""
+        return {t.name: t for t in self.tensors}
+
+    @cached_property
+    def weights(self) -> list[Tensor]:
+        """Weights, each once."""
+        return [t for t in self.tensors if t.name not in self.copies and kind_of(t) == "weight"]
+
+    @cached_property
+    def copies(self) -> dict[str, str]:
+        """Stored names that repeat another tensor, and whom: exported models list every variable twice."""
+        found: dict[str, str] = {}
+        for check in (True, False):
+            groups: dict[Hashable, tuple[list[str], list[str]]] = {}
+            for t in self.tensors:
+                if t.object_path and t.name not in found and (check is False or t.storage.crc32c is not None):
+                    key = (t.object_path, t.dtype, t.shape, t.storage.crc32c if check else None)
+                    groups.setdefault(key, ([], []))[t.name.startswith(AGAIN)].append(t.name)
+            taken = set(found.values())
+            for firsts, seconds in groups.values():
+                free = [name for name in firsts if name not in taken]
+                if check or len(free) == len(seconds) == 1:
+                    found.update(zip(seconds, free, strict=False))
+        return found | nested_optimizers(self.tensors)
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Stored names in the order of the architecture, where there is one."""
+        names = [name for row in self.architecture for name in row.weights]
+        return {name: place for place, name in reversed(list(enumerate(names)))}
+
+    def called(self, tensor: Tensor) -> str:
+        """The name to compare: the variable's own or else the stored one, counted as on the other side."""
+        name = own_name(tensor) or clean(tensor.name)
+        if not self.renamed:
+            return name
+        *layers, leaf = name.split("/")
+        return "/".join([*(self.renamed.get(part, part) for part in layers), leaf])
+
+    @cached_property
+    def doubtful(self) -> frozenset[str]:
+        """Own names that several weights bear."""
+        seen: set[str] = set()
+        twice: set[str] = set()
+        for t in self.weights:
+            name = own_name(t)
+            (twice if name in seen else seen).add(name)
+        return frozenset(twice)
+
+    @cached_property
+    def root(self) -> str:
+        """`sequential/` where the own names of all weights begin so and have a layer besides; else empty."""
+        first = ""
+        for t in self.weights:
+            head, _, rest = self.called(t).partition("/")
+            if "/" not in rest or (first and head != first):
+                return ""
+            first = head
+        return first + "/" if first else ""
+
+
+_LISTED = re.compile(r"(.*)/(?:vars|_variables)/([0-9]{1,9})")
+
+
+def listed(name: str) -> tuple[str, int] | None:
+    """(optimizer, place) of a variable that an optimizer's list holds: `optimizer/vars/7`."""
+    match = _LISTED.fullmatch(clean(name))
+    return (match[1], int(match[2])) if match else None
+
+
+def nested_optimizers(tensors: Iterable[Tensor]) -> dict[str, str]:
+    """Stored names in the list of a loss scale optimizer that repeat the list of the optimizer inside it."""
+    lists: dict[str, dict[int, Tensor]] = {}
+    for t in tensors:
+        if kind_of(t) in ("slot", "counter") and "/vars/" in t.name:
+            found = listed(t.name)
+            if found is not None:
+                lists.setdefault(found[0], {})[found[1]] = t
+    copies: dict[str, str] = {}
+    for inner, own in lists.items():
+        head, _, last = inner.rpartition("/")
+        outer = lists.get(head, {})
+        start = len(outer) - len(own)
+        if (
+            last == "inner_optimizer"
+            and start >= 0
+            and all(place + start in outer and outer[place + start].shape == t.shape for place, t in own.items())
+        ):
+            copies.update((outer[place + start].name, t.name) for place, t in own.items())
+    return copies
+
+
+class Pairing:
+    """Who is paired with whom so far."""
+
+    def __init__(self, left: Side, right: Side, contents: Contents) -> None:
+        self.left, self.right, self.contents = left, right, contents
+        self.partner: dict[str, tuple[Tensor, str]] = {}
+        """Stored name on the left to the tensor on the right, and by what."""
+        self.back: dict[str, Tensor] = {}
+        """The same from the right."""
+
+    def pair(self, one: Tensor, other: Tensor, by: str) -> None:
+        """Note a pair; an equal stored name is the word for it, whatever else has shown that it may be trusted."""
+        self.partner[one.name] = other, "name" if one.name == other.name else by
+        self.back[other.name] = one
+
+    def lone(self, *kinds: Kind, copies: bool = False) -> tuple[list[Tensor], list[Tensor]]:
+        """What has no partner yet on either side, of these kinds; without second copies unless wanted."""
+        found = []
+        for side, paired in ((self.left, self.partner), (self.right, self.back)):
+            rest = [t for t in side.tensors if t.name not in paired and kind_of(t) in kinds]
+            found.append([t for t in rest if copies or t.name not in side.copies] if rest else [])
+        return found[0], found[1]
+
+    def unique(
+        self,
+        lone: tuple[list[Tensor], list[Tensor]],
+        key: Callable[[Side, Tensor], Hashable],
+        by: str | Callable[[Tensor, Tensor], str],
+        fits: Callable[[Tensor, Tensor], bool] = roles_agree,
+    ) -> None:
+        """Pair those whose key is borne by one tensor on each side; None is no key."""
+        keyed: list[dict[Hashable, Tensor | None]] = [{}, {}]
+        for side, tensors, found in zip((self.left, self.right), lone, keyed, strict=True):
+            for t in tensors:
+                if t.name in (self.back if side.number else self.partner):
+                    continue
+                told = key(side, t)
+                if told is not None:
+                    found[told] = None if told in found else t
+        for told, one in keyed[0].items():
+            other = keyed[1].get(told)
+            if one is not None and other is not None and fits(one, other):
+                self.pair(one, other, by if isinstance(by, str) else by(one, other))

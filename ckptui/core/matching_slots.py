@@ -1,0 +1,316 @@
+"""What optimizers keep: slots paired by the weight they serve and what they hold of it, counters by what they count.
+
+Names tell both in most formats: `adam/conv1_kernel_momentum` (Keras 3), `Adam/m/conv1/kernel` (2.11 on),
+`Adam/conv1/kernel/m` (before), `conv1/kernel/Adam_1` (TF1), `conv1/kernel/.OPTIMIZER_SLOT/optimizer/m` (object graphs
+before 2.11). A `.keras` file has a list without names: its order is that of the checkpoint's list, or follows from the
+order of the trainable weights. Orders: keras/src/optimizers, `build` of each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping, Sequence
+
+from ckptui.core.matching_sides import Pairing, Side, kind_of, listed, own_name
+from ckptui.core.model import Tensor
+from ckptui.core.names import clean
+
+MOST_WORDS = 6
+"""Words before and after a weight's name in the joined name of its slot, at most."""
+_SLOT_KEY = re.compile(r"(.*)/\.OPTIMIZER_SLOT/.*?/([^/]+)")
+_CLASS = re.compile(r"(?i)(?:.*/)?([a-z][a-z_]*?)(?:_[0-9]+)?")
+_KINDS = {
+    "m": "first",
+    "momentum": "first",
+    "momentums": "first",
+    "v": "second",
+    "velocity": "second",
+    "velocities": "second",
+    "rms": "second",
+    "u": "norm",
+    "mg": "average_gradient",
+    "vhat": "velocity_hat",
+    "accum_grad": "accumulated_grad",
+    "accum_var": "accumulated_delta_var",
+}
+_OF_TF1 = {
+    "Adam": ("first", "second"),
+    "AdamAsync": ("first", "second"),
+    "Momentum": ("first",),
+    "RMSProp": ("second", "first"),
+    "Adagrad": ("accumulator",),
+    "Adadelta": ("accumulated_grad", "accumulated_delta_var"),
+    "Ftrl": ("accumulator", "linear"),
+}
+"""What the slots named after a TF1 optimizer hold, in the order in which it made them."""
+_TOGETHER = (
+    ("first", "second"),
+    ("first", "norm"),
+    ("accumulated_grad", "accumulated_delta_var"),
+    ("accumulator", "linear"),
+)
+"""Slots that are made together for one variable after the other; all others are made kind by kind."""
+_IN_TURN = ("second", "first", "average_gradient")
+"""RMSprop makes its slots kind by kind, in this order."""
+_COUNTERS = {
+    "iter": "iteration",
+    "iterations": "iteration",
+    "_iterations": "iteration",
+    "_learning_rate": "learning_rate",
+    "current_learning_rate": "learning_rate",
+    "_current_learning_rate": "learning_rate",
+    "lr": "learning_rate",
+    "good_steps": "step_counter",
+    "current_loss_scale": "dynamic_scale",
+}
+
+Served = tuple[str, str]
+"""(stored name of a weight of the same save, what the slot holds of it)"""
+
+
+def pair_slots(state: Pairing) -> None:
+    """Pair the slots of both sides that no stored name has paired, once the weights are."""
+    left, right = state.lone("slot")
+    if not left or not right:
+        return
+    state.unique((left, right), lambda side, t: own_name(t) or None, "full-name", lambda a, b: a.shape == b.shape)
+    told = _Served(state.left), _Served(state.right)
+
+    def key(side: Side, t: Tensor) -> Hashable:
+        found = told[side.number].of(t)
+        if found is None or side.number:
+            return found
+        partner = state.partner.get(found[0])
+        return None if partner is None else (partner[0].name, found[1])
+
+    state.unique(state.lone("slot"), key, "weight-path", lambda a, b: True)
+    lists = _lists(state.left), _lists(state.right)
+    for mine, theirs in _same_lists(*lists):
+        _by_place(state, mine, theirs)
+    for side, other in ((0, 1), (1, 0)):
+        for places in lists[side].values():
+            _by_model_order(state, side, places, told[other])
+
+
+class _Served:
+    """Which weight of its save a slot serves, by its name."""
+
+    def __init__(self, side: Side) -> None:
+        self._stored: dict[str, str] = {}
+        self._joined: dict[Hashable, str | None] = {}
+        for t in side.weights:
+            self._stored[clean(t.name)] = t.name
+            for path in {own_name(t) or clean(t.name), clean(t.name)}:
+                for key in (path.replace("/", "_"), (path.replace("/", "_"), t.shape)):
+                    self._joined[key] = None if self._joined.get(key, t.name) != t.name else t.name
+        self.side = side
+
+    def of(self, slot: Tensor) -> Served | None:
+        """The weight and what is held of it; None where the name does not tell, or could tell several."""
+        stored = clean(slot.name) if "/.OPTIMIZER_SLOT/" not in slot.name else slot.name.partition("/.ATTRIBUTES")[0]
+        key = _SLOT_KEY.fullmatch(stored)
+        if key is not None:
+            weight = self._stored.get(key[1])
+            return None if weight is None else (weight, _KINDS.get(key[2], key[2]))
+        name = own_name(slot) or stored
+        head, _, last = name.rpartition("/")
+        base, _, number = last.partition("_")
+        if base in _OF_TF1 and (not number or number.isdigit()):
+            return self._weight(head, slot, _nth(base, int(number or 0)))
+        return self._of_keras(name, slot)
+
+    def _weight(self, path: str, slot: Tensor, kind: str) -> Served | None:
+        joined = path.replace("/", "_")
+        weight = self._joined.get(joined)
+        if weight is None:
+            weight = self._joined.get((joined, slot.shape))
+        return None if weight is None else (weight, kind)
+
+    def _of_keras(self, name: str, slot: Tensor) -> Served | None:
+        """By the longest part of the name that is a weight's, its parts joined by `_`."""
+        parts = name.split("/")
+        for start in range(1, len(parts)):
+            words = parts[start:]
+            if len(words) > 1:
+                found = None
+                if words[0] in _KINDS or words[0] in _KINDS.values():
+                    found = self._weight("/".join(words[1:]), slot, _KINDS.get(words[0], words[0]))
+                found = found or self._weight("/".join(words[:-1]), slot, _KINDS.get(words[-1], words[-1]))
+                if found is not None:
+                    return found
+        joined = "_".join(parts[1:]).split("_")
+        for first in range(min(MOST_WORDS, len(joined))):
+            for last in range(len(joined) - 1, max(len(joined) - 1 - MOST_WORDS, first), -1):
+                kind = "_".join(joined[last:])
+                found = self._weight("_".join(joined[first:last]), slot, _KINDS.get(kind, kind))
+                if found is not None:
+                    return found
+        return None
+
+
+def _nth(base: str, number: int) -> str:
+    kinds = _OF_TF1[base]
+    return kinds[number] if number < len(kinds) else f"{base}_{number}"
+
+
+# ---------------------------------------------------------------------- lists without names
+
+
+def _lists(side: Side) -> dict[str, dict[int, Tensor]]:
+    """The numbered lists of optimizers: slots by place, second copies left out."""
+    found: dict[str, dict[int, Tensor]] = {}
+    for t in side.tensors:
+        if kind_of(t) == "slot" and t.name not in side.copies:
+            told = listed(t.name)
+            if told is not None:
+                found.setdefault(told[0], {})[told[1]] = t
+    return found
+
+
+def drop_shifted(state: Pairing) -> None:
+    """Take back pairs by stored name in numbered lists of another length: the places mean other variables there."""
+    left, right = _lists(state.left), _lists(state.right)
+    for name in left.keys() & right.keys():
+        mine, theirs = left[name], right[name]
+        if len(mine) == len(theirs):
+            continue
+        for place, t in mine.items():
+            other = theirs.get(place)
+            paired = other is not None and state.back.get(other.name) is t
+            if other is not None and paired and not (own_name(t) and own_name(other)):
+                del state.partner[t.name], state.back[other.name]
+
+
+def _same_lists(
+    left: Mapping[str, dict[int, Tensor]], right: Mapping[str, dict[int, Tensor]]
+) -> list[tuple[dict[int, Tensor], dict[int, Tensor]]]:
+    """Lists that belong to one optimizer: of one name, or the only ones."""
+    if len(left) == len(right) == 1:
+        return [(next(iter(left.values())), next(iter(right.values())))]
+    return [(left[name], right[name]) for name in left if name in right]
+
+
+def _by_place(state: Pairing, mine: Mapping[int, Tensor], theirs: Mapping[int, Tensor]) -> None:
+    """Pair equal places where all of both lists agree in shape, and no pair made by names says otherwise."""
+    if mine.keys() != theirs.keys() or any(t.shape != theirs[place].shape for place, t in mine.items()):
+        return
+    for place, t in mine.items():
+        told = state.partner.get(t.name)
+        if told is not None and told[0].name != theirs[place].name:
+            return
+    if all(own_name(t) and own_name(theirs[place]) for place, t in mine.items()):
+        return
+    for place, t in mine.items():
+        if t.name not in state.partner and theirs[place].name not in state.back:
+            state.pair(t, theirs[place], "layer-order")
+
+
+def _by_model_order(state: Pairing, side: int, places: Mapping[int, Tensor], named: _Served) -> None:
+    """Pair a list without names with slots whose names tell what they serve, by the order of the model's weights."""
+    lone = state.lone("slot")
+    slots = [places[place] for place in sorted(places)]
+    free = {t.name for t in lone[side]}
+    if not slots or any(t.name not in free or own_name(t) for t in slots):
+        return
+    served: dict[Served, Tensor] = {}
+    for t in lone[1 - side]:
+        told = named.of(t)
+        if told is not None:
+            served[told] = t
+    weights = _trained(state, side, {weight for weight, _ in served})
+    kinds = sorted({kind for _, kind in served})
+    optimizer = _CLASS.fullmatch(next(iter(places.values())).object_path.rpartition("/")[0])
+    for order in _orders(weights, kinds, optimizer is not None and optimizer[1].lower() in ("rms_sprop", "rmsprop")):
+        others = [served.get(told) for told in order]
+        if len(others) != len(slots) or None in others:
+            continue
+        if all(t is not None and t.shape == slot.shape for t, slot in zip(others, slots, strict=True)):
+            for slot, t in zip(slots, others, strict=True):
+                if t is not None:
+                    one, other = (slot, t) if side == 0 else (t, slot)
+                    state.pair(one, other, "layer-order")
+            return
+
+
+def _orders(weights: Sequence[str], kinds: Sequence[str], in_turn: bool) -> list[list[Served]]:
+    """How an optimizer with slots of these kinds lists them."""
+    together = next((pair for pair in _TOGETHER if not in_turn and set(pair) <= set(kinds)), ())
+    rest = [kind for kind in _IN_TURN if kind in kinds and kind not in together]
+    rest += [kind for kind in kinds if kind not in (*together, *rest)]
+    if len(rest) > 1 and not in_turn:
+        return []
+    order = [(weight, kind) for weight in weights for kind in together]
+    return [order + [(weight, kind) for kind in rest for weight in weights]]
+
+
+def _trained(state: Pairing, side: int, wanted: set[str]) -> list[str]:
+    """The weights on the other side that have slots, in the model's order as either side tells it; else nothing."""
+    here, there = (state.left, state.right) if side == 0 else (state.right, state.left)
+    if wanted <= there.place.keys() and _certain(there, wanted):
+        return sorted(wanted, key=lambda name: there.place[name])
+    partner = {name: other.name for name, (other, _) in state.partner.items()} if side == 0 else {}
+    if side == 1:
+        partner = {name: one.name for name, one in state.back.items()}
+    mine = {partner[name]: name for name in here.place if name in partner and partner[name] in wanted}
+    if mine.keys() == wanted and _certain(here, set(mine.values())):
+        return sorted(wanted, key=lambda name: here.place[mine[name]])
+    return []
+
+
+def _certain(side: Side, names: set[str]) -> bool:
+    """Whether the architecture orders these weights: within a layer of parts only some files do."""
+    for row in side.architecture:
+        parts = {name.rpartition("/vars/")[0] for name in row.weights if name in names}
+        if len(parts) > 1:
+            return False
+    return True
+
+
+# ---------------------------------------------------------------------- counters
+
+
+def pair_counters(state: Pairing) -> None:
+    """Pair what counts the same: iterations with iterations, learning rates with learning rates."""
+    lone = state.lone("counter")
+    if not all(lone):
+        return
+    state.unique(lone, lambda side, t: own_name(t) or None, "full-name")
+    meanings = _counters(state.left), _counters(state.right)
+
+    def key(side: Side, t: Tensor) -> Hashable:
+        return meanings[side.number].get(t.name)
+
+    def by(one: Tensor, other: Tensor) -> str:
+        return "weight-path" if own_name(one) and own_name(other) else "layer-order"
+
+    state.unique(lone, key, by, lambda a, b: a.shape == b.shape)
+
+    def bare(side: Side, t: Tensor) -> Hashable:
+        told = meanings[side.number].get(t.name)
+        return None if told is None else told[1:]
+
+    state.unique(state.lone("counter"), bare, by, lambda a, b: a.shape == b.shape)
+
+
+def _counters(side: Side) -> dict[str, tuple[bool, str, bool]]:
+    """By stored name (kept by an optimizer inside another, what it counts, integers)."""
+    found: dict[str, tuple[bool, str, bool]] = {}
+    outer: set[str] = set()
+    for t in side.tensors:
+        place = listed(t.name)
+        if place is not None and place[0].endswith("/inner_optimizer"):
+            outer.add(place[0].rpartition("/")[0])
+    for t in side.tensors:
+        if kind_of(t) != "counter" or t.name in side.copies:
+            continue
+        own, place = own_name(t), listed(t.name)
+        whole = "float" not in t.dtype
+        inner = "inner_optimizer/" in t.name or (own.startswith("loss_scale_optimizer") and own.count("/") > 1)
+        leaf = (own or clean(t.name)).rpartition("/")[2]
+        if own or place is None:
+            found[t.name] = inner, _COUNTERS.get(leaf, leaf), whole
+        elif place[1] < 2:
+            found[t.name] = inner, "iteration" if whole else "learning_rate", whole
+        elif place[0] in outer and place[1] < 4:
+            found[t.name] = inner, "step_counter" if whole else "dynamic_scale", whole
+    return found
