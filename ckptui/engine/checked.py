@@ -105,14 +105,20 @@ class Files:
 
 
 def plain(
-    files: Files, segment: Segment, expected: int | None, verdict: Verdict, beat: Beat, part: str = ""
+    files: Files,
+    segment: Segment,
+    expected: int | None,
+    verdict: Verdict,
+    beat: Beat,
+    part: str = "",
+    chunk: int = CHUNK,
 ) -> Iterator[memoryview]:
-    """The bytes of a segment in pieces of CHUNK, on one buffer; the checksum is compared at the end.
+    """The bytes of a segment in pieces of `chunk`, on one buffer; the checksum is compared at the end.
 
     Raises Damaged (`shard-truncated`), Unreadable, ChangedWhileReading, NoSuchPath.
     """
     crc = 0
-    for view in files.get(segment.file).stream(segment.offset, segment.bytes, CHUNK):
+    for view in files.get(segment.file).stream(segment.offset, segment.bytes, chunk):
         if expected is not None:
             crc = crc32c(view, crc)
         yield view

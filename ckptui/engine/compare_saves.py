@@ -8,18 +8,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ckptui.core.diff import comparable, pair_of
+from ckptui.core.diff import PairNumbers, pair_of
 from ckptui.core.matching import Match, match
-from ckptui.core.model import DiffReport, Finding, Listing, Pair, Progress, Tensor
+from ckptui.core.model import Artifact, DiffReport, Finding, Listing, Pair, Progress, Tensor, TensorScan
 from ckptui.core.relation import RelationRow, relation
+from ckptui.core.relation_rows import described
 from ckptui.engine.facts import unpack
-from ckptui.engine.items import Done, run_items
+from ckptui.engine.items import Done, Outcome, run_items
+from ckptui.engine.pair_pieces import PairParts, stretches
 from ckptui.engine.pool import Flag, Pool
-from ckptui.errors import Cancelled, CkptuiError, ReaderFailed
+from ckptui.engine.schedule import not_cached, run_scan
+from ckptui.errors import Cancelled, CkptuiError, ReaderCrashed, ReaderFailed, ReaderHung
 
 TASK_BYTES = 32 << 20
 TASK_PAIRS = 500
+FIRST_TASK_BYTES = 4 << 20
+FIRST_TASK_PAIRS = 100
+"""The first task is small: its rows are on the screen while the largest pairs are read."""
 PROGRESS_SECONDS = 0.1
+_EVIDENCE = ("centred_cosine", "a_value", "b_value", "log_ratio")
 
 
 @dataclass(slots=True)
@@ -29,6 +36,8 @@ class _Rows:
     matched: Sequence[Match]
     rows: dict[int, RelationRow] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    crashed: list[int] = field(default_factory=list)
+    """Places of pairs whose reader failed: which side is to blame is not known yet."""
 
     def take(self, place: int, doc: Any, error: CkptuiError | None) -> Pair:
         """Note the answer for the pair at `place`; what can't be understood makes it unreadable."""
@@ -36,15 +45,82 @@ class _Rows:
         try:
             if error is not None:
                 raise error
-            row = RelationRow(
-                unpack(doc["pair"], Pair), doc["centred_cosine"], doc["a_value"], doc["b_value"], doc.get("log_ratio")
-            )
-            self.findings += [unpack(finding, Finding) for finding in doc["findings"]]
+            row = RelationRow(unpack(doc["pair"], Pair), **{name: _number(doc[name]) for name in _EVIDENCE})
+            found = [unpack(finding, Finding) for finding in doc["findings"]]
+            self.findings += found
         except (CkptuiError, KeyError, TypeError) as refused:
             problem = refused if isinstance(refused, CkptuiError) else ReaderFailed("it gave no row")
+            if isinstance(problem, (ReaderCrashed, ReaderHung)):
+                self.crashed.append(place)
             row = RelationRow(pair_of(a, b, by, None, f"{problem.title}: {problem.detail}"))
         self.rows[place] = row
         return row.pair
+
+    def put(self, place: int, numbers: PairNumbers) -> Pair:
+        """Note the numbers of a pair that was compared in pieces."""
+        pair = pair_of(*self.matched[place], numbers)
+        self.rows[place] = RelationRow(pair, **{name: getattr(numbers, name) for name in _EVIDENCE})
+        return pair
+
+
+def _number(value: Any) -> Any:
+    """A number, a mapping of such, or None. Raises TypeError for anything else."""
+    if isinstance(value, dict):
+        return {str(key): _number(item) for key, item in value.items()}
+    if value is not None and type(value) not in (int, float):
+        raise TypeError("no number")
+    return value
+
+
+class _Work:
+    """What children are asked for: pairs whole, huge ones in pieces, and once more whole if need be."""
+
+    def __init__(self, matched: Sequence[Match], places: Sequence[int], *, split: bool) -> None:
+        self._matched = matched
+        self.items: list[list[Any]] = []
+        self.places: list[int] = []
+        """Of each item, the place of its pair."""
+        self.tasks: list[list[int]] = []
+        """Places in `items`."""
+        self._parts: dict[int, PairParts] = {}
+        self._number: dict[int, int] = {}
+        """Of each item that is a piece: which."""
+        for task in tasks_of([_size(matched[place]) for place in places]):
+            self._plan([places[n] for n in task], split=split)
+
+    def _plan(self, task: list[int], *, split: bool) -> None:
+        if len(task) == 1 and split:
+            a, b, _ = self._matched[task[0]]
+            cut = stretches(a, b) if a and b else []
+            if cut and a and b:
+                self._parts[task[0]] = PairParts(a, b, cut)
+                for number, stretch in enumerate(cut):
+                    self._number[len(self.items)] = number
+                    self.tasks.append([self._add(task[0], *stretch)])
+                return
+        self.tasks.append([self._add(place) for place in task])
+
+    def _add(self, place: int, *stretch: int) -> int:
+        a, b, by = self._matched[place]
+        self.items.append([a.name if a else None, b.name if b else None, by, *stretch])
+        self.places.append(place)
+        return len(self.items) - 1
+
+    def take(self, outcome: Outcome, rows: _Rows) -> Pair | None:
+        """The row that this completes, if it does; pairs whose pieces do not fit together are asked for anew."""
+        place = self.places[outcome.key]
+        if outcome.key not in self._number:
+            return rows.take(place, outcome.doc, outcome.error)
+        parts = self._parts[place]
+        parts.answers[self._number[outcome.key]] = outcome.doc
+        if not parts.all_here:
+            return None
+        numbers = parts.joined()
+        del self._parts[place]
+        if numbers is not None:
+            return rows.put(place, numbers)
+        self.tasks.append([self._add(place)])
+        return None
 
 
 def compare_saves(
@@ -52,62 +128,90 @@ def compare_saves(
 ) -> Iterator[Pair | Progress | DiffReport]:
     """Pairs as they come, Progress ten times a second at most, and the DiffReport last.
 
-    Every checksum of both saves' compared tensors is verified on the way.
+    Every checksum of both saves' paired tensors is verified on the way, also of those whose shapes differ.
 
     Raises:
         Cancelled: `cancel` was set before the end.
         CkptuiError: one of the saves can't be opened any more.
     """
     rows = _Rows(match(list(a.tensors), list(b.tensors), re.compile(pattern) if pattern else None))
-    compared = [n for n, (one, other, _) in enumerate(rows.matched) if _readable(one, other)]
+    paired = []
     for place, (one, other, by) in enumerate(rows.matched):
-        if not _readable(one, other):
-            problem = next((t.problem for t in (one, other) if t is not None and t.problem), "")
-            pair = pair_of(one, other, by, None, problem if one and other else "")
+        if one is not None and other is not None:
+            paired.append(place)
+        else:
+            pair = pair_of(one, other, by)
             rows.rows[place] = RelationRow(pair)
             yield pair
-    args = {
-        "a": {"path": a.artifact.path, "kind": a.artifact.kind},
-        "b": {"path": b.artifact.path, "kind": b.artifact.kind},
-        "check": True,
-    }
-    items = [[one.name, other.name, by] for one, other, by in (rows.matched[n] for n in compared) if one and other]
-    sizes = [_size(rows.matched[n]) for n in compared]
-    begun = last = time.monotonic()
-    done = done_bytes = 0
-    for item in run_items(pool, "diff", args, items, _tasks(sizes), cancel=cancel):
-        if isinstance(item, Done):
-            done_bytes += item.bytes
-        else:
-            done += 1
-            yield rows.take(compared[item.key], item.doc, item.error)
-        if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
-            last = now
-            yield Progress(done_bytes, sum(sizes), done, len(items), now - begun)
+    yield from _compared(pool, (a.artifact, b.artifact), rows, paired, cancel)
     if cancel is not None and cancel.is_set():
         raise Cancelled("the comparison was taken back")
-    ordered = [rows.rows[place] for place in sorted(rows.rows)]
+    for place in rows.crashed:
+        rows.findings += _blamed(pool, a, b, rows.matched[place], cancel)
+    ordered = [described(rows.rows[place], *rows.matched[place][:2]) for place in sorted(rows.rows)]
     yield DiffReport(
         a.artifact, b.artifact, tuple(row.pair for row in ordered), relation(ordered), tuple(rows.findings)
     )
 
 
-def _readable(one: Tensor | None, other: Tensor | None) -> bool:
-    return one is not None and other is not None and comparable(one, other) and not (one.problem or other.problem)
+def _compared(
+    pool: Pool, saves: tuple[Artifact, Artifact], rows: _Rows, paired: Sequence[int], cancel: Flag | None
+) -> Iterator[Pair | Progress]:
+    args: dict[str, Any] = {"check": True}
+    args |= {side: {"path": save.path, "kind": save.kind} for side, save in zip("ab", saves, strict=True)}
+    if pool.nice > 0 and paired:
+        read = [tensor for place in paired for tensor in rows.matched[place][:2] if tensor is not None]
+        args["drop"] = not_cached(pool, read, cancel)
+    work = _Work(rows.matched, paired, split=pool.size > 1)
+    total = sum(_size(rows.matched[place]) for place in paired)
+    begun = last = time.monotonic()
+    done = done_bytes = 0
+    current = ""
+    while work.tasks:
+        tasks, work.tasks = work.tasks, []
+        for item in run_items(pool, "diff", args, work.items, tasks, cancel=cancel):
+            if isinstance(item, Done):
+                done_bytes += item.bytes
+                current = item.current or current
+            else:
+                pair = work.take(item, rows)
+                if pair is not None:
+                    done += 1
+                    yield pair
+            if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
+                last = now
+                yield Progress(min(done_bytes, total), total, done, len(paired), now - begun, current)
+        if cancel is not None and cancel.is_set():
+            break
+
+
+def _blamed(pool: Pool, a: Listing, b: Listing, matched: Match, cancel: Flag | None) -> Iterator[Finding]:
+    """What reading each side of a pair by itself finds, after the two together have ended their reader."""
+    for listing, tensor in zip((a, b), matched[:2], strict=True):
+        if tensor is None:
+            continue
+        save = listing.artifact
+        for item in run_scan(pool, save.path, save.kind, [tensor], stats=False, cancel=cancel):
+            if isinstance(item, TensorScan):
+                yield from (finding for finding in item.findings if finding.code == "reader-crashed")
 
 
 def _size(matched: Match) -> int:
-    return sum(tensor.bytes for tensor in matched[:2] if tensor is not None)
+    return sum(tensor.bytes for tensor in matched[:2] if isinstance(tensor, Tensor))
 
 
-def _tasks(sizes: Sequence[int]) -> list[list[int]]:
-    """Neighbours together in tasks of about 32 MB; the largest tasks first."""
+def tasks_of(sizes: Sequence[int]) -> list[list[int]]:
+    """Places of pairs as tasks: a small one of the first pairs, then the largest first, neighbours together."""
     tasks: list[list[int]] = []
     size = 0
     for place, more in enumerate(sizes):
-        if not tasks or size + more > TASK_BYTES or len(tasks[-1]) >= TASK_PAIRS:
+        first = len(tasks) < 2
+        most_bytes, most = (FIRST_TASK_BYTES, FIRST_TASK_PAIRS) if first else (TASK_BYTES, TASK_PAIRS)
+        if not tasks or size + more > most_bytes or len(tasks[-1]) >= most:
             tasks.append([])
             size = 0
         tasks[-1].append(place)
         size += more
-    return sorted(tasks, key=lambda task: -sum(sizes[n] for n in task))
+    by_size = sorted(tasks, key=lambda task: -sum(sizes[n] for n in task))
+    quick = next((task for task in tasks if sum(sizes[n] for n in task) <= FIRST_TASK_BYTES), None)
+    return by_size if quick is None else [quick, *(task for task in by_size if task is not quick)]

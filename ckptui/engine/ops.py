@@ -38,7 +38,7 @@ _readers = OpenReaders()
 _IMPORTS = {
     "scan": ("ckptui.engine.scan", "ckptui.triage.values"),
     "layers": ("ckptui.engine.scan", "ckptui.engine.filtering"),
-    "diff": ("ckptui.engine.checked", "ckptui.core.diff"),
+    "diff": ("ckptui.engine.pair_pieces", "ckptui.core.diff"),
     "histogram": ("ckptui.core.histogram",),
     "prove": ("ckptui.engine.stored",),
     "stored": ("ckptui.engine.stored",),
@@ -174,7 +174,10 @@ def layers(call: Call, args: Args) -> Answer:
 
 
 def diff(call: Call, args: Args) -> Answer:
-    """{"pair", "centred_cosine", "a_value", "b_value", "findings"} for every [a, b, matched by] in `items`."""
+    """What `PairReader.compare` gives for every [a, b, matched by] in `items`.
+
+    [a, b, matched by, first element, elements] asks for a piece of two huge tensors; see `pair_pieces`.
+    """
     from ckptui.engine.checked import Files
     from ckptui.engine.pairs import PairReader, Side
 
@@ -190,7 +193,7 @@ def diff(call: Call, args: Args) -> Answer:
     try:
         items.run(
             args,
-            lambda item: pairs.compare(*found(item), item[2]),
+            lambda item: pairs.answer(*found(item), item[2:]),
             lambda item: any(_is_heavy(tensor) for tensor in found(item)),
         )
     finally:

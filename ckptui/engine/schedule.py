@@ -82,7 +82,7 @@ def run_scan(
     clock = _Clock(sum(t.bytes for t in tensors), len(tensors))
     args: dict[str, Any] = {"path": path, "kind": kind, "stats": stats, "check": check}
     if pool.nice > 0 and tensors:
-        args["drop"] = _not_cached(pool, tensors, cancel)
+        args["drop"] = not_cached(pool, tensors, cancel)
     work = _Work(path, tensors, plan(tensors, first), check=check, split=pool.size > 1)
     while work.tasks:
         tasks, work.tasks = work.tasks, []
@@ -172,7 +172,7 @@ def failure(path: str, tensor: str | None, error: CkptuiError) -> Any:
     return make(code, path, tensor, title=title, detail=error.detail, evidence=evidence)
 
 
-def _not_cached(pool: Pool, tensors: Sequence[Tensor], cancel: Flag | None) -> list[str]:
+def not_cached(pool: Pool, tensors: Sequence[Tensor], cancel: Flag | None) -> list[str]:
     """Files of which nothing was in the page cache before: their pages are let go after the scan."""
     files = {t.storage.segment.file for t in tensors if t.storage.segment is not None}
     files |= {tile.segment.file for t in tensors for tile in t.storage.slices}

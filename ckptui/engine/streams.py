@@ -34,15 +34,24 @@ def scanner_of(side: Side, beat: Beat, *, check: bool) -> Scanner:
 
 
 def values_told(
-    side: Side, tensor: Tensor, verdict: Verdict, findings: list[Finding], beat: Beat, *, check: bool
+    side: Side,
+    tensor: Tensor,
+    verdict: Verdict,
+    findings: list[Finding],
+    beat: Beat,
+    *,
+    check: bool,
+    at_a_time: int = checked.CHUNK,
 ) -> Iterator[Array]:
     """All values in C order as 1-D pieces in native byte order (objects for strings), fence held.
+
+    Of values that lie in the file as they are, `at_a_time` bytes are read at once.
 
     What keeps them from being read is raised, and becomes a finding too. `verdict` holds the checksums' answers once
     the stream is at its end. A piece is only good until the next is asked for.
     """
     try:
-        for chunk in _values(side, tensor, verdict, beat, check):
+        for chunk in _values(side, tensor, verdict, beat, check, at_a_time):
             yield chunk if chunk.dtype.isnative else chunk.astype(chunk.dtype.newbyteorder("="))
         side.files.fence(tensor.storage)
     except CkptuiError as error:
@@ -50,14 +59,14 @@ def values_told(
         raise
 
 
-def _values(side: Side, tensor: Tensor, verdict: Verdict, beat: Beat, check: bool) -> Iterator[Array]:
+def _values(side: Side, tensor: Tensor, verdict: Verdict, beat: Beat, check: bool, at_a_time: int) -> Iterator[Array]:
     storage = tensor.storage
     dtype = stored_dtype(tensor)
     segment = storage.segment
     whole = dtype is not None and segment is not None and tensor.count * dtype.itemsize == segment.bytes
     if storage.encoding == "plain" and segment is not None and whole:
         expected = storage.crc32c if check else None
-        for view in checked.plain(side.files, segment, expected, verdict, beat):
+        for view in checked.plain(side.files, segment, expected, verdict, beat, chunk=at_a_time):
             yield np.frombuffer(view, dtype)
         return
     if check and storage.encoding in ("strings", "variant", "slices"):
