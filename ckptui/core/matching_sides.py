@@ -59,7 +59,7 @@ class Contents:
     """What is known of the bytes of tensors: where nothing is, `wanted` collects whose would decide."""
 
     known: Mapping[tuple[int, str], int | None] = field(default_factory=dict)
-    """(side, name) to CRC-32C of the elements in C order, little-endian; None: unknown, or all values are alike."""
+    """(side, name) to CRC-32C of the elements in C order, little-endian; None where nobody can tell."""
     wanted: set[tuple[int, str]] = field(default_factory=set)
 
     def of(self, side: int, tensor: Tensor) -> int | None:
@@ -67,16 +67,15 @@ class Contents:
         if tensor.count < FEWEST_VALUES or tensor.dtype not in ITEMSIZE or tensor.problem:
             return None
         key = side, tensor.name
-        if key in self.known:
-            return self.known[key]
         storage, plain = tensor.storage, tensor.bytes == tensor.count * ITEMSIZE[tensor.dtype]
-        if storage.encoding == "plain" and plain and not (storage.big_endian or storage.npy_dtype):
-            if storage.crc32c in _constants(tensor):
-                return None
-            if storage.crc32c is not None:
-                return storage.crc32c
-        self.wanted.add(key)
-        return None
+        found: int | None = None
+        if key in self.known:
+            found = self.known[key]
+        elif storage.encoding == "plain" and plain and not (storage.big_endian or storage.npy_dtype):
+            found = storage.crc32c
+        if found is None and key not in self.known:
+            self.wanted.add(key)
+        return None if found in _constants(tensor) else found
 
 
 def _constants(tensor: Tensor) -> tuple[int, ...]:
