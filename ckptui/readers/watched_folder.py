@@ -8,7 +8,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ckptui.core.model import Finding, Found, RunFolder
 from ckptui.errors import CkptuiError
@@ -44,17 +44,23 @@ class View:
     folders: list[str] = field(default_factory=list)
     """Folders below, to be looked into on their own."""
     names: frozenset[str] = frozenset()
+    closed: bool = False
+    """It is there and can't be listed: what it holds is not known."""
     hopeful: Stamps = ()
     """Files called like saves that are none yet."""
 
 
 def look(path: str) -> View:
-    """The folder as it is now; empty where it can't be listed."""
+    """The folder as it is now; empty where it is gone or can't be listed."""
     view = View(path, mark_of(path))
     try:
         items, view.folders = look_into(path)
         names = os.listdir(path)
+    except (FileNotFoundError, NotADirectoryError):
+        view.mark = None
+        return view
     except OSError:
+        view.closed = True
         return view
     view.names = frozenset(names)
     taken: set[str] = set()
@@ -169,7 +175,6 @@ def _locked(inodes: set[int]) -> bool:
 
 def _lasting(run: RunFolder) -> RunFolder:
     """The run without words about what is being written this moment."""
-    from dataclasses import replace
 
     def lasts(finding: Finding) -> bool:
         return not finding.evidence.get("running")
