@@ -156,6 +156,11 @@ class Session(ComparisonUseCases, SalvageUseCases, TimelineUseCases, ValueUseCas
             self._listings[path] = (identity, checked)
         return checked
 
+    def has_open(self, path: str) -> bool:
+        """Whether the listing of a save is kept."""
+        with self._lock:
+            return path in self._listings
+
     def forget(self, path: str) -> None:
         """Let go of the listing of a save that is done with."""
         with self._lock:

@@ -41,6 +41,8 @@ class Pool:
         self._free = threading.Condition()
         self._idle: list[ReaderProcess] = []
         self._busy: set[ReaderProcess] = set()
+        self._lent: set[ReaderProcess] = set()
+        """Children that keep something for one caller; they are not counted, so that lending can't starve a pane."""
         self._starting = 0
         self._dying: list[ReaderProcess] = []
         self._closed = False
@@ -76,12 +78,43 @@ class Pool:
             raise answer
         return answer
 
+    def lend(self) -> ReaderProcess:
+        """A child for successive requests of one caller, who gives it back; see `borrowed.Borrowed`. Raises Cancelled."""
+        with self._free:
+            if self._closed:
+                raise Cancelled(_SHUT)
+            while self._idle:
+                child = self._idle.pop()
+                if child.alive:
+                    self._lent.add(child)
+                    return child
+                child.kill()
+        child = ReaderProcess(self._ops_module, self.nice, self._address_space)
+        with self._free:
+            self._lent.add(child)
+        return child
+
+    def take_back(self, child: ReaderProcess, *, usable: bool) -> None:
+        """The end of a loan; a child that is not `usable` is killed."""
+        with self._free:
+            self._lent.discard(child)
+            kept = usable and not self._closed and len(self._idle) <= self.size
+            if kept:
+                self._idle.append(child)
+        if not kept:
+            self._give_up(child)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the readers were shut down."""
+        return self._closed
+
     def close(self) -> None:
         """Kill and reap every child; calls under way end as crashed. May be repeated."""
         with self._free:
             self._closed = True
             children = [*self._idle, *self._dying]
-            busy = list(self._busy)
+            busy = [*self._busy, *self._lent]
             self._idle, self._dying = [], []
             self._free.notify_all()
         for child in children:
