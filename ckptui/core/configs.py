@@ -11,7 +11,7 @@ from typing import Any
 
 from ckptui.core.catalogue import make
 from ckptui.core.layer_fields import class_of, counting, policy, same_value, shown
-from ckptui.core.layer_order import Aligned, aligned
+from ckptui.core.layer_order import Aligned, aligned, numbered
 from ckptui.core.model import ArchitectureRow, Finding, Listing
 
 CODE = "config-changed"
@@ -225,14 +225,15 @@ def _begins(rows: Sequence[ArchitectureRow], place: int) -> bool:
 
 
 def _described(row: ArchitectureRow) -> str:
-    """`Rescaling(scale 0.00392157, offset 0)`: the class and its first numbers."""
+    """`Rescaling(scale 0.00392157)`, `ReLU act`: the class, what is not as usual, the name somebody gave it."""
+    usual = counting(_class(row), {}, None)
     kept = [
         f"{name.replace('_', ' ')} {shown(value, 24)}"
         for name, value in counting(_class(row), row.config, _rank(row)).items()
-        if name != "data_format"
+        if name != "data_format" and not (name in usual and same_value(usual[name], value))
     ]
-    name = "" if row.name == "" else f" {row.name}"
-    return f"{_class(row)}({', '.join(kept[:3])})" if kept else f"{_class(row)}{name}"
+    own = "" if numbered(row) else f" {row.name}"
+    return f"{_class(row)}({', '.join(kept[:3])}){own}" if kept else f"{_class(row)}{own}"
 
 
 def _unlike(path: str, one: _Side, other: _Side, fit: Aligned) -> Finding:

@@ -227,7 +227,8 @@ def _plain(raw: Any, depth: int) -> Any:
     if isinstance(raw, (bool, int, float)):
         return raw
     if isinstance(raw, (list, tuple)):
-        return [_plain(item, depth - 1) for item in raw] if depth > 0 else _UNKNOWN
+        items = [_plain(item, depth - 1) for item in raw] if depth > 0 else [_UNKNOWN]
+        return _UNKNOWN if any(item is _UNKNOWN for item in items) else items
     if isinstance(raw, Mapping) and raw.get("class_name") in ("__tuple__", "TensorShape", "__numpy__", "__tensor__"):
         inner = raw.get("items") or raw.get("config")
         if isinstance(inner, Mapping):

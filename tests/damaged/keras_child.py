@@ -1,7 +1,8 @@
 """Saves small models with the installed Keras, and says what Keras says to damaged ones. Run by path in a child.
 
 Takes one JSON line a job on stdin: ["make", [FOLDER]] saves; ["load", [FILE...]] prints one JSON line a file, {"path",
-"error", "text", "sums"}; ["weights", [MAP...]] the same for weights loaded into the tiny model. `done` ends a job.
+"error", "text", "sums"}; ["weights", [MAP...]] the same for weights loaded into the tiny model; ["configured",
+[FOLDER]] saves models that differ in one layer's configuration. `done` ends a job.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import keras
 import numpy as np
 from keras import layers as L
 from keras.src.saving import saving_lib
+from keras_configured import configured
 
 
 def tiny() -> Any:
@@ -73,6 +75,8 @@ def main() -> None:
         what, paths = json.loads(line)
         if what == "make":
             make(Path(paths[0]))
+        elif what == "configured":
+            configured(Path(paths[0]))
         else:
             for path in paths:
                 told(path, keras.models.load_model if what == "load" else with_weights)

@@ -28,6 +28,15 @@ def keras_folder() -> Path:
     return folder
 
 
+@cache
+def configured_folder() -> Path:
+    """Models of the same weights that differ in one layer's configuration: see `keras_configured`."""
+    folder = Path(mkdtemp(prefix="keras_configured_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _run("configured", [str(folder)])
+    return folder
+
+
 def keras_says(what: str, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """{"error", "text", "sums"} by path: what Keras says when it loads each; `what` is `load` or `weights`."""
     lines = _run(what, [str(path) for path in paths])

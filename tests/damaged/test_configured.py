@@ -1,0 +1,93 @@
+"""Models that Keras saved with the same weights and one other setting: each found and named, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ckptui.core.configs import config_findings
+from ckptui.core.model import DiffReport, Finding
+from ckptui.session import Session
+from tests.damaged.keras_configured_names import EXPECTED, SILENT
+from tests.damaged.keras_made import configured_folder
+from tests.places import CORPUS, SAMPLES, needs_corpus, needs_samples
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with Session(cache=False) as made:
+        yield made
+
+
+def found(session: Session, a: str, b: str) -> list[Finding]:
+    one, other = (session.open(str(configured_folder() / name)) for name in (a, b))
+    return config_findings(one, other)
+
+
+def test_each_setting_is_found_and_named(session: Session) -> None:
+    told = 0
+    for name, (kind, layer, field, a, b) in EXPECTED.items():
+        findings = found(session, f"{kind}-base.keras", f"{kind}-{name}.keras")
+        assert len(findings) == 1, (name, [f.title for f in findings])
+        evidence = findings[0].evidence
+        change = evidence["changes"][0]
+        assert (evidence["layer"], change["field"], change["a"], change["b"]) == (layer, field, a, b), name
+        assert (findings[0].code, findings[0].severity, findings[0].certainty) == (
+            "config-changed",
+            "warning",
+            "confirmed",
+        )
+        assert layer in findings[0].title
+        back = found(session, f"{kind}-{name}.keras", f"{kind}-base.keras")
+        assert [(c["field"], c["a"], c["b"]) for f in back for c in f.evidence["changes"]] == [(field, b, a)], name
+        told += 1
+    print(f"{told} settings changed one by one: {told} found, 0 other findings")
+
+
+@pytest.mark.parametrize(("kind", "name"), SILENT)
+def test_what_acts_in_training_alone_and_numbered_names_are_no_change(kind: str, name: str, session: Session) -> None:
+    for end in ("keras", "h5"):
+        assert found(session, f"{kind}-base.keras", f"{kind}-{name}.{end}") == []
+
+
+def test_what_a_model_starts_with_is_said_so(session: Session) -> None:
+    for name, words in (("rescaling", "Rescaling(scale 0.00392157"), ("normalization", "Normalization(")):
+        (one,) = found(session, "pictures-base.keras", f"pictures-{name}.keras")
+        assert one.title.startswith(f"B starts with {words}")
+        assert one.evidence["only_in"] == "b"
+        assert "input" in one.advice
+        (other,) = found(session, f"pictures-{name}.keras", "pictures-base.keras")
+        assert other.title.startswith(f"A starts with {words}")
+
+
+def test_a_policy_of_the_whole_model_is_one_finding(session: Session) -> None:
+    (one,) = found(session, "pictures-base.keras", "pictures-whole_policy.keras")
+    assert one.evidence["layers"] == ["c1", "bn", "pool", "c2", "d"]
+    assert one.evidence["changes"] == [{"field": "dtype policy", "a": "float32", "b": "mixed_bfloat16"}]
+
+
+@pytest.mark.parametrize("name", ["padding", "policy", "epsilon", "pooling"])
+def test_no_tensor_shows_it(name: str, session: Session) -> None:
+    one, other = (session.open(str(configured_folder() / f"pictures-{which}.keras")) for which in ("base", name))
+    report = list(session.diff(one, other))[-1]
+    assert isinstance(report, DiffReport)
+    assert {pair.status for pair in report.pairs} == {"identical"}
+    assert [f.code for f in report.findings] == ["config-changed"]
+    asked = [list(session.diff(one, other, pattern=pattern))[-1] for pattern in ("c1", "")]
+    assert [len(r.findings) for r in asked if isinstance(r, DiffReport)] == [0, 1]
+
+
+@needs_corpus
+def test_the_epochs_of_a_run_are_configured_alike(session: Session) -> None:
+    paths = sorted((CORPUS / "fer2013-sequence").glob("*.hdf5"))
+    listings = [session.open(str(path)) for path in paths]
+    assert [f for one in listings[1:] for f in config_findings(listings[0], one)] == []
+    print(f"{len(listings)} epochs of a real run: 0 findings")
+
+
+@needs_samples
+def test_the_samples_are_configured_alike(session: Session) -> None:
+    names = ("digits.keras", "digits.h5", "digits.weights.h5", "digits_saved_model", "digits/ckpt-5")
+    listings = [session.open(str(SAMPLES / name)) for name in names]
+    assert [f for one in listings for other in listings for f in config_findings(one, other)] == []
