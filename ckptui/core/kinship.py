@@ -10,6 +10,7 @@ from statistics import NormalDist, median
 from typing import Any, Literal
 
 from ckptui.core.moments import Moments, Slot, judge
+from ckptui.core.names import clean
 from ckptui.core.relation_rows import COMPARED, COUNTERS, KERNELS, NOT_WEIGHTS, RelationRow
 from ckptui.core.step_counters import Clock, both, read_clock
 
@@ -21,6 +22,8 @@ FEW_KERNELS = 20
 """With more kernels than this chance gives larger z: the threshold goes up so that the chance of one stays the same."""
 NEAR_FROZEN = 50.0
 """A layer moved hardly where the others moved so many times as far."""
+FEWEST_STEPS = 10
+"""Steps after which trainings that begin with the same batches, at other learning rates, have other moments."""
 FEWEST_OTHERS = 2
 MOST_NAMES = 20
 
@@ -141,9 +144,10 @@ class Layers(Kernels):
             if all(abs(cosine) * math.sqrt(r.values) < RELATED_Z for r, cosine in rows)
         ]
 
-    def missing(self, status: str) -> list[str]:
-        """Weights that only one side has, or of another shape: stored names."""
-        return [r.stored for r in self.rows if r.pair.status == status and r.pair.role not in NOT_WEIGHTS]
+    def missing(self, status: str, *, own: bool = False) -> list[str]:
+        """Weights that only one side has, or of another shape: stored names, or what people call them."""
+        lone = [r for r in self.rows if r.pair.status == status and r.pair.role not in NOT_WEIGHTS]
+        return [clean(r.own_name or r.stored) if own else r.stored for r in lone]
 
 
 @dataclass(frozen=True)
@@ -159,7 +163,8 @@ class Evidence(Layers):
         """What second moments say; a break is none where the steps are counted by who knows what."""
         slots = [Slot(r.own_name or r.stored, r.log_ratio) for r in self.rows if r.pair.role == "slot" and r.log_ratio]
         found = judge(slots, self.clock.steps, self.clock.logarithm, self.clock.decay)
-        if found.word == "broken" and not self.clock.exact:
+        doubtful = found.word == "broken" and not self.clock.exact
+        if doubtful or (found.word == "kept" and self.clock.begun < FEWEST_STEPS):
             return Moments("open", found.slots, found.values, found.below, found.expected, found.deepest, found.decay)
         return found
 
@@ -213,9 +218,9 @@ class Evidence(Layers):
         parts = [
             f"{words}: {_listed(names)}"
             for words, names in (
-                ("only in A", self.missing("only-a")),
-                ("only in B", self.missing("only-b")),
-                ("of another shape", self.missing("shape-changed")),
+                ("only in A", self.missing("only-a", own=True)),
+                ("only in B", self.missing("only-b", own=True)),
+                ("of another shape", self.missing("shape-changed", own=True)),
             )
             if names
         ]

@@ -26,6 +26,8 @@ class Clock:
 
     steps: float = 0.0
     """From A to B, by the optimizer's own counter, else by the global step; 0 where there is none."""
+    begun: float = 0.0
+    """Steps that the earlier save has behind it."""
     logarithm: float | None = None
     """ln of what Adam's moments keep over these steps, where TF1's `beta2_power` says it."""
     decay: float | None = None
@@ -55,6 +57,7 @@ def read_clock(rows: Sequence[RelationRow]) -> Clock:
         between = round(logarithm / _USUAL)
     return Clock(
         steps=between,
+        begun=min((min(pair) for pair in found or steps), default=math.inf if exact else 0.0),
         logarithm=logarithm if between and (logarithm or 0) * between < 0 else None,
         decay=decay,
         exact=exact,
