@@ -13,8 +13,10 @@ from typing import Any
 from ckptui.core import dtypes
 from ckptui.core.diff import PairAccumulator, PairNumbers, comparable, pair_of
 from ckptui.core.digest import MOST_SAMPLES, TensorDigest, sample_places
-from ckptui.core.matching import Match
-from ckptui.core.relation import RelationRow, relation
+from ckptui.core.matching import Match, repeats
+from ckptui.core.ratios import LogRatios
+from ckptui.core.relation import relation
+from ckptui.core.relation_rows import RelationRow, described
 
 FEWEST_ESTIMATED = 16
 """Values from which a distance is estimated."""
@@ -24,7 +26,13 @@ def rows_of(
     matched: Sequence[Match], a: Mapping[str, TensorDigest], b: Mapping[str, TensorDigest]
 ) -> list[RelationRow]:
     """The rows of a diff, in the order of `matched`; `a` and `b` by stored name."""
-    return [_row(one, a, b) for one in matched]
+    again = repeats(matched)
+    rows = []
+    for place, one in enumerate(matched):
+        row = _row(one, a, b)
+        words = "; ".join(filter(None, (row.pair.detail, again.get(place, ""))))
+        rows.append(described(replace(row, pair=replace(row.pair, detail=words)), *one[:2]))
+    return rows
 
 
 def relation_of(rows: Sequence[RelationRow]) -> dict[str, Any]:
@@ -55,13 +63,14 @@ def _row(matched: Match, left: Mapping[str, TensorDigest], right: Mapping[str, T
         if not numbers.changed and one.tensor.dtype == other.tensor.dtype:
             # bits of NaN differ, which no number shows
             numbers = replace(numbers, changed=max(1, one.nonfinite or 0))
-        row = RelationRow(pair_of(a, b, by, numbers), numbers.centred_cosine, numbers.a_value, numbers.b_value)
-        return row
+        values = numbers.centred_cosine, numbers.a_value, numbers.b_value
+        return RelationRow(pair_of(a, b, by, numbers), *values, log_ratio=numbers.log_ratio)
     pair = pair_of(a, b, by, PairNumbers(one.tensor.count, 1, 0))
     words = [pair.detail, _estimate(numbers, one.tensor.count) if numbers is not None else ""]
     pair = replace(pair, changed=None, detail="; ".join(filter(None, words)))
     cosine = numbers.centred_cosine if numbers is not None else None
-    return RelationRow(pair, cosine, sampled=sampled if cosine is not None else 0)
+    ratios = numbers.log_ratio if numbers is not None else None
+    return RelationRow(pair, cosine, log_ratio=ratios, sampled=sampled if cosine is not None else 0)
 
 
 def _unchanged(matched: Match, one: TensorDigest, numbers: PairNumbers | None) -> RelationRow:
@@ -73,10 +82,10 @@ def _unchanged(matched: Match, one: TensorDigest, numbers: PairNumbers | None) -
     else:
         cosine = 1.0 if one.l2 else None
         known = PairNumbers(count, 0, one.nonfinite, 0.0, 0.0, 0.0, 0.0, cosine)
-    row = RelationRow(pair_of(a, b, by, known))
+    pair = pair_of(a, b, by, known)
     if numbers is None:
-        return row
-    return replace(row, centred_cosine=numbers.centred_cosine, a_value=numbers.a_value, b_value=numbers.b_value)
+        return RelationRow(pair)
+    return RelationRow(pair, numbers.centred_cosine, numbers.a_value, numbers.b_value, numbers.log_ratio)
 
 
 def _numbers(one: TensorDigest, other: TensorDigest) -> tuple[PairNumbers | None, int]:
@@ -93,7 +102,8 @@ def _numbers(one: TensorDigest, other: TensorDigest) -> tuple[PairNumbers | None
         _as(side.samples, name)[np.searchsorted(place, common)]
         for side, name, place in zip((one, other), names, places, strict=True)
     ]
-    accumulator = PairAccumulator(*names)
+    slots = one.tensor.role == other.tensor.role == "slot" and all(map(dtypes.is_float, names)) and count > 1
+    accumulator = PairAccumulator(*names, ratios=LogRatios(int(common.size)) if slots else None)
     accumulator.add(*values)
     return accumulator.result(), int(common.size)
 

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ckptui.core.digest import MOST_SAMPLES, Digest, TensorDigest, samples_each
-from ckptui.core.matching import Match, match
+from ckptui.core.matching import Contents, match_listings
 from ckptui.core.model import DiffReport, Finding, Listing, Pair, Progress, Tensor
 from ckptui.engine.facts import unpack
-from ckptui.engine.items import Done, run_items
+from ckptui.engine.items import Done, Outcome, run_items
 from ckptui.engine.pool import Flag, Pool
+from ckptui.engine.schedule import failure, not_cached
 from ckptui.errors import Cancelled, CkptuiError, ReaderFailed
 
 TASK_BYTES = 32 << 20
@@ -37,7 +38,13 @@ def digest_save(
     kept = {n: TensorDigest(t, None, None, problem=t.problem) for n, t in enumerate(tensors) if t.problem}
     asked = [n for n in range(len(tensors)) if n not in kept]
     told: dict[int, list[Finding]] = {}
-    args = {"path": listing.artifact.path, "kind": listing.artifact.kind, "most": samples_each(len(listing.tensors))}
+    args: dict[str, Any] = {
+        "path": listing.artifact.path,
+        "kind": listing.artifact.kind,
+        "most": samples_each(len(listing.tensors)),
+    }
+    if pool.nice > 0 and asked:
+        args["drop"] = not_cached(pool, [tensors[n] for n in asked], cancel)
     sizes = [tensors[n].bytes for n in asked]
     begun = last = time.monotonic()
     done = done_bytes = 0
@@ -47,7 +54,7 @@ def digest_save(
         else:
             done += 1
             place = asked[item.key]
-            kept[place], told[place] = _taken(tensors[place], item.doc, item.error)
+            kept[place], told[place] = _taken(listing.artifact.path, tensors[place], item)
         if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
             last = now
             yield Progress(done_bytes, sum(sizes), done, len(asked), now - begun)
@@ -69,7 +76,8 @@ def compare_with_digest(
     from ckptui.core.digest_diff import relation_of, rows_of
 
     listings = [side.listing if isinstance(side, Digest) else side for side in (a, b)]
-    matched = match(list(listings[0].tensors), list(listings[1].tensors), re.compile(pattern) if pattern else None)
+    wanted = re.compile(pattern) if pattern else None
+    names = _names(listings, wanted)
     sides: list[Digest] = []
     findings: list[Finding] = []
     for number, side in enumerate((a, b)):
@@ -77,30 +85,39 @@ def compare_with_digest(
             sides.append(side)
             findings += side.findings
             continue
-        for item in digest_save(pool, side, _names(matched, number), cancel=cancel):
+        for item in digest_save(pool, side, names[number], cancel=cancel):
             if isinstance(item, Progress):
                 yield item
             else:
                 sides.append(item)
                 findings += item.findings[len(side.findings) :]
     first, second = ({one.tensor.name: one for one in side.tensors} for side in sides)
-    rows = rows_of(matched, first, second)
+    known = {(n, one.tensor.name): one.crc32c for n, side in enumerate(sides) for one in side.tensors}
+    rows = rows_of(match_listings(listings[0], listings[1], wanted, Contents(known)), first, second)
     yield from (row.pair for row in rows)
     yield DiffReport(
         sides[0].artifact, sides[1].artifact, tuple(row.pair for row in rows), relation_of(rows), tuple(findings)
     )
 
 
-def _names(matched: Sequence[Match], number: int) -> list[str]:
-    sides = ((pair[0], pair[1])[number] for pair in matched)
-    return [tensor.name for tensor in sides if tensor is not None]
+def _names(listings: Sequence[Listing], wanted: re.Pattern[str] | None) -> list[list[str] | None]:
+    """Of each side the tensors to be hashed: those that a pattern keeps, and those whose bytes may decide pairs."""
+    if wanted is None:
+        return [None, None]
+    contents = Contents()
+    matched = match_listings(listings[0], listings[1], wanted, contents)
+    asked = [[name for number, name in contents.wanted if number == side] for side in (0, 1)]
+    ours = [one.name for one, _, _ in matched if one is not None]
+    theirs = [other.name for _, other, _ in matched if other is not None]
+    return [[*ours, *asked[0]], [*theirs, *asked[1]]]
 
 
-def _taken(tensor: Tensor, doc: Any, error: CkptuiError | None) -> tuple[TensorDigest, list[Finding]]:
+def _taken(path: str, tensor: Tensor, outcome: Outcome) -> tuple[TensorDigest, list[Finding]]:
     """What a child answered, checked: it may have been taken over by the file it reads."""
+    doc = outcome.doc
     try:
-        if error is not None:
-            raise error
+        if outcome.error is not None:
+            raise outcome.error
         findings = [unpack(finding, Finding) for finding in doc["findings"]]
         if doc["problem"]:
             return TensorDigest(tensor, None, None, problem=str(doc["problem"])), findings
@@ -119,9 +136,11 @@ def _taken(tensor: Tensor, doc: Any, error: CkptuiError | None) -> tuple[TensorD
         norm = _WORDS[norm] if isinstance(norm, str) else None if norm is None else float(norm)
         return TensorDigest(tensor, hashed, crc, norm, bad, samples), findings
     except CkptuiError as refused:
-        return TensorDigest(tensor, None, None, problem=f"{refused.title}: {refused.detail}"), []
+        return TensorDigest(tensor, None, None, problem=f"{refused.title}: {refused.detail}"), [
+            failure(path, tensor.name, refused)
+        ]
     except (KeyError, TypeError, ValueError):
-        return TensorDigest(tensor, None, None, problem="Reader failed: it gave no digest"), []
+        return _taken(path, tensor, Outcome(outcome.key, error=ReaderFailed("it gave no digest")))
 
 
 def _tasks(sizes: Sequence[int]) -> list[list[int]]:
