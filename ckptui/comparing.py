@@ -74,7 +74,7 @@ def diff(a: str, b: str, options: DiffOptions = DiffOptions()) -> Answer:
         try:
             first, second, origin = _sides(session, a, b, narrator, notes)
             listings = first.listing, second.listing
-            require_match([t for one in listings for t in one.tensors], options.match, f"{a} or {b}")
+            require_match([t for one in listings for t in one.tensors], options.match, f"{a} or {b}", own=True)
             sides = first.digest or first.listing, second.digest or second.listing
             for item in session.diff(*sides, pattern=options.match):
                 if isinstance(item, Progress):
@@ -223,10 +223,11 @@ def _timeline_lines(run: RunFolder, match: str | None, findings: list[Finding]) 
                 narrator.close()
                 if isinstance(item, TimelineStart):
                     lines = timeline_output.SaveLines(item)
+                    lines.losses = curves.losses()
                     yield from lines.head(run.path)
                 elif isinstance(item, SaveColumn) and lines is not None:
                     findings += item.findings
-                    lines.losses = lines.losses or curves.losses()
+                    lines.losses = curves.losses()
                     yield from lines.take(item)
                 elif isinstance(item, TimelineReport):
                     findings[:] = item.findings
@@ -241,23 +242,25 @@ class _Curves:
 
     def __init__(self, session: Session, run: RunFolder) -> None:
         self._cancel = threading.Event()
-        self._losses: tuple[float | None, ...] = ()
-        self._first = True
+        self._losses: tuple[float | None, ...] | None = None
+        self._wait = CURVES_WAIT
 
         def read() -> None:
+            told: tuple[float | None, ...] = ()
             # what is wrong with them the timeline tells at its end
             with contextlib.suppress(CkptuiError, OSError):
                 scalars = session.scalars(run, self._cancel)
-                if scalars and not self._cancel.is_set():
-                    self._losses = aligned(scalars[0], session.saves_of(run))
+                loss = next((curve for curve in scalars if "loss" in curve.tag.lower()), None)
+                told = aligned(loss, session.saves_of(run)) if loss is not None else ()
+            self._losses = told
 
         self._thread = threading.Thread(target=read, daemon=True)
         self._thread.start()
 
-    def losses(self) -> tuple[float | None, ...]:
-        """By save; nothing while they are being read, for which only the first line waits a little."""
-        self._thread.join(CURVES_WAIT if self._first else 0)
-        self._first = False
+    def losses(self) -> tuple[float | None, ...] | None:
+        """By save, empty where nothing tells; None while they are read. Only the first call waits a little."""
+        self._thread.join(self._wait)
+        self._wait = 0
         return self._losses
 
     def stop(self) -> None:
@@ -271,7 +274,7 @@ def _require_somewhere(session: Session, run: RunFolder, match: str) -> None:
     refused: UsageError | None = None
     for path in reversed(run.saves):
         try:
-            require_match(listing_of(session, path).tensors, match, run.path)
+            require_match(listing_of(session, path).tensors, match, run.path, own=True)
         except UsageError as error:
             refused = error
         except CkptuiError:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +14,8 @@ from ckptui.core.markdown import markdown_name, markdown_table, markdown_text
 from ckptui.core.model import Artifact, DiffReport, Finding, Listing, Pair, PairStatus, Tensor, jsonable
 from ckptui.core.names import clean
 from ckptui.core.naming import Naming, naming_of, own_names
-from ckptui.core.report import relation_words, table, worst_first
-from ckptui.core.text import human_count, middle, number_text, safe, shape_text
+from ckptui.core.report import STATE_WORDS_OF_ROLES, relation_words, table, worst_first
+from ckptui.core.text import human_count, middle, number_text, safe, shape_text, shorten_name
 from ckptui.output import findings_json, findings_text
 
 STATUSES: tuple[PairStatus, ...] = (
@@ -32,19 +34,10 @@ STATUS_WORDS: dict[str, str] = {
     "only-a": "only in A",
     "only-b": "only in B",
 }
-STATE_WORDS: dict[str, str] = {
-    "slot": "optimizer slot",
-    "counter": "counter",
-    "step": "counter",
-    "rng-state": "generator state",
-    "metric": "metric",
-}
-"""What goes on with every step of training, by role: told after the weights."""
 FEW_STATES = 8
 """Up to so many rows of training state are shown one by one."""
 WIDTH = 100
 LEAST_NAME = 24
-DETAIL = 44
 TICKET_ROWS = 40
 """Rows of the table in Markdown."""
 COUNTERS_SHOWN = 4
@@ -147,26 +140,21 @@ def _head(view: DiffView) -> list[str]:
 
 def _relation_lines(report: DiffReport) -> list[str]:
     words, reason = relation_words(report.relation)
-    lines = [f"{words}: {reason}" if reason else words]
+    said = [f"{words}: {reason}" if reason else words]
     if report.origin is not None:
-        lines.insert(0, safe(origin_words(report)))
-    return lines
+        said.insert(0, safe(origin_words(report)))
+    return [line for one in said for line in textwrap.wrap(one, WIDTH, subsequent_indent="  ")]
 
 
 def origin_words(report: DiffReport) -> str:
     """Whether one save was made from the other's run, and from which of its saves; as it comes from the files."""
     origin = report.origin
     assert origin is not None
-    run = origin.run.rstrip("/")
-    label = origin.save.rpartition("/")[2] if origin.save else ""
-    step = f" (step {origin.step})" if origin.step is not None else ""
-    if origin.answer == "yes":
-        said = f"Made from {label}{step} of {run}: yes"
-    elif label:
-        said = f"Made from a save of {run}: no; the nearest is {label}{step}"
-    else:
-        said = f"Made from a save of {run}: no"
-    return f"{said}. {origin.reason}" if origin.reason else said
+    said = origin.reason
+    if not said and origin.save is not None:
+        step = f" (step {origin.step})" if origin.step is not None else ""
+        said = f"{'from' if origin.answer == 'yes' else 'the nearest is'} {os.path.basename(origin.save)}{step}"
+    return f"Made from a save of {origin.run}? {origin.answer.capitalize()}" + (f": {said}" if said else "")
 
 
 def _naming(view: DiffView) -> Naming:
@@ -204,18 +192,22 @@ class _Names:
 def _parted(view: DiffView) -> tuple[list[Pair], list[Pair]]:
     """Rows of weights, and those of training state."""
     shown = view.shown
-    return [p for p in shown if p.role not in STATE_WORDS], [p for p in shown if p.role in STATE_WORDS]
+    return [p for p in shown if p.role not in STATE_WORDS_OF_ROLES], [
+        p for p in shown if p.role in STATE_WORDS_OF_ROLES
+    ]
 
 
 def _pair_rows(pairs: Sequence[Pair], names: _Names) -> list[str]:
     """A table of pairs, not wider than `WIDTH`; without a column of statuses where all are `changed`."""
     headers = ["name", "status", "rel. L2", "max abs", "cosine", "changed"]
-    rows = [[safe(names.of(p)), *_cells(p, names)] for p in pairs]
+    rows = [[safe(cell) for cell in (names.of(p), *_cells(p, names))] for p in pairs]
     if all(p.status == "changed" for p in pairs):
         headers, rows = [headers[0], *headers[2:]], [[row[0], *row[2:]] for row in rows]
-    rest = [max(map(len, column)) for column in zip(headers[1:], *(row[1:] for row in rows), strict=True)]
-    room = max(WIDTH - sum(rest) - 2 * len(rest), LEAST_NAME)
-    rows = [[_fit(row[0], room), *row[1:]] for row in rows]
+    inner = [max(map(len, column)) for column in zip(headers[1:-1], *(row[1:-1] for row in rows), strict=True)]
+    taken = sum(inner) + 2 * len(inner) + 2
+    last = min(max(len(row[-1]) for row in rows), WIDTH - taken - LEAST_NAME)
+    room = WIDTH - taken - max(last, len(headers[-1]))
+    rows = [[_fit(row[0], room), *row[1:-1], _end(row[-1], last)] for row in rows]
     return table(headers, rows, right=range(len(headers) - 4, len(headers) - 1))
 
 
@@ -223,20 +215,20 @@ def _fit(name: str, room: int) -> str:
     """Both names of a pair keep their ends."""
     one, arrow, other = name.partition(" → ")
     if len(name) <= room or not arrow:
-        return middle(name, room)
+        return shorten_name(name, room)
     half = (room - len(arrow)) // 2
-    first = middle(one, max(half, room - len(arrow) - len(other)))
-    return first + arrow + middle(other, room - len(arrow) - len(first))
+    first = shorten_name(one, max(half, room - len(arrow) - len(other)))
+    return first + arrow + shorten_name(other, room - len(arrow) - len(first))
 
 
 def _cells(pair: Pair, names: _Names) -> list[str]:
     """Status, three distances, and what changed in words."""
     numbers = [number_text(value) for value in (pair.relative_l2, pair.max_abs, pair.cosine)]
-    return [STATUS_WORDS.get(pair.status, pair.status), *numbers, safe(_end(_change(pair, names)))]
+    return [STATUS_WORDS.get(pair.status, pair.status), *numbers, _change(pair, names)]
 
 
-def _end(text: str) -> str:
-    return text if len(text) <= DETAIL else text[: DETAIL - 1] + "…"
+def _end(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: room - 1] + "…"
 
 
 def _change(pair: Pair, names: _Names) -> str:
@@ -259,9 +251,11 @@ def _state_lines(view: DiffView, states: Sequence[Pair], names: _Names) -> list[
         return ["training state", *_pair_rows(states, names)]
     groups: dict[tuple[str, str], list[Pair]] = {}
     for pair in states:
-        groups.setdefault((STATE_WORDS[pair.role], pair.status), []).append(pair)
+        groups.setdefault((STATE_WORDS_OF_ROLES[pair.role], pair.status), []).append(pair)
     lines = [f"training state  (--only {','.join(dict.fromkeys(p.status for p in states))} shows each)"]
-    for (word, status), pairs in sorted(groups.items(), key=lambda g: list(STATE_WORDS.values()).index(g[0][0])):
+    for (word, status), pairs in sorted(
+        groups.items(), key=lambda g: list(STATE_WORDS_OF_ROLES.values()).index(g[0][0])
+    ):
         plural = "s" if len(pairs) != 1 else ""
         lines.append(f"  {human_count(len(pairs))} {word}{plural} {STATUS_WORDS.get(status, status)}")
         told = [p.relative_l2 for p in pairs if p.relative_l2 is not None and math.isfinite(p.relative_l2)]

@@ -209,14 +209,18 @@ def regular(match: str | None) -> None:
             raise UsageError(f"--match {match!r}: {error}", "It takes a Python regular expression") from error
 
 
-def require_match(tensors: Iterable[Tensor], match: str | None, path: str) -> list[str]:
-    """Names of the tensors in which the regular expression is found; all without one.
+def require_match(tensors: Iterable[Tensor], match: str | None, path: str, *, own: bool = False) -> list[str]:
+    """Names of the tensors in which the regular expression is found (`own`: or in the variable's own); all without one.
 
     Raises:
         UsageError: there are tensors and it matches none: a slip of the pen must not look like "nothing found".
     """
-    names = [t.name for t in tensors]
-    chosen = names if match is None else [name for name in names if re.search(match, name)]
-    if names and not chosen:
+    listed = list(tensors)
+
+    def found(tensor: Tensor) -> bool:
+        return match is None or bool(re.search(match, tensor.name) or (own and re.search(match, tensor.object_path)))
+
+    chosen = [t.name for t in listed if found(t)]
+    if listed and not chosen:
         raise UsageError(f"no tensor of {path} matches {match!r}", "`ckptui show` lists the names")
     return chosen

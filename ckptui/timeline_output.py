@@ -21,17 +21,17 @@ from ckptui.core.model import (
     jsonable,
 )
 from ckptui.core.names import clean
-from ckptui.core.report import state_word, table, worst_first
-from ckptui.core.text import human_count, middle, number_text, safe, shape_text
+from ckptui.core.report import STATE_WORDS_OF_ROLES, state_word, table, worst_first
+from ckptui.core.text import human_count, middle, number_text, safe, shape_text, shorten_name
 from ckptui.output import findings_json, findings_text
 
-STATE_ROLES = ("slot", "counter", "step", "rng-state", "metric", "object-graph")
+STATE_ROLES = frozenset({*STATE_WORDS_OF_ROLES, "object-graph"})
 """Roles of what is no weight: not in a save's line, and without a row of its own."""
 LEVELS = "▁▂▃▄▅▆▇█"
 SAME, BROKEN, UNREAD, ABSENT = "_", "!", "×", " "
 COURSE = 34
 """Columns of a course; with more saves several share one."""
-NAME, LABEL = 30, 36
+WIDTH, NAME, LABEL = 100, 24, 36
 FEW_NAMES = 3
 MOST_CURVES = 8
 FLAGS = 3
@@ -44,7 +44,6 @@ def timeline_document(report: TimelineReport, bare: Callable[[Found], Artifact])
     artifacts = [one or bare(found) for one, found in zip(report.artifacts, report.saves, strict=True)]
     return {
         "schema": "ckptui/timeline/1",
-        "run": report.run.path,
         "saves": [artifact.to_json() for artifact in artifacts],
         "tensors": [_tensor_json(row, points) for row, points in zip(report.rows, report.points, strict=True)],
         "scalars": [curve.to_json() for curve in report.scalars],
@@ -91,14 +90,16 @@ class SaveLines:
         """By row, of the last save in which it could be read."""
         self._sums = _Sums()
         self._label = max((len(_label(found)) for found in start.saves), default=4)
-        self.losses: Sequence[float | None] = ()
-        """By save, where event files tell it."""
+        self.losses: Sequence[float | None] | None = None
+        """By save, where event files tell it; None while nobody knows."""
+        self._with_loss = True
 
     def head(self, run: str) -> list[str]:
         """What is followed, and what the columns are."""
         saves = self._saves
         steps = [found.step for found in saves if found.step is not None]
         span = f", step {human_count(min(steps))} to {human_count(max(steps))}" if steps else ""
+        self._with_loss = self.losses is None or any(loss is not None for loss in self.losses)
         cells = ("save", "step", "norm", "change", "not finite", "loss", "")
         return [f"{safe(run)}  {len(saves)} save{'s' if len(saves) != 1 else ''}{span}", "", self._line(*cells)]
 
@@ -131,7 +132,7 @@ class SaveLines:
 
     def _told(self, column: SaveColumn, sums: _Sums) -> str:
         found = self._saves[column.place]
-        loss = self.losses[column.place] if column.place < len(self.losses) else None
+        loss = self.losses[column.place] if self.losses and column.place < len(self.losses) else None
         change = _share(sums.moved, sums.before) if sums.compared else None
         words = []
         if column.artifact is None:
@@ -154,7 +155,7 @@ class SaveLines:
 
     def _line(self, *cells: str) -> str:
         save, step, norm, change, broken, loss, words = cells
-        numbers = f"{step:>9}  {norm:>9}  {change:>9}  {broken:>10}  {loss:>9}"
+        numbers = f"{step:>9}  {norm:>9}  {change:>9}  {broken:>10}" + (f"  {loss:>9}" if self._with_loss else "")
         return f"{save.ljust(max(self._label, 4))}  {numbers}  {words}".rstrip()
 
 
@@ -176,18 +177,18 @@ def tensors_text(report: TimelineReport, *, in_full: bool = False) -> list[str]:
     states: Counter[str] = Counter()
     for row, points in zip(report.rows, report.points, strict=True):
         if row.role in STATE_ROLES and not in_full:
-            states[row.role] += 1
+            states[STATE_WORDS_OF_ROLES.get(row.role, row.role)] += 1
         elif _never_changed(points):
             still.append(row)
         else:
             shown.append((row, points))
-    lines = _courses(shown, len(report.saves))
+    lines = _courses(shown, report.saves)
     if still:
-        names = [safe(middle(_name(row), NAME)) for row in still]
+        names = [safe(shorten_name(_name(row), NAME)) for row in still]
         more = f" and {human_count(len(names) - FEW_NAMES)} more" if len(names) > FEW_NAMES else ""
         lines += ["", f"never changed: {', '.join(names[:FEW_NAMES])}{more}"]
     if states:
-        told = ", ".join(f"{human_count(count)} {role.replace('-', ' ')}" for role, count in states.most_common())
+        told = ", ".join(f"{human_count(n)} {word}{'s' if n != 1 else ''}" for word, n in states.most_common())
         lines += ["", f"training state, not shown: {told}  (--match shows it)"]
     lines += _curves(report.scalars)
     told_findings = findings_text(report.findings)
@@ -204,26 +205,31 @@ def _never_changed(points: Sequence[TensorPoint | None]) -> bool:
     return bool(told) and not any(told) and not any(p.nonfinite or p.problem for p in points if p is not None)
 
 
-def _courses(rows: Sequence[tuple[TimelineRow, Sequence[TensorPoint | None]]], saves: int) -> list[str]:
+def _courses(rows: Sequence[tuple[TimelineRow, Sequence[TensorPoint | None]]], saves: Sequence[Found]) -> list[str]:
     if not rows:
         return []
     cells = []
     for row, points in rows:
         norms = [p.l2 for p in points if p is not None and p.l2 is not None]
         ends = f"{number_text(norms[0])} → {number_text(norms[-1])}" if norms else "–"
-        shape = middle(shape_text(row.shape), 14)
-        cells.append([safe(middle(_name(row), NAME)), shape, course(points), ends, _broken(points)])
-    legend = f"{SAME} same bits  {BROKEN} not finite  {UNREAD} unreadable"
-    shared = f", {math.ceil(saves / COURSE)} saves a column" if saves > COURSE else ""
-    head = f"change since the save before, each tensor on its own scale{shared}:  {legend}"
-    return ["", head, "", *table(["tensor", "shape", "change", "norm", ""], cells, right=(1,))]
+        cells.append(
+            [safe(_name(row)), middle(shape_text(row.shape), 14), course(points), ends, _broken(points, saves)]
+        )
+    rest = sum(max(map(len, column)) + 2 for column in list(zip(*cells, strict=True))[1:4])
+    cells = [[shorten_name(name, max(WIDTH - rest, NAME)), *others] for name, *others in cells]
+    several = math.ceil(len(saves) / COURSE)
+    shared = f", {several} saves a column" if several > 1 else ""
+    head = [
+        f"change since the save before, each tensor on its own scale{shared}",
+        f"{SAME} same bits   {BROKEN} not finite   {UNREAD} unreadable",
+    ]
+    return ["", *head, "", *table(["tensor", "shape", "change", "norm", ""], cells, right=(1,))]
 
 
-def _broken(points: Sequence[TensorPoint | None]) -> str:
-    """Since when values are not finite, and how many."""
-    counts = [p.nonfinite if p is not None else 0 for p in points]
-    first = next((place for place, count in enumerate(counts) if count), None)
-    return "" if first is None else f"not finite from save {first + 1} on"
+def _broken(points: Sequence[TensorPoint | None], saves: Sequence[Found]) -> str:
+    """Since which save values are not finite."""
+    first = next((place for place, p in enumerate(points) if p is not None and p.nonfinite), None)
+    return "" if first is None else f"not finite: {_label(saves[first])}"
 
 
 def course(points: Sequence[TensorPoint | None]) -> str:

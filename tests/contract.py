@@ -217,7 +217,8 @@ ROW = record(
         "weights": many(text),
         "trainable": maybe(flag),
         "config": facts,
-    }
+    },
+    {"inbound": many(many(text))},
 )
 HISTOGRAM = record(
     {
@@ -279,6 +280,37 @@ SALVAGED = record(
     {"name": text, "dtype": text, "shape": many(integer), "bytes": whole, "reason": text, "evidence": facts}
     | {"outcome": one_of(*get_args(Outcome))}
 )
+CANDIDATE = record(
+    {"path": text, "step": maybe(integer), "identical": whole, "weights": whole, "relative_l2": maybe(number)}
+)
+ORIGIN = record(
+    {
+        "run": text,
+        "answer": one_of("yes", "no"),
+        "save": maybe(text),
+        "step": maybe(integer),
+        "weights": whole,
+        "reason": text,
+        "candidates": many(CANDIDATE),
+    }
+)
+DIGESTED = record(
+    TENSOR_FIELDS
+    | {
+        "layer_class": text,
+        "hash": maybe(text),
+        "crc32c": maybe(whole),
+        "l2": maybe(number),
+        "nonfinite": maybe(whole),
+        "samples": many(number),
+        "problem": text,
+    },
+)
+COURSE = record(
+    {"name": text, "shape": many(integer), "l2": many(maybe(number)), "delta_l2": many(maybe(number))}
+    | {"nonfinite": many(maybe(whole))}
+)
+CURVE = record({"tag": text, "source": text, "steps": many(integer), "values": many(number), "walls": many(number)})
 DOCUMENTS: dict[str, dict[str, Check]] = {
     "ckptui/ls/1": {"artifacts": many(ARTIFACT), "runs": many(RUN_OF_SAVES)},
     "ckptui/show/1": {
@@ -297,6 +329,12 @@ DOCUMENTS: dict[str, dict[str, Check]] = {
         "relation": record(
             {"verdict": one_of(*VERDICTS), "certainty": one_of(*get_args(Certainty)), "evidence": facts}
         ),
+    },
+    "ckptui/digest/1": {"artifact": ARTIFACT, "tensors": many(DIGESTED), "architecture": many(ROW)},
+    "ckptui/timeline/1": {
+        "saves": many(ARTIFACT),
+        "tensors": many(COURSE),
+        "scalars": many(CURVE),
     },
     "ckptui/filters/1": {"artifact": ARTIFACT, "layers": many(LAYER)},
     "ckptui/predict/1": {"model": MODEL, "images": many(PREDICTED)},
@@ -320,7 +358,10 @@ DOCUMENTS: dict[str, dict[str, Check]] = {
         "summary": record(dict.fromkeys((*get_args(Outcome), "bytes"), whole)),
     },
 }
-ONE_TENSOR: dict[str, Check] = {"stats": maybe(STATS), "histogram": maybe(HISTOGRAM)}
+OPTIONAL: dict[str, dict[str, Check]] = {
+    "ckptui/show/1": {"stats": maybe(STATS), "histogram": maybe(HISTOGRAM)},
+    "ckptui/diff/1": {"only": many(one_of(*get_args(PairStatus))), "fail_above": number, "origin": ORIGIN},
+}
 
 
 def problems(document: Any) -> list[str]:
@@ -331,8 +372,7 @@ def problems(document: Any) -> list[str]:
         return list(record(fields)(document, "error"))
     if schema not in DOCUMENTS:
         return [f"no such schema: {schema!r}"]
-    optional = ONE_TENSOR if schema == "ckptui/show/1" else None
-    shape = record({"schema": text, **DOCUMENTS[schema], "findings": many(FINDING)}, optional)
+    shape = record({"schema": text, **DOCUMENTS[schema], "findings": many(FINDING)}, OPTIONAL.get(schema))
     return [*shape(document, schema), *_meaning(document)]
 
 
@@ -349,13 +389,30 @@ def _meaning(document: Mapping[str, Any]) -> Iterator[str]:
             yield "summary.artifacts is not the number of artifacts"
     if document["schema"] == "ckptui/salvage/1":
         yield from _outcomes_counted(document)
+    if document["schema"] == "ckptui/timeline/1":
+        yield from _courses_meaning(document)
     yield from _runs_meaning(document)
     if document["schema"] == "ckptui/diff/1":
         for status in get_args(PairStatus):
-            if document["summary"][status] != sum(p["status"] == status for p in document["pairs"]):
+            count = sum(p["status"] == status for p in document["pairs"])
+            shown = status in document.get("only", get_args(PairStatus))
+            if count != (document["summary"][status] if shown else 0):
                 yield f"summary.{status} is not the number of pairs"
         if any(p["role"] == "object-graph" for p in document["pairs"]):
             yield "an object graph is paired"
+
+
+def _courses_meaning(document: Mapping[str, Any]) -> Iterator[str]:
+    """A number or null for every save, and none from a save that could not be read."""
+    for tensor in document["tensors"]:
+        for key in ("l2", "delta_l2", "nonfinite"):
+            if len(tensor[key]) != len(document["saves"]):
+                yield f"{tensor['name']}: {key} is not one a save"
+        if any(
+            n is None and (a, d) != (None, None)
+            for n, a, d in zip(*(tensor[k] for k in ("nonfinite", "l2", "delta_l2")), strict=False)
+        ):
+            yield f"{tensor['name']}: numbers of a save that was not read"
 
 
 def _outcomes_counted(document: Mapping[str, Any]) -> Iterator[str]:

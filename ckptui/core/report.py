@@ -129,6 +129,14 @@ def _where(finding: Finding, naming: Naming) -> str:
     return said if finding.artifact == naming.save else f"{path}  {said}"
 
 
+STATE_WORDS_OF_ROLES: dict[str, str] = {
+    "slot": "optimizer slot",
+    "counter": "counter",
+    "step": "counter",
+    "rng-state": "generator state",
+    "metric": "metric",
+}
+"""What goes on with every step of training, by role: told after the weights."""
 VERDICTS: dict[str, str] = {
     "identical": "Identical weights",
     "same-run": "The same run",

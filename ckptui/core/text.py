@@ -63,6 +63,23 @@ def middle(text: str, width: int) -> str:
     return text[:head] + "…" + text[len(text) - tail :]
 
 
+def shorten_name(name: str, width: int) -> str:
+    """Shorten a variable's name so that layers stay apart: `batch_n…ion_4_1/moving_mean`.
+
+    What comes after the last slash stays whole, and of the layer its end, where numbers stand; `middle` where that
+    leaves no room.
+    """
+    layer, slash, leaf = name.rpartition("/")
+    room = width - len(leaf) - 1
+    if len(name) <= width or not slash or room < LEAST_LAYER:
+        return middle(name, width)
+    return f"{middle(layer, room)}/{leaf}"
+
+
+LEAST_LAYER = 9
+"""Characters below which a layer is not shortened by itself."""
+
+
 def human_bytes(count: float) -> str:
     """`3.4 kB`, powers of 1000."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
