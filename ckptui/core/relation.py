@@ -38,10 +38,23 @@ def relation(rows: Sequence[RelationRow]) -> dict[str, Any]:
     `different-architecture` where most kernels have no partner); beyond, a common ancestor is certain, and
     counters with optimizer slots make it `same-run`, frozen or replaced layers `fine-tuned`, nothing `related`.
     """
-    weights = [row.pair for row in rows if row.pair.role not in NOT_WEIGHTS]
-    evidence = gather(rows)
+    once = _once(rows)
+    weights = [row.pair for row in once if row.pair.role not in NOT_WEIGHTS]
+    evidence = gather(once)
     word, certainty, reason = _judged(weights, evidence)
     return {"verdict": word, "certainty": certainty, "evidence": evidence.facts(reason)}
+
+
+def _once(rows: Sequence[RelationRow]) -> list[RelationRow]:
+    """Without pairs of a tensor that is already in one: second copies, as exports keep them."""
+    seen: set[tuple[str, str]] = set()
+    kept = []
+    for row in rows:
+        sides = {(side, name) for side, name in (("a", row.pair.a), ("b", row.pair.b)) if name is not None}
+        if not sides & seen:
+            kept.append(row)
+        seen |= sides
+    return kept
 
 
 def _judged(weights: list[Pair], evidence: Evidence) -> _Told:

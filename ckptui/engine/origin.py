@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ckptui.core.dtypes import is_float
-from ckptui.core.matching import match
+from ckptui.core.matching import match_listings
 from ckptui.core.model import Candidate, Listing, Origin, Progress, RunFolder, Tensor
 from ckptui.core.names import is_weight
 from ckptui.engine.contents import Key, read_contents, stored_content
@@ -77,6 +77,9 @@ def find_origin(
     for path in run.saves:
         try:
             held = Held(path, open_save(path))
+            if not held.listing.tensors:
+                lost.append(f"{path}: no tensor of it can be read")
+                continue
             yield from _hold(pool, held, weights, known, export, cancel)
         except CkptuiError as error:
             if cancel is not None and cancel.is_set():
@@ -127,7 +130,8 @@ def _hold(
             asked.append((tensor, dtypes))
     found: dict[Key, int] = {}
     yield from read_contents(pool, held.listing, asked, found, cancel)
-    pairs = {b.name: a for a, b, _ in match(own, weights) if a is not None and b is not None and a.shape == b.shape}
+    matched = match_listings(replace(held.listing, tensors=own), replace(export, tensors=weights))
+    pairs = {b.name: a for a, b, _ in matched if a is not None and b is not None and a.shape == b.shape}
     claimed = {tensor.name for tensor in pairs.values()}
     free = [tensor for tensor in own if tensor.name not in claimed]
     for weight in weights:

@@ -49,7 +49,7 @@ def test_no_training_passes_for_the_going_on_of_another() -> None:
             if m < n:
                 counts["one run"][word(first[m], first[n])] += 1
             counts["one initialisation"][word(first[m], twin[n])] += 1
-        counts["two seeds"][word(first[n], other[n])] += 1
+            counts["two seeds"][word(first[m], other[n])] += 1
         print(f"{optimizer}:", "; ".join(f"{kind}: {dict(found)}" for kind, found in counts.items()))
     for counts in table.values():
         assert set(counts["two seeds"]) == {"independent confirmed"}

@@ -125,3 +125,120 @@ def test_independent_kernels_hardly_ever_reach_the_threshold() -> None:
             a, b = draw.normal(size=(2, count))
             rows.append(kernel(f"k{i}", float(np.corrcoef(a, b)[0, 1]), count))
         assert word(*rows) == "independent"
+
+
+SLOTS = [kernel("m", 0.5, role="slot"), kernel("v", 0.6, role="slot")]
+
+
+def row(name: str, status: PairStatus = "changed", relative: float | None = None, role: Role = "kernel") -> RelationRow:
+    made = kernel(name, 1.0 if status == "identical" else 0.9, status=status, role=role)
+    return replace(made, pair=replace(made.pair, relative_l2=relative), layer=name)
+
+
+def test_two_saves_that_claim_one_step_are_not_one_run() -> None:
+    told = relation([*KIN, *SLOTS, counter("optimizer/iterations", 300, 300)])
+    assert (told["verdict"], told["certainty"]) == ("related", "confirmed")
+    assert "the same step" in told["evidence"]["reason"]
+
+
+def test_counters_and_slots_alone_are_never_more_than_possible() -> None:
+    told = relation([*KIN, *SLOTS, counter("global_step", 1000, 2000)])
+    assert (told["verdict"], told["certainty"]) == ("same-run", "possible")
+
+
+def test_weights_count_where_an_optimizer_is_only_on_one_side() -> None:
+    same = [kernel("c1", 1.0, status="identical"), kernel("c2", 1.0, status="identical")]
+    left = [kernel("m", None, role="slot", status="only-a"), counter("x", 1, 1)]
+    assert relation([*same, *left])["verdict"] == "identical"
+
+
+def test_frozen_near_frozen_and_replaced_layers_are_named() -> None:
+    told = relation(
+        [row("base", "identical"), row("mid", relative=0.4), row("top", relative=0.3), row("x", relative=0.5)]
+    )
+    assert (told["verdict"], told["evidence"]["frozen_layers"]) == ("fine-tuned", ["base"])
+    slow = [row("base", relative=1e-4), row("mid", relative=0.4), row("top", relative=0.3)]
+    told = relation(slow)
+    assert (told["verdict"], told["certainty"]) == ("fine-tuned", "possible")
+    assert told["evidence"]["near_frozen_layers"] == ["base"]
+    told = relation([row("base", relative=0.1), row("mid", relative=0.4), row("head", "shape-changed")])
+    assert (told["verdict"], told["evidence"]["replaced_layers"]) == ("fine-tuned", ["head"])
+    told = relation([row("base", "identical"), row("head", "only-b")])
+    assert told["verdict"] == "fine-tuned"
+
+
+def test_what_never_trains_is_no_sign_of_freezing() -> None:
+    still = [row("b", "identical", role="bias"), row("bn", "identical", role="moving-mean")]
+    told = relation([*KIN, *still])
+    assert (told["verdict"], told["evidence"]["frozen_layers"]) == ("related", [])
+    ones = kernel("ones", None, status="identical")
+    assert relation([*KIN, ones])["verdict"] == "related"
+
+
+def test_a_frozen_layer_without_slots_is_no_reason_against_one_run() -> None:
+    rows = [row("base", "identical"), row("mid", relative=0.4), *SLOTS, counter("iterations", 100, 200)]
+    told = relation(rows)
+    assert (told["verdict"], told["certainty"]) == ("same-run", "possible")
+    assert "base" in told["evidence"]["reason"]
+    trained = RelationRow(Pair("adam/base_v", None, "slot", "only-a", count=4608), layer="base")
+    assert relation([*rows, trained])["verdict"] == "fine-tuned"
+
+
+def test_part_of_a_save_is_said_to_be_one() -> None:
+    told = relation([row("base", "identical"), row("head", "only-a")])
+    assert (told["verdict"], told["certainty"]) == ("related", "confirmed")
+    assert "only in A: head" in told["evidence"]["reason"]
+    assert told["evidence"]["missing_in_b"] == ["head"]
+
+
+def test_what_is_missing_is_named_to_the_twentieth() -> None:
+    told = relation([kernel(f"x{n}", None, status="only-a") for n in range(30)] + [row("y", "only-b")])
+    evidence = told["evidence"]
+    assert told["verdict"] == "different-architecture"
+    assert (len(evidence["missing_in_b"]), evidence["missing_in_a"]) == (20, ["y"])
+    assert evidence["missing"]["in_b"] == 30
+
+
+def test_little_evidence_is_told_by_the_certainty() -> None:
+    assert relation([kernel("c", 0.02, 64)])["certainty"] == "possible"
+    assert relation([kernel("c", 0.02, 300)])["certainty"] == "likely"
+    lost = kernel("lost", None, status="unreadable")
+    assert relation([*LONE, lost])["certainty"] == "likely"
+    assert "can't be read" in relation([*LONE, lost])["evidence"]["reason"]
+    same = kernel("c1", 1.0, status="identical")
+    told = relation([same, lost])
+    assert (told["verdict"], told["certainty"]) == ("identical", "possible")
+    constant = relation([kernel("c", None), kernel("d", None)])
+    assert (constant["verdict"], constant["certainty"]) == ("related", "possible")
+    assert "constant or not finite" in constant["evidence"]["reason"]
+
+
+def test_among_many_kernels_chance_reaches_further() -> None:
+    draw = np.random.default_rng(3)
+    for _ in range(20):
+        many = [kernel(f"k{n}", float(z) / math.sqrt(4608)) for n, z in enumerate(draw.normal(size=1000))]
+        assert word(*many) == "independent"
+    one = [kernel(f"k{n}", 0.0) for n in range(500)] + [kernel("odd", 4.3 / math.sqrt(4608))]
+    assert word(*one) == "independent"
+
+
+def test_the_same_values_in_another_dtype_are_identical() -> None:
+    wide = [kernel(f"c{n}", 1.0, status="dtype-changed") for n in range(2)]
+    equal = [replace(r, pair=replace(r.pair, changed=0, relative_l2=0.0)) for r in wide]
+    assert (relation(equal)["verdict"], relation(equal)["certainty"]) == ("identical", "likely")
+    rounded = [replace(r, pair=replace(r.pair, changed=4000, relative_l2=1e-3)) for r in wide]
+    assert "narrower dtype" in relation(rounded)["evidence"]["reason"]
+
+
+def test_a_second_copy_counts_once() -> None:
+    same = kernel("c1", 1.0, status="identical")
+    again = replace(same, pair=replace(same.pair, b="copy"))
+    assert "(1 of 1)" in relation([same, again])["evidence"]["reason"]
+
+
+def test_loss_scales_and_learning_rates_do_not_count_steps() -> None:
+    odd = [counter("loss_scale_optimizer/good_steps", 5, 900, "counter"), counter("optimizer/learning_rate", 1, 2)]
+    assert word(*KIN, *SLOTS, *odd) == "related"
+    keras = counter("optimizer/vars/0", 100, 200, "counter")
+    rate = counter("optimizer/vars/1", 0.001, 0.0005, "counter")
+    assert word(*KIN, *SLOTS, keras, rate) == "same-run"
