@@ -117,7 +117,7 @@ def _unrelated(evidence: Evidence, *, strange: bool) -> _Told:
     few = f"{len(evidence.z)} kernels" if len(evidence.z) > 1 else "only one kernel"
     rest = "" if whole else ", others can't be read, are constant or not finite"
     reason = f"no kernel shares more than chance gives ({beyond}); {few} with {values} values could be compared{rest}"
-    return "independent", "likely" if values >= SOME_VALUES and whole else "possible", reason
+    return "independent", "likely" if values >= SOME_VALUES else "possible", reason
 
 
 def _related(evidence: Evidence) -> _Told:
