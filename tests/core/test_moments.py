@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ckptui.core.moments import Slot, judge
 from ckptui.core.ratios import LogRatios
 from ckptui.core.relation import relation
-from tests.core.trainings import F32, NAMES, Save, fresh, rows, train
+from tests.core.optimizers import F32, NAMES, Save, fresh, rows, train
 
 STEPS = (1, 2, 4, 50, 150, 300, 301, 310)
 FEWER = (2, 50, 150, 300, 301)
@@ -127,3 +127,18 @@ def test_untouched_and_unknown_slots_say_nothing() -> None:
     assert halves.result() is None
     sums = {"adagrad/k_accumulator": np.full((64, 64), 0.1, np.float32)}
     assert judge(slots_of(sums, sums), 100).word == "open"
+
+
+def test_fine_tuning_is_told_by_layers_that_stand_still_or_are_new() -> None:
+    base = training("adam", 0, 1)[300]
+    whole = relation(rows(base, train("adam", base.weights, 9, (50,), rate=1e-4)[50]))
+    frozen = relation(rows(base, train("adam", base.weights, 9, (50,), rate=1e-3, frozen=["first"])[50]))
+    slow = relation(rows(base, train("adam", base.weights, 9, (50,), rate=3e-3, slow=["first"])[50]))
+    head = {**base.weights, "third": fresh(9)["third"][:, :7].copy()}
+    other = relation(rows(base, Save("adam", 50, head)))
+    for name, told in (("all layers", whole), ("frozen", frozen), ("slow", slow), ("new head", other)):
+        print(f"fine-tuned, {name}: {told['verdict']} {told['certainty']}: {told['evidence']['reason']}")
+    assert (whole["verdict"], whole["certainty"]) in {("related", "confirmed"), ("fine-tuned", "possible")}
+    assert (frozen["verdict"], frozen["evidence"]["frozen_layers"]) == ("fine-tuned", ["first"])
+    assert (slow["verdict"], slow["evidence"]["near_frozen_layers"]) == ("fine-tuned", ["first"])
+    assert (other["verdict"], other["evidence"]["replaced_layers"]) == ("fine-tuned", ["third"])
