@@ -78,15 +78,18 @@ class Digest:
 
     def to_json(self) -> dict[str, Any]:
         """The document; the same for the same save, whose own path is the only absolute one in it."""
-        folder = str(PurePath(self.artifact.path).parent)
-        rest = {
+        folder = str(PurePath(self.artifact.path).parent).rstrip("/") + "/"
+        findings = []
+        for finding in self.findings:
+            doc = _relative(finding.to_json(), folder)
+            findings.append({**doc, "artifact": finding.artifact} if finding.artifact == self.artifact.path else doc)
+        return {
+            "schema": SCHEMA,
             "artifact": self.artifact.to_json(),
-            "tensors": [one.to_json() for one in self.tensors],
+            "tensors": [_relative(one.to_json(), folder) for one in self.tensors],
             "architecture": [row.to_json() for row in self.architecture],
-            "findings": [finding.to_json() for finding in self.findings],
+            "findings": findings,
         }
-        kept = self.artifact.path
-        return {"schema": SCHEMA, **_relative(rest, folder.rstrip("/") + "/", kept)}
 
 
 def samples_each(tensors: int) -> int:
@@ -115,12 +118,12 @@ def sample_places(count: int, most: int) -> np.ndarray[Any, Any]:
     return np.asarray(starts + inside)
 
 
-def _relative(value: Any, folder: str, kept: str) -> Any:
-    """JSON data with every path below `folder` told from there; of the artifact the path itself stays."""
+def _relative(value: Any, folder: str) -> Any:
+    """JSON data with every path below `folder` told from there."""
     if isinstance(value, str):
-        return value.removeprefix(folder) if folder != "./" and value != kept else value
+        return value.removeprefix(folder) if folder.startswith("/") else value
     if isinstance(value, Mapping):
-        return {key: _relative(item, folder, kept) for key, item in value.items()}
+        return {key: _relative(item, folder) for key, item in value.items()}
     if isinstance(value, Sequence):
-        return [_relative(item, folder, kept) for item in value]
+        return [_relative(item, folder) for item in value]
     return value

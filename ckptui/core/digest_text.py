@@ -51,7 +51,7 @@ def read_digest(content: str | bytes, name: str = "the digest") -> Digest:
         _other(schema, name)
     try:
         return Digest(
-            artifact=_artifact(_field(doc, "artifact", _mapping)),
+            artifact=_field(doc, "artifact", lambda value: _artifact(_mapping(value))),
             tensors=tuple(_each(doc, "tensors", _tensor_digest)),
             architecture=tuple(_each(doc, "architecture", _architecture_row)),
             findings=tuple(_each(doc, "findings", _finding)),

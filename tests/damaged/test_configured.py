@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
 from ckptui.core.configs import config_findings
+from ckptui.core.digest import Digest
+from ckptui.core.digest_text import read_digest
 from ckptui.core.model import DiffReport, Finding
 from ckptui.session import Session
 from tests.damaged.keras_configured_names import EXPECTED, SILENT
@@ -76,6 +79,25 @@ def test_no_tensor_shows_it(name: str, session: Session) -> None:
     assert [f.code for f in report.findings] == ["config-changed"]
     asked = [list(session.diff(one, other, pattern=pattern))[-1] for pattern in ("c1", "")]
     assert [len(r.findings) for r in asked if isinstance(r, DiffReport)] == [0, 1]
+
+
+def test_a_digest_carries_the_configuration_and_hashes_are_one_in_each_format(session: Session) -> None:
+    digests = {}
+    for name in ("pictures-base.keras", "pictures-base.h5", "pictures-padding.keras"):
+        made = list(session.digest(session.open(str(configured_folder() / name))))[-1]
+        assert isinstance(made, Digest)
+        digests[name] = read_digest(json.dumps(made.to_json()))
+    weights = [
+        {(t.tensor.layer, t.tensor.role, t.tensor.shape): t.hash for t in made.tensors if t.tensor.layer}
+        for made in digests.values()
+    ]
+    assert weights[0] == weights[1] == weights[2]
+    assert len(weights[0]) == 12
+    base, h5, padding = digests.values()
+    assert config_findings(base.listing, h5.listing) == []
+    report = list(session.diff(h5, padding))[-1]
+    assert isinstance(report, DiffReport)
+    assert [f.title for f in report.findings] == ["c2: padding same against valid"]
 
 
 @needs_corpus
