@@ -23,6 +23,7 @@ MATCHING_SHARE = 0.5
 SURE_VALUES = 1000
 """Values of all kernels together from which their independence is certain: a cosine of 0.13 would show in them."""
 SOME_VALUES = 256
+MOST_LAYERS = 3
 ROUNDED = 2.0**-8
 """Relative distance that rounding to bfloat16 explains."""
 
@@ -128,7 +129,7 @@ def _related(evidence: Evidence) -> _Told:
     if moments.word == "kept" and not evidence.lone:
         first, last = ("A", "B") if clock.steps > 0 else ("B", "A")
         reason = f"the second moments of the optimizer kept what {first} had: {last} continues {first}"
-        return "same-run", "likely", f"{shared}; {reason}, {abs(clock.steps):.0f} steps later{evidence.frozen_words}"
+        return "same-run", "likely", f"{shared}; {reason}, {_steps(clock.steps)} later{evidence.frozen_words}"
     fit = evidence.slots_fit and not evidence.lone and moments.word != "broken" and not evidence.thawed
     if fit and (clock.forward or clock.earlier):
         order = "the counters went on" if clock.forward else "B's counters are lower: B would be the earlier save"
@@ -171,7 +172,8 @@ def _fine_tuned(evidence: Evidence) -> _Told | None:
     if evidence.lone:
         return "fine-tuned", "likely", f"{shared}, and some layers were replaced{evidence.missing_words}"
     if evidence.near_frozen_layers:
-        return "fine-tuned", "possible", f"{shared}; some layers hardly moved{evidence.frozen_words}"
+        still = ", ".join(evidence.near_frozen_layers[:MOST_LAYERS])
+        return "fine-tuned", "possible", f"{shared}; layers that hardly moved while others did: {still}"
     return None
 
 
@@ -183,5 +185,10 @@ def _broken(moments: Moments, steps: float) -> str:
     first, last = ("A", "B") if steps > 0 else ("B", "A")
     return (
         f"{part} of the optimizer's second moments in {last} are lower than {first}'s can have become in "
-        f"{abs(steps):.0f} steps ({said}): not one run going on, but two trainings from one past, or a new optimizer"
+        f"{_steps(steps)} ({said}): not one run going on, but two trainings from one past, or a new optimizer"
     )
+
+
+def _steps(steps: float) -> str:
+    count = abs(steps)
+    return f"{count:.0f} step" + ("" if count == 1 else "s")

@@ -87,7 +87,7 @@ def test_one_step_on_is_certain_in_both_directions() -> None:
     run = training("adam", 0, 1)
     forward, back = relation(rows(run[300], run[301])), relation(rows(run[301], run[300]))
     assert (forward["verdict"], forward["certainty"]) == (back["verdict"], back["certainty"]) == ("same-run", "likely")
-    assert "B continues A, 1 steps later" in forward["evidence"]["reason"]
+    assert "B continues A, 1 step later" in forward["evidence"]["reason"]
     assert "A continues B" in back["evidence"]["reason"]
     assert forward["evidence"]["moments"]["below"] == 0
 
