@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,10 +19,11 @@ _LEAVES = (
 )
 """The order in which layers make their variables, as far as any has several of these."""
 _NORMS = frozenset({"gamma", "beta", "moving-mean", "moving-variance"})
-_COUNTED = re.compile(r"(.+?)(?:_([0-9]{1,9}))?")
+_COUNTED = re.compile(r"(.*?)([0-9]{0,9})")
+MOST_WAYS = 1000
+"""Beginnings of an order that are followed at a time."""
 TOLD_BY_CONTENT: tuple[Kind, ...] = ("slot", "rng-state", "metric")
 """What equal bytes pair besides weights."""
-_DIGITS = re.compile(r"_?[0-9]+")
 
 
 @dataclass(slots=True)
@@ -44,10 +45,9 @@ class Layer:
         return self.ordered or self.name.rpartition("/")[2].rstrip("_0123456789") in CLASSES or self.nameless
 
     @property
-    def number(self) -> tuple[str, int]:
-        """Stem and number of its name: ("conv2d", 7)."""
-        match = _COUNTED.fullmatch(self.name)
-        return (match[1], int(match[2] or 0)) if match else (self.name, 0)
+    def numbers(self) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+        """The words of its name, and the numbers behind them."""
+        return counted(self.name)
 
     @property
     def telling(self) -> Tensor:
@@ -196,29 +196,44 @@ def _order(mine: list[Layer], theirs: list[Layer]) -> tuple[_Key, _Key] | None:
     """What sorts both sides the same way; None where they have no order in common."""
     if len(mine) != len(theirs):
         return None
-    numbered = [_numbered(group) for group in (mine, theirs)]
-    if numbered[0] and numbered[0] == numbered[1]:
+    stems = [numbered(group) for group in (mine, theirs)]
+    if stems[0] is not None and stems[0] == stems[1]:
         return _number, _number
     keys: list[_Key] = []
-    for group, stem in zip((mine, theirs), numbered, strict=True):
-        if all(layer.ordered for layer in group) or len({_DIGITS.sub("", layer.name) for layer in group}) == 1:
+    for group, stem in zip((mine, theirs), stems, strict=True):
+        if all(layer.ordered for layer in group):
             keys.append(_place)
-        elif stem:
+        elif stem is not None:
             keys.append(_number)
         else:
             return None
     return keys[0], keys[1]
 
 
-def _numbered(group: list[Layer]) -> str:
-    """The stem that all names share, where their numbers tell them apart; else empty."""
-    numbers = [layer.number for layer in group]
-    stems = {stem for stem, _ in numbers}
-    return stems.pop() if len(stems) == 1 and len(set(numbers)) == len(numbers) else ""
+def numbered(group: Sequence[Layer]) -> tuple[str, ...] | None:
+    """The stems that all names share, where their numbers tell them apart; else None."""
+    told = [layer.numbers for layer in group]
+    stems = {stem for stem, _ in told}
+    return stems.pop() if len(stems) == 1 and len(set(told)) == len(told) else None
 
 
-def _number(layer: Layer) -> int:
-    return layer.number[1]
+def counted(name: str) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
+    """The words of a name, and the numbers behind each: `block_1/dense_13` is block (1,), dense (13,)."""
+    words: list[str] = []
+    numbers: list[tuple[int, ...]] = []
+    for token in name.replace("/", "_/").split("_"):
+        match = _COUNTED.fullmatch(token)
+        stem, number = (match[1], match[2]) if match else (token, "")
+        if stem or not words:
+            words.append(stem)
+            numbers.append(())
+        if number:
+            numbers[-1] += (int(number),)
+    return tuple(words), tuple(numbers)
+
+
+def _number(layer: Layer) -> Any:
+    return layer.numbers[1]
 
 
 def _place(layer: Layer) -> Any:
@@ -238,6 +253,39 @@ def _pair_layers(state: Pairing, one: Layer, other: Layer, by: str) -> None:
             if len(mine) == len(theirs):
                 for a, b in zip(sorted(mine, key=_within), sorted(theirs, key=_within), strict=True):
                     state.pair(a, b, by)
+
+
+def order_by_shapes(weights: Sequence[Tensor], ids: Mapping[str, str], shapes: Sequence[tuple[int, ...]]) -> list[str]:
+    """The order of layers in which their weights have these shapes, layers of equal shapes in order of their numbers.
+
+    Empty where there is none, or more than one.
+    """
+    layers: dict[str, Layer] = {}
+    for t in sorted(weights, key=_within):
+        layers.setdefault(ids[t.name], Layer(ids[t.name])).tensors.append(t)
+    groups: dict[tuple[tuple[int, ...], ...], list[Layer]] = {}
+    for layer in layers.values():
+        groups.setdefault(tuple(t.shape for t in layer.tensors), []).append(layer)
+    if any(len(group) > 1 and numbered(group) is None for group in groups.values()):
+        return []
+    kinds = list(groups)
+    ways: dict[tuple[int, ...], list[tuple[int, ...]]] = {(0,) * len(kinds): [()]}
+    for _ in range(len(layers)):
+        longer: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+        for used, orders in ways.items():
+            start = sum(count * len(kind) for count, kind in zip(used, kinds, strict=True))
+            for n, kind in enumerate(kinds):
+                if used[n] < len(groups[kind]) and tuple(shapes[start : start + len(kind)]) == kind:
+                    more = (*used[:n], used[n] + 1, *used[n + 1 :])
+                    longer[more] = [*longer.get(more, ()), *((*order, n) for order in orders)][:2]
+        ways = longer
+        if len(ways) > MOST_WAYS:
+            return []
+    found = [order for orders in ways.values() for order in orders]
+    if len(found) != 1:
+        return []
+    queues = [iter(sorted(groups[kind], key=_number)) for kind in kinds]
+    return [t.name for n in found[0] for t in next(queues[n]).tensors]
 
 
 def _within(tensor: Tensor) -> Any:

@@ -11,14 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Mapping, Sequence
 
+from ckptui.core.matching_layers import layer_ids, order_by_shapes
 from ckptui.core.matching_sides import Pairing, Side, kind_of, listed, own_name
 from ckptui.core.model import Tensor
 from ckptui.core.names import clean
 
+_SCALED = "loss_scale_optimizer"
 MOST_WORDS = 6
 """Words before and after a weight's name in the joined name of its slot, at most."""
 _SLOT_KEY = re.compile(r"(.*)/\.OPTIMIZER_SLOT/.*?/([^/]+)")
-_CLASS = re.compile(r"(?i)(?:.*/)?([a-z][a-z_]*?)(?:_[0-9]+)?")
 _KINDS = {
     "m": "first",
     "momentum": "first",
@@ -217,44 +218,62 @@ def _by_model_order(state: Pairing, side: int, places: Mapping[int, Tensor], nam
         told = named.of(t)
         if told is not None:
             served[told] = t
-    weights = _trained(state, side, {weight for weight, _ in served})
+    weights = {weight for weight, _ in served}
     kinds = sorted({kind for _, kind in served})
-    optimizer = _CLASS.fullmatch(next(iter(places.values())).object_path.rpartition("/")[0])
-    for order in _orders(weights, kinds, optimizer is not None and optimizer[1].lower() in ("rms_sprop", "rmsprop")):
-        others = [served.get(told) for told in order]
-        if len(others) != len(slots) or None in others:
-            continue
-        if all(t is not None and t.shape == slot.shape for t, slot in zip(others, slots, strict=True)):
-            for slot, t in zip(slots, others, strict=True):
-                if t is not None:
-                    one, other = (slot, t) if side == 0 else (t, slot)
-                    state.pair(one, other, "layer-order")
-            return
+    if len(slots) != len(served) or len(slots) != len(weights) * len(kinds):
+        return
+    optimizer = slots[0].object_path.rpartition("/")[0].lower()
+    fitting: list[list[Tensor]] = []
+    for layout in _layouts(kinds, in_turn=optimizer.startswith(("rm_sprop", "rmsprop"))):
+        order = _trained(state, side, weights, _shapes_of(slots, layout, len(weights)))
+        others = [served[told] for told in _spread(order, layout)] if order else []
+        if others and all(t.shape == slot.shape for t, slot in zip(others, slots, strict=True)):
+            fitting.append(others)
+    for slot, t in zip(slots, fitting[0], strict=True) if fitting else ():
+        one, other = (slot, t) if side == 0 else (t, slot)
+        state.pair(one, other, "layer-order")
 
 
-def _orders(weights: Sequence[str], kinds: Sequence[str], in_turn: bool) -> list[list[Served]]:
-    """How an optimizer with slots of these kinds lists them."""
-    together = next((pair for pair in _TOGETHER if not in_turn and set(pair) <= set(kinds)), ())
-    rest = [kind for kind in _IN_TURN if kind in kinds and kind not in together]
-    rest += [kind for kind in kinds if kind not in (*together, *rest)]
-    if len(rest) > 1 and not in_turn:
-        return []
-    order = [(weight, kind) for weight in weights for kind in together]
-    return [order + [(weight, kind) for kind in rest for weight in weights]]
+Layout = tuple[Sequence[str], Sequence[str]]
+"""(kinds made together for one variable after the other, kinds made one by one afterwards)"""
 
 
-def _trained(state: Pairing, side: int, wanted: set[str]) -> list[str]:
+def _layouts(kinds: Sequence[str], *, in_turn: bool) -> list[Layout]:
+    """How an optimizer with slots of these kinds lists them, the likelier way first."""
+    together = next((pair for pair in _TOGETHER if set(pair) <= set(kinds)), ())
+    turns = [kind for kind in _IN_TURN if kind in kinds]
+    turns += [kind for kind in kinds if kind not in turns]
+    rest = [kind for kind in turns if kind not in together]
+    found: list[Layout] = [(together, rest)] if len(rest) < 2 else []
+    if together in ((), _TOGETHER[0]):
+        found.append(((), turns))
+    return found[::-1] if in_turn else found
+
+
+def _spread(weights: Sequence[str], layout: Layout) -> list[Served]:
+    together, rest = layout
+    return [(w, kind) for w in weights for kind in together] + [(w, kind) for kind in rest for w in weights]
+
+
+def _shapes_of(slots: Sequence[Tensor], layout: Layout, weights: int) -> list[tuple[int, ...]]:
+    """The shapes of the weights that a list of slots in this layout serves."""
+    step = len(layout[0]) or 1
+    return [slot.shape for slot in slots[: weights * step : step]]
+
+
+def _trained(state: Pairing, side: int, wanted: set[str], shapes: Sequence[tuple[int, ...]]) -> list[str]:
     """The weights on the other side that have slots, in the model's order as either side tells it; else nothing."""
     here, there = (state.left, state.right) if side == 0 else (state.right, state.left)
     if wanted <= there.place.keys() and _certain(there, wanted):
         return sorted(wanted, key=lambda name: there.place[name])
-    partner = {name: other.name for name, (other, _) in state.partner.items()} if side == 0 else {}
-    if side == 1:
+    if side == 0:
+        partner = {name: other.name for name, (other, _) in state.partner.items()}
+    else:
         partner = {name: one.name for name, one in state.back.items()}
     mine = {partner[name]: name for name in here.place if name in partner and partner[name] in wanted}
     if mine.keys() == wanted and _certain(here, set(mine.values())):
         return sorted(wanted, key=lambda name: here.place[mine[name]])
-    return []
+    return order_by_shapes([t for t in there.weights if t.name in wanted], layer_ids(there), shapes)
 
 
 def _certain(side: Side, names: set[str]) -> bool:
@@ -296,6 +315,7 @@ def _counters(side: Side) -> dict[str, tuple[bool, str, bool]]:
     """By stored name (kept by an optimizer inside another, what it counts, integers)."""
     found: dict[str, tuple[bool, str, bool]] = {}
     outer: set[str] = set()
+    scaled = any(t.object_path.startswith(_SCALED) for t in side.tensors if kind_of(t) == "counter")
     for t in side.tensors:
         place = listed(t.name)
         if place is not None and place[0].endswith("/inner_optimizer"):
@@ -305,7 +325,7 @@ def _counters(side: Side) -> dict[str, tuple[bool, str, bool]]:
             continue
         own, place = own_name(t), listed(t.name)
         whole = "float" not in t.dtype
-        inner = "inner_optimizer/" in t.name or (own.startswith("loss_scale_optimizer") and own.count("/") > 1)
+        inner = "inner_optimizer/" in t.name or (scaled and "/" in own and not own.startswith(_SCALED))
         leaf = (own or clean(t.name)).rpartition("/")[2]
         if own or place is None:
             found[t.name] = inner, _COUNTERS.get(leaf, leaf), whole

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ckptui.core.diff import PairNumbers, pair_of
-from ckptui.core.matching import Match, match
+from ckptui.core.matching import Match, repeats
 from ckptui.core.model import Artifact, DiffReport, Finding, Listing, Pair, Progress, Tensor, TensorScan
 from ckptui.core.relation import RelationRow, relation
 from ckptui.core.relation_rows import described
+from ckptui.engine import pairing
 from ckptui.engine.facts import unpack
 from ckptui.engine.items import Done, Outcome, run_items
 from ckptui.engine.pair_pieces import PairParts, stretches
@@ -38,6 +39,11 @@ class _Rows:
     findings: list[Finding] = field(default_factory=list)
     crashed: list[int] = field(default_factory=list)
     """Places of pairs whose reader failed: which side is to blame is not known yet."""
+    again: dict[int, str] = field(init=False)
+    """Of pairs with the second copy of a variable: whose copy it is."""
+
+    def __post_init__(self) -> None:
+        self.again = repeats(self.matched)
 
     def take(self, place: int, doc: Any, error: CkptuiError | None) -> Pair:
         """Note the answer for the pair at `place`; what can't be understood makes it unreadable."""
@@ -45,7 +51,12 @@ class _Rows:
         try:
             if error is not None:
                 raise error
-            row = RelationRow(unpack(doc["pair"], Pair), **{name: _number(doc[name]) for name in _EVIDENCE})
+            pair = unpack(doc["pair"], Pair)
+            if (pair.a, pair.b) != (a and a.name, b and b.name):
+                raise ReaderFailed("it answered for another pair")
+            # of 100,000 rows every string counts: the names are there already
+            pair = replace(pair, a=a and a.name, b=b and b.name, matched_by=by, role=(a or pair).role)
+            row = RelationRow(pair, **{name: _number(doc[name]) for name in _EVIDENCE})
             found = [unpack(finding, Finding) for finding in doc["findings"]]
             self.findings += found
         except (CkptuiError, KeyError, TypeError) as refused:
@@ -53,14 +64,17 @@ class _Rows:
             if isinstance(problem, (ReaderCrashed, ReaderHung)):
                 self.crashed.append(place)
             row = RelationRow(pair_of(a, b, by, None, f"{problem.title}: {problem.detail}"))
-        self.rows[place] = row
-        return row.pair
+        return self._kept(place, row)
 
     def put(self, place: int, numbers: PairNumbers) -> Pair:
         """Note the numbers of a pair that was compared in pieces."""
         pair = pair_of(*self.matched[place], numbers)
-        self.rows[place] = RelationRow(pair, **{name: getattr(numbers, name) for name in _EVIDENCE})
-        return pair
+        return self._kept(place, RelationRow(pair, **{name: getattr(numbers, name) for name in _EVIDENCE}))
+
+    def _kept(self, place: int, row: RelationRow) -> Pair:
+        words = "; ".join(filter(None, (row.pair.detail, self.again.get(place, ""))))
+        self.rows[place] = row = replace(row, pair=replace(row.pair, detail=words))
+        return row.pair
 
 
 def _number(value: Any) -> Any:
@@ -134,7 +148,7 @@ def compare_saves(
         Cancelled: `cancel` was set before the end.
         CkptuiError: one of the saves can't be opened any more.
     """
-    rows = _Rows(match(list(a.tensors), list(b.tensors), re.compile(pattern) if pattern else None))
+    rows = _Rows(pairing.paired(pool, a, b, re.compile(pattern) if pattern else None, cancel))
     paired = []
     for place, (one, other, by) in enumerate(rows.matched):
         if one is not None and other is not None:

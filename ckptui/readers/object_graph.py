@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ckptui.core.model import Role
 from ckptui.core.names import is_weight_name
+from ckptui.readers.graph_paths import whole_paths
 from ckptui.readers.wire import WireError, fields, text, uvarint
 
 MAX_NODES = 1_000_000
@@ -99,6 +100,10 @@ def parse(data: bytes) -> ObjectGraph:
             nodes.append(node)
     except WireError as error:
         graph.problem = graph.problem or str(error)
+    for target, name in whole_paths(nodes, MAX_EDGES).items():
+        nodes[target].attributes = [
+            (a, name if a == VARIABLE else full, key) for a, full, key in nodes[target].attributes
+        ]
     _name(graph)
     _find_slots(graph)
     return graph

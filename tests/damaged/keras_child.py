@@ -2,7 +2,8 @@
 
 Takes one JSON line a job on stdin: ["make", [FOLDER]] saves; ["load", [FILE...]] prints one JSON line a file, {"path",
 "error", "text", "sums"}; ["weights", [MAP...]] the same for weights loaded into the tiny model; ["configured",
-[FOLDER]] saves models that differ in one layer's configuration. `done` ends a job.
+[FOLDER]] saves models that differ in one layer's configuration; ["forms", [FOLDER]] saves models in every form. `done`
+ends a job.
 """
 
 from __future__ import annotations
@@ -77,6 +78,10 @@ def main() -> None:
             make(Path(paths[0]))
         elif what == "configured":
             configured(Path(paths[0]))
+        elif what == "forms":
+            import keras_forms
+
+            keras_forms.make(Path(paths[0]))
         else:
             for path in paths:
                 told(path, keras.models.load_model if what == "load" else with_weights)

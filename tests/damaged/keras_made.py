@@ -37,6 +37,15 @@ def configured_folder() -> Path:
     return folder
 
 
+@cache
+def forms_folder() -> Path:
+    """A folder a model, each saved in every form: see `keras_forms`."""
+    folder = Path(mkdtemp(prefix="keras_forms_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _run("forms", [str(folder)])
+    return folder
+
+
 def keras_says(what: str, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
     """{"error", "text", "sums"} by path: what Keras says when it loads each; `what` is `load` or `weights`."""
     lines = _run(what, [str(path) for path in paths])
