@@ -28,6 +28,8 @@ ALL_POINTS = 1_000_000
 """Points kept of all curves of one folder together."""
 BESIDE = ("logs", "log", "tb", "tensorboard", "tb_logs", "events", "summaries", "summary")
 """Where else than in a run's folder its curves are kept, beside it."""
+UNCOUNTED = frozenset({*BESIDE, "fit", "runs"})
+"""Folders that are no level of their own: `logs/fit/20240101-120000/train`."""
 PARTS = ("train", "training", "validation", "val", "eval", "test")
 _PASSED = frozenset({".git", "__pycache__", "variables", "assets", "plugins"})
 
@@ -92,7 +94,10 @@ def _below(base: str, label: str, levels: int) -> Iterator[tuple[str, list[str]]
         if files:
             yield source, files
         if left:
-            todo += [(os.path.join(path, n), f"{source}/{n}" if source else n, left - 1) for n in folders]
+            todo += [
+                (os.path.join(path, name), f"{source}/{name}" if source else name, left - (name not in UNCOUNTED))
+                for name in folders
+            ]
 
 
 def _files(path: str) -> tuple[list[str], list[str]]:
