@@ -247,8 +247,8 @@ class _Curves:
 
         def read() -> None:
             told: tuple[float | None, ...] = ()
-            # what is wrong with them the timeline tells at its end
-            with contextlib.suppress(CkptuiError, OSError):
+            # whatever is wrong with them: the timeline itself reads them at its end, and that tells
+            with contextlib.suppress(Exception):
                 scalars = session.scalars(run, self._cancel)
                 loss = next((curve for curve in scalars if "loss" in curve.tag.lower()), None)
                 told = aligned(loss, session.saves_of(run)) if loss is not None else ()
@@ -274,13 +274,13 @@ def _require_somewhere(session: Session, run: RunFolder, match: str) -> None:
     refused: UsageError | None = None
     for path in reversed(run.saves):
         try:
-            require_match(listing_of(session, path).tensors, match, run.path, own=True)
+            tensors = listing_of(session, path).tensors
+            if tensors and require_match(tensors, match, run.path, own=True):
+                return
         except UsageError as error:
             refused = error
         except CkptuiError:
             continue
-        else:
-            return
     if refused is not None:
         raise refused
 
