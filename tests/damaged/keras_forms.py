@@ -91,8 +91,8 @@ def make(folder: Path) -> None:
             # tracing takes longer than all the rest
             tf.saved_model.save(model, str(place / "saved"))
             model.export(str(place / "export"), verbose=False)
+            model.save(place / "m.h5")
         model.save(place / "m.keras")
         model.save_weights(place / "m.weights.h5")
-            model.save(place / "m.h5")
         weights = [variable.numpy() for variable in model.variables if "seed" not in variable.path]
         np.savez(place / "weights.npz", *weights)
