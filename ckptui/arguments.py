@@ -231,10 +231,11 @@ def diff(
     as_json: bool,
     fail_on: str,
 ) -> Call:
-    """Hold candidate B against baseline A, tensor by tensor, within and across formats; exit 1 if they differ.
+    """Hold B against A, tensor by tensor; exit 1 if they differ.
 
-    A and B are saves, or digests (`ckptui digest`; - for standard input). Where one of them is the folder of a run,
-    the save of it that the other one was made from is looked for, and compared; of two runs their latest saves.
+    Tensors are paired within and across formats. A and B are saves, or digests (`ckptui digest`; - for standard
+    input). Where one of them is the folder of a run, the save of it that the other one was made from is looked for,
+    and compared; of two runs their latest saves.
     """
     from ckptui import comparing
 
@@ -249,7 +250,10 @@ def diff(
 @click.option("--json", is_flag=True, expose_value=False, help="As without: it prints one JSON document.")
 @_fail_on
 def digest(artifact: str, fail_on: str) -> Call:
-    """Print names, shapes, hashes and a few values of all tensors as JSON, for `ckptui diff` on another box."""
+    """Print hashes of all tensors, for a diff on another box.
+
+    One JSON document with names, shapes, hashes and a few values, which `ckptui diff` takes in place of the save.
+    """
     from ckptui import comparing
 
     return Call(comparing.digest(artifact), True, fail_on)
@@ -261,10 +265,11 @@ def digest(artifact: str, fail_on: str) -> Call:
 @_json
 @_fail_on
 def timeline(run: str, match: str | None, as_json: bool, fail_on: str) -> Call:
-    """Follow every tensor over the saves of RUN: a line a save as it is read, then a course for each tensor.
+    """Follow every tensor over the saves of a run.
 
-    RUN is the folder of a training's successive saves, or one of these saves. Jumps, saves that went back and tensors
-    that never changed are warnings: the exit code is 0 but with --fail-on warning.
+    A line a save as it is read, then a course for each tensor. RUN is the folder of a training's successive saves, or
+    one of these saves. Jumps, saves that went back and tensors that never changed are warnings: the exit code is 0
+    but with --fail-on warning.
     """
     from ckptui import comparing
 
