@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
 Numbers = Sequence[float | None]
 
 JUMP = 2.0
@@ -63,84 +67,84 @@ def jumps(courses: Sequence[Course], steps: Numbers) -> list[Jump]:
 
     The first interval is never judged: early training moves weights most.
     """
-    saves = len(steps)
+    rows = [course for course in courses if course.count >= FEWEST_VALUES]
+    places = [at for at, course in enumerate(courses) if course.count >= FEWEST_VALUES]
+    if not rows:
+        return []
+    l2 = np.array([[np.nan if value is None else value for value in row.l2] for row in rows])
+    delta = np.array([[np.nan if value is None else value for value in row.delta] for row in rows])
+    cosines = _cosines(l2, delta)
+    past = cosines * np.sqrt([[row.count] for row in rows]) < UNRELATED_Z
     lengths = _lengths(steps)
     found: list[Jump] = []
     left_out: set[int] = set()
-    for place in range(2, saves):
-        judged = [row for row, course in enumerate(courses) if _judged(course, place)]
-        if not judged:
+    for place in range(2, len(steps)):
+        judged = np.flatnonzero(delta[:, place] > 0)
+        if not judged.size:
             continue
         earlier = [other for other in range(1, place) if other not in left_out]
-        later = list(range(place + 1, saves))
-        lost = tuple(row for row in judged if _unrelated(courses[row], place, earlier, lengths))
-        before = [_ratio(courses[row], place, earlier, lengths) for row in judged]
-        after = [_ratio(courses[row], place, later, lengths, spared=len(later) // SPARED) for row in judged]
-        known = [ratio for ratio in before if ratio is not None]
-        factor = median(known) if len(earlier) > 1 and known else 0.0
-        rest = median(ratio if ratio is not None else math.inf for ratio in after)
+        later = list(range(place + 1, len(steps)))
+        lost = judged[_lost(delta[judged], cosines[judged], past[judged], place, earlier[-RECENT:], lengths)]
+        before = _ratios(delta[judged], place, earlier, lengths)
+        after = _ratios(delta[judged], place, later, lengths, spared=len(later) // SPARED)
+        known = before[~np.isnan(before)]
+        factor = float(np.median(known)) if len(earlier) > 1 and known.size else 0.0
+        rest = float(np.median(np.where(np.isnan(after), np.inf, after)))
         jumped = factor >= JUMP and rest >= JUMP
         lasting = factor >= LASTING_JUMP and not jumped
-        if jumped or lasting or lost:
-            left_out.add(place)
-            found.append(Jump(place, factor or max(known, default=0.0), lost, len(judged), lasting))
+        if jumped or lasting or lost.size:
+            if not lasting:
+                left_out.add(place)
+            factor = factor or float(known.max(initial=0.0))
+            found.append(Jump(place, factor, tuple(places[row] for row in lost), judged.size, lasting))
     return found
 
 
-def _judged(course: Course, place: int) -> bool:
-    return course.count >= FEWEST_VALUES and bool(course.delta[place]) and course.l2[place - 1] is not None
-
-
-def _lengths(steps: Numbers) -> list[float]:
+def _lengths(steps: Numbers) -> Array:
     """Steps of the interval that ends with each save; all alike where they are not known throughout, or do not rise."""
     known = [step for step in steps if step is not None]
-    if len(known) < len(steps) or any(b <= a for a, b in zip(known, known[1:], strict=False)):
-        return [1.0] * len(steps)
-    return [1.0, *(b - a for a, b in zip(known, known[1:], strict=False))]
+    if len(known) < len(steps) or any(b <= a for a, b in itertools.pairwise(known)):
+        return np.ones(len(steps))
+    return np.array([1.0, *(b - a for a, b in itertools.pairwise(known))])
 
 
-def _expected(delta: float, length: float, wanted: float) -> float:
-    """How far an interval of `wanted` steps may move what one of `length` moved by `delta`: drift at the most."""
-    share = wanted / length
-    return delta * (share if share > 1 else share**SHORTER)
+def _ratios(delta: Array, place: int, others: Sequence[int], lengths: Array, spared: int = 0) -> Array:
+    """By row the change at `place` against the most that `others` let expect, `spared` of them left out; NaN without.
+
+    A longer interval may move weights by its share of steps: drift at the most.
+    """
+    if len(others) <= spared:
+        return np.full(delta.shape[0], np.nan)
+    share = lengths[place] / lengths[list(others)]
+    expected = delta[:, list(others)] * np.where(share > 1, share, share**SHORTER)
+    ranked = np.sort(np.where(np.isnan(expected), -np.inf, expected), axis=1)
+    most = ranked[:, -1 - spared]
+    with np.errstate(all="ignore"):
+        return np.asarray(np.where(most >= 0, delta[:, place] / np.maximum(most, 0), np.nan))
 
 
-def _ratio(
-    course: Course, place: int, others: Sequence[int], lengths: Sequence[float], spared: int = 0
-) -> float | None:
-    """The change at `place` against the most that others let expect, `spared` of them left out; None without others."""
-    delta = course.delta[place]
-    expected = sorted(
-        _expected(change, lengths[other], lengths[place])
-        for other in others
-        if (change := course.delta[other]) is not None
-    )
-    if delta is None or len(expected) <= spared:
-        return None
-    most = expected[-1 - spared]
-    return delta / most if most > 0 else math.inf
+def _cosines(l2: Array, delta: Array) -> Array:
+    """Between the values of each save and of the one before; NaN where it can't be told."""
+    out = np.full(l2.shape, np.nan)
+    with np.errstate(all="ignore"):
+        # the same as (now^2 + before^2 - delta^2) / (2 now before), without squares that overflow
+        ratio = l2[:, 1:] / l2[:, :-1]
+        apart = delta[:, 1:] / l2[:, :-1]
+        told = (ratio * ratio + 1 - apart * apart) / (2 * ratio)
+    out[:, 1:] = np.where(np.isfinite(told), np.clip(told, -1.0, 1.0), np.nan)
+    return out
 
 
-def cosine(course: Course, place: int) -> float | None:
-    """Between the values of a save and of the one before; None where it can't be told."""
-    now, before, delta = course.l2[place], course.l2[place - 1], course.delta[place]
-    if not now or not before or delta is None:
-        return None
-    # the same as (now^2 + before^2 - delta^2) / (2 now before), without squares that overflow
-    ratio = now / before
-    apart = delta / before
-    return max(-1.0, min(1.0, (ratio * ratio + 1 - apart * apart) / (2 * ratio)))
-
-
-def _unrelated(course: Course, place: int, earlier: Sequence[int], lengths: Sequence[float]) -> bool:
-    """Whether a kernel that remembered its past in the saves before has lost it in this one."""
-    now = cosine(course, place)
-    if now is None or now * math.sqrt(course.count) >= UNRELATED_Z:
-        return False
-    recent = earlier[-RECENT:]
-    past = [known for other in recent if (known := cosine(course, other)) is not None]
-    ratio = _ratio(course, place, recent, lengths)
-    return bool(past) and min(past) >= REMEMBERED and ratio is not None and ratio >= JUMP
+def _lost(
+    delta: Array, cosines: Array, unrelated: Array, place: int, recent: Sequence[int], lengths: Array
+) -> npt.NDArray[np.bool_]:
+    """Which kernels remembered their past in the saves before, and have lost it in this one."""
+    if not recent:
+        return np.zeros(delta.shape[0], bool)
+    past = cosines[:, list(recent)]
+    remembered = (np.where(np.isnan(past), np.inf, past).min(axis=1) >= REMEMBERED) & ~np.isnan(past).all(axis=1)
+    ratio = _ratios(delta, place, recent, lengths)
+    return np.asarray(unrelated[:, place] & remembered & (ratio >= JUMP))
 
 
 # ---------------------------------------------------------------------- content that comes back

@@ -132,7 +132,7 @@ class PointAccumulator:
         flat = np.ascontiguousarray(now)
         if sys.byteorder == "big":
             flat = flat.byteswap()
-        raw = flat.view(np.uint8)
+        raw: Any = flat.view(np.uint8)
         self._crc = crc32c(raw, self._crc)
         self._bytes += raw.size
 

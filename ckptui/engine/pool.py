@@ -79,7 +79,7 @@ class Pool:
         return answer
 
     def lend(self) -> ReaderProcess:
-        """A child for successive requests of one caller, who gives it back; see `borrowed.Borrowed`. Raises Cancelled."""
+        """A child for successive requests of one caller, see `borrowed.Borrowed`. Raises Cancelled."""
         with self._free:
             if self._closed:
                 raise Cancelled(_SHUT)

@@ -6,6 +6,8 @@ larger than all groups together are gone through once a window of groups, so tha
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 import threading
 import time
@@ -16,18 +18,30 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ckptui.core.catalogue import make
-from ckptui.core.model import Artifact, Finding, Found, Listing, Progress, SaveColumn, Tensor, TensorPoint
-from ckptui.core.model import TimelineReport, TimelineRow
+from ckptui.core.model import (
+    Artifact,
+    Finding,
+    Found,
+    Listing,
+    Progress,
+    SaveColumn,
+    Tensor,
+    TensorPoint,
+    TimelineReport,
+    TimelineRow,
+)
 from ckptui.engine.borrowed import Borrowed
 from ckptui.engine.opened import identity
+from ckptui.engine.points import Stretch, joined, point_of
 from ckptui.engine.pool import Flag, Pool
 from ckptui.engine.schedule import failure, run_scan
 from ckptui.engine.timeline_asking import Answer, Asking, Save
 from ckptui.engine.timeline_rows import FEW_BYTES, GROUP_BYTES, Groups, Part, Rows, kept_bytes, parts_of
-from ckptui.engine.points import Stretch, joined, point_of
 from ckptui.errors import Cancelled, CkptuiError, ReaderFailed
 
 PROGRESS_SECONDS = 0.1
+AHEAD = 2
+"""Saves that are opened while another one is read."""
 JUDGED = frozenset({"never-changed", "jump", "went-back", "rng-state-repeated", "non-finite"})
 """Codes that are about a run, made of all its saves together."""
 Open = Callable[[Found], Listing]
@@ -82,7 +96,6 @@ class _State:
     pending: dict[int, dict[int, Stretch | str]] = field(default_factory=dict)
     """Stretches of large tensors, by row and part, while others are still to come; a word where it failed."""
     last_window: int = 0
-    stamp: object = None
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -100,7 +113,7 @@ class _Course:
         """Saves of which an earlier timeline told."""
         self._groups = Groups(min(2, pool.size))
         self._stop = threading.Event()
-        self._threads = ThreadPoolExecutor(self._groups.groups + 1, "ckptui-timeline")
+        self._threads = ThreadPoolExecutor(self._groups.groups + AHEAD, "ckptui-timeline")
         token = uuid.uuid4().hex
         self._asking = [
             Asking(Borrowed(pool), token, self._earlier, pool.nice > 0, self._stop) for _ in range(self._groups.groups)
@@ -142,10 +155,11 @@ class _Course:
             told = True
             yield SaveColumn(place, state.artifact, rows, dict(state.points), findings=tuple(state.findings))
         if not told:
-            self._rows.know(())
+            self._rows = Rows(self._rows.pattern)
 
     def run(self) -> Iterator[SaveColumn | Progress | Followed]:
         """Go through the saves, once a window."""
+        self._look_ahead(-1)
         for place in self._todo:
             if place - 1 in self._known:
                 self._take_note(place - 1)
@@ -192,7 +206,6 @@ class _Course:
 
     def _first_look(self, place: int) -> Iterator[SaveColumn | Progress]:
         state = self._states[place]
-        state.stamp = identity(self._saves[place].path)
         try:
             listing = yield from self._opened(place)
         except Cancelled:
@@ -294,10 +307,10 @@ class _Course:
             tensor = tensors[state.on_row[part.row]]
             if not isinstance(found, str):
                 state.good.add((part.row, part.number))
-            count = len(parts_of(part.row, tensor))
-            if count == 1:
+            if part.count == tensor.count:
                 out[part.row] = _point([found], tensor)
                 continue
+            count = len(parts_of(part.row, tensor))
             pieces = state.pending.setdefault(part.row, {})
             pieces[part.number] = found
             if len(pieces) == count:
@@ -332,7 +345,7 @@ class _Course:
             point = state.points.get(row)
             told = then in self._known and point is not None and not point.problem
             if told or (row, number) in state.good:
-                return then, lambda: self._tensor_of(then, row)
+                return then, functools.partial(self._tensor_of, then, row)
         return None
 
     def _tensor_of(self, place: int, row: int) -> tuple[Found, Tensor] | None:
@@ -352,10 +365,10 @@ class _Course:
         return future.result()
 
     def _look_ahead(self, place: int) -> None:
-        """Open the next save while this one is read."""
-        after = next((other for other in self._todo if other > place), None)
-        if after is not None:
-            self._ahead[after] = self._threads.submit(self._open, self._saves[after])
+        """Open the next saves while this one is read."""
+        for after in itertools.islice((other for other in self._todo if other > place), AHEAD):
+            if after not in self._ahead:
+                self._ahead[after] = self._threads.submit(self._open, self._saves[after])
 
     def _waited(self, futures: Sequence[Future[Any]]) -> Iterator[Progress]:
         """Wait for threads, and say how far it is on the way. Raises Cancelled."""

@@ -48,6 +48,8 @@ class Answer:
     findings: tuple[Finding, ...] = ()
     gone: bool = False
     """Files were removed or replaced under the reading."""
+    bytes: int = 0
+    """All that was read, saves before among it."""
 
 
 @dataclass(slots=True)
@@ -61,6 +63,8 @@ class Asking:
     """A screen is attached: pages that were not in the cache are let go."""
     stop: threading.Event
     bytes: int = 0
+    _counted: int = 0
+    """Of these, what answers told."""
     _kept: dict[str, tuple[int, tuple[int, ...], str]] = field(default_factory=dict)
     """Place of the save, shape and dtype of what the child keeps, by key."""
     _life: int = 0
@@ -84,6 +88,8 @@ class Asking:
             except CkptuiError as other:
                 error = other
                 break
+            self._counted += answer.bytes
+            self.bytes = self._counted
             self._note(save, parts, answer)
             return answer
         self._forget(parts)
@@ -92,7 +98,7 @@ class Asking:
     def close(self, *, usable: bool) -> None:
         """Have the child let go of what it keeps, and give it back."""
         if usable and self._life:
-            args = {"path": "", "token": self.token, "tensors": None, "items": [], "befores": []}
+            args: dict[str, Any] = {"path": "", "token": self.token, "tensors": None, "items": [], "befores": []}
             try:
                 self.child.call("timeline", args)
             except CkptuiError:
@@ -185,7 +191,10 @@ def _answer(doc: Any, save: Save, parts: Sequence[Part]) -> Answer:
         raise ReaderFailed(f"it answered with {len(findings)} findings")
     told = tuple(_stretch(point, part) for point, part in zip(points, parts, strict=True))
     gone = any(point[9] is True for point in points)
-    return Answer(told, tuple(unpack(finding, Finding) for finding in findings), gone)
+    read = doc.get("bytes")
+    if type(read) is not int or read < 0:
+        raise ReaderFailed("it answered with no bytes")
+    return Answer(told, tuple(unpack(finding, Finding) for finding in findings), gone, read)
 
 
 def _stretch(doc: Any, part: Part) -> Stretch | str:

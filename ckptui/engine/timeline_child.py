@@ -41,7 +41,7 @@ _kept: dict[str, dict[str, Array]] = {}
 
 
 def timeline(call: Call, args: Mapping[str, Any], items: Items, opened: Opened) -> dict[str, Any]:
-    """Numbers for every item of a save: {"points", "findings"}.
+    """Numbers for every item of a save: {"points", "findings", "bytes"}, the last of all that was read.
 
     `tensors` and those of `befores` are packed; an item is [key, place in `tensors`, first element, elements, before],
     before being None, "kept", or [place in `befores`, place there, stream]. Without items all that is kept is let go.
@@ -50,7 +50,7 @@ def timeline(call: Call, args: Mapping[str, Any], items: Items, opened: Opened) 
     for other in [known for known in _kept if known != token or not args["items"]]:
         del _kept[other]
     if not args["items"]:
-        return {"points": [], "findings": []}
+        return {"points": [], "findings": [], "bytes": 0}
     call.begin(args["path"])
     files = Files(_cold(args) if args.get("polite") else frozenset())
     kept = _kept.setdefault(token, {})
@@ -63,7 +63,7 @@ def timeline(call: Call, args: Mapping[str, Any], items: Items, opened: Opened) 
             if args.get("careful") or tensor.bytes >= HEAVY_BYTES or tensor.storage.encoding in ("hdf5", "v1"):
                 call.begin(tensor.name)
             points.append(reading.point(key, tensor, first, count, before))
-        return {"points": points, "findings": pack(reading.findings)}
+        return {"points": points, "findings": pack(reading.findings), "bytes": sum(side.bytes for side in sides)}
     finally:
         files.close()
 
@@ -87,6 +87,12 @@ class _Side:
         self._doc = {"path": doc["path"], "kind": doc["kind"]}
         self._opened = opened
         self._reader: Any = None
+        self.bytes = 0
+
+    def beat(self, count: int) -> None:
+        """Count bytes done, and tell the parent now and then."""
+        self.bytes += count
+        self.items.beat(count)
 
     @property
     def reader(self) -> Any:
@@ -97,7 +103,7 @@ class _Side:
 
     def scanner(self) -> Scanner:
         """What makes findings of damage, as a scan does."""
-        return Scanner(self.path, _Lazy(self), self.files, self.items.beat, stats=False, check=True)
+        return Scanner(self.path, _Lazy(self), self.files, self.beat, stats=False, check=True)
 
     def values(self, tensor: Tensor, first: int, count: int, verdict: Verdict) -> Iterator[Array]:
         """`count` elements from `first`, 1-D, native; checksums are compared where they are all of the tensor's.
@@ -105,7 +111,7 @@ class _Side:
         Raises what reading raises.
         """
         storage, dtype = tensor.storage, stored_dtype(tensor)
-        segment, beat = storage.segment, self.items.beat
+        segment, beat = storage.segment, self.beat
         whole = first == 0 and count == tensor.count
         if storage.encoding == "plain" and segment is not None and dtype is not None:
             if tensor.count * dtype.itemsize != segment.bytes:
@@ -135,7 +141,7 @@ class _Side:
             chunks = self.reader.chunks(tensor, READER_CHUNK)
         for chunk in chunks:
             yield chunk if chunk.dtype.isnative else chunk.astype(chunk.dtype.newbyteorder("="))
-            self.items.beat(chunk.nbytes)
+            self.beat(chunk.nbytes)
 
 
 class _Lazy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from ckptui.core import timeline
 from ckptui.core.catalogue import make
 from ckptui.core.dtypes import is_float, is_integer
 from ckptui.core.model import Artifact, Finding, Found, Listing, RunFolder, TensorPoint, TimelineRow
-from ckptui.core.relation import NOT_WEIGHTS
+from ckptui.core.relation_rows import NOT_WEIGHTS
 from ckptui.core.text import human_count
 from ckptui.triage.unchanged import unchanged_findings
 
@@ -199,7 +200,7 @@ def _steps(run: Run) -> list[float | None]:
     for at in _counters(run):
         values = run.values(at)
         known = [value for value in values if value is not None]
-        if len(known) == len(values) and all(b > a for a, b in zip(known, known[1:], strict=False)):
+        if len(known) == len(values) and all(b > a for a, b in itertools.pairwise(known)):
             return values
     steps = [save.step for save in run.saves]
     if any(step is not None and step >= TIMESTAMP for step in steps):

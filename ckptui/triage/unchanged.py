@@ -27,7 +27,7 @@ WORDS: dict[str, tuple[str, str]] = {
 _ADVICE = {
     "frozen": "Nothing to do if that is meant; else set `trainable` before the model is compiled.",
     "no-slots": "Nothing to do if that is meant; else check `trainable`, and which variables the optimizer is given.",
-    "untrained": "Look for a layer that is not connected to the loss, a dead activation before it, or a stopped gradient.",
+    "untrained": "Look for a layer without a path to the loss, a dead activation before it, or a stopped gradient.",
     "statistics": "The layers ran in inference mode while training: check `training=` and `trainable` of their model.",
     "unknown": "Check `trainable`, and whether the layers are connected to the loss.",
 }
@@ -61,7 +61,7 @@ def _reason(run: Run, row: int, changed: Sequence[int]) -> str:
     peers = [other for other in changed if run.rows[other].layer == fact.layer and fact.layer]
     count = max(point.count for point in run.points[row] if point is not None)
     norms = {point.l2 for point in run.points[row] if point is not None}
-    if fact.role == "other" and (count < 2 or _is_given(run, row)):
+    if _is_given(run, row) or (fact.role == "other" and count < 2):
         return ""
     trainable = _trainable(run).get(fact.name)
     if fact.role in _STATISTICS:
@@ -82,7 +82,8 @@ def _reason(run: Run, row: int, changed: Sequence[int]) -> str:
 
 def _is_given(run: Run, row: int) -> bool:
     own = clean(run.rows[row].own_name).rpartition("/")[2]
-    return own in _GIVEN or _classes(run).get(run.rows[row].name) in _FIXED_CLASSES
+    named = run.rows[row].role == "other" and own in _GIVEN
+    return named or _classes(run).get(run.rows[row].name) in _FIXED_CLASSES
 
 
 def _trainable(run: Run) -> Mapping[str, bool | None]:
