@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -185,8 +186,9 @@ class Evidence(Layers):
     @cached_property
     def thawed(self) -> bool:
         """A frozen layer was trained before: A has slots for it that B lacks."""
-        frozen = set(self.frozen_layers)
-        return any(r.pair.role == "slot" and r.pair.status == "only-a" and r.in_layer in frozen for r in self.rows)
+        lost = {r.in_layer for r in self.rows if r.pair.role == "slot" and r.pair.status == "only-a"}
+        # slots know the layer with the model's name before it: `sequential_conv1`
+        return any(re.search(rf"(?:^|[/_]){re.escape(name)}$", layer) for name in self.frozen_layers for layer in lost)
 
     @property
     def kin_certainty(self) -> Certainty:

@@ -132,11 +132,13 @@ def _related(evidence: Evidence) -> _Told:
         return "same-run", "likely", f"{shared}; {reason}, {_steps(clock.steps)} later{evidence.frozen_words}"
     fit = evidence.slots_fit and not evidence.lone and moments.word != "broken" and not evidence.thawed
     if fit and (clock.forward or clock.earlier):
-        order = "the counters went on" if clock.forward else "B's counters are lower: B would be the earlier save"
-        reason = (
-            f"{shared}; the optimizer's slots share a past too and {order}, but two trainings from one "
-            f"initialisation can look like that{evidence.frozen_words}"
-        )
+        if clock.forward:
+            order, doubt = "the counters went on", "two trainings from one initialisation"
+        else:
+            order = "B's counters are lower, so that B would be the earlier save"
+            doubt = "training that began anew from A's weights, or two trainings from one initialisation,"
+        reason = f"{shared}; the optimizer's slots share a past too and {order}, but {doubt} can look like that"
+        reason += evidence.frozen_words
         return "same-run", "possible", reason
     tuned = _fine_tuned(evidence)
     if tuned is not None:
