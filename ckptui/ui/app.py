@@ -17,7 +17,8 @@ from textual.filter import LineFilter, NoColor
 from textual.screen import Screen
 
 from ckptui.session import Session
-from ckptui.ui.commands import Command, available, bindings_for, key_text
+from ckptui.ui.command import Command
+from ckptui.ui.commands import available, bindings_for, key_text
 from ckptui.ui.screens.help import HelpScreen
 from ckptui.ui.screens.main import MainScreen
 from ckptui.ui.theme import DARK, PlainSigns, plain_here

@@ -18,38 +18,8 @@ from textual.keys import key_to_character
 from textual.screen import Screen
 from textual.widget import Widget
 
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One thing a key does."""
-
-    id: str
-    """Stable name, for keymaps."""
-    scope: str
-    """Who carries it out: `app`, `main`, `list`, `gallery`, `matrix`, `inspector`, `predict`, `diff`."""
-    action: str
-    """Textual action, parameters included."""
-    keys: tuple[str, ...]
-    """Textual key names; the first is the one shown."""
-    label: str
-    """Two words at most, for the footer."""
-    help: str
-    """One sentence, for the help screen and the palette."""
-    group: str
-    """Heading it stands under in the help screen."""
-    areas: tuple[str, ...] = ()
-    """Focus areas in which the footer puts it first."""
-    rank: int = 0
-    """Place in the footer, small first; 0 keeps it out."""
-    pinned: bool = False
-    """Always at the right end of the footer."""
-    both: str = ""
-    """What the footer shows instead of the first key: this one and that of its opposite."""
-    not_in: tuple[str, ...] = ()
-    """Focus areas in which the footer leaves it out."""
-
-
-MOVING, LOOKING, COMPARING, DOING, WORKBENCH = "Moving", "Looking", "Comparing", "Doing", "Workbench"
+from ckptui.ui.command import COMPARING, DOING, LOOKING, MOVING, WORKBENCH, Command
+from ckptui.ui.timeline_commands import TIMELINE_COMMANDS
 
 COMMANDS: tuple[Command, ...] = (
     Command("down", "list", "move('down')", ("down", "j"), "down", "Move to the next row", MOVING),
@@ -60,8 +30,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("page-up", "list", "move('page-up')", ("pageup",), "page up", "Move one page up", MOVING),
     Command(
         "choose", "list", "choose", ("enter",), "open",
-        "Open the row: a save's tensors, a fold, a tensor's details, the tensor of a finding", MOVING,
-        ("findings",), 5,
+        "Open the row: a save's tensors, a fold, a tensor's details, the tensor of a finding, the save of an axis",
+        MOVING,
+        ("findings", "timeline"), 5,
     ),
     Command(
         "left", "list", "go_left", ("left", "h"), "left", "Close the folder, or go to the pane on the left", MOVING
@@ -72,7 +43,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "back", "main", "back", ("escape",), "back", "Leave the pane, or clear the filter", MOVING, ("pane",), 12,
-        not_in=("saves", "tensors", "findings", "architecture", "about"),
+        not_in=("saves", "tensors", "findings", "architecture", "timeline", "about"),
     ),
     Command(
         "next-flagged", "main", "next_flagged", ("n",), "next flagged",
@@ -85,7 +56,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "filter", "main", "filter", ("slash",), "filter",
         "Filter the tensors by a part of their name or a regular expression", LOOKING, ("tensors",), 20,
-        not_in=("pane",),
+        not_in=("pane", "timeline"),
     ),
     Command(
         "filter-keep", "filter", "keep", ("enter", "down"), "keep", "Go to the tensors the filter leaves", LOOKING,
@@ -113,7 +84,12 @@ COMMANDS: tuple[Command, ...] = (
         "Show layers and signatures", LOOKING,
     ),
     Command(
-        "tab-about", "main", "show_tab('about')", ("4",), "about",
+        "tab-timeline", "main", "show_tab('timeline')", ("t", "4"), "timeline",
+        "Go through all saves of this run: change, norms, what broke when, the loss", LOOKING,
+        ("saves",), 45, not_in=("timeline", "pane"),
+    ),
+    Command(
+        "tab-about", "main", "show_tab('about')", ("5",), "about",
         "Show the facts about the save, and what was checked", LOOKING,
     ),
     Command(
@@ -245,6 +221,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "diff-pane", "diff", "next_pane", ("tab",), "pane", "Go to the other pane", WORKBENCH, (), 900, pinned=True
     ),
+    *TIMELINE_COMMANDS,
     Command("open", "main", "open", ("o",), "open path", "Open another file or folder", WORKBENCH, ("saves",), 100),
     Command("rescan", "main", "rescan", ("r",), "rescan", "Look for saves again", WORKBENCH, ("saves",), 110),
     Command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -88,6 +89,61 @@ def check_all(session: Session, saves: Sequence[Found], post: Post, cancel: thre
         if cancel.is_set():
             return
     post(messages.SweepEnded(len(saves)))
+
+
+def watch(session: Session, paths: Sequence[str], known: Sequence[Found], post: Post, cancel: threading.Event) -> None:
+    """Tell what becomes of the saves below the paths, until it is taken back."""
+    try:
+        for told in session.watch(paths, cancel, known):
+            if cancel.is_set():
+                return
+            post(messages.FoldersChanged(told, cancel))
+    except (CkptuiError, OSError):
+        # a path that went away, or a system that gives no more notices: what is on show stays true
+        pass
+    except RuntimeError:
+        # the screen was taken down while it was told
+        return
+    if not cancel.is_set():
+        post(messages.WatchEnded(cancel))
+
+
+def check_news(session: Session, saves: Sequence[Found], post: Post, cancel: threading.Event) -> None:
+    """Look at saves that have appeared: quick checks, and every byte of small ones.
+
+    A save that is rotated away under the reading is no error: the watcher tells of it.
+    """
+    for found in saves:
+        if cancel.is_set():
+            return
+        try:
+            listing = session.open(found.path, found=found)
+        except Cancelled:
+            return
+        except CkptuiError as error:
+            if _there(found):
+                post(messages.QuickChecked({found.path: error}))
+            continue
+        post(messages.QuickChecked({found.path: listing.findings}))
+        if session.remembers(listing) or listing.artifact.bytes < session.settings.auto_scan_bytes:
+            check_save(session, listing, _WhileThere(post, found), cancel, (), anew=False)
+    post(messages.NewsEnded(cancel))
+
+
+def _there(found: Found) -> bool:
+    return os.path.exists(found.path) or os.path.exists(f"{found.path}.index")
+
+
+class _WhileThere:
+    """Hands messages on, but nothing about what failed or was found while the save went away."""
+
+    def __init__(self, post: Post, found: Found) -> None:
+        self._post, self._found = post, found
+
+    def __call__(self, message: Message) -> object:
+        told = isinstance(message, messages.ScanEnded) and message.error is not None
+        told = told or (isinstance(message, messages.Scanned) and bool(message.findings))
+        return None if told and not _there(self._found) else self._post(message)
 
 
 class _Counting:

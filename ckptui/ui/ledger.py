@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from ckptui.core.model import Finding, Found, Listing, RunFolder, Status, TensorScan
+from ckptui.core.model import Finding, Found, Listing, RunFolder, Status, TensorScan, Watched
 from ckptui.core.settling import Closer, Key, key_of
 from ckptui.core.text import human_count
 from ckptui.errors import CkptuiError
@@ -49,6 +49,8 @@ class SaveRecord:
         self.kept_since: float | None = None
         """When the bytes were read, where that was in an earlier check of the same files."""
         self.error: CkptuiError | None = None
+        self.gone = False
+        """It was removed while it was on show."""
         self._known: dict[Key, Finding] = {}
         self._of_tensor: dict[str, list[Finding]] = {}
         self.learn(found.findings)
@@ -154,6 +156,39 @@ class SaveRecord:
         return Badge("unchecked")
 
 
+@dataclass(slots=True)
+class News:
+    """What has changed among the saves."""
+
+    appeared: list[Found] = field(default_factory=list)
+    changed: list[Found] = field(default_factory=list)
+    gone: dict[str, str] = field(default_factory=dict)
+    """Label by path."""
+    runs: set[str] = field(default_factory=set)
+    """Paths of runs whose saves are others now."""
+    mark_gone: bool = False
+    other: bool = False
+    """Something else than saves: a state file, a notice."""
+
+    def __bool__(self) -> bool:
+        return bool(self.appeared or self.changed or self.gone or self.runs or self.other)
+
+    @property
+    def appeared_names(self) -> list[str]:
+        """Untrusted."""
+        return [found.label for found in self.appeared]
+
+    @property
+    def changed_names(self) -> list[str]:
+        """Untrusted."""
+        return [found.label for found in self.changed]
+
+    @property
+    def gone_names(self) -> list[str]:
+        """Untrusted."""
+        return list(self.gone.values())
+
+
 SAME_AGE_SECONDS = 120.0
 """Saves whose times differ by less are taken for equally new."""
 
@@ -177,6 +212,45 @@ class Ledger:
                 self.runs[item.path] = item
             else:
                 self.notices.append(item)
+
+    def watched(self, told: Watched, on_show: str | None) -> News:
+        """Take in what became of the saves; one that went while it is `on_show` stays, `gone`, until it is left."""
+        news = News(other=bool(told.findings))
+        for found in told.appeared:
+            known = self.saves.get(found.path)
+            (news.appeared if known is None or known.gone else news.changed).append(found)
+        news.changed += [found for found in told.changed if found not in news.changed]
+        for found in (*news.appeared, *news.changed):
+            self.saves[found.path] = SaveRecord(found)
+            news.runs |= {found.run} - {""}
+        for path in told.gone:
+            record = self.saves.get(path)
+            if record is None or record.gone:
+                continue
+            news.gone[path] = record.found.label
+            news.runs |= {record.found.run} - {""}
+            if path == on_show:
+                record.gone = True
+            else:
+                del self.saves[path]
+            if path == self.mark:
+                self.mark, news.mark_gone = None, True
+        for run in told.runs:
+            self._take_run(run)
+            news.other = True
+        self.notices += [finding for finding in told.findings if finding not in self.notices]
+        return news
+
+    def _take_run(self, run: RunFolder) -> None:
+        """A run as it is now; its saves know that they belong to it, and which is the latest."""
+        if run.saves:
+            self.runs[run.path] = run
+        else:
+            self.runs.pop(run.path, None)
+        for path in run.saves:
+            record = self.saves.get(path)
+            if record is not None:
+                record.found = replace(record.found, run=run.path, latest=path == run.latest)
 
     def newest(self) -> str | None:
         """The save to begin with; None without saves.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 
 from textual.message import Message
 
-from ckptui.core.model import Finding, Found, Listing, Progress, RunFolder, TensorScan
+from ckptui.core.model import Finding, Found, Listing, Progress, RunFolder, TensorScan, Watched
 from ckptui.errors import CkptuiError
 from ckptui.ui.tensor_rows import TensorRows
 
@@ -101,6 +102,32 @@ class SweepEnded(Message):
     def __init__(self, done: int) -> None:
         super().__init__()
         self.done = done
+
+
+class FoldersChanged(Message):
+    """Saves came, were written anew, or went."""
+
+    def __init__(self, watched: Watched, cancel: threading.Event) -> None:
+        super().__init__()
+        self.watched = watched
+        self.cancel = cancel
+        """Set where other paths are on show by now."""
+
+
+class WatchEnded(Message):
+    """The folders can't be watched any more."""
+
+    def __init__(self, cancel: threading.Event) -> None:
+        super().__init__()
+        self.cancel = cancel
+
+
+class NewsEnded(Message):
+    """The saves that had appeared were looked at."""
+
+    def __init__(self, cancel: threading.Event) -> None:
+        super().__init__()
+        self.cancel = cancel
 
 
 class ReadyToDiff(Message):

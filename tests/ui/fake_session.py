@@ -28,6 +28,7 @@ from ckptui.core.model import (
     TensorScan,
 )
 from ckptui.errors import CkptuiError, Damaged
+from tests.ui.course_fake import CourseSession
 from tests.ui.pane_data import LAYERS, Array, PaneSession, kernel, odd_first_kernel, scan_of, tensor_of
 
 ROOT = "/runs/digits"
@@ -88,11 +89,12 @@ LAYER_FINDINGS = (
 )  # fmt: skip
 
 
-class FakeSession(PaneSession):
+class FakeSession(CourseSession, PaneSession):
     """Serves saves from memory; `gate` cleared holds every scan before its first tensor."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._begin_courses()
         self.settings = Settings()
         self.found: list[Found | RunFolder | Finding] = []
         self.listings: dict[str, Listing] = {}

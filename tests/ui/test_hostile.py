@@ -85,7 +85,7 @@ async def test_hostile_names_leak_nothing_and_run_nothing() -> None:
         await until(pilot, lambda: app.main.record is not None and app.main.record.listing is not None)
         await at_rest(pilot, app)
         seen = [screen_text(app)]
-        for key in ("s", "v", "4", "3", "G", "m", "2", *["j"] * len(NAMES)):
+        for key in ("s", "v", "5", "4", "3", "G", "m", "2", *["j"] * len(NAMES)):
             await pilot.press(key)
             seen.append(screen_text(app) if key != "j" else detail_text(app))
         await pilot.press("shift+tab")

@@ -449,7 +449,7 @@ async def test_about_names_what_was_checked_and_what_has_no_checksum() -> None:
     app = Bench()
     async with app.run_test(size=WIDE) as pilot:
         await settled(pilot, app)
-        await pilot.press("4")
+        await pilot.press("5")
         await pilot.pause()
         assert app.main.record is not None
         assert "27 of 28 tensors read; 27 of 27 checksums agree" in facts(app.main.record, 200).plain

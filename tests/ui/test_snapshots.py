@@ -16,7 +16,7 @@ SCENES: dict[str, tuple[Sequence[tuple[int, int]], Sequence[str]]] = {
     "filter": ((WIDE,), ("slash", *"conv")),
     "filters": ((NARROW, WIDE), ("n", "n", "f")),
     "saves": ((NARROW,), ("shift+tab", "m")),
-    "about": ((NARROW,), ("4",)),
+    "about": ((NARROW,), ("5",)),
     "help": ((NARROW,), ("question_mark",)),
     "export": ((NARROW,), ("e",)),
 }

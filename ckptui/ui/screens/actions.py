@@ -10,12 +10,14 @@ from ckptui.core.text import human_count, safe
 from ckptui.ui import messages
 from ckptui.ui.access import session_of
 from ckptui.ui.screens.asking import ExportScreen, OpenScreen
-from ckptui.ui.screens.sweeping import Sweeping
 from ckptui.ui.screens.telling import ErrorScreen, TextScreen, as_error
+from ckptui.ui.screens.watching import Watching
 from ckptui.ui.widgets.findings_panel import as_text
 
 NEEDS_SAVE = {"filter", "sort", "names", "show_tab"}
 """Actions that make sense only with a save on show."""
+NEEDS_FILES = {"mark", "diff", "predict", "check", "export", "filters", "salvage"}
+"""Actions that read the save: none of them for one that was removed."""
 CAN_WAIT = {"mark", "predict", "check", "export", "filters"}
 """Actions for the save under the cursor, carried out once it is open."""
 
@@ -24,7 +26,7 @@ TAKES_LETTERS = frozenset({"filter", "open", "export", "predict"})
 """Actions whose keys go before a widget's own: not while one types."""
 
 
-class Actions(Sweeping):
+class Actions(Watching):
     """One method per command; none waits."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -33,6 +35,8 @@ class Actions(Sweeping):
             return False
         record = self.ledger.saves.get(self.target or "")
         is_open = record is not None and record is self.record and record.listing is not None
+        if record is not None and record.gone and action in NEEDS_FILES:
+            return False
         if action == "salvage":
             return record is not None and record.phase != "unread"
         if action == "check_all":
@@ -40,7 +44,7 @@ class Actions(Sweeping):
         if action in CAN_WAIT:
             return record is not None and record.phase != "failed"
         if action in NEEDS_SAVE:
-            return is_open
+            return is_open or (parameters == ("timeline",) and (record is not None or self.run_here is not None))
         if action == "diff":
             failed = record is not None and record.phase == "failed"
             return self._baseline() is not None and not failed
@@ -70,9 +74,37 @@ class Actions(Sweeping):
         table.ask(replace(table.query_now, stored_names=not table.query_now.stored_names))
 
     def action_show_tab(self, tab: str) -> None:
+        if self.timeline_alone and tab != "timeline":
+            self.view.tab = tab
+            self._leave_timeline()
+            return
+        if tab == "timeline" and self.target is not None and self.target != self.current:
+            self.open_save(self.target)
         self.view.tab = tab
+        if tab == "timeline":
+            self._open_timeline()
         self.show_region("view")
         self._inspect()
+
+    def _open_timeline(self) -> None:
+        """Where no save is open, the run's timeline shows alone; one that is being opened comes with its tab."""
+        if not self.view.showing_save and (self.record is None or self.record.phase == "failed"):
+            self.view.show_timeline_alone()
+        if self.view.showing == "timeline":
+            self.show_timeline()
+
+    @property
+    def timeline_alone(self) -> bool:
+        """A timeline is on show, and no save with it."""
+        return self.view.showing == "timeline" and not self.view.showing_save
+
+    def _leave_timeline(self) -> None:
+        """Back to what the row under the tree's cursor shows."""
+        if self.record is not None:
+            self._show_failure(self.record)
+        else:
+            self._highlight(self.save_tree.row)
+        self.show_region("view")
 
     def why_not(self, action: str) -> str:
         """Why an action that answers its key can do nothing here; empty if it can."""

@@ -13,7 +13,8 @@ from textual.content import Content
 from textual.screen import ModalScreen, Screen
 
 from ckptui.core.report import SIGNS
-from ckptui.ui.commands import COMMANDS, Command, available, carriers, key_text
+from ckptui.ui.command import Command
+from ckptui.ui.commands import COMMANDS, available, carriers, key_text
 from ckptui.ui.widgets.reflow import Reflow, two_columns
 
 KEYS_WIDTH = 17

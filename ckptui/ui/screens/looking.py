@@ -147,8 +147,12 @@ class Looking(Working):
         self.count()
         if message.last:
             self._settle()
+            self.walked()
         elif first and self.ledger.saves:
             self.set_timer(SETTLE, lambda: None if self._settled else self._settle())
+
+    def walked(self) -> None:
+        """All saves are met."""
 
     def _settle(self) -> None:
         self._settled = True
@@ -218,6 +222,9 @@ class Looking(Working):
                 record.phase = "quick" if record.listing is not None else "unread"
             if record.rows is not None and record.rows.source.huge:
                 record.rows = None
+            if record.gone:
+                del self.ledger.saves[record.found.path]
+                self.save_tree.show(self.ledger, self.root)
         self.current = None
         self.query_one(HeaderLine).job = None
         self.pane.clear()

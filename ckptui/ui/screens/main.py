@@ -73,7 +73,7 @@ class MainScreen(Actions):
         """`saves`, `pane`, or the tab on show."""
         if self._region != "view":
             return self._region
-        return self.view.tab
+        return "timeline" if self.view.showing == "timeline" else self.view.tab
 
     def _arrange(self) -> None:
         arrangement = (self.wide, self._region)
@@ -145,11 +145,11 @@ class MainScreen(Actions):
     def action_back(self) -> None:
         """Undo the last step inwards: prediction, pane, filter, table."""
         if self._region == "pane":
-            predicted, self.pane.showing = self.pane.showing == "predict", "inspector"
+            predicted, self.pane.showing = self.pane.showing == "predict", self.pane_here
             self.show_region(self.came_from if predicted else "view")
         elif self.view.filter_bar.text:
             self.on_filter_bar_cleared()
-        elif self._region == "view" and self.view.tab != "tensors":
+        elif self._region == "view" and (self.view.tab != "tensors" or self.timeline_alone):
             self.action_show_tab("tensors")
         else:
             self.show_region("saves")
@@ -206,6 +206,7 @@ class MainScreen(Actions):
 
     def show_mark(self) -> None:
         """`A = ckpt-2 marked` below the tree."""
+        self.sync_mark()
         line = self.query_one("#mark", Static)
         record = self.ledger.saves.get(self.ledger.mark or "")
         line.display = record is not None

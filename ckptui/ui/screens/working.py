@@ -10,10 +10,11 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
-from ckptui.core.model import Found, Listing
+from ckptui.core.model import Found, Listing, RunFolder, TimelineReport, TimelineRow
 from ckptui.errors import Cancelled
-from ckptui.ui import jobs
+from ckptui.ui import jobs, timeline_job
 from ckptui.ui.access import say, session_of
+from ckptui.ui.timeline_rows import Course
 
 
 class Working(Screen[None]):
@@ -78,6 +79,26 @@ class Working(Screen[None]):
     def run_open_both(self, a: Found, b: Found) -> None:
         """Open both sides of a diff."""
         jobs.open_both(session_of(self), a, b, self.post_message)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="timeline", description="timeline")
+    def run_timeline(self, run: RunFolder, known: TimelineReport | None, cancel: threading.Event) -> None:
+        """Go through the saves of a run."""
+        timeline_job.follow(session_of(self), run, known, self.post_message, cancel)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="curves", description="event files")
+    def run_curves(self, run: RunFolder, cancel: threading.Event) -> None:
+        """Read the loss beside a run."""
+        timeline_job.read_curves(session_of(self), run, self.post_message, cancel)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="history", description="values over the saves")
+    def run_history(self, course: Course, row: TimelineRow, cancel: threading.Event) -> None:
+        """Read one tensor in every save of a run."""
+        timeline_job.read_history(session_of(self), course, row, self.post_message, cancel)
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="news", description="check of new saves")
+    def run_news(self, saves: Sequence[Found], cancel: threading.Event) -> None:
+        """Look at saves that have appeared."""
+        jobs.check_news(session_of(self), saves, self.post_message, cancel)
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="images", description="looking for images")
     def run_find_images(self, path: str) -> None:

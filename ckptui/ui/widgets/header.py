@@ -16,6 +16,7 @@ from ckptui.ui.fitting import shown
 
 BAR = 12
 BADGE = " ckptui "
+WATCHING = "• watching"
 
 
 class HeaderLine(Widget):
@@ -26,6 +27,9 @@ class HeaderLine(Widget):
     """Errors and warnings of everything met so far."""
     job: reactive[tuple[str, Progress | None] | None] = reactive(None)
     """What is going on, and how far it is where that is known."""
+
+    watching: reactive[bool] = reactive(False)
+    """The folders are watched for saves that come and go."""
 
     def render(self) -> Content:
         """The line for the width there is."""
@@ -39,6 +43,8 @@ class HeaderLine(Widget):
             (v for v in variants if room - cell_len(v.plain) - cell_len(findings.plain) - 4 >= wanted), Content()
         )
         right = Content("   ").join([part for part in (findings, job) if part.plain])
+        if self.watching and room - cell_len(right.plain) - len(WATCHING) - 6 >= cell_len(path):
+            right = Content("   ").join([part for part in (right, Content.styled(WATCHING, "$dim")) if part.plain])
         path_room = max(0, room - cell_len(right.plain) - 3)
         path = shown(path, path_room)
         gap = room - cell_len(path) - cell_len(right.plain) - 1

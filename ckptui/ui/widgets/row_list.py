@@ -88,6 +88,11 @@ class RowList(ScrollView, can_focus=True):
         """What a pinned line shows."""
         return ()
 
+    @property
+    def head_lines(self) -> int:
+        """How many lines are pinned above the rows now."""
+        return self.HEAD_LINES
+
     def selectable(self, index: int) -> bool:
         """Can the cursor stand on this row?"""
         return True
@@ -97,7 +102,7 @@ class RowList(ScrollView, can_focus=True):
     def rows_changed(self, cursor: int | None = None) -> None:
         """Take note of other rows; the cursor goes to `cursor`, or stays within them."""
         count = self.row_count()
-        self.virtual_size = Size(self.scrollable_content_region.width, count + self.HEAD_LINES)
+        self.virtual_size = Size(self.scrollable_content_region.width, count + self.head_lines)
         target = self.cursor if cursor is None else cursor
         target = max(0, min(target, count - 1))
         if target == self.cursor:
@@ -123,9 +128,9 @@ class RowList(ScrollView, can_focus=True):
         """One line of the screen."""
         width = self.scrollable_content_region.width
         base = self.rich_style
-        if y < self.HEAD_LINES:
+        if y < self.head_lines:
             return self._strip(self.head_pieces(y, width), width, base)
-        index = round(self.scroll_y) + y - self.HEAD_LINES
+        index = round(self.scroll_y) + y - self.head_lines
         if index >= self.row_count():
             return Strip.blank(width, base)
         if index == self.cursor and self.selectable(index):
@@ -145,7 +150,7 @@ class RowList(ScrollView, can_focus=True):
     @property
     def page(self) -> int:
         """Rows that fit at a time."""
-        return max(1, self.scrollable_content_region.height - self.HEAD_LINES)
+        return max(1, self.scrollable_content_region.height - self.head_lines)
 
     @property
     def first_visible(self) -> int:
@@ -156,8 +161,8 @@ class RowList(ScrollView, can_focus=True):
         """Draw the two lines anew and tell."""
         self._show_cursor()
         for index in (old, new):
-            line = index - self.first_visible + self.HEAD_LINES
-            if self.HEAD_LINES <= line < self.size.height:
+            line = index - self.first_visible + self.head_lines
+            if self.head_lines <= line < self.size.height:
                 self.refresh(Region(0, line, self.size.width, 1))
         self.post_message(self.Moved(self, new))
 
@@ -216,8 +221,8 @@ class RowList(ScrollView, can_focus=True):
 
     def on_click(self, event: events.Click) -> None:
         """A click moves the cursor, a second one opens."""
-        index = event.y + self.first_visible - self.HEAD_LINES
-        if event.y >= self.HEAD_LINES and index < self.row_count() and self.selectable(index):
+        index = event.y + self.first_visible - self.head_lines
+        if event.y >= self.head_lines and index < self.row_count() and self.selectable(index):
             self.moved_by_user = True
             if index == self.cursor and event.chain > 1:
                 self.action_choose()

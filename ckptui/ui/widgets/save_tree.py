@@ -16,6 +16,8 @@ from ckptui.ui.tree_rows import TreeRow, build_tree
 from ckptui.ui.widgets.row_list import Piece, RowList
 
 SPINNER = "◜◠◝◞◡◟"
+REMOVED = "removed"
+"""Beside a save that went while it is on show."""
 
 
 BADGE_ROOM = 12
@@ -121,7 +123,13 @@ class SaveTree(RowList):
         count = f" ({row.count})" if row.kind == "folder" else ""
         room = max(1, width - 1 - len(indent) - len(sign) - len(count) - len(badge) - 2)
         name = shown(row.label, room)
-        name_style = "dim" if row.kind == "notice" else "strong" if index == self.cursor or row.is_run else ""
+        name_style = (
+            "dim"
+            if row.kind == "notice" or badge == REMOVED
+            else "strong"
+            if index == self.cursor or row.is_run
+            else ""
+        )
         return [
             self.cursor_cell(index),
             (indent + sign, "dim"),
@@ -135,7 +143,8 @@ class SaveTree(RowList):
             severity = row.finding.severity if row.finding else "info"
             return SIGNS[severity], severity if severity != "info" else "dim"
         if row.kind == "save":
-            return self._badge_text(self._ledger.saves[row.key].badge)
+            record = self._ledger.saves[row.key]
+            return (REMOVED, "dim") if record.gone else self._badge_text(record.badge)
         run = self._ledger.runs.get(row.key)
         findings = list(run.findings) if run else []
         members = self._members(row.key)

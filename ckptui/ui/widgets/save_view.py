@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.message import Message
 from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Static
@@ -23,14 +25,18 @@ from ckptui.ui.widgets.filter_bar import FilterBar
 from ckptui.ui.widgets.findings_panel import FindingsPanel
 from ckptui.ui.widgets.tab_line import Tab, TabLine
 from ckptui.ui.widgets.tensor_table import TensorTable
+from ckptui.ui.widgets.timeline_view import TimelineView
 
-TABS = ("tensors", "findings", "architecture", "about")
+TABS = ("tensors", "findings", "architecture", "timeline", "about")
 
 
 class SaveView(Vertical):
     """Shows a record of the ledger; asks nobody anything."""
 
     tab: reactive[str] = reactive("tensors")
+
+    class Switched(Message):
+        """Something else is on show: another tab, or words."""
 
     def compose(self) -> ComposeResult:
         yield TabLine(id="view-tabs")
@@ -39,6 +45,7 @@ class SaveView(Vertical):
             yield TensorTable(id="tensors")
             yield FindingsPanel(id="findings")
             yield ArchitecturePanel(id="architecture")
+            yield TimelineView(id="timeline")
             with VerticalScroll(id="about"):
                 yield AboutPanel(id="about-text")
             with VerticalScroll(id="message"):
@@ -54,6 +61,11 @@ class SaveView(Vertical):
         return self.query_one(TensorTable)
 
     @property
+    def timeline(self) -> TimelineView:
+        """The run over its saves."""
+        return self.query_one(TimelineView)
+
+    @property
     def findings(self) -> FindingsPanel:
         """The findings."""
         return self.query_one(FindingsPanel)
@@ -66,7 +78,9 @@ class SaveView(Vertical):
     @property
     def focus_target(self) -> Widget:
         """What takes the keys of the tab on show."""
-        current = self.query_one("#view-switch", ContentSwitcher).current
+        current = self.showing
+        if current == "timeline":
+            return self.timeline.focus_target
         if current == "findings":
             return self.findings.rows if self.findings.rows.display else self
         return self.query_one(f"#{current}")
@@ -90,6 +104,12 @@ class SaveView(Vertical):
         self.learn(record, findings, fresh=False)
         self._switch(self.tab)
 
+    def gone(self) -> None:
+        """The save on show was removed: what is known of it stays, greyed."""
+        name, facts = self._title
+        self._entitle(name, f"{facts}  removed")
+        self.set_class(True, "-gone")
+
     def learn(self, record: SaveRecord, findings: Sequence[Finding], *, fresh: bool) -> None:
         """The check knows more of the save on show; `fresh` when there are new findings."""
         self.table.learn(fresh=fresh)
@@ -104,7 +124,8 @@ class SaveView(Vertical):
         self.query_one(TabLine).tabs = (
             Tab("tensors", "Tensors", tensors),
             Tab("findings", "Findings", len(findings), worst),
-            Tab("architecture", "Architecture"),
+            Tab("architecture", "Architecture", short="Layers"),
+            Tab("timeline", "Timeline"),
             Tab("about", "About"),
         )
 
@@ -115,17 +136,24 @@ class SaveView(Vertical):
         self.table.show(None, {}, {})
         self.query_one(TabLine).tabs = ()
         self.query_one("#message-text", Static).update(words)
-        self.query_one("#view-switch", ContentSwitcher).current = "message"
+        self._show("message")
 
     def _entitle(self, name: str, facts: str = "") -> None:
+        self.set_class(False, "-gone")
         self._title = (name, facts)
         self.on_resize()
 
     def on_resize(self) -> None:
         """The facts stay, the name loses its middle where there is no room for it."""
-        name, facts = self._title
-        room = (self.size.width or 10_000) - len(facts) - 4
+        timeline = self.showing == "timeline" and self.timeline.course is not None
+        name, facts = self.timeline.title() if timeline else self._title
+        room = (self.size.width or 10_000) - cell_len(facts) - 4
         self.border_title = Content(fit_middle(name, max(room, 8)) + facts)
+        self.border_subtitle = Content(self.timeline.subtitle() if timeline else self._order_words())
+
+    def on_timeline_view_told(self) -> None:
+        """The border goes with the timeline."""
+        self.on_resize()
 
     def failure(self, error: CkptuiError, findings: Sequence[Finding], title: str) -> None:
         """Why a save can't be opened."""
@@ -137,7 +165,21 @@ class SaveView(Vertical):
         """Show what is known of something that is no readable save, under the words `head`."""
         self.message(Content(), title)
         self.findings.show(findings, "" if head else "Nothing to report.", head)
-        self.query_one("#view-switch", ContentSwitcher).current = "findings"
+        self._show("findings")
+
+    def show_timeline_alone(self) -> None:
+        """Show the timeline of a run where no save of it is open: under its own row, or beside a damaged save."""
+        self._show("timeline")
+
+    @property
+    def showing(self) -> str | None:
+        """What is on show: one of the tabs, or `message`."""
+        return self.query_one("#view-switch", ContentSwitcher).current
+
+    def _show(self, what: str) -> None:
+        self.query_one("#view-switch", ContentSwitcher).current = what
+        self.on_resize()
+        self.post_message(self.Switched())
 
     @property
     def showing_save(self) -> bool:
@@ -152,21 +194,21 @@ class SaveView(Vertical):
             self._switch(tab)
 
     def _switch(self, tab: str) -> None:
-        self.query_one("#view-switch", ContentSwitcher).current = tab
+        self._show(tab)
         self.query_one(TabLine).active = tab
         self.filter_bar.shown(tab == "tensors" and bool(self.filter_bar.text))
 
     def on_tensor_table_rows_changed(self) -> None:
         """Say how many match, and in which order they stand."""
         rows = self.table.rows
-        self.border_subtitle = ""
-        if rows is None:
-            return
-        if rows.query.text:
+        if rows is not None and rows.query.text:
             told = f"{human_count(len(rows))} of {human_count(len(rows.source))}"
             self.filter_bar.tell(told, "no such pattern" if rows.problem else "")
-        if rows.query.sort != "worst":
-            self.border_subtitle = Content(SORT_WORDS[rows.query.sort])
+        self.on_resize()
+
+    def _order_words(self) -> str:
+        rows = self.table.rows
+        return SORT_WORDS[rows.query.sort] if rows is not None and rows.query.sort != "worst" else ""
 
 
 def facts_of(artifact: Artifact) -> str:

@@ -1,10 +1,10 @@
-"""The right of the screen: the inspector of a tensor, or a prediction."""
+"""The right of the screen: the inspector of a tensor, its values over the saves of a run, or a prediction."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from textual import work
@@ -19,18 +19,25 @@ from textual.widgets import ContentSwitcher
 from ckptui.core.model import Listing, Tensor, TensorScan
 
 if TYPE_CHECKING:
+    from ckptui.core.model import Histogram
+    from ckptui.ui.timeline_rows import Course, Track
+    from ckptui.ui.widgets.heat_over_saves import HeatOverSaves
     from ckptui.ui.widgets.inspector import Inspector
     from ckptui.ui.widgets.predict_pane import PredictPane
 
-TITLES = {"inspector": "Inspector", "predict": "Predict"}
+TITLES = {"inspector": "Inspector", "predict": "Predict", "history": "Values over the saves"}
 LOAD_AFTER = 1.0
 """Seconds after which the panes are loaded though nothing asked for them yet."""
-PANES = ("ckptui.ui.widgets.inspector", "ckptui.ui.widgets.predict_pane")
+PANES = (
+    "ckptui.ui.widgets.inspector",
+    "ckptui.ui.widgets.predict_pane",
+    "ckptui.ui.widgets.heat_over_saves",
+)
 """What draws arrays: numpy comes with it, so it is loaded behind the first frame."""
 
 
 class SidePane(Vertical):
-    """Holds both panes and shows one; what is asked of them before they are loaded is done once they are."""
+    """Holds the panes and shows one; what is asked of them before they are loaded is done once they are."""
 
     showing: reactive[str] = reactive("inspector")
 
@@ -63,11 +70,12 @@ class SidePane(Vertical):
             self._load()
 
     @staticmethod
-    def _panes() -> tuple[Widget, Widget]:
+    def _panes() -> tuple[Widget, ...]:
+        from ckptui.ui.widgets.heat_over_saves import HeatOverSaves
         from ckptui.ui.widgets.inspector import Inspector
         from ckptui.ui.widgets.predict_pane import PredictPane
 
-        return Inspector(id="inspector"), PredictPane(id="predict")
+        return Inspector(id="inspector"), PredictPane(id="predict"), HeatOverSaves(id="history")
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="panes", description="load the panes")
     def _load(self) -> None:
@@ -120,6 +128,21 @@ class SidePane(Vertical):
         from ckptui.ui.widgets.predict_pane import PredictPane
 
         return self.query_one(PredictPane)
+
+    @property
+    def history(self) -> HeatOverSaves:
+        """One tensor over the saves of a run; only once `ready`."""
+        from ckptui.ui.widgets.heat_over_saves import HeatOverSaves
+
+        return self.query_one(HeatOverSaves)
+
+    def show_track(self, course: Course | None, track: Track | None, place: int, mark: int | None) -> None:
+        """Let the history pane say what is known of a tensor over the saves."""
+        self._soon("track", lambda: self.history.show(course, track, place, mark))
+
+    def show_history(self, histograms: Sequence[Histogram | None], words: str = "") -> None:
+        """Let it draw the tensor's values over the saves, or say why not."""
+        self._soon("history", lambda: self.history.learn(histograms, words))
 
     def show_tensor(self, listing: Listing, tensor: Tensor, scan: TensorScan | None) -> None:
         """Let the inspector show a tensor."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from textual import events
 from textual.content import Content
@@ -22,6 +22,8 @@ class Tab:
     """Shown behind the label; None where nothing is counted."""
     severity: str = ""
     """Colours the count: `error`, `warning` or empty."""
+    short: str = ""
+    """The label where there is no room for all tabs; empty where it is short enough."""
 
     @property
     def text(self) -> str:
@@ -43,7 +45,7 @@ class TabLine(Widget):
             self.tab = tab
 
     def render(self) -> Content:
-        """All tabs, closer together where that helps; failing that the active one and as many as fit."""
+        """All tabs, closer together or with short labels where that helps; else the active one and as many as fit."""
         tabs, gap = self._fitting()
         return Content(gap).join([self._entry(tab) for tab in tabs])
 
@@ -54,6 +56,9 @@ class TabLine(Widget):
             for gap in (2, 1, 0):
                 if text + gap * (len(tabs) - 1) <= self.size.width or len(tabs) <= 1:
                     return tabs, " " * gap
+            if any(tab.short for tab in tabs):
+                tabs = [replace(tab, label=tab.short or tab.label, short="") for tab in tabs]
+                continue
             tabs.remove(next((tab for tab in reversed(tabs) if tab.id != self.active), tabs[-1]))
 
     def _entry(self, tab: Tab) -> Content:
