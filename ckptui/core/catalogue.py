@@ -183,12 +183,24 @@ CODES: dict[str, Code] = {
         "(.keras and .h5 files don't keep this state).",
     ),
     "slots-at-zero": Code(_I, "The optimizer never stepped", "Normal for a save made before training."),
-    "never-changed": Code(_W, "Never changed over the run", "Frozen, or not trained: check `trainable`."),
-    "jump": Code(_W, "An unusual jump between two saves", "Look for a restart or a change of learning rate."),
+    "never-changed": Code(
+        _W,
+        "Never changed over the run",
+        "Frozen, or not trained: check `trainable`, and whether the layers have a path to the loss.",
+    ),
+    "jump": Code(
+        _W,
+        "An unusual jump between two saves",
+        "Look for a restart, layers initialised anew, or a fault of the learning rate between them.",
+    ),
     "went-back": Code(
         _W, "Weights equal an earlier save", "The save was overwritten, or training restarted from there."
     ),
-    "rng-state-repeated": Code(_W, "A random state repeats", "The generator was reset between these saves."),
+    "rng-state-repeated": Code(
+        _W,
+        "A random state repeats",
+        "The generator was reset between these saves: dropout and shuffling repeat. Save it, or seed it anew.",
+    ),
     "config-changed": Code(
         _W, "A layer's configuration differs", "No tensor shows it: compare the two configurations."
     ),

@@ -14,10 +14,9 @@ import time
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ckptui.core.catalogue import make
 from ckptui.core.model import (
     Artifact,
     Finding,
@@ -31,12 +30,12 @@ from ckptui.core.model import (
     TimelineRow,
 )
 from ckptui.engine.borrowed import Borrowed
-from ckptui.engine.opened import identity
-from ckptui.engine.points import Stretch, joined, point_of
+from ckptui.engine.points import Stretch
 from ckptui.engine.pool import Flag, Pool
 from ckptui.engine.schedule import failure, run_scan
 from ckptui.engine.timeline_asking import Answer, Asking, Save
 from ckptui.engine.timeline_rows import FEW_BYTES, GROUP_BYTES, Groups, Part, Rows, kept_bytes, parts_of
+from ckptui.engine.timeline_state import State, changed, not_there, whole_point
 from ckptui.errors import Cancelled, CkptuiError, ReaderFailed
 
 PROGRESS_SECONDS = 0.1
@@ -83,22 +82,6 @@ def follow(
         course.close()
 
 
-@dataclass(slots=True)
-class _State:
-    """What is known of one save so far."""
-
-    artifact: Artifact | None = None
-    on_row: dict[int, int] = field(default_factory=dict)
-    """Place of the tensor in the listing, by row; empty for what was known before."""
-    points: dict[int, TensorPoint] = field(default_factory=dict)
-    good: set[tuple[int, int]] = field(default_factory=set)
-    """Parts that were read well."""
-    pending: dict[int, dict[int, Stretch | str]] = field(default_factory=dict)
-    """Stretches of large tensors, by row and part, while others are still to come; a word where it failed."""
-    last_window: int = 0
-    findings: list[Finding] = field(default_factory=list)
-
-
 class _Course:
     """One timeline under way."""
 
@@ -107,7 +90,7 @@ class _Course:
     ) -> None:
         self._pool, self._saves, self._open, self._cancel = pool, saves, open_, cancel
         self._rows = Rows(re.compile(pattern) if pattern else None)
-        self._states = [_State() for _ in saves]
+        self._states = [State() for _ in saves]
         self._todo = list(range(len(saves)))
         self._known: set[int] = set()
         """Saves of which an earlier timeline told."""
@@ -128,13 +111,13 @@ class _Course:
 
     def recall(self, known: TimelineReport) -> Iterator[SaveColumn]:
         """Take over what an earlier timeline said of saves that are as they were."""
-        unchanged = {
+        still = {
             save.path: place
             for place, save in enumerate(known.saves)
             if known.artifacts[place] is not None
             and not any(point is not None and point.problem for point in (row[place] for row in known.points))
         }
-        at = [_unchanged(save, known, unchanged) for save in self._saves]
+        at = [unchanged(save, known, still) for save in self._saves]
         self._rows.know(known.rows)
         told = False
         for place, then in enumerate(at):
@@ -211,7 +194,7 @@ class _Course:
         except Cancelled:
             raise
         except CkptuiError as error:
-            state.findings = [self._not_there(place) or failure(self._saves[place].path, None, error)]
+            state.findings = [not_there(self._saves[place]) or failure(self._saves[place].path, None, error)]
             yield SaveColumn(place, None, findings=tuple(state.findings))
             self._done += 1
             return
@@ -241,7 +224,7 @@ class _Course:
         except Cancelled:
             raise
         except CkptuiError as error:
-            finding = self._not_there(place) or self._changed(place, error.detail)
+            finding = not_there(self._saves[place]) or changed(self._saves[place], error.detail)
             if finding.code not in {known.code for known in state.findings}:
                 state.findings.append(finding)
             yield SaveColumn(place, state.artifact, complete=True, findings=(finding,))
@@ -289,9 +272,9 @@ class _Course:
     def _vanished(self, place: int, new: tuple[TimelineRow, ...]) -> Generator[SaveColumn, None, bool]:
         """Tell that files went away under the reading; returns whether the save is to be forgotten."""
         state = self._states[place]
-        finding = self._not_there(place)
+        finding = not_there(self._saves[place])
         if finding is None:
-            state.findings.append(self._changed(place, "its files were replaced or removed under the reading"))
+            state.findings.append(changed(self._saves[place], "its files were replaced or removed under the reading"))
             return False
         state.artifact, state.findings = None, [finding]
         state.points, state.good = {}, set()
@@ -308,7 +291,7 @@ class _Course:
             if not isinstance(found, str):
                 state.good.add((part.row, part.number))
             if part.count == tensor.count:
-                out[part.row] = _point([found], tensor)
+                out[part.row] = whole_point([found], tensor)
                 continue
             count = len(parts_of(part.row, tensor))
             pieces = state.pending.setdefault(part.row, {})
@@ -321,7 +304,7 @@ class _Course:
     def _whole(self, place: int, tensor: Tensor, pieces: list[Stretch | str]) -> TensorPoint:
         """The point of a tensor that was read in stretches, its checksum compared."""
         state = self._states[place]
-        point = _point(pieces, tensor)
+        point = whole_point(pieces, tensor)
         expected = tensor.storage.crc32c
         if point.problem or expected is None or (not tensor.storage.big_endian and point.crc32c == expected):
             return point
@@ -388,40 +371,6 @@ class _Course:
         done = sum(asking.bytes for asking in self._asking)
         current = self._saves[min(self._done, len(self._saves) - 1)].label if self._saves else ""
         return Progress(min(done, total), total, self._done, len(self._saves), self._told - self._begun, current)
-
-    def _not_there(self, place: int) -> Finding | None:
-        """A word about a save that was rotated away while the timeline was made: no damage."""
-        save = self._saves[place]
-        if save.findings or any(stamp is not None for stamp in identity(save.path)):
-            return None
-        detail = f"{save.label} was there when the run was listed, and is not any more"
-        return make(
-            "changed-while-reading",
-            save.path,
-            detail=detail,
-            severity="info",
-            title="Removed while the timeline was made",
-            advice="Nothing to do: savers remove old saves as new ones come.",
-        )
-
-    def _changed(self, place: int, detail: str) -> Finding:
-        return make("changed-while-reading", self._saves[place].path, detail=detail)
-
-
-def _point(pieces: Sequence[Stretch | str], tensor: Tensor) -> TensorPoint:
-    whole = [piece for piece in pieces if not isinstance(piece, str)]
-    if len(whole) < len(pieces):
-        word = next(piece for piece in pieces if isinstance(piece, str))
-        return TensorPoint(count=tensor.count, problem=word)
-    return point_of(joined(whole))
-
-
-def _unchanged(save: Found, known: TimelineReport, places: dict[str, int]) -> int | None:
-    """Where the earlier timeline had this save, if it is as it was then."""
-    place = places.get(save.path)
-    if place is None or known.saves[place].modified != save.modified:
-        return None
-    return place
 
 
 __all__ = ["GROUP_BYTES", "Followed", "follow"]
