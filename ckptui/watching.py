@@ -95,6 +95,10 @@ class Watcher:
         """End the notices."""
         self._folders.close()
 
+    def check(self) -> None:
+        """Look at the times of all folders, for what the system did not tell."""
+        self._folders.check()
+
     def changes(self) -> Iterator[Watched]:
         """What happened, until the cancel."""
         first = self.begin()

@@ -16,6 +16,7 @@ NETWORK = re.compile(
     r"nfs[0-9]*|cifs|smb[0-9]*|fuse(\..+)?|9p|lustre|beegfs|gpfs|ceph|afs|glusterfs|virtiofs|vboxsf|prl_fs|drvfs"
 )
 """Kinds of file systems, as /proc/mounts names them."""
+MOUNTS = "/proc/self/mounts"
 GROUPED = 300
 """Milliseconds over which notices are put together."""
 TRIES = 3
@@ -30,8 +31,8 @@ class FolderEvents:
         """`polling`: don't ask the system. Folders that are gone are passed over."""
         self._cancel = cancel
         self._names = {os.path.abspath(folder): folder for folder in folders if os.path.isdir(folder)}
-        remote = _network_mounts()
-        told = [] if polling else [path for path in self._names if not _on(os.path.realpath(path), remote)]
+        remote = network_mounts()
+        told = [] if polling else [path for path in self._names if not on_network(os.path.realpath(path), remote)]
         self._notices: Iterator[set[tuple[int, str]]] | None = None
         self._held: set[tuple[int, str]] = set()
         self.polled = [folder for path, folder in self._names.items() if path not in told]
@@ -110,20 +111,20 @@ class FolderEvents:
         self.polled = list(self._names.values())
 
 
-def _network_mounts() -> list[str]:
-    """Where network and user-space file systems are mounted; with a slash at the end."""
+def network_mounts() -> list[str]:
+    """Where file systems are mounted, with a slash at the end, the longest first; `!` before those of this machine."""
     found = []
-    with contextlib.suppress(OSError), open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
+    with contextlib.suppress(OSError), open(MOUNTS, encoding="utf-8", errors="surrogateescape") as mounts:
         for line in mounts:
             words = line.split(" ")
             if len(words) > 2:
                 point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), words[1])
                 found.append((point.rstrip("/") + "/", NETWORK.fullmatch(words[2]) is not None))
-    # the longest mount decides
     return [point if network else f"!{point}" for point, network in sorted(found, key=lambda pair: -len(pair[0]))]
 
 
-def _on(path: str, mounts: Sequence[str]) -> bool:
+def on_network(path: str, mounts: Sequence[str]) -> bool:
+    """Whether a path lies on one of the file systems that `network_mounts` tells."""
     for mount in mounts:
         if f"{path}/".startswith(mount.removeprefix("!")):
             return not mount.startswith("!")

@@ -106,7 +106,9 @@ class FolderWatch:
             for found in view.saves.values():
                 if found.kind == "saved-model":
                     wanted[os.path.join(found.path, "variables")] = None
-        wanted.update(dict.fromkeys(sorted(self._made)))
+        matter = len(wanted)
+        # the others may be given a first save
+        wanted.update(dict.fromkeys((*sorted(self._made), *self.views)))
         there = [folder for folder in wanted if os.path.isdir(folder)]
         listed = there[:MOST_FOLDERS]
         if self._events is None or listed != self._listed:
@@ -118,7 +120,7 @@ class FolderWatch:
             if again:
                 # what happened meanwhile was told by nobody
                 self.dirty.update(f for f in listed if f in self.views and (f in fresh or self.moved_on(f)))
-        return len(there) - len(listed)
+        return max(matter - MOST_FOLDERS, 0)
 
     def wait(self, *, busy: bool) -> None:
         """Until something may have happened, a second at most; `busy`: something is to be told soon."""
