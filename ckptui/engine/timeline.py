@@ -35,7 +35,7 @@ from ckptui.engine.pool import Flag, Pool
 from ckptui.engine.schedule import failure, run_scan
 from ckptui.engine.timeline_asking import Answer, Asking, Save
 from ckptui.engine.timeline_rows import FEW_BYTES, GROUP_BYTES, Groups, Part, Rows, kept_bytes, parts_of
-from ckptui.engine.timeline_state import State, changed, not_there, whole_point
+from ckptui.engine.timeline_state import State, changed, not_there, unchanged, whole_point
 from ckptui.errors import Cancelled, CkptuiError, ReaderFailed
 
 PROGRESS_SECONDS = 0.1
