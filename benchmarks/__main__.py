@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.diff import diff_rows
 from benchmarks.filters import filter_rows
 from benchmarks.gallery import gallery_rows
 from benchmarks.measure import Terminal, in_turn, run_process
@@ -222,7 +223,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="counted runs of each command")
     parser.add_argument("--keys", type=int, default=300, help="key presses timed in each state")
     parser.add_argument("--gigabytes", type=int, default=3, help="of the larger save in marginal rates; 9 drowns noise")
-    parser.add_argument("--passes", action="store_true", help="only the full passes and the dtypes")
+    parser.add_argument("--passes", action="store_true", help="only the full passes, diff and the dtypes")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ckptui-bench-") as folder:
         places = {name: Path(folder) / name / "ckpt-1" for name in ("large", "huge", "many", "sparse", "holes")}
@@ -231,6 +232,7 @@ def main() -> None:
         # made in a child: a process starts with its parent's peak memory on its own account
         subprocess.run([sys.executable, "-m", "benchmarks.saves", folder, str(options.gigabytes)], check=True)
         rows = full_passes(places["large"], places["huge"], options.rounds)
+        rows += diff_rows(Path(folder), options.rounds, options.gigabytes)
         rows += dtype_rows(options.rounds)
         if not options.passes:
             rows += filter_rows(Path(folder), options.rounds)

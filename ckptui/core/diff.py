@@ -112,10 +112,10 @@ class PairAccumulator:
             self._changed += int(np.count_nonzero(chunk_a != chunk_b))
             return
         chunk_a, chunk_b = dtypes.native(chunk_a, _plain(chunk_a)), dtypes.native(chunk_b, _plain(chunk_b))
-        if self._ratios is not None:
-            self._ratios.add(chunk_a, chunk_b)
         take, step = (self._add_singles, BLOCK) if self._family == "single" else (self._add_doubles, DOUBLES)
         with np.errstate(all="ignore"):
+            if self._ratios is not None:
+                self._ratios.add(chunk_a, chunk_b)
             if self._rounding is not None:
                 self._rounding.add(chunk_a, chunk_b)
             if 0 < chunk_a.size <= step:
