@@ -275,8 +275,10 @@ class Watcher:
                 if folder in self._folders.limited and run.path not in self._only:
                     continue
                 saves = tuple(path for path in run.saves if path in self._told)
-                if saves:
-                    out[run.path] = replace(run, saves=saves)
+                before = self._runs.get(run.path)
+                if len(saves) > 1 or saves == run.saves or (saves and (run.state or before)):
+                    latest = run.latest if run.latest in self._told else before.latest if before else ""
+                    out[run.path] = replace(run, saves=saves, latest=latest)
         return out
 
 

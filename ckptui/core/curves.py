@@ -13,6 +13,8 @@ from ckptui.core.model import Found, Scalars
 
 POINTS = 10_000
 """Points of a curve that are kept; of longer ones every second, fourth, eighth, ..."""
+Times = list[tuple[float, int]]
+"""(seconds since the epoch, place) of the points of a curve, in order of time."""
 _LOSS = ("loss", "epoch_loss", "total_loss", "train_loss", "batch_loss", "epoch_val_loss", "val_loss")
 _RATE = ("learning_rate", "epoch_learning_rate", "lr", "epoch_lr", "batch_learning_rate")
 
@@ -93,10 +95,11 @@ def aligned(curve: Scalars, saves: Sequence[Found]) -> tuple[float | None, ...]:
     if not curve.steps or not saves:
         return nothing
     timely = _timely(curve, saves)
-    offset = _offset(curve, saves, timely)
+    times = sorted(zip(curve.walls, range(len(curve.walls)), strict=True)) if timely else []
+    offset = _offset(curve, saves, times)
     if offset is not None:
         return tuple(_at_step(curve, save.step + offset) if save.step is not None else None for save in saves)
-    return tuple(_at_time(curve, save.modified) for save in saves) if timely else nothing
+    return tuple(_at_time(curve, times, save.modified) for save in saves) if timely else nothing
 
 
 def _timely(curve: Scalars, saves: Sequence[Found]) -> bool:
@@ -113,7 +116,7 @@ def _timely(curve: Scalars, saves: Sequence[Found]) -> bool:
     return len(saves) == 1 or len(curve.walls) == 1 or spread > 0.2 * (last - first) * (1 - 1 / len(saves))
 
 
-def _offset(curve: Scalars, saves: Sequence[Found], timely: bool) -> int | None:
+def _offset(curve: Scalars, saves: Sequence[Found], times: Times) -> int | None:
     """What to add to a save's step to get the curve's; None where they count different things."""
     known = [save for save in saves if save.step is not None]
     steps = [save.step for save in known if save.step is not None]
@@ -123,11 +126,12 @@ def _offset(curve: Scalars, saves: Sequence[Found], timely: bool) -> int | None:
     offsets = (-1, 0) if epochs else (0, -1) if _gap(curve.steps) <= 1 else (0,)
     first, last = min(curve.steps), max(curve.steps)
     reach = max(_gap(curve.steps), 1.0)
-    if timely:
+    if times:
         errors = {}
         for offset in offsets:
             apart = [
-                abs(_step_at(curve, save.modified) - step - offset) for save, step in zip(known, steps, strict=True)
+                abs(curve.steps[times[_nearest_time(times, save.modified)][1]] - step - offset)
+                for save, step in zip(known, steps, strict=True)
             ]
             errors[offset] = statistics.median(apart)
         best = min(offsets, key=lambda offset: errors[offset])
@@ -155,14 +159,15 @@ def _nearest(ordered: Sequence[float], wanted: float) -> int:
     return at
 
 
-def _step_at(curve: Scalars, wall: float) -> int:
-    times = sorted(zip(curve.walls, curve.steps, strict=True))
-    return times[_nearest([time for time, _ in times], wall)][1]
+def _nearest_time(times: Times, wall: float) -> int:
+    at = bisect.bisect_left(times, (wall, -1))
+    if at == len(times) or (at and wall - times[at - 1][0] <= times[at][0] - wall):
+        return at - 1
+    return at
 
 
-def _at_time(curve: Scalars, wall: float) -> float | None:
+def _at_time(curve: Scalars, times: Times, wall: float) -> float | None:
     """The nearest point in time; None further away than the curve's own points are from each other."""
-    times = sorted(zip(curve.walls, curve.values, strict=True), key=lambda pair: pair[0])
-    walls = [time for time, _ in times]
-    place = _nearest(walls, wall)
-    return times[place][1] if abs(walls[place] - wall) <= max(60.0, 3 * _gap(walls)) else None
+    time, place = times[_nearest_time(times, wall)]
+    usual = _gap([time for time, _ in times])
+    return curve.values[place] if abs(time - wall) <= max(60.0, 3 * usual) else None
