@@ -30,7 +30,9 @@ def pair_of(
     if some is None:
         raise ValueError("a pair has at least one tensor")
     status = _status(a, b, numbers, problem)
-    detail = [problem or _difference(a, b), *remarks]
+    # what lies in the way of the values of two shapes does not hide that they are two
+    detail = [problem] if status == "unreadable" and problem else [_difference(a, b), problem]
+    detail += remarks
     if status in ("shape-changed", "unreadable"):
         numbers = None
     if numbers is not None:

@@ -229,13 +229,14 @@ def test_a_state_that_makes_no_sense_is_refused() -> None:
     pair = PairAccumulator("float32", "float32")
     pair.add(np.ones(4, np.float32), np.zeros(4, np.float32))
     state = pair.state()
-    for wrong in (
+    nonsense: tuple[dict[str, Any], ...] = (
         {"count": "4"},
         {"changed": 5},
         {"totals": {}},
         {"totals": {**state["totals"], "aa": "1"}},
         {"count": -1},
-    ):
+    )
+    for wrong in nonsense:
         with pytest.raises((TypeError, KeyError, ValueError)):
             PairAccumulator("float32", "float32").absorb({**state, **wrong})
 
