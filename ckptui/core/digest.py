@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from ckptui.core.model import ArchitectureRow, Artifact, Finding, Listing, Tensor, jsonable
+from ckptui.core.model import ArchitectureRow, Artifact, Finding, Listing, Operation, Tensor, jsonable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,12 +68,17 @@ class Digest:
     tensors: tuple[TensorDigest, ...]
     architecture: tuple[ArchitectureRow, ...] = ()
     findings: tuple[Finding, ...] = ()
+    operations: tuple[Operation, ...] = ()
 
     @property
     def listing(self) -> Listing:
         """The save as far as a listing goes; no byte of it can be read."""
         return Listing(
-            self.artifact, tuple(one.tensor for one in self.tensors), self.findings, architecture=self.architecture
+            self.artifact,
+            tuple(one.tensor for one in self.tensors),
+            self.findings,
+            architecture=self.architecture,
+            operations=self.operations,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -88,6 +93,7 @@ class Digest:
             "artifact": self.artifact.to_json(),
             "tensors": [_relative(one.to_json(), folder) for one in self.tensors],
             "architecture": [row.to_json() for row in self.architecture],
+            "operations": [operation.to_json() for operation in self.operations],
             "findings": findings,
         }
 

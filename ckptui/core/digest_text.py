@@ -15,6 +15,7 @@ from ckptui.core.model import (
     Certainty,
     Finding,
     Kind,
+    Operation,
     Role,
     Segment,
     Severity,
@@ -55,6 +56,7 @@ def read_digest(content: str | bytes, name: str = "the digest") -> Digest:
             tensors=tuple(_each(doc, "tensors", _tensor_digest)),
             architecture=tuple(_each(doc, "architecture", _architecture_row)),
             findings=tuple(_each(doc, "findings", _finding)),
+            operations=tuple(_each(doc, "operations", _operation)),
         )
     except _Refused as refused:
         raise UsageError(f"{name}: {refused}", _AGAIN, title="The digest is damaged") from None
@@ -267,6 +269,10 @@ def _architecture_row(doc: Mapping[str, Any]) -> ArchitectureRow:
         trainable=_field(doc, "trainable", _or_none(_boolean)),
         inbound=tuple(_names(call) for call in _field(doc, "inbound", _list)),
     )
+
+
+def _operation(doc: Mapping[str, Any]) -> Operation:
+    return Operation(_field(doc, "name", _text), _field(doc, "op", _text), _field(doc, "attributes", _mapping))
 
 
 def _finding(doc: Mapping[str, Any]) -> Finding:

@@ -341,6 +341,20 @@ class ArchitectureRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Operation:
+    """One step of a graph that a layer's configuration shows in."""
+
+    name: str
+    """The node's, with the scopes it stands in: `model/conv1/Conv2D`."""
+    op: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """`padding`, `strides`, `dilations`, `ksize`, `data_format`, `is_training`, `T`, `DstT`, as far as it has them."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "op": self.op, "attributes": jsonable(dict(self.attributes))}
+
+
+@dataclass(frozen=True, slots=True)
 class Listing:
     """All that an artifact says about itself without one tensor byte being read."""
 
@@ -350,6 +364,8 @@ class Listing:
     findings: tuple[Finding, ...] = ()
     signatures: tuple[Signature, ...] = ()
     architecture: tuple[ArchitectureRow, ...] = ()
+    operations: tuple[Operation, ...] = ()
+    """What its graph computes to answer, where it has one: convolutions, pooling, activations, in graph order."""
 
     def with_findings(self, findings: Sequence[Finding]) -> Listing:
         """The same listing with these findings and the status that follows from them (never better than before)."""

@@ -63,7 +63,7 @@ def digest_save(
     found = [finding for place in sorted(told) for finding in told[place]]
     whole = listing.with_findings([*listing.findings, *found])
     ordered = tuple(kept[place] for place in sorted(kept))
-    yield Digest(whole.artifact, ordered, listing.architecture, tuple(whole.findings))
+    yield Digest(whole.artifact, ordered, listing.architecture, tuple(whole.findings), listing.operations)
 
 
 def compare_with_digest(

@@ -31,6 +31,7 @@ CLASSES: dict[str, type[Any]] = {
         model.Endpoint,
         model.Signature,
         model.ArchitectureRow,
+        model.Operation,
         model.Listing,
         model.Pair,
         model.Filter,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckptui.readers.graph_schema import Field
+from ckptui.readers.graph_steps import STEPS, take_step
 
 Message = dict[str, Any]
 """A kept message: scalars by name, a list for what repeats."""
@@ -98,7 +99,7 @@ class Gatherer:
             return {"home": parent}
         if kind == "AttrEntry":
             op = parent.get("op")
-            if op and op not in self.keep_attributes and not (op in _TELLING and _tells(op, parent)):
+            if op and not (op in STEPS or op in self.keep_attributes or (op in _TELLING and _tells(op, parent))):
                 return None
         elif kind == "CollectionDef":
             if parent.get("key") != ASSETS_COLLECTION:
@@ -155,6 +156,8 @@ class Gatherer:
             self._remember(home, op, message)
         if op in _TELLING and "attr" in message:
             _take_variable(home, op, message)
+        if op in STEPS:
+            take_step(home, op, message)
         self.kept = message["kept"]
 
     def _remember(self, home: Message, op: str, message: Message) -> None:

@@ -69,11 +69,11 @@ NodeDef: 1 name string! | 2 op string! | 3 input string* | 4 device string | 5 a
   | 6 experimental_debug_info DebugNames | 7 experimental_type FullTypeDef
 DebugNames: 1 original_node_names string* | 2 original_func_names string*
 AttrEntry: 1 key string! | 2 value AttrValue!
-AttrValue: 1 list AttrList | 2 s bytes! | 3 i varint | 4 f fixed32 | 5 b varint | 6 type varint!
-  | 7 shape TensorShapeProto! | 8 tensor TensorProto! | 9 placeholder string | 10 func NameAttrList
-AttrList: 2 s bytes* | 3 i varint* | 4 f fixed32* | 5 b varint* | 6 type varint* | 7 shape TensorShapeProto*
+AttrValue: 1 list AttrList! | 2 s bytes! | 3 i varint | 4 f fixed32 | 5 b varint! | 6 type varint!
+  | 7 shape TensorShapeProto! | 8 tensor TensorProto! | 9 placeholder string | 10 func NameAttrList!
+AttrList: 2 s bytes* | 3 i varint!* | 4 f fixed32* | 5 b varint* | 6 type varint* | 7 shape TensorShapeProto*
   | 8 tensor TensorProto* | 9 func NameAttrList*
-NameAttrList: 1 name string | 2 attr AttrEntry*
+NameAttrList: 1 name string! | 2 attr AttrEntry*
 TensorShapeProto: 2 dim Dim!* | 3 unknown_rank varint!
 Dim: 1 size varint! | 2 name string
 TensorProto: 1 dtype varint | 2 tensor_shape TensorShapeProto | 3 version_number varint | 4 tensor_content bytes

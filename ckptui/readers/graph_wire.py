@@ -7,7 +7,8 @@ Memory stays at one window and what the gatherer keeps, whatever lengths the fil
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 from ckptui.readers.graph_facts import Gatherer, Message
 from ckptui.readers.graph_schema import SCHEMA, Field
@@ -25,6 +26,8 @@ MAX_FIELDS = 1_000_000
 MORE_FIELDS = 50_000
 """Fields each later section may still have: signatures come after the graph."""
 
+MAX_PACKED = 1024
+"""Numbers of one packed list that are kept."""
 SECTION_DEPTH = 3
 """Nesting level of a meta graph's own fields."""
 
@@ -34,6 +37,17 @@ _GROUP = "(group)"
 _LONG_NUMBER = re.compile(rb"[\x80-\xff]{10}")
 
 Pread = Callable[[int, int], bytes]
+
+
+def _numbers(data: bytes) -> Iterator[int]:
+    """The base-128 numbers in `data`, which ends with one."""
+    value = shift = 0
+    for byte in data:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            yield value & 0xFFFF_FFFF_FFFF_FFFF
+            value = shift = 0
 
 
 class _Bad(Exception):
@@ -155,6 +169,11 @@ class Walk:
         data = self._bytes(begin, end - begin)
         if data[-1] >= 0x80 or _LONG_NUMBER.search(data):
             self._hurt(start, f"{field.name}: a number that does not end")
+            return
+        kept = self.kept[-1]
+        if kept is not None and field.kept:
+            for value in islice(_numbers(data), MAX_PACKED):
+                self.gatherer.leaf(kept, field, value)
 
     def _enter(self, start: int, begin: int, end: int, field: Field) -> int:
         parent = self.kept[-1]

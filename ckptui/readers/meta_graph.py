@@ -85,7 +85,7 @@ class MetaGraphFile:
             status=worst_status(self.findings),
         )
         signatures = tuple(s for s in self.graph.signatures if s.name not in INTERNAL)
-        return Listing(artifact, (), tuple(self.findings), signatures, rows)
+        return Listing(artifact, (), tuple(self.findings), signatures, rows, self.graph.operations)
 
     def _writer(self) -> dict[str, Any]:
         graph = self.graph

@@ -17,6 +17,7 @@ from ckptui.core.model import (
     Finding,
     Kind,
     Listing,
+    Operation,
     Segment,
     Signature,
     Tensor,
@@ -144,7 +145,7 @@ class SavedModel:
             writer=self.writer,
             status=worst_status(findings),
         )
-        return Listing(artifact, tensors, tuple(findings), self.signatures, rows)
+        return Listing(artifact, tensors, tuple(findings), self.signatures, rows, _operations(self.meta_graphs))
 
     def chunks(self, tensor: Tensor, chunk_bytes: int = 1 << 20) -> Iterator[np.ndarray[Any, Any]]:
         """The elements of a variable as 1-D arrays in native byte order; see `values.element_chunks`."""
@@ -337,6 +338,11 @@ class SavedModel:
 
         config = root_config(self._keras)
         return ((), tensors, []) if config is None else architecture(config, tensors, self.path)
+
+
+def _operations(graphs: Sequence[MetaGraph]) -> tuple[Operation, ...]:
+    """Of the meta graph that is served, else of the first."""
+    return next((graph.operations for graph in graphs if "serve" in graph.tags), graphs[0].operations if graphs else ())
 
 
 def _whole(path: str) -> bytes | None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckptui.core.dtypes import dtype_name
-from ckptui.core.model import Endpoint, Signature
+from ckptui.core.model import Endpoint, Operation, Signature
 from ckptui.readers.graph_facts import VARIABLE_OPS, Declared, Message, OpCount, shape_of
+from ckptui.readers.graph_steps import served
 from ckptui.readers.graph_wire import walk_bytes
 
 INTERNAL = frozenset({"__saved_model_init_op", "__saved_model_train_op"})
@@ -49,6 +50,8 @@ class MetaGraph:
     """Checkpoint keys that loading this graph reads, from the constants of its restore op."""
     declared: dict[str, frozenset[Declared]] = field(default_factory=dict)
     """Name of a variable to what the graph makes of it; names may stand for several."""
+    operations: tuple[Operation, ...] = ()
+    """What the serving signature runs, as far as layers' configurations show in it."""
     keras_metadata: str = ""
     """The JSON Keras 2 before 2.5 kept in the object graph's root."""
 
@@ -73,12 +76,13 @@ def meta_graph(message: Message) -> MetaGraph:
         top = watched.get(op, OpCount())
         places, texts = [*top.places, *count.places], [*top.texts, *count.texts]
         watched[op] = OpCount(top.total + count.total, places, texts)
+    signatures = tuple(_signature(entry, tags) for entry in _by_key(message.get("signature_def", ())))
     return MetaGraph(
         tags=tags,
         tensorflow=info.get("tensorflow_version", ""),
         git=info.get("tensorflow_git_version", ""),
         producer=_message(graph, "versions").get("producer"),
-        signatures=tuple(_signature(entry, tags) for entry in _by_key(message.get("signature_def", ()))),
+        signatures=signatures,
         nodes=graph.get("nodes", 0),
         functions=library.get("functions", 0),
         function_nodes=library.get("nodes", 0),
@@ -91,6 +95,7 @@ def meta_graph(message: Message) -> MetaGraph:
         variables=objects.get("variables", 0),
         restored=_restored(message, graph, library, bool(objects.get("objects"))),
         declared={name: frozenset(kinds) for name, kinds in graph.get("declared", {}).items()},
+        operations=served(graph, library, [one for one in signatures if one.name not in INTERNAL]),
         keras_metadata=root.get("metadata", ""),
     )
 

@@ -39,6 +39,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+EXPORTED = ("base", "padding", "activation", "pooling", "rescaling")
+"""SavedModels too, in which Keras 3 keeps no configuration."""
 BOTH = ("base", "padding", "policy", "training", "names")
 """Saved as .h5 too."""
 
@@ -96,5 +98,7 @@ def configured(folder: Path) -> None:
             base = bases.setdefault(kind, model)
             if "first" not in change:
                 model.set_weights(base.get_weights())
+            if kind == "pictures" and name in EXPORTED:
+                model.export(folder / f"export-{name}", verbose=False)
             for end in ("keras", "h5") if name in BOTH else ("keras",):
                 model.save(folder / f"{kind}-{name}.{end}")
