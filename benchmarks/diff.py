@@ -5,12 +5,14 @@ Usage: `python -m benchmarks.diff [ROUNDS] [GIGABYTES]` makes its own saves, in 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,28 +98,30 @@ def write_many(prefix: Path, last: float, tensors: int = 100_000) -> Path:
     return prefix
 
 
-def write_keras(folder: Path, kernels: int = 40) -> tuple[Path, Path]:
-    """The same Dense layers as an `.h5` and, a step further, as a `.weights.h5`, whose groups Keras names otherwise."""
+def write_keras(folder: Path, kernels: int = 40) -> None:
+    """The same Dense layers as `a.h5` and, a step further, as `b.keras`."""
     import h5py
 
-    paths = folder / "a.h5", folder / "b.weights.h5"
-    for path, step in zip(paths, (0.0, STEP), strict=True):
-        with h5py.File(path, "w") as file:
-            names = []
-            for number in range(kernels):
-                name = f"dense_{number}" if number else "dense"
-                kernel = np.tile(values(number, step), 16).reshape(4096, 1024)
-                if path is paths[0]:
-                    layer = file.create_group(f"model_weights/{name}")
-                    layer.attrs["weight_names"] = np.array([f"{name}/kernel:0".encode()])
-                    layer[f"{name}/kernel:0"] = kernel
-                else:
-                    file[f"layers/{name}/vars/0"] = kernel
-                names.append(name.encode())
-            if path is paths[0]:
-                file["model_weights"].attrs["layer_names"] = np.array(names)
-                file["model_weights"].attrs["backend"] = b"tensorflow"
-    return paths
+    names = [f"dense_{number}" if number else "dense" for number in range(kernels)]
+    with h5py.File(folder / "a.h5", "w") as file:
+        weights = file.create_group("model_weights")
+        weights.attrs["layer_names"] = np.array([name.encode() for name in names])
+        weights.attrs["backend"] = b"tensorflow"
+        for number, name in enumerate(names):
+            layer = weights.create_group(name)
+            layer.attrs["weight_names"] = np.array([f"{name}/kernel:0".encode()])
+            layer[f"{name}/kernel:0"] = np.tile(values(number, 0.0), 16).reshape(4096, 1024)
+    inner = folder / "model.weights.h5"
+    with h5py.File(inner, "w") as file:
+        for number, name in enumerate(names):
+            file[f"layers/{name}/vars/0"] = np.tile(values(number, STEP), 16).reshape(4096, 1024)
+    layers = [{"class_name": "Dense", "config": {"name": name, "units": 1024, "use_bias": False}} for name in names]
+    config = {"class_name": "Sequential", "config": {"name": "sequential", "layers": layers}}
+    with zipfile.ZipFile(folder / "b.keras", "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.0.0", "date_saved": "2025-01-01@00:00:00"}))
+        archive.writestr("config.json", json.dumps(config))
+        archive.write(inner, "model.weights.h5")
+    inner.unlink()
 
 
 def write_all(folder: Path, gigabytes: int) -> None:
@@ -210,7 +214,7 @@ def other_rows(folder: Path, rounds: int, gigabytes: int) -> Iterator[Row]:
         f"{gigabytes} GB, every value differs": (folder / "large-a" / "ckpt", folder / "large-moved" / "ckpt"),
         "100,000 tensors, each changed": (folder / "many-a" / "ckpt", folder / "many-b" / "ckpt"),
         "one tensor of 1 GB": (folder / "one-a" / "ckpt", folder / "one-b" / "ckpt"),
-        "`.h5` against `.weights.h5`, 640 MB each": (folder / "a.h5", folder / "b.weights.h5"),
+        "`.h5` against `.keras`, 640 MB each": (folder / "a.h5", folder / "b.keras"),
     }
     for what, pair in pairs.items():
         cost = run_process(_ckptui(*pair), children=True)
