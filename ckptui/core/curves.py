@@ -69,7 +69,7 @@ class Curve:
         self.values = array("d", [values[i] for i in keep])
 
 
-def importance(curve: Scalars) -> tuple[int, int, str, str]:
+def importance(curve: Scalars) -> tuple[int, int, int, str, str]:
     """A sort key: the loss first, then the learning rate, other losses, the rest; the training's before others'."""
     tag = curve.tag.lower()
     last = tag.rpartition("/")[2]
@@ -81,7 +81,7 @@ def importance(curve: Scalars) -> tuple[int, int, str, str]:
         rank = 2 if "loss" in tag else 3
     folder = curve.source.rpartition("/")[2]
     away = 2 if any(word in folder for word in ("val", "eval", "test")) else int(folder not in ("", "train"))
-    return rank, away, curve.tag, curve.source
+    return rank, away, _LOSS.index(last) if rank == 0 else 0, curve.tag, curve.source
 
 
 def aligned(curve: Scalars, saves: Sequence[Found]) -> tuple[float | None, ...]:

@@ -114,13 +114,15 @@ def test_losses_come_first() -> None:
         ("lr", ""),
         ("loss", "validation"),
         ("reg_loss", ""),
+        ("batch_loss", "logs/train"),
         ("epoch_loss", "logs/train"),
         ("loss", ""),
     ]
     order = sorted((Scalars(tag, source, (), ()) for tag, source in tags), key=importance)
     assert [(s.tag, s.source) for s in order] == [
-        ("epoch_loss", "logs/train"),
         ("loss", ""),
+        ("epoch_loss", "logs/train"),
+        ("batch_loss", "logs/train"),
         ("loss", "validation"),
         ("lr", ""),
         ("reg_loss", ""),
