@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from ckptui.core.model import Finding, Found, RunFolder
 from ckptui.core.names import natural_key, step_of
 from ckptui.readers.folder import Folder, is_saved_model, look, read_folder, saved_model
+from ckptui.readers.leftovers import of_a_save
 from ckptui.readers.runs import folder_label, group_runs
 from ckptui.readers.series import series_of
 
@@ -102,6 +103,9 @@ def _saves_in(path: str, step: int) -> list[tuple[str, _Member]]:
     """The saves of one numbered folder that are no run of their own, each with what it is called in all of them."""
     try:
         folder = read_folder(path)
+        if not folder.folders and not any(map(_hopeful, folder.files)):
+            # classes of a data set, a thousand of them: their files are looked at once, not twice
+            return []
         contents = look(folder)
         grouped = group_runs(folder, contents)
         exports = [] if contents.saves or len(folder.folders) > INSIDE else _exports(folder)
@@ -116,6 +120,11 @@ def _saves_in(path: str, step: int) -> list[tuple[str, _Member]]:
         findings, leftovers = (run.findings, run.leftovers) if run is not None else ((), ())
         out.append((_called(found, path, step), _Member(found.path, step, findings, leftovers)))
     return out
+
+
+def _hopeful(name: str) -> bool:
+    """Whether a file's name is one that a save's has; those of V1 checkpoints have no end of their own."""
+    return of_a_save(name) or "ckpt" in name or "checkpoint" in name or "model" in name
 
 
 def _exports(folder: Folder) -> list[Found]:
