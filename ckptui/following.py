@@ -114,7 +114,6 @@ class TimelineUseCases:
             Cancelled: `cancel` was set before the end.
         """
         from ckptui.engine.timeline import Followed, follow
-        from ckptui.triage.timeline import course_findings
 
         saves = self.saves_of(run)
         yield TimelineStart(run, saves)
@@ -134,6 +133,9 @@ class TimelineUseCases:
             else:
                 yield item
         assert told is not None
+        # what judges needs numpy, and the first save need not wait for it
+        from ckptui.triage.timeline import course_findings
+
         scalars, about_events = self.curves(run, cancel)
         judged = course_findings(run, saves, told.artifacts, told.rows, told.points, told.newest)
         # a save's own finding may stand among the run's too

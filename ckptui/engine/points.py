@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from crc32c import crc32c
 
 from ckptui.core import dtypes
-from ckptui.core.crc import combined
-from ckptui.core.model import TensorPoint
+from ckptui.engine.stretch import Stretch, in_range
 
 Array = np.ndarray[Any, Any]
 
@@ -26,58 +23,6 @@ BLOCK = 1 << 13
 _SMALL = 1e-280
 _LARGE = 1e300
 """Between these a sum of squares has lost nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """The numbers of a tensor, or of a stretch of its elements."""
-
-    count: int
-    norm: float | None = None
-    """l2 of the finite values; None for what has no numbers, and where it leaves the range of float64."""
-    distance: float | None = None
-    """l2 of the difference where both sides are finite; None where there was nothing to compare with."""
-    changed: int | None = None
-    nonfinite: int = 0
-    crc32c: int | None = None
-    """Of the elements, little-endian, in C order."""
-    bytes: int = 0
-    """How many that checksum is over."""
-    value: float | None = None
-
-
-def joined(stretches: Sequence[Stretch]) -> Stretch:
-    """The numbers of a whole tensor from those of its stretches, front to back; at least one."""
-    if len(stretches) == 1:
-        return stretches[0]
-    crc, size = stretches[0].crc32c, stretches[0].bytes
-    for part in stretches[1:]:
-        crc = None if crc is None or part.crc32c is None else combined(crc, part.crc32c, part.bytes)
-        size += part.bytes
-    changed = [part.changed for part in stretches]
-    return Stretch(
-        sum(part.count for part in stretches),
-        _hypot([part.norm for part in stretches]),
-        _hypot([part.distance for part in stretches]),
-        None if None in changed else sum(n for n in changed if n is not None),
-        sum(part.nonfinite for part in stretches),
-        crc,
-        size,
-    )
-
-
-def point_of(numbers: Stretch, problem: str = "") -> TensorPoint:
-    """What a timeline keeps of these numbers."""
-    return TensorPoint(
-        numbers.norm,
-        numbers.distance,
-        numbers.changed,
-        numbers.nonfinite,
-        numbers.count,
-        numbers.crc32c,
-        numbers.value,
-        problem,
-    )
 
 
 class PointAccumulator:
@@ -119,13 +64,13 @@ class PointAccumulator:
         single = self._count == 1 and self._numbers and self._first is not None
         return Stretch(
             self._count,
-            _known(self._norm) if known else None,
-            _known(self._distance) if known and self._compared else None,
+            in_range(self._norm) if known else None,
+            in_range(self._distance) if known and self._compared else None,
             self._changed if self._compared else None,
             self._nonfinite,
             self._crc,
             self._bytes,
-            _known(float(self._first)) if single else None,
+            in_range(float(self._first)) if single else None,
         )
 
     def _add_checksum(self, now: Array) -> None:
@@ -205,13 +150,3 @@ def _norm(values: Array) -> tuple[float, bool]:
 
 def _elements(flags: Array, pairs: bool) -> int:
     return int(np.count_nonzero(flags.reshape(-1, 2).any(axis=1) if pairs else flags))
-
-
-def _hypot(norms: Sequence[float | None]) -> float | None:
-    known = [norm for norm in norms if norm is not None]
-    return _known(math.hypot(*known)) if len(known) == len(norms) else None
-
-
-def _known(value: float) -> float | None:
-    """None for what left the range of float64."""
-    return value if math.isfinite(value) else None

@@ -30,9 +30,9 @@ from ckptui.core.model import (
     TimelineRow,
 )
 from ckptui.engine.borrowed import Borrowed
-from ckptui.engine.points import Stretch
 from ckptui.engine.pool import Flag, Pool
 from ckptui.engine.schedule import failure, run_scan
+from ckptui.engine.stretch import Stretch
 from ckptui.engine.timeline_asking import Answer, Asking, Save
 from ckptui.engine.timeline_rows import FEW_BYTES, GROUP_BYTES, Groups, Part, Rows, kept_bytes, parts_of
 from ckptui.engine.timeline_state import State, changed, not_there, unchanged, whole_point

@@ -14,9 +14,9 @@ from typing import Any
 from ckptui.core.model import Finding, Found, Kind, Tensor
 from ckptui.engine.borrowed import Borrowed
 from ckptui.engine.facts import pack_tensors, unpack
-from ckptui.engine.points import Stretch
 from ckptui.engine.pool import Event
 from ckptui.engine.schedule import failure
+from ckptui.engine.stretch import Stretch
 from ckptui.engine.timeline_rows import Part
 from ckptui.errors import Cancelled, CkptuiError, ReaderCrashed, ReaderFailed, ReaderHung
 

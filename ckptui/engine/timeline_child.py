@@ -18,8 +18,9 @@ from ckptui.engine import checked
 from ckptui.engine.checked import Files, Verdict
 from ckptui.engine.facts import TensorColumns, pack
 from ckptui.engine.pairs import aligned
-from ckptui.engine.points import PointAccumulator, Stretch
+from ckptui.engine.points import PointAccumulator
 from ckptui.engine.scan import READER_CHUNK, Scanner, stored_dtype
+from ckptui.engine.stretch import Stretch
 from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged, NoSuchPath
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ckptui.core.catalogue import make
 from ckptui.core.model import Artifact, Finding, Found, Tensor, TensorPoint, TimelineReport
 from ckptui.engine.opened import identity
-from ckptui.engine.points import Stretch, joined, point_of
+from ckptui.engine.stretch import Stretch, joined, point_of
 
 
 @dataclass(slots=True)

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from ckptui.core.model import Found, Listing, SaveColumn, TensorPoint, TimelineReport, TimelineStart
 from ckptui.engine import timeline_rows
-from ckptui.engine.points import PointAccumulator, joined
+from ckptui.engine.points import PointAccumulator
 from ckptui.engine.pool import Pool
+from ckptui.engine.stretch import joined
 from ckptui.engine.timeline import Followed, follow
 from ckptui.engine.timeline_asking import Asking
 from ckptui.errors import Cancelled
