@@ -200,7 +200,7 @@ class PairAccumulator:
         other = one if same_bits else _single(b, self._dtypes[1], 1)
         apart = None if same_bits else self._totals.singles(one, other, passes)
         if not same_bits:
-            self._changed += a.size if apart else self._differing(a, b, one, other)
+            self._changed += a.size if apart else self._differing((a, b), (one, other), finite=apart is not None)
         if apart is None:
             finite = np.isfinite(one) & np.isfinite(other)
             one, other = one[finite], other[finite]
@@ -214,7 +214,8 @@ class PairAccumulator:
             if not changed:
                 b = a
         else:
-            changed = self._differing(a, b, a, b)
+            wide = (a, b) if _integers(a, b) else (_wide(a), _wide(b))
+            changed = self._differing((a, b), wide, finite=False)
         self._changed += changed
         if self._family == "complex":
             a, b = a.astype(np.complex128), b.astype(np.complex128)
@@ -230,13 +231,14 @@ class PairAccumulator:
             if finite.any():
                 self._totals.some_doubles(a[finite], b[finite], None)
 
-    def _differing(self, a: Array, b: Array, wide_a: Array, wide_b: Array) -> int:
+    def _differing(self, block: tuple[Array, Array], wide: tuple[Array, Array], *, finite: bool) -> int:
         """Elements that differ: in their bits, or in value (where NaN is one value) if the dtypes differ."""
         if self._same:
-            return count_apart(_bits(a), _bits(b), self._quick) if a.dtype.itemsize <= 8 else _bits_apart(a, b)
-        if not _integers(a, b):
-            wide_a, wide_b = _wide(wide_a), _wide(wide_b)
-        return int(np.count_nonzero((wide_a != wide_b) & ~((wide_a != wide_a) & (wide_b != wide_b))))
+            return count_apart(_bits(block[0]), _bits(block[1]), self._quick)
+        if finite:
+            return count_apart(*wide, self._quick)
+        a, b = wide
+        return int(np.count_nonzero((a != b) & ~((a != a) & (b != b))))
 
     # ------------------------------------------------------------------ results
 

@@ -67,7 +67,13 @@ class Quick:
     def __init__(self, numkong: Any) -> None:
         self.moments, self.minmax = numkong.moments, numkong.minmax
         self.sum, self.squared_distance, self.dot = numkong.sum, numkong.sqeuclidean, numkong.dot
-        self.bytes_apart = numkong.hamming
+        self.bytes_apart, self._astype = numkong.hamming, numkong.astype
+
+    def halves(self, block: Array) -> Array:
+        """A float32 block rounded to float16."""
+        half = np.empty(block.size, np.float16)
+        self._astype(block, "float16", out=half)
+        return half
 
     def as_expected(self) -> bool:
         """Do the calls mean what they meant when this was written, and are they in float64?"""
@@ -78,6 +84,11 @@ class Quick:
         found = (self.sum(one), self.squared_distance(one, other), self.dot(one, other), self.moments(one)[1])
         if not all(math.isclose(a, b, rel_tol=1e-13) for a, b in zip(found, wanted, strict=True)):
             return False
+        with np.errstate(all="ignore"):
+            # ties, subnormals, and what float16 has no number for
+            spread = np.arange(0x30000000, 0x48800000, 0x1800, dtype=np.uint32).view(np.float32)
+            if not np.array_equal(self.halves(spread), spread.astype(np.float16)):
+                return False
         codes = one.view(np.uint8), other.view(np.uint8)
         return bool(self.bytes_apart(codes[0], codes[0].copy()) == 0 < self.bytes_apart(*codes))
 
@@ -281,7 +292,7 @@ def _distance(a: Array, b: Array) -> Array:
 
 
 def count_apart(a: Array, b: Array, passes: Quick | None) -> int:
-    """How many elements of two blocks of unsigned integers, at most BLOCK, differ."""
+    """How many elements of two blocks of one dtype, at most BLOCK of them, differ."""
     mask = _scratch.mask[: a.size]
     np.not_equal(a, b, out=mask)
     return int(np.count_nonzero(mask)) if passes is None else int(passes.sum(mask.view(np.uint8)))
