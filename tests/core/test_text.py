@@ -7,7 +7,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptui.core.text import human_bytes, middle, number_text, safe, shape_text
+from ckptui.core.text import human_bytes, middle, number_text, safe, shape_text, shorten_name
 
 
 @given(st.text())
@@ -54,3 +54,14 @@ def test_numbers_fit_their_column() -> None:
     assert number_text(float("-inf")) == "−inf"
     assert len(number_text(-1.23456e-38)) <= 8
     assert number_text(7) == "7"
+
+
+def test_shortened_names_keep_the_number_of_the_layer_and_what_it_holds() -> None:
+    names = [f"batch_normalization_{n}/moving_mean" for n in range(12)]
+    assert len({shorten_name(name, 24) for name in names}) == 12
+    assert all(shorten_name(name, 24).endswith("/moving_mean") for name in names)
+    assert shorten_name("conv1/kernel", 24) == "conv1/kernel"
+    assert shorten_name("a" * 40, 9) == middle("a" * 40, 9)
+    # no room for a layer: both ends of the whole
+    assert shorten_name("layer/" + "x" * 40, 20) == middle("layer/" + "x" * 40, 20)
+    assert all(len(shorten_name(name, width)) <= width for name in names for width in range(1, 40))
