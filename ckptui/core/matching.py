@@ -62,12 +62,10 @@ def repeats(matched: Sequence[Match]) -> dict[int, str]:
 
 
 def _matched(left: Side, right: Side, pattern: str | re.Pattern[str] | None, contents: Contents) -> list[Match]:
-    state = Pairing(left, right, contents)
-    matching_names.same_names(state)
+    state = _by_names(left, right, contents)
     if _some_left(left, state.partner) and _some_left(right, state.back):
         if all(state.lone("weight")) and matching_names.renumber(left, right):
-            state = Pairing(left, right, contents)
-            matching_names.same_names(state)
+            state = _by_names(left, right, contents)
         _pair_the_rest(state)
     copies, more = _second_copies(state)
     matched: list[Match] = []
@@ -82,14 +80,22 @@ def _matched(left: Side, right: Side, pattern: str | re.Pattern[str] | None, con
     return _kept(matched, pattern)
 
 
+def _by_names(left: Side, right: Side, contents: Contents) -> Pairing:
+    state = Pairing(left, right, contents)
+    matching_names.same_names(state)
+    if _some_left(left, state.partner) and _some_left(right, state.back):
+        matching_slots.drop_shifted(state)
+        matching_names.own_names(state)
+        matching_names.whole_paths(state)
+    return state
+
+
 def _some_left(side: Side, paired: Mapping[str, object]) -> bool:
     return len(paired) < len(side.tensors)
 
 
 def _pair_the_rest(state: Pairing) -> None:
-    matching_slots.drop_shifted(state)
-    matching_names.own_names(state)
-    matching_names.weight_paths(state)
+    matching_names.ends_of_paths(state)
     matching_names.stored_names(state)
     matching_layers.companions(state)
     matching_layers.in_order(state)

@@ -32,12 +32,10 @@ class Layer:
 
     name: str
     tensors: list[Tensor] = field(default_factory=list)
-    place: Any = None
-    """Sorts layers as the save orders them."""
     nameless: bool = False
     """The save tells no own names for it, or one for many."""
     ordered: bool = False
-    """The place is one in the model, and not only in an alphabet."""
+    """The save tells its place in the model, and not only in an alphabet."""
 
     @property
     def placed(self) -> bool:
@@ -60,7 +58,7 @@ def in_order(state: Pairing) -> None:
     where one file tells no roles."""
     for key in (_exact, _widened, _shapes):
         lone = state.lone("weight")
-        if not all(lone):
+        if not all(lone) or {t.shape for t in lone[0]}.isdisjoint(t.shape for t in lone[1]):
             return
         groups: list[dict[Hashable, list[Layer]]] = [{}, {}]
         for side, tensors, found in zip((state.left, state.right), lone, groups, strict=True):
@@ -147,15 +145,25 @@ def layers_among(side: Side, tensors: Sequence[Tensor]) -> list[Layer]:
     for t in tensors:
         layers.setdefault(ids[t.name], Layer(ids[t.name])).tensors.append(t)
     for layer in layers.values():
-        places = [side.place[t.name] for t in layer.tensors if t.name in side.place]
-        first = min(layer.tensors, key=lambda t: (_leaf_rank(t), natural_key(t.name)))
-        numbered = layer.name.rpartition("/")[2].isdigit()
-        layer.ordered = bool(places) or numbered
+        first = layer.tensors[0]
+        layer.ordered = first.name in side.place or layer.name.rpartition("/")[2].isdigit()
         layer.nameless = "/.ATTRIBUTES/" in first.name and own_name(first) in side.doubtful
         layer.nameless = layer.nameless or ("/vars/" in first.name and not own_name(first))
-        place = natural_key(layer.name if numbered else first.name)
-        layer.place = (0, min(places), ()) if places else (1, 0, place)
     return list(layers.values())
+
+
+def _place_of(side: Side) -> Callable[[Layer], Any]:
+    """What sorts a save's layers as it orders them."""
+
+    def place(layer: Layer) -> Any:
+        places = [side.place[t.name] for t in layer.tensors if t.name in side.place]
+        if places:
+            return 0, min(places), ()
+        if layer.ordered:
+            return 1, 0, natural_key(layer.name)
+        return 1, 0, natural_key(min(layer.tensors, key=_within).name)
+
+    return place
 
 
 def _paired(state: Pairing, mine: list[Layer], theirs: list[Layer]) -> list[tuple[Layer, Layer, str]]:
@@ -163,7 +171,7 @@ def _paired(state: Pairing, mine: list[Layer], theirs: list[Layer]) -> list[tupl
     if len(mine) == len(theirs) == 1:
         return [(mine[0], theirs[0], "layer-order")] if mine[0].placed or theirs[0].placed else []
     sure = _by_content(state, mine, theirs)
-    order = _order(mine, theirs)
+    order = _order(state, mine, theirs)
     if order is not None:
         mine, theirs = (sorted(group, key=key) for group, key in zip((mine, theirs), order, strict=True))
         place = {id(layer): n for n, layer in enumerate(theirs)}
@@ -192,7 +200,7 @@ def _by_content(state: Pairing, mine: list[Layer], theirs: list[Layer]) -> dict[
 _Key = Callable[[Layer], Any]
 
 
-def _order(mine: list[Layer], theirs: list[Layer]) -> tuple[_Key, _Key] | None:
+def _order(state: Pairing, mine: list[Layer], theirs: list[Layer]) -> tuple[_Key, _Key] | None:
     """What sorts both sides the same way; None where they have no order in common."""
     if len(mine) != len(theirs):
         return None
@@ -200,9 +208,9 @@ def _order(mine: list[Layer], theirs: list[Layer]) -> tuple[_Key, _Key] | None:
     if stems[0] is not None and stems[0] == stems[1]:
         return _number, _number
     keys: list[_Key] = []
-    for group, stem in zip((mine, theirs), stems, strict=True):
+    for side, group, stem in zip((state.left, state.right), (mine, theirs), stems, strict=True):
         if all(layer.ordered for layer in group):
-            keys.append(_place)
+            keys.append(_place_of(side))
         elif stem is not None:
             keys.append(_number)
         else:
@@ -234,10 +242,6 @@ def counted(name: str) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
 
 def _number(layer: Layer) -> Any:
     return layer.numbers[1]
-
-
-def _place(layer: Layer) -> Any:
-    return layer.place
 
 
 def _pair_layers(state: Pairing, one: Layer, other: Layer, by: str) -> None:

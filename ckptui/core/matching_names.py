@@ -30,16 +30,23 @@ _ANYWHERE = frozenset({"vars", "layers", "variables", "model", "_operations", "_
 def same_names(state: Pairing) -> None:
     """Pair equal stored names, unless the variables' own names or their kinds differ."""
     right, left_side, right_side = state.right.by_name, state.left, state.right
+    renamed = bool(left_side.renamed or right_side.renamed)
     for one in left_side.tensors:
         other = right.get(one.name)
-        if other is None or kind_of(one) != kind_of(other):
+        if other is None:
             continue
-        mine, theirs = own_name(one), own_name(other)
-        if mine != theirs and mine and theirs:
+        # most are alike in all of this: what follows is slow
+        alike = one.role == other.role and one.dtype == other.dtype and one.role != "slot"
+        if not alike and kind_of(one) != kind_of(other):
             continue
-        if (left_side.renamed or right_side.renamed) and left_side.called(one) != right_side.called(other):
+        if one.object_path != other.object_path:
+            mine, theirs = own_name(one), own_name(other)
+            if mine != theirs and mine and theirs:
+                continue
+        if renamed and left_side.called(one) != right_side.called(other):
             continue
-        state.pair(one, other, "name")
+        state.partner[one.name] = other, "name"
+        state.back[other.name] = one
 
 
 def renumber(left: Side, right: Side) -> bool:
@@ -61,7 +68,8 @@ def renumber(left: Side, right: Side) -> bool:
             continue
         for found, numbers, told in zip((mine, theirs), order, names, strict=True):
             told.update((found[number][0], f"{stem}#{rank}") for rank, number in enumerate(numbers))
-    left.renamed, right.renamed = names
+    left.rename(names[0])
+    right.rename(names[1])
     return bool(names[0])
 
 
@@ -108,16 +116,22 @@ def stored_names(state: Pairing) -> None:
 
 def path(side: Side, tensor: Tensor) -> str:
     """The name to compare without the model's own, all parts joined: optimizers join theirs so too."""
-    return side.called(tensor).removeprefix(side.root).replace("/", "_")
+    name = side.called(tensor)
+    if side.root:
+        name = name.removeprefix(side.renamed.get(side.root[:-1], side.root[:-1]) + "/")
+    return name.replace("/", "_")
 
 
-def weight_paths(state: Pairing) -> None:
-    """Pair equal paths without the model's name, then those of which one is the other's end, then attributes."""
+def whole_paths(state: Pairing) -> None:
+    """Pair equal paths, the model's own name left out."""
     lone = state.lone("weight", "rng-state", "metric")
-    if not all(lone):
-        return
-    state.unique(lone, path, "weight-path")
-    state.unique(lone, lambda side, t: (path(side, t), t.shape, t.role), "weight-path")
+    if all(lone):
+        state.unique(lone, path, "weight-path")
+        state.unique(lone, lambda side, t: (path(side, t), t.shape, t.role), "weight-path")
+
+
+def ends_of_paths(state: Pairing) -> None:
+    """Pair paths of which one is the other's end, then what subclassed models keep in attributes of one name."""
     _ends(state)
     state.unique(state.lone("weight"), _attribute, "weight-path", alike)
 

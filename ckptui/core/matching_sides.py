@@ -75,7 +75,7 @@ class Contents:
             found = storage.crc32c
         if found is None and key not in self.known:
             self.wanted.add(key)
-        return None if found in _constants(tensor) else found
+        return None if found is None or found in _constants(tensor) else found
 
 
 def _constants(tensor: Tensor) -> tuple[int, ...]:
@@ -94,7 +94,7 @@ class Side:
         self.tensors = [t for t in tensors if t.role != "object-graph"]
         self.architecture = architecture
         self.renamed: Mapping[str, str] = {}
-        """Parts of names that count otherwise in this save than in the other one."""
+        self._called: dict[str, str] = {}
 
     @cached_property
     def by_name(self) -> dict[str, Tensor]:
@@ -129,13 +129,21 @@ class Side:
         names = [name for row in self.architecture for name in row.weights]
         return {name: place for place, name in reversed(list(enumerate(names)))}
 
+    def rename(self, parts: Mapping[str, str]) -> None:
+        """Call layers otherwise than this save does: they count from another number than on the other side."""
+        self.renamed = parts
+        self._called.clear()
+
     def called(self, tensor: Tensor) -> str:
         """The name to compare: the variable's own or else the stored one, counted as on the other side."""
-        name = own_name(tensor) or clean(tensor.name)
-        if not self.renamed:
-            return name
-        *layers, leaf = name.split("/")
-        return "/".join([*(self.renamed.get(part, part) for part in layers), leaf])
+        told = self._called.get(tensor.name)
+        if told is None:
+            told = own_name(tensor) or clean(tensor.name)
+            if self.renamed:
+                *layers, leaf = told.split("/")
+                told = "/".join([*(self.renamed.get(part, part) for part in layers), leaf])
+            self._called[tensor.name] = told
+        return told
 
     @cached_property
     def doubtful(self) -> frozenset[str]:
@@ -152,7 +160,7 @@ class Side:
         """`sequential/` where the own names of all weights begin so and have a layer besides; else empty."""
         first = ""
         for t in self.weights:
-            head, _, rest = self.called(t).partition("/")
+            head, _, rest = (own_name(t) or clean(t.name)).partition("/")
             if "/" not in rest or (first and head != first):
                 return ""
             first = head
@@ -191,7 +199,7 @@ def nested_optimizers(tensors: Iterable[Tensor]) -> dict[str, str]:
 
 
 class Pairing:
-    """Who is paired with whom so far."""
+    """Who is paired with whom so far. Stored names first: what `lone` goes through is gathered after them."""
 
     def __init__(self, left: Side, right: Side, contents: Contents) -> None:
         self.left, self.right, self.contents = left, right, contents
@@ -205,13 +213,31 @@ class Pairing:
         self.partner[one.name] = other, "name" if one.name == other.name else by
         self.back[other.name] = one
 
-    def lone(self, *kinds: Kind, copies: bool = False) -> tuple[list[Tensor], list[Tensor]]:
-        """What has no partner yet on either side, of these kinds; without second copies unless wanted."""
-        found = []
-        for side, paired in ((self.left, self.partner), (self.right, self.back)):
-            rest = [t for t in side.tensors if t.name not in paired and kind_of(t) in kinds]
-            found.append([t for t in rest if copies or t.name not in side.copies] if rest else [])
-        return found[0], found[1]
+    def lone(self, *kinds: Kind) -> tuple[list[Tensor], list[Tensor]]:
+        """What has no partner yet on either side, of these kinds; without second copies."""
+        found: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for tensors, free, paired in zip(found, self._free, (self.partner, self.back), strict=True):
+            for kind in kinds:
+                free[kind] = [t for t in free.get(kind, ()) if t.name not in paired]
+                tensors += free[kind]
+        return found
+
+    @cached_property
+    def _free(self) -> tuple[dict[Kind, list[Tensor]], dict[Kind, list[Tensor]]]:
+        """By kind, what no stored name has paired."""
+        found: tuple[dict[Kind, list[Tensor]], dict[Kind, list[Tensor]]] = ({}, {})
+        for side, free, paired in zip((self.left, self.right), found, (self.partner, self.back), strict=True):
+            for t in side.tensors:
+                if t.name not in paired and t.name not in side.copies:
+                    free.setdefault(kind_of(t), []).append(t)
+        return found
+
+    def part(self, one: Tensor) -> None:
+        """Take back the pair of a tensor on the left."""
+        other, _ = self.partner.pop(one.name)
+        del self.back[other.name]
+        for free, t in zip(self._free, (one, other), strict=True):
+            free.setdefault(kind_of(t), []).append(t)
 
     def unique(
         self,

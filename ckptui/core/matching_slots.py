@@ -179,7 +179,7 @@ def drop_shifted(state: Pairing) -> None:
             other = theirs.get(place)
             paired = other is not None and state.back.get(other.name) is t
             if other is not None and paired and not (own_name(t) and own_name(other)):
-                del state.partner[t.name], state.back[other.name]
+                state.part(t)
 
 
 def _same_lists(
