@@ -330,7 +330,12 @@ DOCUMENTS: dict[str, dict[str, Check]] = {
             {"verdict": one_of(*VERDICTS), "certainty": one_of(*get_args(Certainty)), "evidence": facts}
         ),
     },
-    "ckptui/digest/1": {"artifact": ARTIFACT, "tensors": many(DIGESTED), "architecture": many(ROW)},
+    "ckptui/digest/1": {
+        "artifact": ARTIFACT,
+        "tensors": many(DIGESTED),
+        "architecture": many(ROW),
+        "operations": many(facts),
+    },
     "ckptui/timeline/1": {
         "saves": many(ARTIFACT),
         "tensors": many(COURSE),
