@@ -13,14 +13,14 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import crc32c
 import numpy as np
 
-from benchmarks.measure import in_turn, run_process
+from benchmarks.measure import Cost, in_turn, run_process
 from benchmarks.saves import CHUNK, HEADER, _entry, write_index
 
 KERNELS = 50
@@ -168,28 +168,16 @@ def marginal_rows(folder: Path, rounds: int, gigabytes: int) -> Iterator[Row]:
         "alike": "nine tensors of ten identical",
         "half": "float32 against bfloat16",
     }
-    commands: dict[str, Sequence[str]] = {}
-    for size in ("small", "large"):
-        a = folder / f"{size}-a" / "ckpt"
-        for name in words:
-            b = folder / f"{size}-{name}" / "ckpt"
-            commands[f"floor {name} {size}"] = _floor(a, b)
-            commands[f"diff {name} {size}"] = _ckptui(a, b)
-    costs = in_turn(commands, rounds)
-    loops: dict[str, Sequence[str]] = {
-        size: [sys.executable, "-c", TENSORFLOW, *(str(folder / f"{size}-{name}" / "ckpt") for name in ("a", "moved"))]
-        for size in ("small", "large")
-    }
-    costs |= in_turn(loops, min(rounds, 2))
     sizes = f"each further GB ({gigabytes} GB against 1 GB each)"
+    rates = {}
     for name, what in words.items():
-        large, small = ([folder / f"{size}-{side}" / "ckpt" for side in ("a", name)] for size in ("large", "small"))
-        more = (_bytes(*large) - _bytes(*small)) / 1e9
-
-        def rate(kind: str, name: str = name, more: float = more) -> float:
-            return more / (costs[f"{kind} {name} large"].seconds - costs[f"{kind} {name} small"].seconds)
-
-        own, floor = rate("diff"), rate("floor")
+        saves = {size: [folder / f"{size}-{side}" / "ckpt" for side in ("a", name)] for size in ("small", "large")}
+        commands: dict[str, Sequence[str]] = {}
+        for size, pair in saves.items():
+            commands[f"floor {size}"] = _floor(*pair)
+            commands[f"diff {size}"] = _ckptui(*pair)
+        costs = in_turn(commands, rounds)
+        rates[name] = own, floor = [_marginal(costs, saves, kind) for kind in ("diff ", "floor ")]
         goal = f", goal {GOAL}" if name == "moved" else ""
         yield (
             f"`ckptui diff`, {what}, {sizes}, {os.cpu_count()} processes",
@@ -197,15 +185,19 @@ def marginal_rows(folder: Path, rounds: int, gigabytes: int) -> Iterator[Row]:
             f"reading and checksumming both: {floor:.1f} GB/s",
             f"{own / floor:.2f} of its speed{goal}",
         )
-        if name == "moved":
-            loop = more / (costs["large"].seconds - costs["small"].seconds)
-            beside = f"`get_tensor` of both and numpy in float64, fewer numbers: {loop:.2f} GB/s"
-            yield (
-                f"`ckptui diff`, {sizes}",
-                f"{own:.1f} GB/s of both",
-                beside,
-                f"{own / loop:.1f} x, goal {TIMES:.0f} x",
-            )
+    saves = {size: [folder / f"{size}-{side}" / "ckpt" for side in ("a", "moved")] for size in ("small", "large")}
+    loops: dict[str, Sequence[str]] = {
+        size: [sys.executable, "-c", TENSORFLOW, *map(str, pair)] for size, pair in saves.items()
+    }
+    loop, own = _marginal(in_turn(loops, min(rounds, 2)), saves, ""), rates["moved"][0]
+    beside = f"`get_tensor` of both and numpy in float64, fewer numbers: {loop:.2f} GB/s"
+    yield f"`ckptui diff`, {sizes}", f"{own:.1f} GB/s of both", beside, f"{own / loop:.1f} x, goal {TIMES:.0f} x"
+
+
+def _marginal(costs: Mapping[str, Cost], saves: Mapping[str, Sequence[Path]], kind: str) -> float:
+    """GB/s of what the large saves have more than the small ones."""
+    more = (_bytes(*saves["large"]) - _bytes(*saves["small"])) / 1e9
+    return more / (costs[f"{kind}large"].seconds - costs[f"{kind}small"].seconds)
 
 
 def other_rows(folder: Path, rounds: int, gigabytes: int) -> Iterator[Row]:
@@ -223,15 +215,17 @@ def other_rows(folder: Path, rounds: int, gigabytes: int) -> Iterator[Row]:
         yield f"`ckptui diff`, {what}", f"{taken:.2f} s", memory, f"goal: under {MEMORY} MB"
 
 
-def diff_rows(folder: Path, rounds: int, gigabytes: int) -> list[Row]:
+def diff_rows(folder: Path, rounds: int, gigabytes: int) -> Iterator[Row]:
     """All rows; saves are made below `folder`, and removed again."""
     place = folder / "diff"
     place.mkdir()
-    # made in a child: a process starts with its parent's peak memory on its own account
-    subprocess.run([sys.executable, "-m", "benchmarks.diff", "--make", str(place), str(gigabytes)], check=True)
-    rows = [*marginal_rows(place, rounds, gigabytes), *other_rows(place, rounds, gigabytes)]
-    shutil.rmtree(place)
-    return rows
+    try:
+        # made in a child: a process starts with its parent's peak memory on its own account
+        subprocess.run([sys.executable, "-m", "benchmarks.diff", "--make", str(place), str(gigabytes)], check=True)
+        yield from marginal_rows(place, rounds, gigabytes)
+        yield from other_rows(place, rounds, gigabytes)
+    finally:
+        shutil.rmtree(place)
 
 
 if __name__ == "__main__":
@@ -241,4 +235,4 @@ if __name__ == "__main__":
         numbers = [int(text) for text in sys.argv[1:]] + [5, 3][len(sys.argv) - 1 :]
         with tempfile.TemporaryDirectory(prefix="ckptui-bench-") as place:
             for row in diff_rows(Path(place), numbers[0], numbers[1]):
-                print("| " + " | ".join(row) + " |")
+                print("| " + " | ".join(row) + " |", flush=True)
