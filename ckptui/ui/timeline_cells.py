@@ -292,5 +292,7 @@ def _dots(values: dict[int, float], columns: int, rows: int) -> dict[int, tuple[
 
 
 def chosen_curves(curves: Sequence[Scalars]) -> list[Scalars]:
-    """Those worth a place: losses and the learning rate, the most telling first."""
-    return sorted((curve for curve in curves if curve.steps and importance(curve)[0] < OTHER), key=importance)
+    """Those worth a place: losses and the learning rate, the most telling first; of equal ones the first."""
+    chosen = sorted((curve for curve in curves if curve.steps and importance(curve)[0] < OTHER), key=importance)
+    first = {(curve.steps, curve.values): curve for curve in reversed(chosen)}
+    return [curve for curve in chosen if first[curve.steps, curve.values] is curve]

@@ -22,7 +22,7 @@ from ckptui.session import Session
 from ckptui.ui.timeline_rows import Course
 
 Post = Callable[[Message], object]
-POST_EVERY = 0.1
+POST_EVERY = 0.2
 BINS = 48
 
 

@@ -59,6 +59,8 @@ class CourseSession:
         self.histories: list[str] = []
         self.curves: tuple[Scalars, ...] = ()
         self.course_findings: tuple[Finding, ...] = ()
+        self.prepared: list[SaveColumn] = []
+        """Columns that are told instead of those worked out from values."""
         self.news: queue.Queue[Watched] = queue.Queue()
         self.watched: list[Sequence[str]] = []
 
@@ -77,6 +79,16 @@ class CourseSession:
         saves = self.saves_of(run)
         self.timelines.append((run.path, known is not None))
         yield TimelineStart(run, saves)
+        if self.prepared:
+            for column in self.prepared:
+                if cancel is not None and cancel.wait(0.003):
+                    return
+                yield column
+            artifacts = tuple(column.artifact for column in self.prepared)
+            told = self.prepared[0].new_rows
+            table = tuple(tuple(column.points.get(row) for column in self.prepared) for row in range(len(told)))
+            yield TimelineReport(run, saves, artifacts, told, table)
+            return
         rows: list[TimelineRow] = []
         places: dict[str, int] = {}
         columns: list[dict[int, TensorPoint]] = []
@@ -126,6 +138,8 @@ class CourseSession:
         chosen = saves if saves is not None else self.saves_of(run)
         arrays = [self.values[s.path].get(row.name) if s.path not in self.open_errors else None for s in chosen]
         finite = [a[0][np.isfinite(a[0])] for a in arrays if a is not None]
+        if not finite:
+            return (None,) * len(chosen)
         low, high = float(min(f.min() for f in finite)), float(max(f.max() for f in finite))
         out: list[Histogram | None] = []
         for array in arrays:

@@ -109,7 +109,10 @@ class Following(Sweeping):
     def on_save_view_switched(self, message: SaveView.Switched) -> None:
         """Another tab is on show: the pane at the right goes with it."""
         here = self.view.showing == "timeline"
-        self.set_class(here, "-timeline")
+        if self.has_class("-timeline") != here:
+            self.set_class(here, "-timeline", update=False)
+            # only the widths of these two hang on it: the rest need not look up its styles again
+            self.app.stylesheet.update_nodes([self.view, self.pane])
         if here:
             self.show_timeline()
         if self.pane.showing != "predict":
@@ -196,7 +199,6 @@ class Following(Sweeping):
     def on_timeline_table_highlighted(self, message: TimelineTable.Highlighted) -> None:
         """The pane follows the cursor; the values are read once it rests."""
         self._follow_cursor()
-        self.refresh_bindings()
 
     def on_timeline_table_axis_moved(self, message: TimelineTable.AxisMoved) -> None:
         """The pane tells of the save under the axis cursor."""
@@ -216,6 +218,9 @@ class Following(Sweeping):
         kept = self._histories.get((course, track.row.name))
         if kept is not None:
             self.pane.show_history(kept)
+        elif self.focus_region != "pane" and self._filling == course.run.path:
+            # the saves first: one tensor read in all of them would hold them up
+            self.pane.show_history((), "Its values are drawn when all saves are read; f draws them now.")
         elif self.view.showing == "timeline" and (self.wide or self.focus_region == "pane"):
             self._history_timer = self.set_timer(REST, lambda: self._read_history(course, track))
 

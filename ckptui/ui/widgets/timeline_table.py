@@ -25,13 +25,14 @@ from ckptui.ui.timeline_cells import (
     placed,
     spark,
 )
-from ckptui.ui.timeline_rows import MEASURE_WORDS, MEASURES, NEVER, SORTS, Course, CourseQuery, CourseRows, Track
+from ckptui.ui.timeline_rows import MEASURE_WORDS, MEASURES, SORTS, Course, CourseQuery, CourseRows, Track
 from ckptui.ui.timeline_rows import arrange as arranged
 from ckptui.ui.widgets.row_list import Piece, RowList
 
 SAMPLE = 500
 """Names that tell how wide their column wants to be."""
-STATE_MOST = 22
+STATE_LEAST, STATE_MOST = 5, 22
+NAME_WANTED = 20
 TALL, TALLEST = 20, 34
 """Lines from which curves are three lines high, and from which there are three of them."""
 
@@ -68,7 +69,7 @@ class TimelineTable(RowList):
         self._curves: list[tuple[Scalars, list[tuple[float, float]]]] = []
         self._aligned: tuple[object, ...] | None = None
         self._drawn: dict[tuple[object, ...], list[list[Cell]]] = {}
-        self._wants = (NAME_WANTED, 5)
+        self._wants = (NAME_WANTED, STATE_LEAST)
         self._fitted: tuple[tuple[object, ...], Fit] | None = None
 
     # ------------------------------------------------------------------ content
@@ -81,6 +82,7 @@ class TimelineTable(RowList):
             self.query_now = replace(self.query_now, unfolded=frozenset())
             self.moved_by_user = self.axis_moved = False
             self.rows = CourseRows()
+            self._wants = (NAME_WANTED, STATE_LEAST)
         self.place, self.mark = place, mark
         self._curves, self._aligned = [], None
         self.scroll_to(y=0, animate=False, force=True) if not self.moved_by_user else None
@@ -96,9 +98,10 @@ class TimelineTable(RowList):
         self.rows = arranged(course, self.query_now) if course is not None else CourseRows()
         if course is not None:
             names = max((len(t.name) for t in course.tracks[:SAMPLE] if t.row.role != "slot"), default=0)
-            flags = (t.flag for t in course.tracks if t.flag is not None and t.flag.severity != "info")
-            states = max((len(flag.words) for flag in flags), default=0)
-            self._wants = (names, max(min(states, STATE_MOST), len(NEVER)))
+            flags = (course.tracks[place].flag for place in self.rows.order if place >= 0)
+            states = max((len(flag.words) for flag in flags if flag is not None), default=0)
+            # columns only grow, so that nothing jumps to and fro while a timeline fills
+            self._wants = (names, max(min(states, STATE_MOST), self._wants[1]))
         self._align_curves()
         places = self.rows.order
         tracks = course.tracks if course is not None else []
@@ -203,12 +206,13 @@ class TimelineTable(RowList):
 
     def _head_words(self, columns: Fit) -> str:
         measure = MEASURE_WORDS[self.query_now.measure]
-        if len(measure) > columns.scale.width:
-            measure = self.query_now.measure if len(self.query_now.measure) <= columns.scale.width else ""
-        words = " " + left("name", columns.name) + " " + left(measure, columns.scale.width)
+        room = columns.scale.width + 1
+        if len(measure) > room:
+            measure = self.query_now.measure if len(self.query_now.measure) <= room else ""
+        words = " " + left("name", columns.name) + " " + left(measure, room)
         if columns.last:
-            words += " " * GAP + right("last Δ", columns.last)
-        return words + (" " * GAP + left("state", columns.state) if columns.state else "")
+            words += " " + right("last Δ", columns.last)
+        return words + (" " * (GAP if columns.last else 1) + left("state", columns.state) if columns.state else "")
 
     def _curve_label(self, curve: Scalars, points: Sequence[tuple[float, float]], part: int, width: int) -> str:
         """Its name above, its smallest and largest value at the foot and the top of the curve."""
@@ -347,9 +351,6 @@ class TimelineTable(RowList):
                 self.post_message(self.SaveEntered())
             self.go_to(place)
         return None
-
-
-NAME_WANTED = 20
 
 
 def joined(cells: Sequence[Cell]) -> list[Piece]:

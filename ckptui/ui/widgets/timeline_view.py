@@ -92,7 +92,7 @@ class TimelineView(Vertical):
         """More of the run on show is told; `problem`: why there will be no more."""
         self.filling, self.problem = filling, problem
         self.table.grew()
-        self._tell()
+        self.post_message(self.Told())
 
     def _lay_out(self) -> None:
         there = self.course is not None
