@@ -14,6 +14,7 @@ APART = 0.4
 """Seconds between two looks into the same folder, at least."""
 RATIO = 10
 """Of a folder that takes long: times as long between two looks."""
+LONGEST = 5.0
 POLL, REASSURE = 2.0, 5.0
 """Seconds between looks at the times of all folders: without and with notices from the system."""
 MOST_FOLDERS = 500
@@ -60,11 +61,11 @@ class FolderWatch:
     def look(self, folder: str) -> View:
         """Look into a folder now."""
         self.dirty.discard(folder)
-        began = time.monotonic()
+        began = time.thread_time()
         view = self.views[folder] = look(folder)
-        ended = time.monotonic()
-        # a look that takes long is not taken often
-        self._rest[folder] = ended + max(APART, RATIO * (ended - began))
+        spent = time.thread_time() - began
+        # a look that costs much is not taken often
+        self._rest[folder] = time.monotonic() + min(max(APART, RATIO * spent), LONGEST)
         return view
 
     def look_below(self, folders: Sequence[str]) -> Iterator[View]:
@@ -127,11 +128,11 @@ class FolderWatch:
         assert self._events is not None
         for folder, name in self._events.wait(APART if busy or self.dirty else 1.0):
             self._noticed(folder, name)
-        now = time.monotonic()
-        if now >= self._next:
+        if time.monotonic() >= self._next:
+            began = time.thread_time()
             self.check()
-            ended = time.monotonic()
-            self._next = ended + max(POLL if self._events.polled else REASSURE, RATIO * (ended - now))
+            spent = time.thread_time() - began
+            self._next = time.monotonic() + max(POLL if self._events.polled else REASSURE, RATIO * spent)
 
     def check(self) -> None:
         """Mark the folders of which times say that something happened."""

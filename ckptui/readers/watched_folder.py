@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ckptui.core.model import Finding, Found, RunFolder
@@ -16,7 +16,7 @@ from ckptui.readers.discover import look_into
 from ckptui.readers.folder import all_shards
 from ckptui.readers.hdf5_superblock import find_superblock
 from ckptui.readers.keras_shard_map import more_files
-from ckptui.readers.leftovers import SHARD, STATE_FILE, TEMP_SUFFIX, TEMPSTATE
+from ckptui.readers.leftovers import SHARD, STATE_FILE, TEMP_SUFFIX, TEMPSTATE, prefix_of
 from ckptui.readers.sniff import promise
 from ckptui.readers.source import Source
 
@@ -64,10 +64,13 @@ def look(path: str) -> View:
         return view
     view.names = frozenset(names)
     taken: set[str] = set()
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        parts.setdefault(prefix_of(name), []).append(name)
     for item in items:
         if isinstance(item, Found):
             view.saves[item.path] = item
-            files = files_of(item, names)
+            files = files_of(item, parts)
             taken.update(files)
             view.stamps[item.path] = stamps_of(files)
         elif isinstance(item, RunFolder):
@@ -96,11 +99,11 @@ def passing(name: str) -> bool:
     return TEMPSTATE.fullmatch(name) is not None or name.endswith(TEMP_SUFFIX) or ".tfevents." in name
 
 
-def files_of(found: Found, names: Iterable[str]) -> list[str]:
-    """The files of a save; `names` are those in the folder it was found in."""
+def files_of(found: Found, parts: Mapping[str, Sequence[str]]) -> list[str]:
+    """The files of a save; `parts` are the names in the folder it was found in, by the prefix they are made of."""
     folder, base = os.path.split(found.path)
     if found.kind == "tf-checkpoint":
-        mine = [n for n in names if n == f"{base}.index" or ((m := SHARD.fullmatch(n)) is not None and m[1] == base)]
+        mine = [name for name in parts.get(base, ()) if name not in (base, f"{base}.meta")]
         return [os.path.join(folder, name) for name in sorted(mine)]
     if found.kind == "saved-model":
         inside = os.path.join(found.path, "variables")
@@ -110,7 +113,8 @@ def files_of(found: Found, names: Iterable[str]) -> list[str]:
         return [path for path in whole if os.path.lexists(path)]
     stem, cut, _ = base.partition("-?????-of-")
     if cut:
-        return [os.path.join(folder, name) for name in sorted(names) if name.startswith(f"{stem}-")]
+        names = (name for some in parts.values() for name in some if name.startswith(f"{stem}-"))
+        return [os.path.join(folder, name) for name in sorted(names)]
     more = [path for path in more_files(found.path) if os.path.lexists(path)]
     return [*more, *([] if os.path.isdir(found.path) else [found.path])]
 
