@@ -76,7 +76,7 @@ def _parsed(content: str | bytes, name: str) -> Any:
     except (ValueError, MemoryError) as error:
         where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
         cut = isinstance(error, json.JSONDecodeError) and _ends_early(error)
-        what = f"it breaks off{where}: was it copied whole?" if cut else f"it is no JSON{where}"
+        what = f"it breaks off{where}, as if it had not been copied whole" if cut else f"it is no JSON{where}"
         raise UsageError(f"{name}: {what}", _AGAIN, title="The digest is damaged") from None
 
 
