@@ -83,8 +83,9 @@ def _matched(left: Side, right: Side, pattern: str | re.Pattern[str] | None, con
 def _by_names(left: Side, right: Side, contents: Contents) -> Pairing:
     state = Pairing(left, right, contents)
     matching_names.same_names(state)
-    if _some_left(left, state.partner) and _some_left(right, state.back):
+    if _some_left(left, state.partner) or _some_left(right, state.back):
         matching_slots.drop_shifted(state)
+    if _some_left(left, state.partner) and _some_left(right, state.back):
         matching_names.own_names(state)
         matching_names.whole_paths(state)
     return state

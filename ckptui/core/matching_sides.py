@@ -246,7 +246,7 @@ class Pairing:
         by: str | Callable[[Tensor, Tensor], str],
         fits: Callable[[Tensor, Tensor], bool] = roles_agree,
     ) -> None:
-        """Pair those whose key is borne by one tensor on each side; None is no key."""
+        """Pair those whose key is borne by one tensor of their kind on each side; None is no key."""
         keyed: list[dict[Hashable, Tensor | None]] = [{}, {}]
         for side, tensors, found in zip((self.left, self.right), lone, keyed, strict=True):
             for t in tensors:
@@ -254,6 +254,7 @@ class Pairing:
                     continue
                 told = key(side, t)
                 if told is not None:
+                    told = kind_of(t), told
                     found[told] = None if told in found else t
         for told, one in keyed[0].items():
             other = keyed[1].get(told)

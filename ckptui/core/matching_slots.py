@@ -169,16 +169,17 @@ def _lists(side: Side) -> dict[str, dict[int, Tensor]]:
 
 
 def drop_shifted(state: Pairing) -> None:
-    """Take back pairs by stored name in numbered lists of another length: the places mean other variables there."""
+    """Take back pairs by stored name in numbered lists that disagree in length and in shapes: the places mean other
+    variables there. What is missing at the end, or could not be read, is no disagreement."""
     left, right = _lists(state.left), _lists(state.right)
     for name in left.keys() & right.keys():
         mine, theirs = left[name], right[name]
-        if len(mine) == len(theirs):
+        both = mine.keys() & theirs.keys()
+        if len(mine) == len(theirs) or all(mine[place].shape == theirs[place].shape for place in both):
             continue
-        for place, t in mine.items():
-            other = theirs.get(place)
-            paired = other is not None and state.back.get(other.name) is t
-            if other is not None and paired and not (own_name(t) and own_name(other)):
+        for place in both:
+            t, other = mine[place], theirs[place]
+            if state.back.get(other.name) is t and not (own_name(t) and own_name(other)):
                 state.part(t)
 
 
