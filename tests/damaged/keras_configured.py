@@ -14,15 +14,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "strides": {"c1": {"strides": 2}},
     "dilation": {"c2": {"dilation_rate": 2}},
     "activation": {"c1": {"activation": "tanh"}},
-    "slope": {"act": {"negative_slope": 0.2}},
     "pooling": {"pool": {"class": "AveragePooling2D"}},
     "pool_size": {"pool": {"pool_size": 4}},
     "epsilon": {"bn": {"epsilon": 1e-5}},
     "policy": {"c2": {"dtype": "mixed_bfloat16"}},
     "whole_policy": {name: {"dtype": "mixed_bfloat16"} for name in ("c1", "bn", "pool", "c2", "d")},
-    "recurrent": {"seq": {"recurrent_activation": "hard_sigmoid"}},
     "sequences": {"seq": {"return_sequences": True}},
-    "backwards": {"seq": {"go_backwards": True}},
     "rescaling": {"first": L.Rescaling(1 / 255.0)},
     "normalization": {"first": L.Normalization(mean=[0.5, 0.5], variance=[0.1, 0.2])},
     "no_activation": {"act": None},
@@ -39,7 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-EXPORTED = ("base", "padding", "activation", "pooling", "rescaling")
+EXPORTED = ("base", "padding", "activation", "rescaling")
 """SavedModels too, in which Keras 3 keeps no configuration."""
 BOTH = ("base", "padding", "policy", "training", "names")
 """Saved as .h5 too."""

@@ -9,14 +9,11 @@ EXPECTED: dict[str, tuple[str, str, str, Any, Any]] = {
     "strides": ("pictures", "c1", "strides", 1, 2),
     "dilation": ("pictures", "c2", "dilation_rate", 1, 2),
     "activation": ("pictures", "c1", "activation", "relu", "tanh"),
-    "slope": ("pictures", "act", "negative_slope", 0.0, 0.2),
     "pooling": ("pictures", "pool", "class", "MaxPooling2D", "AveragePooling2D"),
     "pool_size": ("pictures", "pool", "pool_size", 2, 4),
     "epsilon": ("pictures", "bn", "epsilon", 1e-3, 1e-5),
     "policy": ("pictures", "c2", "dtype policy", "float32", "mixed_bfloat16"),
-    "recurrent": ("words", "seq", "recurrent_activation", "sigmoid", "hard_sigmoid"),
     "sequences": ("words", "seq", "return_sequences", False, True),
-    "backwards": ("words", "seq", "go_backwards", False, True),
     "residual": ("pictures", "sum", "inputs", ["c3", "c2"], ["c3", "pool"]),
 }
 SILENT = [("pictures", "training"), ("numbered", "names"), ("pictures", "base")]
