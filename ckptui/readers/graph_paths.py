@@ -54,7 +54,8 @@ def _head(node: Node) -> str:
 
 def _listed(node: Node) -> list[int]:
     """The node ids of a list's items, in order."""
-    numbered = [(int(name), target) for name, target in node.children if name.isascii() and name.isdigit()]
+    named = [(name, target) for name, target in node.children if name.isascii() and name.isdigit() and len(name) < 10]
+    numbered = [(int(name), target) for name, target in named]
     return [target for _, target in sorted(numbered)]
 
 

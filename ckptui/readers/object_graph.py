@@ -100,11 +100,9 @@ def parse(data: bytes) -> ObjectGraph:
             nodes.append(node)
     except WireError as error:
         graph.problem = graph.problem or str(error)
-    for target, name in whole_paths(nodes, MAX_EDGES).items():
-        nodes[target].attributes = [
-            (a, name if a == VARIABLE else full, key) for a, full, key in nodes[target].attributes
-        ]
     _name(graph)
+    if len(set(graph.names.values())) < len(graph.names):
+        _lengthen(graph)
     _find_slots(graph)
     return graph
 
@@ -201,6 +199,14 @@ def _name(graph: ObjectGraph) -> None:
         for name, full, key in node.attributes:
             if name == VARIABLE and key:
                 graph.names[key] = full
+
+
+def _lengthen(graph: ObjectGraph) -> None:
+    """Give variables that share a name their whole ones, where the optimizer knows them."""
+    for target, name in whole_paths(graph.nodes, MAX_EDGES).items():
+        node = graph.nodes[target]
+        node.attributes = [(kind, name if kind == VARIABLE else full, key) for kind, full, key in node.attributes]
+    _name(graph)
 
 
 def _find_slots(graph: ObjectGraph) -> None:

@@ -7,7 +7,7 @@ from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptui.core.crc import combined
+from ckptui.core.crc import combined, of_bytes, of_repeated
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))
@@ -38,3 +38,9 @@ def test_zeros_of_terabytes_are_added_in_two_ways() -> None:
 def test_a_length_below_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="-1"):
         combined(1, 2, -1)
+
+
+@given(st.binary(min_size=1, max_size=16), st.integers(0, 3000))
+def test_an_element_written_again_and_again(element: bytes, count: int) -> None:
+    assert of_repeated(element, count) == crc32c(element * count)
+    assert of_bytes(element) == crc32c(element)

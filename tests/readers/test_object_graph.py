@@ -59,6 +59,54 @@ def test_weights_under_the_optimizer_are_no_slots() -> None:
     assert graph.model_name == "net"
 
 
+def subclassed(slots: list[tuple[str, int]]) -> list[Node]:
+    """Two dense layers and a normalization of a model `sub`, whose paths TensorFlow cut to `sub/kernel`."""
+    weights = {"0": 4, "1": 5, "2": 6}
+    return [
+        Node({"alpha": 1, "zeta": 2, "norm": 3, "optimizer": 8}),
+        Node({"_kernel": 4}),
+        Node({"_kernel": 5}),
+        Node({"gamma": 6, "moving_mean": 7}),
+        variable("sub/kernel", "alpha/_kernel"),
+        variable("sub/kernel", "zeta/_kernel"),
+        variable("sub/gamma", "norm/gamma"),
+        variable("sub/moving_mean", "norm/moving_mean"),
+        Node({"_variables": 9, "_trainable_variables": 10, "_iterations": 11}),
+        Node({"0": 11, **{str(n + 1): 12 + n for n in range(len(slots))}}),
+        Node(weights),
+        variable("adam/iteration", "optimizer/_iterations"),
+        *[variable(f"adam/sub_{name}_momentum", f"optimizer/_variables/{n}") for name, n in slots],
+    ]
+
+
+def test_names_cut_short_are_told_by_the_slots() -> None:
+    slots = [("dense_1_kernel", 1), ("dense_kernel", 2), ("batch_normalization_gamma", 3)]
+    graph = parse(graph_payload(subclassed(slots)))
+    assert graph.names["alpha/_kernel" + TAIL] == "sub/dense_1/kernel"
+    assert graph.names["zeta/_kernel" + TAIL] == "sub/dense/kernel"
+    assert graph.names["norm/gamma" + TAIL] == "sub/batch_normalization/gamma"
+    assert graph.names["norm/moving_mean" + TAIL] == "sub/batch_normalization/moving_mean"
+    assert graph.originals["optimizer/_variables/1" + TAIL] == "sub/dense_1/kernel"
+    assert graph.model_name == "sub"
+
+
+@pytest.mark.parametrize(
+    "slots", [[("dense_bias", 1), ("dense_kernel", 2), ("norm_gamma", 3)], [("dense_kernel", 1)], []]
+)
+def test_slots_in_another_order_rename_nothing(slots: list[tuple[str, int]]) -> None:
+    graph = parse(graph_payload(subclassed(slots)))
+    assert graph.names["alpha/_kernel" + TAIL] == graph.names["zeta/_kernel" + TAIL] == "sub/kernel"
+
+
+def test_slots_of_many_optimizers_cost_their_entries() -> None:
+    long = {str(n): 3 for n in range(20_000)} | {"9" * 5000: 3}
+    optimizers = [Node({"_variables": 1, "_trainable_variables": 1, "_iterations": 2})] * 2000
+    nodes = [Node({"a": 2}), Node(long), variable("x/k", "x"), variable("x/k", "y"), *optimizers]
+    begun = time.monotonic()
+    assert parse(graph_payload(nodes)).names == {"x" + TAIL: "x/k", "y" + TAIL: "x/k"}
+    assert time.monotonic() - begun < 5
+
+
 def test_slot_variables_of_older_optimizers() -> None:
     slot = "v/.OPTIMIZER_SLOT/opt/m"
     nodes = [
