@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import crc32c
+import ml_dtypes
 import numpy as np
 
 from benchmarks.measure import Cost, in_turn, run_process
@@ -69,8 +70,7 @@ def write_save(prefix: Path, gigabytes: int, moved: Callable[[int], bool], *, ha
     with open(f"{prefix}.data-00000-of-00001", "wb") as data:
         for number in range(tensors):
             block = values(number, STEP if moved(number) else 0.0)
-            # the upper half of a float32 is a bfloat16, rounded towards zero
-            raw = (block.view("<u4") >> 16).astype("<u2").tobytes() if half else block.tobytes()
+            raw = block.astype(ml_dtypes.bfloat16).tobytes() if half else block.tobytes()
             crc = 0
             for _ in range(pieces):
                 data.write(raw)

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ckptui.core import dtypes
 from ckptui.core.passes import fastest, total
 
 Array = np.ndarray[Any, Any]
@@ -67,13 +68,16 @@ class Quick:
     def __init__(self, numkong: Any) -> None:
         self.moments, self.minmax = numkong.moments, numkong.minmax
         self.sum, self.squared_distance, self.dot = numkong.sum, numkong.sqeuclidean, numkong.dot
-        self.bytes_apart, self._astype = numkong.hamming, numkong.astype
+        self.bytes_apart = numkong.hamming
+        self._astype, self._from_pointer = numkong.astype, numkong.from_pointer
 
-    def halves(self, block: Array) -> Array:
-        """A float32 block rounded to float16."""
-        half = np.empty(block.size, np.float16)
-        self._astype(block, "float16", out=half)
-        return half
+    def narrowed(self, block: Array, name: str) -> Array:
+        """A float32 block rounded to `float16` or `bfloat16`, as codes."""
+        codes = np.empty(block.size, np.uint16)
+        # numpy has no code for bfloat16 that another library could read from the buffer
+        there = self._from_pointer(codes.ctypes.data, codes.shape, name, owner=codes)
+        self._astype(block, name, out=there)
+        return codes
 
     def as_expected(self) -> bool:
         """Do the calls mean what they meant when this was written, and are they in float64?"""
@@ -84,10 +88,12 @@ class Quick:
         found = (self.sum(one), self.squared_distance(one, other), self.dot(one, other), self.moments(one)[1])
         if not all(math.isclose(a, b, rel_tol=1e-13) for a, b in zip(found, wanted, strict=True)):
             return False
-        with np.errstate(all="ignore"):
-            # ties, subnormals, and what float16 has no number for
-            spread = np.arange(0x30000000, 0x48800000, 0x1800, dtype=np.uint32).view(np.float32)
-            if not np.array_equal(self.halves(spread), spread.astype(np.float16)):
+        # ties, subnormals, and what float16 has no number for
+        spread = np.arange(0x30000000, 0x48800000, 0x1800, dtype=np.uint32).view(np.float32)
+        for name in ("float16", "bfloat16"):
+            with np.errstate(all="ignore"):
+                rounded = spread.astype(dtypes.np_dtype(name)).view(np.uint16)
+            if not np.array_equal(self.narrowed(spread, name), rounded):
                 return False
         codes = one.view(np.uint8), other.view(np.uint8)
         return bool(self.bytes_apart(codes[0], codes[0].copy()) == 0 < self.bytes_apart(*codes))
