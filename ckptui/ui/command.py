@@ -12,7 +12,7 @@ class Command:
     id: str
     """Stable name, for keymaps."""
     scope: str
-    """Who carries it out: `app`, `main`, `list`, `gallery`, `matrix`, `inspector`, `predict`, `diff`, `timeline`."""
+    """Who carries it out: `app`, `main`, `list`, `gallery`, `matrix`, `inspector`, `predict`, `diff`, ..."""
     action: str
     """Textual action, parameters included."""
     keys: tuple[str, ...]

@@ -86,7 +86,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "tab-timeline", "main", "show_tab('timeline')", ("t", "4"), "timeline",
         "Go through all saves of this run: change, norms, what broke when, the loss", LOOKING,
-        ("saves",), 45, not_in=("timeline", "pane"),
+        ("saves", "tensors"), 45, not_in=("timeline", "pane"),
     ),
     Command(
         "tab-about", "main", "show_tab('about')", ("5",), "about",

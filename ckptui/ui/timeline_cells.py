@@ -85,7 +85,7 @@ def fit(width: int, saves: int, names: int, state: int) -> Fit:
     `names`, `state`: cells they want.
     """
     wanted = min(max(names, NAME_LEAST), NAME_MOST)
-    enough = min(saves, 40) + GAP
+    enough = max(min(saves, 3 * AXIS_LEAST), AXIS_LEAST + GAP) + GAP
     for last, states in ((LAST, state), (0, state), (0, 0)):
         rest = width - 2 - (last + GAP if last else 0) - (states + GAP if states else 0)
         name = max(min(wanted, rest - enough), NAME_LEAST)

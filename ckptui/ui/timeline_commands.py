@@ -1,4 +1,4 @@
-"""The commands of the timeline tab."""
+"""The commands of the timeline tab and of the pane beside it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from ckptui.ui.command import COMPARING, LOOKING, MOVING, Command
 TIMELINE_COMMANDS: tuple[Command, ...] = (
     Command(
         "timeline-before", "timeline", "step(-1)", ("left_square_bracket",), "save before",
-        "Move the cursor of the axis to the save before; so does ←", MOVING,
+        "Move the cursor of the axis to the save before, as ← does", MOVING,
     ),
     Command(
         "timeline-after", "timeline", "step(1)", ("right_square_bracket",), "save",
-        "Move the cursor of the axis to the save after; so does →", MOVING,
+        "Move the cursor of the axis to the save after, as → does", MOVING,
         ("timeline",), 6, both="← →",
     ),
     Command(
@@ -42,5 +42,23 @@ TIMELINE_COMMANDS: tuple[Command, ...] = (
     Command(
         "timeline-previous-flagged", "timeline", "flagged(-1)", ("N",), "previous flagged",
         "Go to the one before", LOOKING,
+    ),
+    Command(
+        "history-before", "history", "save(-1)", ("left", "h", "left_square_bracket"), "save before",
+        "Move the cursor of the axis to the save before", MOVING,
+    ),
+    Command(
+        "history-after", "history", "save(1)", ("right", "l", "right_square_bracket"), "save",
+        "Move the cursor of the axis to the save after", MOVING, ("pane",), 6, both="← →",
+    ),
+    Command(
+        "history-up", "history", "tensor('up')", ("up", "k"), "tensor before", "Look at the tensor above", MOVING
+    ),
+    Command(
+        "history-down", "history", "tensor('down')", ("down", "j"), "tensor",
+        "Look at the tensor below", MOVING, ("pane",), 7, both="↑ ↓",
+    ),
+    Command(
+        "history-back", "history", "back", ("escape", "f"), "back", "Back to the timeline", MOVING, ("pane",), 12
     ),
 )  # fmt: skip

@@ -286,6 +286,13 @@ class Following(Sweeping):
         self.show_region("pane")
         self._follow_cursor()
 
+    def walk_timeline(self, save: int, tensor: str) -> None:
+        """The cursors of the timeline, moved from the pane beside it."""
+        if tensor:
+            self.timeline.table.action_move(tensor)
+        else:
+            self.timeline.action_step(save)
+
     def show_region(self, region: str) -> None:
         """Bring a pane to the front and give it the keys."""
         raise NotImplementedError

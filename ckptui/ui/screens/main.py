@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual import events
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
@@ -24,6 +26,9 @@ from ckptui.ui.widgets.save_view import SaveView
 from ckptui.ui.widgets.side_pane import SidePane
 from ckptui.ui.widgets.tab_line import TabLine
 from ckptui.ui.widgets.tensor_table import TensorTable
+
+if TYPE_CHECKING:
+    from ckptui.ui.widgets.heat_over_saves import HeatOverSaves
 
 REGIONS = ("saves", "view", "pane")
 WIDE = 110
@@ -155,6 +160,14 @@ class MainScreen(Actions):
             self.show_region("saves")
 
     # ------------------------------------------------------------------ what the widgets say
+
+    def on_heat_over_saves_walked(self, message: HeatOverSaves.Walked) -> None:
+        """Left and right, up and down beside the timeline move its cursors."""
+        self.walk_timeline(message.save, message.tensor)
+
+    def on_heat_over_saves_left(self) -> None:
+        """Back to the timeline."""
+        self.action_back()
 
     def on_save_tree_entered(self, message: SaveTree.Entered) -> None:
         """Enter on a save: on to its tensors."""

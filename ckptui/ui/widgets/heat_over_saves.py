@@ -8,11 +8,13 @@ from typing import ClassVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
 from ckptui.core.model import Histogram
 from ckptui.core.text import human_count, number_text, safe, shape_text
+from ckptui.ui.commands import bindings_for
 from ckptui.ui.fitting import fit_middle, fit_name, left, right, wrap
 from ckptui.ui.timeline_cells import Scale, labels, scale_for
 from ckptui.ui.timeline_rows import SAME, Course, Track, point_words
@@ -25,6 +27,8 @@ LEAST_HEAT = 4
 class HeatOverSaves(Widget, can_focus=True):
     """Saves across, values from large to small down, shade for how many of a save's values lie there."""
 
+    COMMAND_SCOPE = "history"
+    BINDINGS = bindings_for("history")
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "heat--above",
         "heat--below",
@@ -50,6 +54,17 @@ class HeatOverSaves(Widget, can_focus=True):
         & > .heat--here { color: $primary; text-style: bold; }
     }
     """
+
+    class Walked(Message):
+        """The keys of the timeline's cursors: another save, or another tensor."""
+
+        def __init__(self, *, save: int = 0, tensor: str = "") -> None:
+            super().__init__()
+            self.save = save
+            self.tensor = tensor
+
+    class Left(Message):
+        """Back to the timeline."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -84,6 +99,21 @@ class HeatOverSaves(Widget, can_focus=True):
         super().notify_style_update()
         if self.is_mounted:
             self._lay_out()
+
+    # ------------------------------------------------------------------ keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Without a run there is nowhere to go."""
+        return self.course is not None if action in ("save", "tensor") else True
+
+    def action_save(self, step: int) -> None:
+        self.post_message(self.Walked(save=step))
+
+    def action_tensor(self, where: str) -> None:
+        self.post_message(self.Walked(tensor=where))
+
+    def action_back(self) -> None:
+        self.post_message(self.Left())
 
     # ------------------------------------------------------------------ drawing
 

@@ -45,35 +45,43 @@ class TabLine(Widget):
             self.tab = tab
 
     def render(self) -> Content:
-        """All tabs, closer together or with short labels where that helps; else the active one and as many as fit."""
-        tabs, gap = self._fitting()
-        return Content(gap).join([self._entry(tab) for tab in tabs])
+        """All tabs, with short labels or closer together where that helps; else the active one and as many as fit."""
+        tabs, gap, padded = self._fitting()
+        return Content(" " * (not padded)) + Content(gap).join([self._entry(tab, padded) for tab in tabs])
 
-    def _fitting(self) -> tuple[list[Tab], str]:
+    def _fitting(self) -> tuple[list[Tab], str, bool]:
+        """The tabs, what stands between them, and whether each has a blank on both sides or only the active one."""
         tabs = list(self.tabs)
         while True:
-            text = sum(len(tab.text) + 2 for tab in tabs)
-            for gap in (2, 1, 0):
-                if text + gap * (len(tabs) - 1) <= self.size.width or len(tabs) <= 1:
-                    return tabs, " " * gap
-            if any(tab.short for tab in tabs):
-                tabs = [replace(tab, label=tab.short or tab.label, short="") for tab in tabs]
+            for padded in (True, False):
+                text = 1 - padded + sum(self._width(tab, padded) for tab in tabs)
+                for gap in (2, 1, 0) if padded else (2, 1):
+                    if text + gap * (len(tabs) - 1) <= self.size.width or len(tabs) <= 1:
+                        return tabs, " " * gap, padded
+                if padded and any(tab.short for tab in tabs):
+                    break
+            else:
+                tabs.remove(next((tab for tab in reversed(tabs) if tab.id != self.active), tabs[-1]))
                 continue
-            tabs.remove(next((tab for tab in reversed(tabs) if tab.id != self.active), tabs[-1]))
+            tabs = [replace(tab, label=tab.short or tab.label, short="") for tab in tabs]
 
-    def _entry(self, tab: Tab) -> Content:
+    def _width(self, tab: Tab, padded: bool) -> int:
+        return len(tab.text) + 2 * (padded or tab.id == self.active)
+
+    def _entry(self, tab: Tab, padded: bool) -> Content:
         if tab.id == self.active:
             return Content.styled(f" {tab.text} ", "bold underline $primary")
         count = "" if tab.count is None else f" {tab.count:,}"
         style = f"${tab.severity}" if tab.severity else "$dim"
-        return Content.assemble((f" {tab.label}", "$dim"), (f"{count} ", style))
+        pad = " " * padded
+        return Content.assemble((f"{pad}{tab.label}", "$dim"), (f"{count}{pad}", style))
 
     def on_click(self, event: events.Click) -> None:
         """Find the tab under the pointer."""
-        tabs, gap = self._fitting()
-        place = 0
+        tabs, gap, padded = self._fitting()
+        place = 1 - padded
         for tab in tabs:
-            place += len(tab.text) + 2 + len(gap)
+            place += self._width(tab, padded) + len(gap)
             if event.x < place:
                 self.post_message(self.Picked(tab.id))
                 return
