@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from textual.pilot import Pilot
 
-from ckptui.core.model import Finding, Found, RunFolder, SaveColumn, Scalars, TensorPoint, TimelineRow
+from ckptui.core.model import Finding, Found, Kind, Listing, RunFolder, SaveColumn, Scalars, TensorPoint, TimelineRow
 from ckptui.errors import Damaged
 from ckptui.ui.screens.diff import DiffScreen
 from ckptui.ui.timeline_rows import NEVER
@@ -20,7 +21,7 @@ from ckptui.ui.widgets.tab_line import TabLine
 from ckptui.ui.widgets.timeline_table import TimelineTable
 from tests.ui.cells_at import line, text
 from tests.ui.driving import NARROW, WIDE, Bench, at_rest, screen_text, settled, until
-from tests.ui.fake_session import ROOT, RUN, SICK, FakeSession, digits
+from tests.ui.fake_session import ROOT, RUN, FakeSession, digits
 from tests.ui.pane_data import Array
 
 HUGE = (200, 50)
@@ -85,7 +86,7 @@ async def test_it_begins_only_when_its_tab_is_opened_and_tabs_have_their_order()
         assert app.fake.timelines == [(RUN, False)], "what is told is not read again"
 
 
-async def test_the_worst_tensor_is_on_top_with_its_word_and_the_save_it_broke_in_marked() -> None:
+async def test_the_worst_tensor_is_on_top_and_measures_orders_folds_and_flags_have_their_keys() -> None:
     app = Bench()
     async with app.run_test(size=WIDE) as pilot:
         rows = await opened(pilot, app)
@@ -100,6 +101,24 @@ async def test_the_worst_tensor_is_on_top_with_its_word_and_the_save_it_broke_in
         assert f"▸ {NEVER}  2" in everything
         assert "▸ optimizer  16" in everything
         assert "run  5 saves" in everything
+        head = rows.head_lines - 1
+        assert "change" in text(rows, head)
+        await pilot.press("x")
+        measures = [rows.query_now.measure]
+        await pilot.press("x")
+        assert [*measures, rows.query_now.measure] == ["norm", "non-finite"]
+        assert "·" in text(rows, rows.head_lines + 2)
+        await pilot.press("s", "s")
+        names = [rows.course.tracks[i].name for i in rows.rows.order if i >= 0] if rows.course else []
+        assert names == sorted(names)
+        before = rows.row_count()
+        app.main.set_focus(rows)
+        rows.move_to(before - 3)
+        await pilot.press("enter")
+        assert rows.row_count() == before + 2
+        await pilot.press("n")
+        assert rows.track is not None
+        assert rows.track.name == "dense/kernel"
 
 
 async def test_a_save_alone_is_told_what_a_run_is() -> None:
@@ -156,30 +175,6 @@ async def test_two_saves_of_the_axis_are_compared_and_without_a_mark_the_one_bef
         assert [side.artifact.label for side in (app.screen.a, app.screen.b)] == ["ckpt-2", "ckpt-3"]
 
 
-async def test_measures_orders_folds_and_flags_have_their_keys() -> None:
-    app = Bench()
-    async with app.run_test(size=WIDE) as pilot:
-        rows = await opened(pilot, app)
-        head = rows.head_lines - 1
-        assert "change" in text(rows, head)
-        await pilot.press("x")
-        measures = [rows.query_now.measure]
-        await pilot.press("x")
-        assert [*measures, rows.query_now.measure] == ["norm", "non-finite"]
-        assert "·" in text(rows, rows.head_lines + 2)
-        await pilot.press("s", "s")
-        names = [rows.course.tracks[i].name for i in rows.rows.order if i >= 0] if rows.course else []
-        assert names == sorted(names)
-        before = rows.row_count()
-        app.main.set_focus(rows)
-        rows.move_to(before - 3)
-        await pilot.press("enter")
-        assert rows.row_count() == before + 2
-        await pilot.press("n")
-        assert rows.track is not None
-        assert rows.track.name == "dense/kernel"
-
-
 # ------------------------------------------------------------------ filling
 
 
@@ -201,6 +196,30 @@ async def test_it_is_usable_while_it_fills_and_says_how_far_it_is() -> None:
         course = app.main._courses[RUN]
         await until(pilot, lambda: course.report is not None)
         assert session.read_for_course == list(course.places), "leaving the tab does not stop it"
+
+
+async def test_asked_for_before_the_save_is_open_it_has_the_keys_once_it_is() -> None:
+    session = digits()
+    held = threading.Event()
+    opening = session.open
+
+    def slowly(path: str, kind: Kind | None = None, found: Found | None = None) -> Listing:
+        held.wait(5)
+        return opening(path, kind, found)
+
+    session.open = slowly  # type: ignore[method-assign]
+    session.course_gate.clear()
+    app = Bench(session)
+    async with app.run_test(size=WIDE) as pilot:
+        await until(pilot, lambda: app.main.record is not None and app.main.record.phase == "opening")
+        await pilot.press("t")
+        held.set()
+        await until(pilot, lambda: app.main.timeline.course is not None)
+        session.course_gate.set()
+        await until(pilot, lambda: not app.main.timeline.filling)
+        assert app.focused is table(app)
+        await pilot.press("down")
+        assert table(app).cursor == 1
 
 
 async def test_the_timeline_of_another_run_takes_the_first_one_back() -> None:
@@ -245,10 +264,10 @@ async def test_two_hundred_saves_of_five_hundred_tensors_do_not_hold_the_keys_up
         await until(pilot, lambda: app.main.record is not None and app.main.record.phase == "checked")
         await at_rest(pilot, app)
         app.main.save_tree.moved_by_user = True
-        started = time.perf_counter()
+        started, work = time.perf_counter(), time.process_time()
         await pilot.press("t")
         await until(pilot, lambda: app.main.timeline.course is not None and text(table(app), 1).strip())
-        first = time.perf_counter() - started
+        first, work = time.perf_counter() - started, time.process_time() - work
         shown = table(app)
         lags: list[float] = []
         while app.main.timeline.filling or not lags:
@@ -258,8 +277,10 @@ async def test_two_hundred_saves_of_five_hundred_tensors_do_not_hold_the_keys_up
             shown.action_move("down" if len(lags) % 2 else "up")
             assert began - started < 60
         middle, longest = sorted(lags)[len(lags) // 2] * 1000, max(lags) * 1000
-        print(f"200 x 500: axis after {first:.2f} s; the keys waited {middle:.0f} ms, at most {longest:.0f} ms")
-        assert first < 3.0
+        print(
+            f"200 x 500: axis after {first:.2f} s ({work:.2f} s of work); the keys waited {middle:.0f} ms, at most {longest:.0f} ms"
+        )
+        assert work < 1.0
         assert middle < 100
         width = shown.fit(shown.scrollable_content_region.width).scale.width
         assert f"200 saves in {width} columns" in str(app.main.view.border_title)
@@ -340,11 +361,15 @@ async def test_on_a_small_screen_the_values_are_read_when_they_are_looked_at() -
     app = Bench()
     async with app.run_test(size=NARROW) as pilot:
         await opened(pilot, app)
+        words = app.main.query_one(KeyFooter).render().plain
+        assert words.strip().startswith("Enter open  ← → save  m mark A  d diff")
         await pilot.pause(0.3)
         assert app.fake.histories == []
         await pilot.press("f")
         await until(pilot, lambda: app.fake.histories == ["dense/kernel"])
         assert app.main.focus_region == "pane"
+        await pilot.press("left", "down")
+        assert (table(app).place, table(app).cursor) == (3, 1), "its cursors move from here too"
         await pilot.press("escape")
         assert app.main.view.showing == "timeline"
         assert table(app).has_focus
@@ -365,22 +390,20 @@ async def test_findings_of_the_whole_run_are_the_words_of_its_rows() -> None:
         assert any("bn1/moving_mean" in row and NEVER in row for row in shown), "a warning hides in no fold"
 
 
-@pytest.mark.parametrize("ascii_only", [True, False])
 async def test_without_colours_and_without_unicode_signs_carry_what_colour_does(
-    ascii_only: bool, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     session = digits()
     session.curves = (Scalars("loss", "", (1000, 3000, 5000), (2.0, 1.0, 0.5)),)
-    app = Bench(session, ascii=ascii_only)
+    app = Bench(session, ascii=True)
     async with app.run_test(size=WIDE) as pilot:
         rows = await opened(pilot, app)
         row = text(rows, rows.head_lines)
         assert "!" in row
         assert "NaN since ckpt-5" in row
-        if ascii_only:
-            assert screen_text(app).isascii()
-            assert "*" in text(rows, 2) + text(rows, 3) + text(rows, 4)
+        assert screen_text(app).isascii()
+        assert "*" in text(rows, 2) + text(rows, 3) + text(rows, 4)
 
 
 async def test_names_from_files_are_made_harmless() -> None:
@@ -400,12 +423,3 @@ async def test_names_from_files_are_made_harmless() -> None:
         shown = screen_text(app) + "".join(text(rows, y) for y in range(rows.size.height))
         assert "\x1b" not in shown
         assert "\u202e" not in shown
-
-
-async def test_the_footer_has_the_keys_of_the_timeline() -> None:
-    app = Bench()
-    async with app.run_test(size=NARROW) as pilot:
-        await opened(pilot, app)
-        words = app.main.query_one(KeyFooter).render().plain
-        assert words.strip().startswith("Enter open  ← → save  m mark A  d diff")
-        assert SICK.endswith(app.main.timeline.subtitle().split()[0])

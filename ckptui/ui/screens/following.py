@@ -117,6 +117,9 @@ class Following(Sweeping):
             self.show_timeline()
         if self.pane.showing != "predict":
             self.pane.showing = self.pane_here
+        if here and self.focus_region == "view" and self.focused is not self.timeline.focus_target:
+            # words stood there while the save was being opened, and had the keys
+            self.set_focus(self.timeline.focus_target)
         self.refresh_bindings()
 
     @property

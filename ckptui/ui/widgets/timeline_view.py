@@ -96,11 +96,14 @@ class TimelineView(Vertical):
 
     def _lay_out(self) -> None:
         there = self.course is not None
-        focused = self.has_focus_within
-        self.table.display = there
-        self.query_one("#timeline-none").display = not there
-        if focused:
-            self.focus_target.focus()
+        none = self.query_one("#timeline-none")
+        # the keys go over before what has them is hidden: they would be lost
+        focused = self.screen.focused
+        shown, hidden = (self.table, none) if there else (none, self.table)
+        shown.display = True
+        if focused is hidden:
+            self.screen.set_focus(shown)
+        hidden.display = False
         self._tell()
 
     def _tell(self) -> None:
