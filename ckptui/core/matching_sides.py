@@ -24,6 +24,10 @@ AGAIN = "_all_variables/"
 """Where Keras 3 exports keep every variable a second time."""
 
 
+_UNNAMED = re.compile(r"(?:(.*)/)?Variable(?:_([0-9]{1,9}))?")
+"""What TensorFlow calls a variable that nobody named."""
+
+
 def kind_of(tensor: Tensor) -> Kind:
     """What a tensor may be paired with. A scalar that an optimizer keeps is a counter, whatever the file calls it."""
     role = tensor.role
@@ -37,11 +41,12 @@ def kind_of(tensor: Tensor) -> Kind:
 
 
 def own_name(tensor: Tensor) -> str:
-    """The variable's own name where the save tells one; a mere number in a list (`adam/7`) is none."""
+    """The variable's own name where the save tells one; a number in a list (`adam/7`) or `Variable_7` is none."""
     path = tensor.object_path
     if not path or (path[-1].isdigit() and path.rpartition("/")[2].isdigit()):
         return ""
-    return clean(path)
+    name = clean(path)
+    return "" if "Variable" in name and _UNNAMED.fullmatch(name) else name
 
 
 def variable_name(tensor: Tensor) -> str:
@@ -171,9 +176,10 @@ _LISTED = re.compile(r"(.*)/(?:vars|_variables)/([0-9]{1,9})")
 
 
 def listed(name: str) -> tuple[str, int] | None:
-    """(optimizer, place) of a variable that an optimizer's list holds: `optimizer/vars/7`."""
-    match = _LISTED.fullmatch(clean(name))
-    return (match[1], int(match[2])) if match else None
+    """(list, place) of what an optimizer lists or nobody named: `optimizer/vars/7`, `optimizer_weights/Variable_7`."""
+    bare = clean(name)
+    match = _LISTED.fullmatch(bare) or _UNNAMED.fullmatch(bare)
+    return (match[1] or "", int(match[2] or 0)) if match else None
 
 
 def nested_optimizers(tensors: Iterable[Tensor]) -> dict[str, str]:

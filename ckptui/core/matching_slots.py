@@ -16,6 +16,7 @@ from ckptui.core.matching_sides import Pairing, Side, kind_of, listed, own_name
 from ckptui.core.model import Tensor
 from ckptui.core.names import clean
 
+_AGAIN = re.compile(r"(?<=[a-z])_[0-9]{1,9}$")
 _SCALED = "loss_scale_optimizer"
 MOST_WORDS = 6
 """Words before and after a weight's name in the joined name of its slot, at most."""
@@ -175,7 +176,8 @@ def drop_shifted(state: Pairing) -> None:
     for name in left.keys() & right.keys():
         mine, theirs = left[name], right[name]
         both = mine.keys() & theirs.keys()
-        if len(mine) == len(theirs) or all(mine[place].shape == theirs[place].shape for place in both):
+        alike = len(mine) == len(theirs) and (mine.keys() == theirs.keys() or not _unnamed(mine))
+        if alike or (not _unnamed(mine) and all(mine[place].shape == theirs[place].shape for place in both)):
             continue
         for place in both:
             t, other = mine[place], theirs[place]
@@ -192,19 +194,25 @@ def _same_lists(
     return [(left[name], right[name]) for name in left if name in right]
 
 
+def _unnamed(places: Mapping[int, Tensor]) -> bool:
+    """Whether a list is what one process counted (`Variable_104`): elsewhere it begins at another number."""
+    return "/vars/" not in (name := next(iter(places.values())).name) and "/_variables/" not in name
+
+
 def _by_place(state: Pairing, mine: Mapping[int, Tensor], theirs: Mapping[int, Tensor]) -> None:
     """Pair equal places where all of both lists agree in shape, and no pair made by names says otherwise."""
-    if mine.keys() != theirs.keys() or any(t.shape != theirs[place].shape for place, t in mine.items()):
+    if len(mine) != len(theirs) or (mine.keys() != theirs.keys() and not (_unnamed(mine) and _unnamed(theirs))):
         return
-    for place, t in mine.items():
+    pairs = [(mine[one], theirs[other]) for one, other in zip(sorted(mine), sorted(theirs), strict=True)]
+    for t, other in pairs:
         told = state.partner.get(t.name)
-        if told is not None and told[0].name != theirs[place].name:
+        if t.shape != other.shape or (told is not None and told[0].name != other.name):
             return
-    if all(own_name(t) and own_name(theirs[place]) for place, t in mine.items()):
+    if all(own_name(t) and own_name(other) for t, other in pairs):
         return
-    for place, t in mine.items():
-        if t.name not in state.partner and theirs[place].name not in state.back:
-            state.pair(t, theirs[place], "layer-order")
+    for t, other in pairs:
+        if t.name not in state.partner and other.name not in state.back:
+            state.pair(t, other, "layer-order")
 
 
 def _by_model_order(state: Pairing, side: int, places: Mapping[int, Tensor], named: _Served) -> None:
@@ -327,7 +335,7 @@ def _counters(side: Side) -> dict[str, tuple[bool, str, bool]]:
         own, place = own_name(t), listed(t.name)
         whole = "float" not in t.dtype
         inner = "inner_optimizer/" in t.name or (scaled and "/" in own and not own.startswith(_SCALED))
-        leaf = (own or clean(t.name)).rpartition("/")[2]
+        leaf = _AGAIN.sub("", (own or clean(t.name)).rpartition("/")[2])
         if own or place is None:
             found[t.name] = inner, _COUNTERS.get(leaf, leaf), whole
         elif place[1] < 2:

@@ -264,6 +264,18 @@ def test_lists_of_another_length_pair_place_by_place_only_where_shapes_agree() -
     assert not [x for x in pairs(a, inserted) if "optimizer" in x]
 
 
+def test_slots_that_nobody_named_pair_in_the_order_of_their_numbers() -> None:
+    def saved(start: int, *shapes: tuple[int, ...]) -> list[Tensor]:
+        names = [f"Variable_{n}" if n else "Variable" for n in range(start, start + len(shapes))]
+        return [slot(f"optimizer_weights/{n}:0", f"{n}:0", shape) for n, shape in zip(names, shapes, strict=True)]
+
+    shapes = [(3, 4), (4,), (3, 4), (4,)]
+    for start in (104, 2):
+        a, b = saved(0, *shapes), saved(start, *shapes)
+        assert pairs(a, b) == {x.name: y.name for x, y in zip(a, b, strict=True)}
+    assert not pairs(saved(0, *shapes), saved(1, *shapes, (5,)))
+
+
 def test_first_and_second_moments_are_not_one_another() -> None:
     a = [weight("c/kernel"), slot("optimizer/_variables/2", "adam/c_kernel_momentum")]
     b = [weight("c/kernel"), slot("optimizer/_variables/2", "rm_sprop/c_kernel_velocity")]
@@ -286,6 +298,8 @@ def test_counters_pair_by_what_they_count() -> None:
     assert pairs(older, listed_) == {older[0].name: listed_[0].name}
     assert pairs(older, [counter("beta1_power"), counter("global_step")]) == {t.name: t.name for t in older[1:]}
     assert not pairs([keras[2]], listed_)
+    assert len(pairs([counter("optimizer_weights/iterations:0")], [counter("optimizer_weights/iterations_1:0")])) == 1
+    assert not pairs([counter("beta1_power")], [counter("beta2_power")])
 
 
 def test_the_lists_of_a_loss_scale_optimizer_are_one() -> None:
