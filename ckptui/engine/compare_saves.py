@@ -51,30 +51,49 @@ class _Rows:
         try:
             if error is not None:
                 raise error
-            pair = unpack(doc["pair"], Pair)
-            if (pair.a, pair.b) != (a and a.name, b and b.name):
-                raise ReaderFailed("it answered for another pair")
-            # of 100,000 rows every string counts: the names are there already
-            pair = replace(pair, a=a and a.name, b=b and b.name, matched_by=by, role=(a or pair).role)
-            row = RelationRow(pair, **{name: _number(doc[name]) for name in _EVIDENCE})
+            pair = unpack(_with_own_names(doc["pair"], a, b), Pair)
+            row = self._row(a, b, pair, *(_number(doc[name]) for name in _EVIDENCE))
             found = [unpack(finding, Finding) for finding in doc["findings"]]
             self.findings += found
         except (CkptuiError, KeyError, TypeError) as refused:
             problem = refused if isinstance(refused, CkptuiError) else ReaderFailed("it gave no row")
             if isinstance(problem, (ReaderCrashed, ReaderHung)):
                 self.crashed.append(place)
-            row = RelationRow(pair_of(a, b, by, None, f"{problem.title}: {problem.detail}"))
+            row = self._row(a, b, pair_of(a, b, by, None, f"{problem.title}: {problem.detail}"))
         return self._kept(place, row)
 
     def put(self, place: int, numbers: PairNumbers) -> Pair:
         """Note the numbers of a pair that was compared in pieces."""
+        a, b, _ = self.matched[place]
         pair = pair_of(*self.matched[place], numbers)
-        return self._kept(place, RelationRow(pair, **{name: getattr(numbers, name) for name in _EVIDENCE}))
+        return self._kept(place, self._row(a, b, pair, *(getattr(numbers, name) for name in _EVIDENCE)))
+
+    def lone(self, place: int) -> Pair:
+        """Note a tensor that has no partner."""
+        a, b, by = self.matched[place]
+        self.rows[place] = row = self._row(a, b, pair_of(a, b, by))
+        return row.pair
+
+    def _row(self, a: Tensor | None, b: Tensor | None, pair: Pair, *evidence: Any) -> RelationRow:
+        return described(RelationRow(pair, *evidence), a, b)
 
     def _kept(self, place: int, row: RelationRow) -> Pair:
-        words = "; ".join(filter(None, (row.pair.detail, self.again.get(place, ""))))
-        self.rows[place] = row = replace(row, pair=replace(row.pair, detail=words))
+        if place in self.again:
+            words = "; ".join(filter(None, (row.pair.detail, self.again[place])))
+            row = replace(row, pair=replace(row.pair, detail=words))
+        self.rows[place] = row
         return row.pair
+
+
+def _with_own_names(doc: Any, a: Tensor | None, b: Tensor | None) -> Any:
+    """The row a child sent, with the names that are here already: of 100,000 rows every string counts.
+
+    Raises ReaderFailed for a row about other tensors.
+    """
+    names = [a and a.name, b and b.name]
+    if not isinstance(doc, list) or doc[1:3] != names:
+        raise ReaderFailed("it answered for another pair")
+    return [doc[0], *names, *doc[3:]]
 
 
 def _number(value: Any) -> Any:
@@ -150,19 +169,17 @@ def compare_saves(
     """
     rows = _Rows(pairing.paired(pool, a, b, re.compile(pattern) if pattern else None, cancel))
     paired = []
-    for place, (one, other, by) in enumerate(rows.matched):
+    for place, (one, other, _) in enumerate(rows.matched):
         if one is not None and other is not None:
             paired.append(place)
         else:
-            pair = pair_of(one, other, by)
-            rows.rows[place] = RelationRow(pair)
-            yield pair
+            yield rows.lone(place)
     yield from _compared(pool, (a.artifact, b.artifact), rows, paired, cancel)
     if cancel is not None and cancel.is_set():
         raise Cancelled("the comparison was taken back")
     for place in rows.crashed:
         rows.findings += _blamed(pool, a, b, rows.matched[place], cancel)
-    ordered = [described(rows.rows[place], *rows.matched[place][:2]) for place in sorted(rows.rows)]
+    ordered = [rows.rows[place] for place in sorted(rows.rows)]
     yield DiffReport(
         a.artifact, b.artifact, tuple(row.pair for row in ordered), relation(ordered), tuple(rows.findings)
     )
