@@ -81,6 +81,7 @@ class CourseSession:
         yield TimelineStart(run, saves)
         if self.prepared:
             for column in self.prepared:
+                self.course_gate.wait(5)
                 if cancel is not None and cancel.wait(0.003):
                     return
                 yield column

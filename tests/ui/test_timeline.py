@@ -264,10 +264,12 @@ async def test_two_hundred_saves_of_five_hundred_tensors_do_not_hold_the_keys_up
         await until(pilot, lambda: app.main.record is not None and app.main.record.phase == "checked")
         await at_rest(pilot, app)
         app.main.save_tree.moved_by_user = True
+        session.course_gate.clear()
         started, work = time.perf_counter(), time.process_time()
         await pilot.press("t")
         await until(pilot, lambda: app.main.timeline.course is not None and text(table(app), 1).strip())
         first, work = time.perf_counter() - started, time.process_time() - work
+        session.course_gate.set()
         shown = table(app)
         lags: list[float] = []
         while app.main.timeline.filling or not lags:
@@ -277,9 +279,8 @@ async def test_two_hundred_saves_of_five_hundred_tensors_do_not_hold_the_keys_up
             shown.action_move("down" if len(lags) % 2 else "up")
             assert began - started < 60
         middle, longest = sorted(lags)[len(lags) // 2] * 1000, max(lags) * 1000
-        print(
-            f"200 x 500: axis after {first:.2f} s ({work:.2f} s of work); the keys waited {middle:.0f} ms, at most {longest:.0f} ms"
-        )
+        print(f"200 x 500: axis after {first:.2f} s, {work:.2f} s of work")
+        print(f"while it filled the keys waited {middle:.0f} ms, at most {longest:.0f} ms")
         assert work < 1.0
         assert middle < 100
         width = shown.fit(shown.scrollable_content_region.width).scale.width
