@@ -84,7 +84,7 @@ def words(change: dict[str, Any]) -> Any:
 def configured(folder: Path) -> None:
     """KIND-NAME.keras of every variant, some as .h5 too."""
     kinds = {"pictures": pictures, "words": words, "numbered": numbered}
-    bases = {}
+    bases: dict[str, Any] = {}
     for name, change in VARIANTS.items():
         for kind, build in kinds.items():
             mine = "words" if "seq" in change else "numbered" if "unnamed" in change else "pictures"

@@ -26,7 +26,7 @@ def session() -> Iterator[Session]:
 def told(session: Session, a: Path, b: Path) -> dict[str, Any]:
     report = list(session.diff(session.open(str(a)), session.open(str(b))))[-1]
     assert isinstance(report, DiffReport)
-    return report.relation
+    return dict(report.relation)
 
 
 @needs_corpus
