@@ -202,6 +202,8 @@ class Ledger:
         self.notices: list[Finding] = []
         self.mark: str | None = None
         """Path of the save marked A."""
+        self.over_time: dict[str, tuple[Finding, ...]] = {}
+        """What the timeline of a run came to, by the run's path."""
 
     def add(self, items: Iterable[Found | RunFolder | Finding]) -> None:
         """Take in what discovery met."""
@@ -279,6 +281,10 @@ class Ledger:
         place = run.saves.index(path)
         return run.saves[place - 1] if place else None
 
+    def findings_of_run(self, run: RunFolder) -> tuple[Finding, ...]:
+        """What is said of a run: by the look at its folder, and by its timeline."""
+        return (*run.findings, *self.over_time.get(run.path, ()))
+
     def known_of(self, run: RunFolder) -> tuple[dict[str, Status], dict[str, bool]]:
         """For each save of a run what is known of it, and whether every byte of it was read."""
         records = {path: self.saves[path] for path in run.saves if path in self.saves}
@@ -291,11 +297,11 @@ class Ledger:
         """A save's own findings, then those of its run."""
         record = self.saves.get(path)
         run = self.run_of(path)
-        return (*(record.findings if record else ()), *(run.findings if run else ()))
+        return (*(record.findings if record else ()), *(self.findings_of_run(run) if run else ()))
 
     def totals(self) -> tuple[int, int]:
         """Errors and warnings over everything met; a save that can't be opened is an error."""
-        told = [f for run in self.runs.values() for f in run.findings] + self.notices
+        told = [f for run in self.runs.values() for f in self.findings_of_run(run)] + self.notices
         totals: Counter[str] = Counter(f.severity for f in told)
         for record in self.saves.values():
             totals.update(record.counts)

@@ -185,7 +185,10 @@ def labels(course: Course, scale: Scale, width: int) -> tuple[str, list[int]]:
 def axis(
     course: Course, scale: Scale, ticks: Sequence[int], cursor: int, mark: int | None, *, plain: bool
 ) -> list[Cell]:
-    """The line of the saves: unread ones dotted, `!` where values are not finite, `×` where a save can't be read."""
+    """The line of the saves: unread ones dotted, `!` where values are not finite, `×` for one that can't be read.
+
+    `▲` where the run did something worth a word: it jumped, or went back.
+    """
     cells: list[Cell] = []
     for column in range(scale.width):
         places = scale.places_at(column)
@@ -199,6 +202,8 @@ def axis(
             cells.append(("×", "error"))
         elif any(course.broken[place] for place in places):
             cells.append(("!", "error"))
+        elif opening and any(place in course.events for place in places):
+            cells.append(("▲", "warning"))
         elif 0 in told:
             cells.append(("." if plain else "┈", "dim"))
         else:

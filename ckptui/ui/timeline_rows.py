@@ -58,6 +58,8 @@ _FOLDS = {
     "rng-state": "bookkeeping",
 }
 NEVER = "never changed"
+OF_COURSE = frozenset({"jump", "went-back", "never-changed", "rng-state-repeated"})
+"""Codes of what only the whole run tells, not one save."""
 ENOUGH_COMPARED = 3
 """Comparisons after which a tensor that never changed goes under its fold while a timeline still fills."""
 SHORT_LABEL = 14
@@ -186,6 +188,8 @@ class Course:
         self.tracks: list[Track] = []
         self.scalars: tuple[Scalars, ...] = ()
         self.findings: tuple[Finding, ...] = ()
+        self.events: dict[int, list[Finding]] = {}
+        """What happened at a save, by its place: the weights jumped, or went back."""
         self.report: TimelineReport | None = None
         """All of it, once the timeline is through."""
         self._by_name: dict[str, int] = {}
@@ -242,18 +246,23 @@ class Course:
     def judged(self, findings: Sequence[Finding]) -> None:
         """What the whole course comes to: jumps, saves that went back, tensors never trained."""
         self.findings = tuple(findings)
+        self.events = {}
         of_tensor: dict[int, list[Finding]] = {}
         for finding in findings:
-            place = self._by_name.get(finding.tensor or "")
-            if place is not None:
-                of_tensor.setdefault(place, []).append(finding)
+            at = self.places.get(finding.artifact)
+            if at is not None and finding.code in OF_COURSE:
+                self.events.setdefault(at, []).append(finding)
+            for name in tensors_of(finding):
+                place = self._by_name.get(name)
+                if place is not None:
+                    of_tensor.setdefault(place, []).append(finding)
         for place, track in enumerate(self.tracks):
             track.events.clear()
             for finding in of_tensor.get(place, ()):
                 at = self.places.get(finding.artifact)
-                if finding.code == "non-finite" and at is not None:
+                if finding.code == "non-finite" and finding.tensor is not None and at is not None:
                     track.signs[at] = sign_of(finding)
-                elif at is not None:
+                elif at is not None and finding.code != "non-finite":
                     track.events[at] = finding.severity
             track.findings = tuple(of_tensor.get(place, ()))
             track.flag = self.judge(track)
@@ -292,6 +301,14 @@ class Course:
         place = self.places.get(finding.artifact)
         words = state_word(finding)
         return f"{words} at {self.label(place)}" if place is not None and finding.code != "never-changed" else words
+
+
+def tensors_of(finding: Finding) -> list[str]:
+    """The tensor a finding is about, or those it names for evidence; untrusted."""
+    if finding.tensor is not None:
+        return [finding.tensor]
+    named = finding.evidence.get("tensors", ())
+    return [name for name in named if isinstance(name, str)] if isinstance(named, (list, tuple)) else []
 
 
 def sign_of(finding: Finding) -> str:

@@ -73,9 +73,13 @@ def trained() -> FakeSession:
         Scalars("loss", "validation", (1000, 2000, 3000, 4000, 5000), (1.4, 0.9, 0.7, 0.75, 0.9)),
         Scalars("learning_rate", "", steps, tuple(0.001 if s < 3000 else 0.0001 for s in steps)),
     )
+    jumped = {"tensors": ["conv2/kernel"], "tensor_count": 1}
+    detail = "from ckpt-2 to ckpt-3 the weights moved 40.2 times as far as ever before"
     session.course_findings = (
-        Finding("jump", "warning", "It changed 40 times as much as usual", f"{RUN}/ckpt-3", "conv2/kernel"),
-        Finding("never-changed", "warning", "Trained in no save", RUN, "bn1/moving_mean"),
+        Finding(
+            "jump", "warning", "An unusual jump between two saves", f"{RUN}/ckpt-3", detail=detail, evidence=jumped
+        ),
+        Finding("never-changed", "warning", "Trained in no save", RUN, evidence={"tensors": ["bn1/moving_mean"]}),
     )
     return session
 
@@ -84,7 +88,7 @@ def trained() -> FakeSession:
 def test_timeline(size: tuple[int, int], snap_compare: Any) -> None:
     """The run over its saves, A and the save under the cursor on the axis, the values of the worst tensor."""
     app = Bench(trained())
-    assert snap_compare(app, terminal_size=size, run_before=scene(app, ("t", "left", "left", "m", "right")))
+    assert snap_compare(app, terminal_size=size, run_before=scene(app, ("t", "left", "left", "left", "m", "right")))
 
 
 def test_timeline_in_plain_signs(snap_compare: Any) -> None:

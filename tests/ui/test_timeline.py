@@ -69,7 +69,7 @@ def long_run(saves: int, tensors: int) -> FakeSession:
 # ------------------------------------------------------------------ the tab
 
 
-async def test_it_begins_only_when_its_tab_is_opened_and_tabs_have_their_order() -> None:
+async def test_it_begins_only_when_its_tab_is_opened_and_a_save_alone_is_told_what_a_run_is() -> None:
     app = Bench()
     async with app.run_test(size=(140, 40)) as pilot:
         await settled(pilot, app)
@@ -84,6 +84,14 @@ async def test_it_begins_only_when_its_tab_is_opened_and_tabs_have_their_order()
         await pilot.press("1", "t")
         await at_rest(pilot, app)
         assert app.fake.timelines == [(RUN, False)], "what is told is not read again"
+        app.main.save_tree.select(f"{ROOT}/digits.keras")
+        app.main.open_save(f"{ROOT}/digits.keras")
+        await settled(pilot, app)
+        await pilot.press("t")
+        await pilot.pause()
+        assert "This save stands alone" in screen_text(app)
+        await pilot.press("escape")
+        assert app.main.view.showing == "tensors"
 
 
 async def test_the_worst_tensor_is_on_top_and_measures_orders_folds_and_flags_have_their_keys() -> None:
@@ -121,22 +129,7 @@ async def test_the_worst_tensor_is_on_top_and_measures_orders_folds_and_flags_ha
         assert rows.track.name == "dense/kernel"
 
 
-async def test_a_save_alone_is_told_what_a_run_is() -> None:
-    app = Bench()
-    async with app.run_test(size=WIDE) as pilot:
-        await settled(pilot, app)
-        app.main.save_tree.select(f"{ROOT}/digits.keras")
-        app.main.open_save(f"{ROOT}/digits.keras")
-        await settled(pilot, app)
-        await pilot.press("t")
-        await pilot.pause()
-        assert "This save stands alone" in screen_text(app)
-        assert app.fake.timelines == []
-        await pilot.press("escape")
-        assert app.main.view.showing == "tensors"
-
-
-async def test_two_cursors_and_enter_opens_the_save_under_that_of_the_axis() -> None:
+async def test_two_cursors_enter_opens_the_save_under_that_of_the_axis_and_two_saves_are_compared() -> None:
     app = Bench()
     async with app.run_test(size=WIDE) as pilot:
         rows = await opened(pilot, app)
@@ -153,13 +146,8 @@ async def test_two_cursors_and_enter_opens_the_save_under_that_of_the_axis() -> 
         await pilot.press("t")
         await pilot.pause()
         assert table(app).place == 2, "the axis shows the save on show"
-
-
-async def test_two_saves_of_the_axis_are_compared_and_without_a_mark_the_one_before() -> None:
-    app = Bench()
-    async with app.run_test(size=WIDE) as pilot:
-        rows = await opened(pilot, app)
-        await pilot.press("home", "left", "left", "left", "space", "right", "right", "d")
+        rows = table(app)
+        await pilot.press("home", "left", "space", "right", "right", "d")
         await until(pilot, lambda: isinstance(app.screen, DiffScreen))
         assert isinstance(app.screen, DiffScreen)
         assert [side.artifact.label for side in (app.screen.a, app.screen.b)] == ["ckpt-2", "ckpt-4"]
@@ -178,27 +166,7 @@ async def test_two_saves_of_the_axis_are_compared_and_without_a_mark_the_one_bef
 # ------------------------------------------------------------------ filling
 
 
-async def test_it_is_usable_while_it_fills_and_says_how_far_it_is() -> None:
-    session = digits()
-    session.course_gate.clear()
-    app = Bench(session)
-    async with app.run_test(size=WIDE) as pilot:
-        await settled(pilot, app)
-        await pilot.press("t")
-        await until(pilot, lambda: app.main.timeline.course is not None)
-        await pilot.press("left", "left")
-        assert table(app).place == 2
-        assert "reading 1 of 5" in str(app.main.view.border_title)
-        assert "┈" in text(table(app), 1)
-        await pilot.press("escape")
-        assert app.main.view.showing == "tensors"
-        session.course_gate.set()
-        course = app.main._courses[RUN]
-        await until(pilot, lambda: course.report is not None)
-        assert session.read_for_course == list(course.places), "leaving the tab does not stop it"
-
-
-async def test_asked_for_before_the_save_is_open_it_has_the_keys_once_it_is() -> None:
+async def test_asked_for_before_its_save_is_open_it_has_the_keys_and_is_usable_while_it_fills() -> None:
     session = digits()
     held = threading.Event()
     opening = session.open
@@ -215,11 +183,17 @@ async def test_asked_for_before_the_save_is_open_it_has_the_keys_once_it_is() ->
         await pilot.press("t")
         held.set()
         await until(pilot, lambda: app.main.timeline.course is not None)
-        session.course_gate.set()
-        await until(pilot, lambda: not app.main.timeline.filling)
         assert app.focused is table(app)
-        await pilot.press("down")
-        assert table(app).cursor == 1
+        await pilot.press("left", "left")
+        assert table(app).place == 2
+        assert "reading 1 of 5" in str(app.main.view.border_title)
+        assert "┈" in text(table(app), 1)
+        await pilot.press("escape")
+        assert app.main.view.showing == "tensors"
+        session.course_gate.set()
+        course = app.main._courses[RUN]
+        await until(pilot, lambda: course.report is not None)
+        assert session.read_for_course == list(course.places), "leaving the tab does not stop it"
 
 
 async def test_the_timeline_of_another_run_takes_the_first_one_back() -> None:
@@ -318,28 +292,6 @@ async def test_damaged_saves_are_gaps_with_a_mark_and_the_run_shows_without_an_o
 # ------------------------------------------------------------------ curves and values
 
 
-async def test_the_loss_lies_under_the_same_axis_with_its_value_at_the_cursor() -> None:
-    session = digits()
-    steps = tuple(range(0, 5001, 100))
-    loss = tuple(2.0 / (1 + s / 1000) for s in steps)
-    session.curves = (
-        Scalars("learning_rate", "", steps, (0.001,) * len(steps)),
-        Scalars("loss", "", steps, (*loss[:-1], float("nan"))),
-        Scalars("accuracy", "", steps, loss),
-    )
-    app = Bench(session)
-    async with app.run_test(size=HUGE) as pilot:
-        rows = await opened(pilot, app)
-        assert [curve.tag for curve, _ in rows.curves] == ["loss", "learning_rate"]
-        shown = "\n".join(text(rows, y) for y in range(rows.head_lines))
-        assert "loss" in shown
-        assert "accuracy" not in shown
-        assert any("\u2800" < char <= "\u28ff" for char in shown)
-        assert "!" in text(rows, 4), "a loss that is not finite has a mark"
-        await pilot.press("left", "left")
-        assert "0.5" in text(rows, 2).split()[-1], "2 / (1 + 3) at step 3,000"
-
-
 async def test_the_values_of_the_selected_tensor_over_the_saves() -> None:
     app = Bench()
     async with app.run_test(size=WIDE) as pilot:
@@ -376,19 +328,48 @@ async def test_on_a_small_screen_the_values_are_read_when_they_are_looked_at() -
         assert table(app).has_focus
 
 
-async def test_findings_of_the_whole_run_are_the_words_of_its_rows() -> None:
+async def test_what_the_whole_run_comes_to_stands_on_axis_and_rows_and_among_its_findings() -> None:
     session = digits()
+    steps = tuple(range(0, 5001, 100))
+    loss = tuple(2.0 / (1 + s / 1000) for s in steps)
+    session.curves = (
+        Scalars("learning_rate", "", steps, (0.001,) * len(steps)),
+        Scalars("loss", "", steps, (*loss[:-1], float("nan"))),
+        Scalars("accuracy", "", steps, loss),
+    )
     session.course_findings = (
-        Finding("jump", "warning", "It jumped", f"{RUN}/ckpt-3", "conv1/kernel"),
-        Finding("never-changed", "warning", "Never trained", RUN, "bn1/moving_mean"),
+        Finding(
+            "jump",
+            "warning",
+            "It jumped",
+            f"{RUN}/ckpt-3",
+            detail="from ckpt-2 to ckpt-3 the weights moved 40 times as far",
+            evidence={"tensors": ["conv1/kernel"], "tensor_count": 1},
+        ),
+        Finding("never-changed", "warning", "Never trained", RUN, evidence={"tensors": ["bn1/moving_mean"]}),
     )
     app = Bench(session)
     async with app.run_test(size=HUGE) as pilot:
         rows = await opened(pilot, app)
         shown = [text(rows, rows.head_lines + n) for n in range(4)]
         assert "NaN since" in shown[0]
-        assert any("jump at ckpt-3" in row for row in shown)
+        assert any("conv1/kernel" in row and "jump at ckpt-3" in row for row in shown)
         assert any("bn1/moving_mean" in row and NEVER in row for row in shown), "a warning hides in no fold"
+        assert "▲" in text(rows, 1)
+        await pilot.press("left", "left")
+        await pilot.pause()
+        assert "It jumped" in str(app.main.view.border_subtitle)
+        assert "from ckpt-2 to ckpt-3" in screen_text(app)
+        codes = {finding.code for finding in app.main.ledger.all_findings(f"{RUN}/ckpt-1")}
+        assert codes == {"jump", "never-changed"}
+        assert app.main.ledger.totals() == (3, 5)
+        assert [curve.tag for curve, _ in rows.curves] == ["loss", "learning_rate"]
+        drawn = "\n".join(text(rows, y) for y in range(rows.head_lines))
+        assert "loss" in drawn
+        assert "accuracy" not in drawn
+        assert any("\u2800" < char <= "\u28ff" for char in drawn)
+        assert "!" in text(rows, 4), "a loss that is not finite has a mark"
+        assert "0.5" in text(rows, 2).split()[-1], "2 / (1 + 3) at step 3,000"
 
 
 async def test_without_colours_and_without_unicode_signs_carry_what_colour_does(

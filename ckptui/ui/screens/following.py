@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.timer import Timer
 
-from ckptui.core.model import Histogram, RunFolder
+from ckptui.core.model import Finding, Histogram, RunFolder
 from ckptui.core.text import safe
 from ckptui.ui.screens.sweeping import Sweeping
 from ckptui.ui.timeline_job import CourseBegan, CourseEnded, CourseGrew, CurvesRead, HistoryRead
-from ckptui.ui.timeline_rows import Course, Track
+from ckptui.ui.timeline_rows import OF_COURSE, Course, Track
 from ckptui.ui.widgets.save_view import SaveView
 from ckptui.ui.widgets.timeline_table import TimelineTable
 from ckptui.ui.widgets.timeline_view import TimelineView
@@ -177,9 +177,27 @@ class Following(Sweeping):
             elif self._shows(message.run):
                 self.timeline.grew(filling=False)
             self._follow_cursor()
+            self._learn_course(message.course)
         run = self.ledger.runs.get(message.run)
         if run is not None and message.run in self._stale and self._shows(message.run):
             self._follow(run)
+
+    def _learn_course(self, course: Course) -> None:
+        """What the run came to stands among its findings, and what was wrong with a save among that save's."""
+        self.ledger.over_time[course.run.path] = tuple(f for f in course.findings if f.code in OF_COURSE)
+        told: dict[str, list[Finding]] = {}
+        for finding in course.findings:
+            if finding.tensor is not None and finding.code not in OF_COURSE:
+                told.setdefault(finding.artifact, []).append(finding)
+        for path, findings in told.items():
+            record = self.ledger.saves.get(path)
+            if record is not None and record.phase != "failed":
+                record.learn(findings)
+        self.count()
+        self.save_tree.badges_changed()
+        record = self.record
+        if record is not None and self.view.showing_save and self.ledger.run_of(record.found.path) is not None:
+            self.view.learn(record, self.findings_of(record), fresh=bool(told))
 
     def on_curves_read(self, message: CurvesRead) -> None:
         """The loss is known before the saves are read."""

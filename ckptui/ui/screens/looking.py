@@ -206,7 +206,7 @@ class Looking(Working):
             count = f"{row.count} save{'s' if row.count != 1 else ''}"
             if run is not None:
                 head = run_words(judge_run(run, *self.ledger.known_of(run)))
-                self.view.show_findings(run.findings, f"{title}  {count}", head)
+                self.view.show_findings(self.ledger.findings_of_run(run), f"{title}  {count}", head)
             else:
                 self.view.message(Content.assemble((title, "bold"), (f"\n\n{count}", "$dim")), title)
         self.refresh_bindings()

@@ -22,6 +22,8 @@ from ckptui.ui.timeline_rows import SAME, Course, Track, point_words
 SHADES, PLAIN_SHADES = " ░▒▓█", " .:*#"
 LABEL = 9
 LEAST_HEAT = 4
+DETAIL_LINES = 4
+"""Lines of what is said of the save under the axis cursor."""
 
 
 class HeatOverSaves(Widget, can_focus=True):
@@ -143,7 +145,7 @@ class HeatOverSaves(Widget, can_focus=True):
         if flag is not None:
             style = self._style(flag.severity if flag.severity != "info" else "dim")
             lines.append([Segment(fit_middle(flag.words, width), style)])
-        for finding in track.findings[:2]:
+        for finding in [f for f in track.findings if self.place not in course.events or f.code == "never-changed"][:2]:
             lines += [[Segment(line)] for line in wrap(safe(finding.title, 300), width)[:3]]
         lines.append([Segment("")])
         lines.append([Segment(fit_middle(course.label(self.place, width), width), self._style("here"))])
@@ -154,6 +156,10 @@ class HeatOverSaves(Widget, can_focus=True):
         lines += [[Segment(line)] for line in wrap(words, width) if line]
         more = point_words(course, track, self.place)
         lines += [[Segment(line, self._style("dim"))] for line in wrap(more, width) if line]
+        for finding in course.events.get(self.place, ()):
+            style = self._style(finding.severity if finding.severity != "info" else "dim")
+            lines += [[Segment(line, style)] for line in wrap(safe(finding.title, 200), width)[:2]]
+            lines += [[Segment(line)] for line in wrap(safe(finding.detail, 400), width)[:DETAIL_LINES] if line]
         lines.append([Segment("")])
         return lines
 

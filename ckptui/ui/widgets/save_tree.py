@@ -146,7 +146,7 @@ class SaveTree(RowList):
             record = self._ledger.saves[row.key]
             return (REMOVED, "dim") if record.gone else self._badge_text(record.badge)
         run = self._ledger.runs.get(row.key)
-        findings = list(run.findings) if run else []
+        findings = list(self._ledger.findings_of_run(run)) if run else []
         members = self._members(row.key)
         for record in members:
             findings += record.findings

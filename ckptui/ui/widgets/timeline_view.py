@@ -136,6 +136,7 @@ class TimelineView(Vertical):
         parts = [name + (f"  step {human_count(step)}" if step is not None and name != f"step {step}" else "")]
         if course.told[place] == 2:
             parts.append("can't be read")
+        parts += [safe(finding.title, 60) for finding in course.events.get(place, ())[:1]]
         query = self.table.query_now
         if query.measure != "change":
             parts.append(MEASURE_WORDS[query.measure])
