@@ -33,10 +33,12 @@ class ComparisonUseCases:
         b: Listing | Digest,
         *,
         pattern: str | None = None,
+        weights: bool = False,
         cancel: threading.Event | None = None,
     ) -> Iterator[Pair | Progress | DiffReport]:
         """Hold candidate `b` against baseline `a`, tensor by tensor; the report comes last.
 
+        `weights`: the model's weights alone, without slots, counters, states of generators and metrics.
         A digest on either side is compared by its hashes, the numbers estimated from the values it kept.
         """
         from ckptui.core.digest import Digest
@@ -44,11 +46,11 @@ class ComparisonUseCases:
         if isinstance(a, Digest) or isinstance(b, Digest):
             from ckptui.engine.digests import compare_with_digest
 
-            told = compare_with_digest(self.pool, a, b, pattern=pattern, cancel=cancel)
+            told = compare_with_digest(self.pool, a, b, pattern=pattern, weights=weights, cancel=cancel)
         else:
             from ckptui.engine.compare_saves import compare_saves
 
-            told = compare_saves(self.pool, a, b, pattern=pattern, cancel=cancel)
+            told = compare_saves(self.pool, a, b, pattern=pattern, weights=weights, cancel=cancel)
         for item in told:
             yield _with_configs(item, a, b, pattern) if isinstance(item, DiffReport) else item
 

@@ -16,7 +16,7 @@ from ckptui.core.digest import MOST_SAMPLES, TensorDigest, sample_places
 from ckptui.core.matching import Match, repeats
 from ckptui.core.ratios import LogRatios
 from ckptui.core.relation import relation
-from ckptui.core.relation_rows import RelationRow, described
+from ckptui.core.relation_rows import RelationRow, described, not_its_bytes
 
 FEWEST_ESTIMATED = 16
 """Values from which a distance is estimated."""
@@ -28,11 +28,16 @@ def rows_of(
     """The rows of a diff, in the order of `matched`; `a` and `b` by stored name."""
     again = repeats(matched)
     rows = []
+    apart: list[Match] = []
     for place, one in enumerate(matched):
         row = _row(one, a, b)
+        if not_its_bytes(row.pair):
+            apart.append((None, one[1], None))
+            one = one[0], None, None
+            row = _row(one, a, b)
         words = "; ".join(filter(None, (row.pair.detail, again.get(place, ""))))
         rows.append(described(replace(row, pair=replace(row.pair, detail=words)), *one[:2]))
-    return rows
+    return rows + [described(_row(one, a, b), *one[:2]) for one in apart]
 
 
 def relation_of(rows: Sequence[RelationRow]) -> dict[str, Any]:

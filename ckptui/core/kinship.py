@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -87,13 +88,42 @@ class Kernels:
 
     @cached_property
     def lone(self) -> int:
-        """Kernels that have no partner of their shape."""
-        return sum(r.pair.status in ("only-a", "only-b", "shape-changed") for r in self.kernels)
+        """Kernels that have no partner of their shape, and can't have one."""
+        return sum(
+            r.pair.status == "shape-changed"
+            or (r.pair.status in ("only-a", "only-b") and (r.pair.role, r.shape) not in self._alike)
+            for r in self.kernels
+        )
+
+    @cached_property
+    def unpaired(self) -> int:
+        """Weights that are alone on both sides and alike in shape and role: which are partners, nothing tells.
+
+        That they stand alone says nothing about the past of a save.
+        """
+        return self._alike.total()
+
+    @cached_property
+    def _alike(self) -> Counter[tuple[str, tuple[int, ...] | None]]:
+        """Role and shape of the weights that stand alone on both sides, with how many there are on each."""
+        alone: dict[str, Counter[tuple[str, tuple[int, ...] | None]]] = {"only-a": Counter(), "only-b": Counter()}
+        for row in self.rows:
+            if row.pair.status in alone and row.shape is not None and row.pair.role not in NOT_WEIGHTS:
+                alone[row.pair.status][row.pair.role, row.shape] += 1
+        return alone["only-a"] & alone["only-b"]
+
+    @property
+    def unpaired_words(self) -> str:
+        one = self.unpaired == 1
+        return f"{self.unpaired} weight{'' if one else 's'} could not be paired: which of those alike is whose, nothing tells"
 
     @property
     def only_in_a(self) -> bool:
         """Kernels have no partner, all of them on A's side."""
-        return all(r.pair.status not in ("only-b", "shape-changed") for r in self.kernels)
+        return all(
+            r.pair.status not in ("only-b", "shape-changed") or (r.pair.role, r.shape) in self._alike
+            for r in self.kernels
+        )
 
 
 @dataclass(frozen=True)
@@ -238,6 +268,7 @@ class Evidence(Layers):
             "kernels_compared": len(self.told),
             "kernels_without_partner": self.lone,
             "kernels_identical": self.frozen,
+            "weights_not_paired": self.unpaired,
             "kernels_undefined": self.undefined,
             "kernels_unreadable": self.unreadable,
             "min_cosine": min(cosines, default=None),

@@ -64,10 +64,25 @@ def _judged(weights: list[Pair], evidence: Evidence) -> _Told:
         return equal
     if not evidence.z:
         return _without_kernels(weights, evidence)
+    return _doubted(_with_kernels(evidence), evidence)
+
+
+def _with_kernels(evidence: Evidence) -> _Told:
     strange = evidence.lone > MATCHING_SHARE * (evidence.lone + len(evidence.z))
     if evidence.largest < evidence.threshold and not evidence.frozen:
         return _unrelated(evidence, strange=strange)
     return _related(evidence)
+
+
+def _doubted(told: _Told, evidence: Evidence) -> _Told:
+    """The same, less sure where weights are alone that may well be each other's partners."""
+    if not evidence.unpaired:
+        return told
+    word, certainty, reason = told
+    surely: Certainty = "possible" if word in ("same-run", "fine-tuned", "different-architecture") else "likely"
+    if certainty == "possible":
+        surely = certainty
+    return word, surely, f"{reason}; {evidence.unpaired_words}"
 
 
 def _equal(weights: list[Pair], evidence: Evidence) -> _Told | None:
@@ -94,6 +109,8 @@ def _without_kernels(weights: list[Pair], evidence: Evidence) -> _Told:
     """Nothing to compute with: other shapes under the same names say more than names that differ."""
     if not weights:
         return "related", "possible", "no weights were compared"
+    if evidence.unpaired and not evidence.lone:
+        return "related", "possible", f"no kernels were compared: {evidence.unpaired_words}"
     if any(pair.status == "shape-changed" for pair in weights):
         return "different-architecture", "likely", f"no kernel has a partner of its shape{evidence.missing_words}"
     if evidence.lone or not any(pair.status in (*COMPARED, "unreadable") for pair in weights):
@@ -140,6 +157,9 @@ def _related(evidence: Evidence) -> _Told:
         reason = f"{shared}; the optimizer's slots share a past too and {order}, but {doubt} can look like that"
         reason += evidence.frozen_words
         return "same-run", "possible", reason
+    if clock.unbegun:
+        reason = "B's counter is at 0: no step was trained from A to it. It is where A began, or was compiled anew"
+        return "related", evidence.kin_certainty, f"{shared}; {reason}{evidence.missing_words}"
     tuned = _fine_tuned(evidence)
     if tuned is not None:
         return tuned

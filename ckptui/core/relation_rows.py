@@ -14,6 +14,17 @@ COMPARED = frozenset({"identical", "changed", "dtype-changed"})
 NOT_WEIGHTS = frozenset({"slot", "counter", "step", "rng-state", "metric", "object-graph"})
 
 
+def of_weights(a: Tensor | None, b: Tensor | None) -> bool:
+    """Whether a pair is of the model's weights, and not of what only its training needs."""
+    some = a or b
+    return some is not None and some.role not in NOT_WEIGHTS
+
+
+def not_its_bytes(pair: Pair) -> bool:
+    """Whether two tensors were paired by their bytes, and the bytes differ: their checksums are the same by chance."""
+    return pair.matched_by == "content" and pair.status == "changed"
+
+
 @dataclass(frozen=True, slots=True)
 class RelationRow:
     """One pair of a diff with the evidence that does not go into its row."""
@@ -32,6 +43,8 @@ class RelationRow:
     """The variable's own name where a save knows one: `adam/conv1_kernel_velocity`."""
     layer: str = ""
     """The friendly name of its layer; empty: by the pair's names."""
+    shape: tuple[int, ...] | None = None
+    """Of a tensor without a partner."""
 
     @property
     def values(self) -> int:
@@ -54,4 +67,5 @@ def described(row: RelationRow, a: Tensor | None, b: Tensor | None) -> RelationR
     there = [tensor for tensor in (a, b) if tensor is not None]
     own = next((tensor.object_path for tensor in there if tensor.object_path), "")
     layer = next((tensor.layer for tensor in there if tensor.layer), "")
-    return replace(row, own_name=own, layer=layer)
+    shape = there[0].shape if len(there) == 1 else None
+    return replace(row, own_name=own, layer=layer, shape=shape)

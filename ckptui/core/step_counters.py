@@ -40,6 +40,8 @@ class Clock:
     """Every counter of B is lower than, or equal to, A's, and none has started anew at 0."""
     equal: bool = False
     """There are steps, and they are the same."""
+    unbegun: bool = False
+    """B counts no step, A does."""
 
 
 def read_clock(rows: Sequence[RelationRow]) -> Clock:
@@ -65,6 +67,7 @@ def read_clock(rows: Sequence[RelationRow]) -> Clock:
         backward=bool(steps) and any(b < a for a, b in steps),
         earlier=bool(steps) and all(0 < b <= a for a, b in steps) and any(b < a for a, b in steps),
         equal=bool(steps) and all(a == b and a > 0 for a, b in (found or steps)),
+        unbegun=bool(steps) and all(b == 0 for _, b in (found or steps)) and any(a > 0 for a, _ in (found or steps)),
     )
 
 

@@ -12,7 +12,7 @@ from ckptui.core.diff import PairNumbers, pair_of
 from ckptui.core.matching import Match, repeats
 from ckptui.core.model import Artifact, DiffReport, Finding, Listing, Pair, Progress, Tensor, TensorScan
 from ckptui.core.relation import RelationRow, relation
-from ckptui.core.relation_rows import described
+from ckptui.core.relation_rows import described, not_its_bytes, of_weights
 from ckptui.engine import pairing
 from ckptui.engine.facts import unpack
 from ckptui.engine.items import Done, Outcome, run_items
@@ -73,6 +73,16 @@ class _Rows:
         a, b, by = self.matched[place]
         self.rows[place] = row = self._row(a, b, pair_of(a, b, by))
         return row.pair
+
+    def parted(self, place: int) -> list[Pair]:
+        """The rows of a pair as they stand: two where it was paired by bytes that differ after all."""
+        pair = self.rows[place].pair
+        if not not_its_bytes(pair):
+            return [pair]
+        a, b, _ = self.matched[place]
+        self.rows[place] = first = self._row(a, None, pair_of(a, None, None))
+        self.rows[len(self.matched) + place] = second = self._row(None, b, pair_of(None, b, None))
+        return [first.pair, second.pair]
 
     def _row(self, a: Tensor | None, b: Tensor | None, pair: Pair, *evidence: Any) -> RelationRow:
         return described(RelationRow(pair, *evidence), a, b)
@@ -157,17 +167,24 @@ class _Work:
 
 
 def compare_saves(
-    pool: Pool, a: Listing, b: Listing, *, pattern: str | None = None, cancel: Flag | None = None
+    pool: Pool,
+    a: Listing,
+    b: Listing,
+    *,
+    pattern: str | None = None,
+    weights: bool = False,
+    cancel: Flag | None = None,
 ) -> Iterator[Pair | Progress | DiffReport]:
     """Pairs as they come, Progress ten times a second at most, and the DiffReport last.
 
-    Every checksum of both saves' paired tensors is verified on the way, also of those whose shapes differ.
+    `weights`: of the model's weights alone. Every checksum of both saves' paired tensors is verified on the way, also of those whose shapes differ.
 
     Raises:
         Cancelled: `cancel` was set before the end.
         CkptuiError: one of the saves can't be opened any more.
     """
-    rows = _Rows(pairing.paired(pool, a, b, re.compile(pattern) if pattern else None, cancel))
+    matched = pairing.paired(pool, a, b, re.compile(pattern) if pattern else None, cancel)
+    rows = _Rows([one for one in matched if not weights or of_weights(*one[:2])])
     paired = []
     for place, (one, other, _) in enumerate(rows.matched):
         if one is not None and other is not None:
@@ -205,10 +222,9 @@ def _compared(
                 done_bytes += item.bytes
                 current = item.current or current
             else:
-                pair = work.take(item, rows)
-                if pair is not None:
+                if work.take(item, rows) is not None:
                     done += 1
-                    yield pair
+                    yield from rows.parted(work.places[item.key])
             if (now := time.monotonic()) - last >= PROGRESS_SECONDS:
                 last = now
                 yield Progress(min(done_bytes, total), total, done, len(paired), now - begun, current)

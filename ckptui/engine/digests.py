@@ -10,6 +10,7 @@ from typing import Any
 from ckptui.core.digest import MOST_SAMPLES, Digest, TensorDigest, samples_each
 from ckptui.core.matching import Contents, match_listings
 from ckptui.core.model import DiffReport, Finding, Listing, Pair, Progress, Tensor
+from ckptui.core.relation_rows import of_weights
 from ckptui.engine.facts import unpack
 from ckptui.engine.items import Done, Outcome, run_items
 from ckptui.engine.pool import Flag, Pool
@@ -67,9 +68,17 @@ def digest_save(
 
 
 def compare_with_digest(
-    pool: Pool, a: Listing | Digest, b: Listing | Digest, *, pattern: str | None = None, cancel: Flag | None = None
+    pool: Pool,
+    a: Listing | Digest,
+    b: Listing | Digest,
+    *,
+    pattern: str | None = None,
+    weights: bool = False,
+    cancel: Flag | None = None,
 ) -> Iterator[Pair | Progress | DiffReport]:
     """The diff of two saves of which one or both are digests; a save is read once, and hashed the same way.
+
+    `weights`: of the model's weights alone.
 
     Raises as `digest_save`.
     """
@@ -93,7 +102,8 @@ def compare_with_digest(
                 findings += item.findings[len(side.findings) :]
     first, second = ({one.tensor.name: one for one in side.tensors} for side in sides)
     known = {(n, one.tensor.name): one.crc32c for n, side in enumerate(sides) for one in side.tensors}
-    rows = rows_of(match_listings(listings[0], listings[1], wanted, Contents(known)), first, second)
+    matched = match_listings(listings[0], listings[1], wanted, Contents(known))
+    rows = rows_of([one for one in matched if not weights or of_weights(*one[:2])], first, second)
     yield from (row.pair for row in rows)
     yield DiffReport(
         sides[0].artifact, sides[1].artifact, tuple(row.pair for row in rows), relation_of(rows), tuple(findings)

@@ -94,7 +94,8 @@ def test_the_same_run_backwards_is_the_same_run() -> None:
     slots = RelationRow(replace(slot.pair, role="slot"), slot.centred_cosine)
     assert word(*KIN, slots, counter("step", 100, 2000)) == "same-run"
     assert word(*KIN, slots, counter("step", 2000, 100)) == "same-run"
-    assert word(*KIN, slots, counter("step", 2000, 0)) == "fine-tuned"
+    # nobody has trained what counts no step
+    assert word(*KIN, slots, counter("step", 2000, 0)) == "related"
 
 
 def test_without_weights_nothing_is_said_against_a_relation() -> None:
@@ -242,3 +243,32 @@ def test_loss_scales_and_learning_rates_do_not_count_steps() -> None:
     keras = counter("optimizer/vars/0", 100, 200, "counter")
     rate = counter("optimizer/vars/1", 0.001, 0.0005, "counter")
     assert word(*KIN, *SLOTS, keras, rate) == "same-run"
+
+
+def test_what_could_not_be_paired_says_nothing_about_the_past() -> None:
+    alone = [
+        replace(kernel(f"{side}{n}", None, status=status), shape=(3, 3, 512))
+        for n in range(4)
+        for side, status in (("a", "only-a"), ("b", "only-b"))
+    ]
+    sure = relation([*KIN, kernel("head", None, status="only-b")])
+    assert (sure["verdict"], sure["certainty"]) == ("fine-tuned", "likely")
+    told = relation([*KIN, *alone])
+    assert (told["verdict"], told["certainty"]) == ("related", "likely")
+    assert told["evidence"]["weights_not_paired"] == 4
+    assert "4 weights could not be paired" in told["evidence"]["reason"]
+    doubted = relation([*KIN, *alone, replace(kernel("head", None, status="only-b"), shape=(9,))])
+    assert (doubted["verdict"], doubted["certainty"]) == ("fine-tuned", "possible")
+    # an export keeps every weight twice: the second copies are no other layers
+    told = relation([*alone, replace(kernel("again", None, status="only-a"), shape=(3, 3, 512))])
+    assert (told["verdict"], told["certainty"]) == ("related", "possible")
+    assert relation([*LONE, *alone])["certainty"] == "likely"
+
+
+def test_a_save_at_step_zero_is_nobodys_fine_tuning() -> None:
+    frozen = kernel("c1", 1.0, status="identical")
+    for rows in (KIN, [frozen, *KIN[1:]]):
+        told = relation([*rows, counter("optimizer/iterations", 60, 0)])
+        assert told["verdict"] == "related" and "at 0" in told["evidence"]["reason"]
+    assert word(*KIN, counter("optimizer/iterations", 60, 5)) == "fine-tuned"
+    assert word(*KIN, counter("optimizer/iterations", 0, 0)) == "related"

@@ -333,3 +333,39 @@ def test_pages_that_only_a_screen_brought_in_are_let_go(
     report_of(pool, *sides)
     assert asked
     assert all(drop == ([str(shard_of(paths[0]))] if dropped else None) for drop in asked)
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_tensors_paired_by_bytes_that_differ_stand_alone(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alike: bool
+) -> None:
+    """Two checksums of 32 bits may be the same by chance."""
+    values = np.arange(100, dtype=np.float32)
+    write_bundle(tmp_path / "a", {"a/kernel": values, "c/kernel": values})
+    write_bundle(tmp_path / "b", {"b/kernel": values if alike else values + 1, "c/kernel": values})
+    a, b = (listed(pool, str(tmp_path / name)) for name in "ab")
+    ours, theirs = a.tensors, b.tensors
+    matched = [(ours[0], theirs[0], "content"), (ours[1], theirs[1], "name")]
+    monkeypatch.setattr(comparing.pairing, "paired", lambda *args: matched)
+    came = [item for item in compare_saves(pool, a, b) if isinstance(item, Pair)]
+    report = report_of(pool, a, b)
+    assert sorted(map(str, came)) == sorted(map(str, report.pairs))
+    told = [(p.a, p.b, p.status, p.matched_by) for p in report.pairs]
+    if alike:
+        assert told[0] == ("a/kernel", "b/kernel", "identical", "content")
+    else:
+        assert told[0] == ("a/kernel", None, "only-a", None) and told[2] == (None, "b/kernel", "only-b", None)
+
+
+def test_weights_alone_are_compared_where_that_is_asked_for(pool: Pool, tmp_path: Path) -> None:
+    kernel = np.arange(100, dtype=np.float32)
+    for name, step in (("a", 1), ("b", 2)):
+        slot = {"dense/kernel/.OPTIMIZER_SLOT/optimizer/m/.ATTRIBUTES/VARIABLE_VALUE": kernel * step}
+        write_bundle(
+            tmp_path / name, {"dense/kernel/.ATTRIBUTES/VARIABLE_VALUE": kernel, "save_counter": np.int64(step), **slot}
+        )
+    a, b = (listed(pool, str(tmp_path / name)) for name in "ab")
+    report = list(compare_saves(pool, a, b, weights=True))[-1]
+    assert isinstance(report, DiffReport)
+    assert [(p.role, p.status) for p in report.pairs] == [("kernel", "identical")]
+    assert len(report_of(pool, a, b).pairs) == 3
