@@ -137,7 +137,7 @@ class TimelineUseCases:
         from ckptui.triage.timeline import course_findings
 
         scalars, about_events = self.curves(run, cancel)
-        judged = course_findings(run, saves, told.artifacts, told.rows, told.points, told.newest)
+        judged = course_findings(run, saves, told.artifacts, told.rows, told.points, told.newest, scalars)
         # a save's own finding may stand among the run's too
         every = {(f.code, f.artifact, f.tensor, f.detail): f for f in (*run.findings, *told.findings)}
         findings = (*every.values(), *judged, *about_events)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ckptui.core.lookup import copied_rows
 from ckptui.core.model import (
     Artifact,
     Finding,
@@ -27,14 +28,17 @@ from ckptui.output import findings_json, findings_text
 
 STATE_ROLES = frozenset({*STATE_WORDS_OF_ROLES, "object-graph"})
 """Roles of what is no weight: not in a save's line, and without a row of its own."""
+TIMESTAMP = 100_000_000
+"""Steps from this number on are times of exports, and stay as they are written."""
 LEVELS = "▁▂▃▄▅▆▇█"
 SAME, BROKEN, UNREAD, ABSENT = "_", "!", "×", " "
 COURSE = 34
 """Columns of a course; with more saves several share one."""
-WIDTH, NAME, LABEL = 100, 24, 36
+WIDTH, NAME, LABEL, TAG = 100, 24, 36, 34
 FEW_NAMES = 3
 MOST_CURVES = 8
 FLAGS = 3
+UNREADABLE = "unreadable"
 TOLD_ALREADY = ("non-finite",)
 """Codes whose counts have a column of their own."""
 
@@ -75,8 +79,17 @@ class _Sums:
     """Squared norm before of what `moved` is of."""
     compared: int = 0
     weights: int = 0
+    """Weights that have numbers."""
+    finite: int = 0
+    """Their finite values."""
+    broken: int = 0
+    """Their others."""
     nonfinite: int = 0
     unread: int = 0
+    seen: set[tuple[Any, ...]] = field(default_factory=set)
+    """Weights told, by name and content: a save may hold one twice."""
+    began: list[str] = field(default_factory=list)
+    """Layers of which a weight changed for the first time."""
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -88,6 +101,8 @@ class SaveLines:
         self._rows: list[TimelineRow] = []
         self._norms: dict[int, float] = {}
         """By row, of the last save in which it could be read."""
+        self._rested: dict[int, bool] = {}
+        """By row: whether it never changed so far."""
         self._sums = _Sums()
         self._label = max((len(_label(found)) for found in start.saves), default=4)
         self.losses: Sequence[float | None] | None = None
@@ -98,7 +113,7 @@ class SaveLines:
         """What is followed, and what the columns are."""
         saves = self._saves
         steps = [found.step for found in saves if found.step is not None]
-        span = f", step {human_count(min(steps))} to {human_count(max(steps))}" if steps else ""
+        span = f", step {step_text(min(steps))} to {step_text(max(steps))}" if steps else ""
         self._with_loss = self.losses is None or any(loss is not None for loss in self.losses)
         cells = ("save", "step", "norm", "change", "not finite", "loss", "")
         return [f"{safe(run)}  {len(saves)} save{'s' if len(saves) != 1 else ''}{span}", "", self._line(*cells)]
@@ -121,7 +136,15 @@ class SaveLines:
         sums.unread += bool(point.problem)
         if row.role in STATE_ROLES:
             return
-        sums.weights += 1
+        held = (row.own_name, row.shape, row.dtype, point.crc32c)
+        if point.crc32c is not None and not point.problem:
+            if held in sums.seen:
+                return
+            sums.seen.add(held)
+        sums.weights += point.l2 is not None
+        sums.finite += point.count - point.nonfinite if point.l2 is not None else 0
+        sums.broken += point.nonfinite
+        self._follow(row, place, point)
         if point.delta_l2 is not None and place in self._norms:
             sums.moved += point.delta_l2**2
             sums.before += self._norms[place] ** 2
@@ -130,23 +153,44 @@ class SaveLines:
             sums.squares += point.l2**2
             self._norms[place] = point.l2
 
+    def _follow(self, row: TimelineRow, place: int, point: TensorPoint) -> None:
+        """Note which weights rest, and which of those begin to move: layers that are unfrozen."""
+        if point.changed is None:
+            return
+        if point.changed == 0:
+            self._rested.setdefault(place, True)
+        elif self._rested.get(place):
+            layer = safe(shorten_name(row.layer or _name(row), NAME))
+            if layer not in self._sums.began:
+                self._sums.began.append(layer)
+            self._rested[place] = False
+        else:
+            self._rested[place] = False
+
     def _told(self, column: SaveColumn, sums: _Sums) -> str:
         found = self._saves[column.place]
         loss = self.losses[column.place] if self.losses and column.place < len(self.losses) else None
         change = _share(sums.moved, sums.before) if sums.compared else None
+        norm = math.sqrt(sums.squares) if sums.finite or not sums.broken else math.nan
         words = []
         if column.artifact is None:
             words.append("can't be opened")
         elif change == 0:
             words.append("no weight changed")
+        if sums.began:
+            more = f" and {human_count(len(sums.began) - FEW_NAMES)} more" if len(sums.began) > FEW_NAMES else ""
+            words.append(f"{', '.join(sums.began[:FEW_NAMES])}{more} began to move")
+        if sums.broken:
+            words.append("norm of the finite part")
         if sums.unread:
-            words.append(f"{sums.unread} unreadable")
+            words.append(f"{sums.unread} unreadable" if sums.weights else UNREADABLE)
         told = [f for f in worst_first(sums.findings) if f.severity != "info" and f.code not in TOLD_ALREADY]
-        words += list(dict.fromkeys(map(state_word, told)))[:FLAGS]
+        flags = list(dict.fromkeys(map(state_word, told)))[:FLAGS]
+        words += [flag for flag in flags if not (flag == UNREADABLE and sums.unread)]
         return self._line(
             _label(found),
             str(found.step) if found.step is not None else "",
-            number_text(math.sqrt(sums.squares)) if sums.weights else "–",
+            number_text(norm) if sums.weights else "–",
             number_text(change),
             human_count(sums.nonfinite) if sums.nonfinite else "",
             number_text(loss) if loss is not None else "",
@@ -157,6 +201,11 @@ class SaveLines:
         save, step, norm, change, broken, loss, words = cells
         numbers = f"{step:>9}  {norm:>9}  {change:>9}  {broken:>10}" + (f"  {loss:>9}" if self._with_loss else "")
         return f"{save.ljust(max(self._label, 4))}  {numbers}  {words}".rstrip()
+
+
+def step_text(step: int) -> str:
+    """`16,384`; a time as the save's name has it."""
+    return human_count(step) if step < TIMESTAMP else str(step)
 
 
 def _label(found: Found) -> str:
@@ -175,7 +224,10 @@ def tensors_text(report: TimelineReport, *, in_full: bool = False) -> list[str]:
     shown: list[tuple[TimelineRow, Sequence[TensorPoint | None]]] = []
     still: list[TimelineRow] = []
     states: Counter[str] = Counter()
-    for row, points in zip(report.rows, report.points, strict=True):
+    copies = copied_rows(report.rows, report.points)
+    for place, (row, points) in enumerate(zip(report.rows, report.points, strict=True)):
+        if place in copies and row.role not in STATE_ROLES:
+            continue
         if row.role in STATE_ROLES and not in_full:
             states[STATE_WORDS_OF_ROLES.get(row.role, row.role)] += 1
         elif _never_changed(points):
@@ -183,6 +235,10 @@ def tensors_text(report: TimelineReport, *, in_full: bool = False) -> list[str]:
         else:
             shown.append((row, points))
     lines = _courses(shown, report.saves)
+    twice = sum(report.rows[place].role not in STATE_ROLES for place in copies)
+    if twice:
+        what = "tensor is a copy" if twice == 1 else "tensors are copies"
+        lines += ["", f"{human_count(twice)} {what} of those above and counted once (--json has all)"]
     if still:
         names = [safe(shorten_name(_name(row), NAME)) for row in still]
         more = f" and {human_count(len(names) - FEW_NAMES)} more" if len(names) > FEW_NAMES else ""
@@ -291,10 +347,16 @@ def _curves(scalars: Sequence[Scalars]) -> list[str]:
         drawn = "".join(
             _block(sum(part) / len(part), low, high) if all(map(math.isfinite, part)) else BROKEN for part in parts
         )
-        name = f"{curve.source}: {curve.tag}" if curve.source else curve.tag
-        span = f"step {human_count(curve.steps[0])} to {human_count(curve.steps[-1])}"
+        span = f"step {step_text(curve.steps[0])} to {step_text(curve.steps[-1])}"
         ends = f"{number_text(curve.values[0])} → {number_text(curve.values[-1])}"
-        rows.append([safe(middle(name, NAME)), drawn, ends, span])
+        rows.append([_curve_name(curve), drawn, ends, span])
     more = len(scalars) - MOST_CURVES
     told = [f"… and {human_count(more)} more curves (--json has all)"] if more > 0 else []
     return ["", *table(["event files", "", "first → last", ""], rows), *told] if rows else []
+
+
+def _curve_name(curve: Scalars) -> str:
+    """`logs/train: epoch_loss`; where that is too long the folders above go first, the tag last."""
+    folder = curve.source.rpartition("/")[2]
+    names = [f"{where}: {curve.tag}" for where in (curve.source, folder) if where]
+    return safe(next((name for name in names if len(name) <= TAG), middle(curve.tag, TAG)))

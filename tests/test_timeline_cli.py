@@ -14,8 +14,9 @@ import pytest
 
 from ckptui import comparing
 from ckptui.core.model import Found, RunFolder, SaveColumn, Scalars, TensorPoint, TimelineRow, TimelineStart
+from ckptui.gathering import unopened_artifact
 from ckptui.session import Session
-from ckptui.timeline_output import COURSE, SaveLines, course, tensors_text
+from ckptui.timeline_output import COURSE, SaveLines, _curve_name, course, tensors_text
 from tests.places import ESTIMATOR, needs_estimator, needs_samples
 from tests.readers.make_bundle import write_bundle
 from tests.test_contract import kept, sample, shell, told
@@ -109,6 +110,55 @@ def test_curves_of_event_files_are_in_the_document_and_beside_the_saves() -> Non
 
 
 # ------------------------------------------------------------------ text
+
+
+def column_lines(rows: list[TimelineRow], *columns: dict[int, TensorPoint]) -> list[str]:
+    """Lines of saves made of points."""
+    saves = tuple(
+        Found(f"/e/{n}", "saved-model", str(n), "/e", n) for n in range(1700000000, 1700000000 + len(columns))
+    )
+    lines = SaveLines(TimelineStart(RunFolder("/e", "e", tuple(f.path for f in saves)), saves))
+    told_ = lines.head("e")
+    for place, points in enumerate(columns):
+        told_ += lines.take(
+            SaveColumn(place, unopened_artifact(saves[place]), tuple(rows) if not place else (), points)
+        )
+    return told_
+
+
+def test_saves_in_odd_states() -> None:
+    names = ("variables/0", "_all_variables/0", "b/kernel")
+    rows = [
+        TimelineRow(name, (2,), "float32", "kernel", own[0], own)
+        for name, own in zip(names, ["a/k", "a/k", "b/k"], strict=True)
+    ]
+    point = TensorPoint(3.0, None, None, 0, 2, 5)
+    rests = {0: TensorPoint(3.0, 0.0, 0, 0, 2, 5), 1: TensorPoint(3.0, 0.0, 0, 0, 2, 5)}
+    moves = {at: TensorPoint(5.0, 1.5, 2, 0, 2, 6) for at in (0, 1)}
+    lost = {at: TensorPoint(count=2, problem="cut off") for at in (0, 1)}
+    broken = {0: TensorPoint(4.0, 1.0, 1, 1, 2, 9), 1: TensorPoint(4.0, 1.0, 1, 1, 2, 9)}
+    empty = {0: TensorPoint(0.0, 0.0, 2, 2, 2, 8)}
+    out = column_lines(
+        rows, {0: point, 1: point, 2: TensorPoint(4.0, None, None, 0, 2, 7)}, rests, moves, lost, broken, empty
+    )
+    assert out[0] == "e  6 saves, step 1700000000 to 1700000005"
+    cells = [line.split()[2:] for line in out[3:]]
+    assert cells[0][:2] == ["5", "–"], "a weight that is stored twice counts once"
+    assert cells[1][0] == "3"
+    assert " ".join(cells[2]) == "5 0.5 a began to move"
+    assert cells[3] == ["–", "–", "unreadable"]
+    assert " ".join(cells[4]).endswith("norm of the finite part")
+    assert cells[5][0] == "nan"
+
+
+def test_names_of_curves_keep_their_tag() -> None:
+    points = {"steps": (1, 2), "values": (1.0, 2.0)}
+    for source, wanted in [
+        ("logs/train", "logs/train: epoch_learning_rate"),
+        ("a/very/long/path/of/folders/train", "train: epoch_learning_rate"),
+        ("", "epoch_learning_rate"),
+    ]:
+        assert _curve_name(Scalars("epoch_learning_rate", source, **points)) == wanted  # type: ignore[arg-type]
 
 
 def test_the_page_of_a_run(run_folder: Path) -> None:

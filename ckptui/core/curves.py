@@ -84,6 +84,11 @@ def importance(curve: Scalars) -> tuple[int, int, int, str, str]:
     return rank, away, _LOSS.index(last) if rank == 0 else 0, curve.tag, curve.source
 
 
+def is_rate(curve: Scalars) -> bool:
+    """Whether a curve tells the learning rate."""
+    return curve.tag.lower().rpartition("/")[2] in _RATE
+
+
 def aligned(curve: Scalars, saves: Sequence[Found]) -> tuple[float | None, ...]:
     """The curve's value at each save; None where it has none there.
 

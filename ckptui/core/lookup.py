@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Sequence
 
-from ckptui.core.model import Tensor
+from ckptui.core.model import Tensor, TensorPoint, TimelineRow
 from ckptui.core.names import clean
 
 MOST_NAMED = 5
@@ -59,8 +59,31 @@ def copies_of(tensors: Iterable[Tensor]) -> dict[str, str]:
     copies: dict[str, str] = {}
     for names in groups.values():
         if len(names) > 1:
-            first = min(names, key=lambda n: (n.startswith("_"), "/_" in n.replace("/.ATTRIBUTES", ""), len(n), n))
+            first = min(names, key=_as_original)
             copies.update((n, first) for n in names if n != first)
+    return copies
+
+
+def _as_original(name: str) -> tuple[bool, bool, int, str]:
+    """A sort key: the name that of several stands for the variable itself."""
+    return name.startswith("_"), "/_" in name.replace("/.ATTRIBUTES", ""), len(name), name
+
+
+def copied_rows(rows: Sequence[TimelineRow], points: Sequence[Sequence[TensorPoint | None]]) -> dict[int, int]:
+    """The same of a run's rows, by place: those that repeat another in every save, checksum for checksum."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for place, (row, course) in enumerate(zip(rows, points, strict=True)):
+        if row.own_name == clean(row.name):
+            # no name of its own
+            continue
+        held = tuple(None if p is None or p.problem else p.crc32c for p in course)
+        if any(crc is not None for crc in held):
+            groups.setdefault((row.own_name, row.dtype, row.shape, held), []).append(place)
+    copies: dict[int, int] = {}
+    for places in groups.values():
+        if len(places) > 1:
+            first = min(places, key=lambda place: _as_original(rows[place].name))
+            copies.update((place, first) for place in places if place != first)
     return copies
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ REMEMBERED = 0.5
 SHORTER = 0.25
 """A shorter interval is expected to move weights by this power of its share: less than sqrt(steps), as weights that
 wander around a minimum move no less far in a few hundred steps than in thousands."""
+FEWEST_MOVES = 2
+"""Earlier intervals in which a kernel moved, to be told from."""
 RECENT = 3
 """Intervals before that tell whether a kernel remembers its past."""
 SPARED = 5
@@ -60,12 +62,16 @@ class Jump:
     """Kernels that could be judged."""
     lasting: bool = False
     """Later intervals move as far."""
+    also: tuple[int, ...] = ()
+    """Saves right after it that are out of line too: the same cause goes on, or training finds its way back."""
 
 
 def jumps(courses: Sequence[Course], steps: Numbers) -> list[Jump]:
     """The saves between which the weights jumped, oldest first. `steps` by save, as far as they are known.
 
-    The first interval is never judged: early training moves weights most.
+    The first interval in which a kernel moves is never judged: early training moves weights most. So one that was
+    frozen before is left out while it has begun to move. Jumps that follow one another are one, but for kernels that
+    lose their past.
     """
     rows = [course for course in courses if course.count >= FEWEST_VALUES]
     places = [at for at, course in enumerate(courses) if course.count >= FEWEST_VALUES]
@@ -86,9 +92,10 @@ def jumps(courses: Sequence[Course], steps: Numbers) -> list[Jump]:
         later = list(range(place + 1, len(steps)))
         lost = judged[_lost(delta[judged], cosines[judged], past[judged], place, earlier[-RECENT:], lengths)]
         before = _ratios(delta[judged], place, earlier, lengths)
+        before[(delta[judged][:, earlier] > 0).sum(axis=1) < FEWEST_MOVES] = np.nan
         after = _ratios(delta[judged], place, later, lengths, spared=len(later) // SPARED)
         known = before[~np.isnan(before)]
-        factor = float(np.median(known)) if len(earlier) > 1 and known.size else 0.0
+        factor = float(np.median(known)) if known.size else 0.0
         rest = float(np.median(np.where(np.isnan(after), np.inf, after)))
         jumped = factor >= JUMP and rest >= JUMP
         lasting = factor >= LASTING_JUMP and not jumped
@@ -97,7 +104,19 @@ def jumps(courses: Sequence[Course], steps: Numbers) -> list[Jump]:
                 left_out.add(place)
             factor = factor or float(known.max(initial=0.0))
             found.append(Jump(place, factor, tuple(places[row] for row in lost), judged.size, lasting))
-    return found
+    return _merged(found)
+
+
+def _merged(found: Sequence[Jump]) -> list[Jump]:
+    """Those that directly follow another told with it."""
+    out: list[Jump] = []
+    for jump in found:
+        last = out[-1] if out else None
+        if last is not None and not jump.unrelated and jump.place == last.place + len(last.also) + 1:
+            out[-1] = replace(last, also=(*last.also, jump.place))
+        else:
+            out.append(jump)
+    return out
 
 
 def _lengths(steps: Numbers) -> Array:
@@ -108,9 +127,12 @@ def _lengths(steps: Numbers) -> Array:
     return np.array([1.0, *(b - a for a, b in itertools.pairwise(known))])
 
 
-def _ratios(delta: Array, place: int, others: Sequence[int], lengths: Array, spared: int = 0) -> Array:
-    """By row the change at `place` against the most that `others` let expect, `spared` of them left out; NaN without.
+def _ratios(
+    delta: Array, place: int, others: Sequence[int], lengths: Array, spared: int = 0, still: float = np.nan
+) -> Array:
+    """By row the change at `place` against the most that `others` let expect, `spared` of them left out.
 
+    NaN where nothing lets expect anything, `still` for rows that did not move: of those nothing is known.
     A longer interval may move weights by its share of steps: drift at the most.
     """
     if len(others) <= spared:
@@ -120,7 +142,8 @@ def _ratios(delta: Array, place: int, others: Sequence[int], lengths: Array, spa
     ranked = np.sort(np.where(np.isnan(expected), -np.inf, expected), axis=1)
     most = ranked[:, -1 - spared]
     with np.errstate(all="ignore"):
-        return np.asarray(np.where(most >= 0, delta[:, place] / np.maximum(most, 0), np.nan))
+        moved = np.where(most > 0, delta[:, place] / np.maximum(most, 0), np.nan)
+    return np.asarray(np.where(most == 0, still, moved))
 
 
 def _cosines(l2: Array, delta: Array) -> Array:
@@ -143,7 +166,7 @@ def _lost(
         return np.zeros(delta.shape[0], bool)
     past = cosines[:, list(recent)]
     remembered = (np.where(np.isnan(past), np.inf, past).min(axis=1) >= REMEMBERED) & ~np.isnan(past).all(axis=1)
-    ratio = _ratios(delta, place, recent, lengths)
+    ratio = _ratios(delta, place, recent, lengths, still=np.inf)
     return np.asarray(unrelated[:, place] & remembered & (ratio >= JUMP))
 
 

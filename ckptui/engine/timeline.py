@@ -35,7 +35,7 @@ from ckptui.engine.schedule import failure, run_scan
 from ckptui.engine.stretch import Stretch
 from ckptui.engine.timeline_asking import Answer, Asking, Save
 from ckptui.engine.timeline_rows import FEW_BYTES, GROUP_BYTES, Groups, Part, Rows, kept_bytes, parts_of
-from ckptui.engine.timeline_state import State, changed, not_there, unchanged, whole_point
+from ckptui.engine.timeline_state import State, by_cause, changed, not_there, unchanged, whole_point
 from ckptui.errors import Cancelled, CkptuiError, ReaderFailed
 
 PROGRESS_SECONDS = 0.1
@@ -168,7 +168,7 @@ class _Course:
     def _followed(self) -> Followed:
         states = self._states
         points = tuple(tuple(state.points.get(row) for state in states) for row in range(len(self._rows.rows)))
-        findings = tuple(finding for state in states for finding in state.findings)
+        findings = tuple(finding for state in states for finding in by_cause(state.findings))
         return Followed(
             tuple(state.artifact for state in states), tuple(self._rows.rows), points, findings, self._newest
         )
@@ -266,7 +266,7 @@ class _Course:
         self._done += complete
         if gone and (yield from self._vanished(place, new)):
             return
-        told = state.findings if window == 0 else state.findings[before:]
+        told = by_cause(state.findings if window == 0 else state.findings[before:])
         yield SaveColumn(place, state.artifact, new, points, complete, tuple(told))
 
     def _vanished(self, place: int, new: tuple[TimelineRow, ...]) -> Generator[SaveColumn, None, bool]:

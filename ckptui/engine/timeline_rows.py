@@ -19,6 +19,8 @@ FEW_BYTES = 2 << 20
 PART_BYTES = 32 << 20
 """Larger tensors are followed stretch by stretch."""
 
+_CARVED = re.compile(r"(?:^|/)unnamed@\d+$")
+"""What a reader calls a dataset that it found without a way to it: no name that another save has."""
 _OPTIMIZER = frozenset({"slot", "counter", "step", "rng-state"})
 
 
@@ -144,7 +146,7 @@ class Rows:
         return out, tuple(self.rows[before:])
 
     def _is_wanted(self, tensor: Tensor) -> bool:
-        if tensor.role == "object-graph":
+        if tensor.role == "object-graph" or _CARVED.search(tensor.name):
             return False
         pattern = self.pattern
         return pattern is None or bool(pattern.search(tensor.name) or pattern.search(tensor.object_path))

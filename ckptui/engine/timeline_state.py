@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ckptui.core.catalogue import make
 from ckptui.core.model import Artifact, Finding, Found, Tensor, TensorPoint, TimelineReport
+from ckptui.core.text import human_count
 from ckptui.engine.opened import identity
 from ckptui.engine.stretch import Stretch, joined, point_of
+
+NAMED = 20
+"""Tensors that a finding about several names."""
 
 
 @dataclass(slots=True)
@@ -55,6 +59,41 @@ def not_there(save: Found) -> Finding | None:
         title="Removed while the timeline was made",
         advice="Nothing to do: savers remove old saves as new ones come.",
     )
+
+
+def by_cause(findings: Sequence[Finding]) -> list[Finding]:
+    """One finding for a save and a cause: those of single tensors are put together, named in the evidence.
+
+    Where one is about the whole file, what its tensors suffer from the same belongs to it.
+    """
+    groups: dict[tuple[str, ...], list[Finding]] = {}
+    whole = {(f.artifact, f.code) for f in findings if f.tensor is None and f.severity == "error"}
+    for finding in findings:
+        key: tuple[str, ...] = (finding.artifact, finding.code)
+        if key not in whole or finding.severity != "error":
+            key = (*key, finding.title, finding.severity, finding.certainty)
+        groups.setdefault(key, []).append(finding)
+    return [finding for group in groups.values() for finding in _put_together(group)]
+
+
+def _put_together(group: Sequence[Finding]) -> list[Finding]:
+    whole = [finding for finding in group if finding.tensor is None]
+    tensors = list(dict.fromkeys(finding.tensor for finding in group if finding.tensor is not None))
+    if not tensors or len(group) == 1:
+        return list(group)
+    first = whole[0] if whole else group[0]
+    known = first.evidence.get("tensors", ())
+    if isinstance(known, list) and known:
+        # put together before, of another part of the save
+        tensors = list(dict.fromkeys([*known, *tensors]))
+    evidence = {**first.evidence, "tensors": tensors[:NAMED], "tensor_count": len(tensors)}
+    detail = first.detail
+    if not whole and len(tensors) > 1:
+        detail = f"{human_count(len(tensors))} tensors, {tensors[0]} among them: {detail}"
+    return [
+        replace(first, tensor=None if whole or len(tensors) > 1 else first.tensor, detail=detail, evidence=evidence),
+        *whole[1:],
+    ]
 
 
 def changed(save: Found, detail: str) -> Finding:

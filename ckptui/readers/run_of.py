@@ -15,6 +15,8 @@ from ckptui.readers.resolving import enclosing_saved_model, find_one, strip_slas
 
 RUNS_NAMED = 12
 """Runs that a message lists to choose from; the search ends with one more."""
+SEVERAL = "Name a folder with several saves of one training; `ckptui show` is about one"
+LONE = "No run"
 DEEP = 2
 """How far above a run's own path its folder may lie: `run/epoch_*/generator.h5`."""
 
@@ -30,18 +32,49 @@ def run_at(path: str | os.PathLike[str]) -> RunFolder:
     """
     text = os.fspath(path)
     if os.path.isdir(text):
-        run = _in_folder(strip_slashes(text), 1)
+        whole = strip_slashes(text)
+        run = _with_save(whole) if is_saved_model(read_folder(whole)) else None
+        run = run or _in_folder(whole, 1) or _of_its_one_save(whole)
         if run is None:
-            raise NotASave(f"{text} holds no successive saves of one training", "Name a folder with several saves")
+            raise NotASave(f"{text} holds no successive saves of one training", SEVERAL, title=LONE)
         return run
     named = named_run(text)
     if named is not None:
         return named
     save = find_one(text)
-    run = next((run for run in _runs(save.folder, False) if save.path in run.saves), None) if save else None
+    run = _with_save(save.path) if save else None
     if run is None:
-        raise NotASave(f"{text} is one save and belongs to no run", "Name a folder with several saves of one training")
+        raise NotASave(f"{text} is one save and belongs to no run", SEVERAL, title=LONE)
     return run
+
+
+def _of_its_one_save(folder: str) -> RunFolder | None:
+    """The run above a folder that holds one save of it."""
+    try:
+        saves = [item for item in discover([folder], recurse=False) if isinstance(item, Found)]
+    except CkptuiError:
+        return None
+    return _with_save(saves[0].path) if len(saves) == 1 else None
+
+
+def _with_save(path: str) -> RunFolder | None:
+    """The run that has this save: of its own folder, or of those above, as numbered folders lie in one."""
+    wanted = os.path.normpath(path)
+    if not os.path.dirname(wanted):
+        # `.` has a folder above it, and `epoch_1.h5` perhaps a run
+        wanted = os.path.abspath(wanted) if os.path.isdir(wanted) else wanted
+    folder = wanted
+    lone: RunFolder | None = None
+    for _ in range(DEEP + 1):
+        folder = os.path.dirname(folder)
+        for run in _runs(folder, False):
+            if wanted in map(os.path.normpath, run.saves):
+                if len(run.saves) > 1:
+                    return run
+                lone = lone or run
+        if not folder or folder == os.path.dirname(folder):
+            break
+    return lone
 
 
 def run_or_none(path: str | os.PathLike[str]) -> RunFolder | None:

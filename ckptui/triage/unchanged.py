@@ -118,16 +118,18 @@ def _nothing_changed(run: Run, rows: Sequence[int]) -> Finding:
         for at, row in enumerate(run.rows)
         if row.role in ("slot", "counter", "step") and len(set(_contents(run, at))) > 1
     ]
+    advice = _ADVICE["unknown"]
     if any(run.rows[at].role == "slot" for at in range(len(run.rows)) if run.rows[at].name in moved):
         why = "the optimizer's slots did: it steps, and moves nothing; look for a learning rate of 0"
     elif moved:
         why = "counters did: the weights that are trained are not those that are saved, or the learning rate is 0"
     else:
         why = "neither did anything else: they are copies of one save"
+        advice = "Look at what writes the saves: it runs without training between, or one save was copied."
     detail = f"all {human_count(len(rows))} weights are the same in {human_count(saves)} saves; {why}"
     evidence = {"reason": "nothing-changed", "saves": saves, "moved": moved[:40], **_named(run, rows)}
     title = "The weights never changed at all"
-    return run.finding("never-changed", None, detail, evidence, title=title, advice=_ADVICE["unknown"])
+    return run.finding("never-changed", None, detail, evidence, title=title, advice=advice)
 
 
 def _finding(run: Run, reason: str, rows: Sequence[int]) -> Finding:

@@ -262,6 +262,28 @@ def test_one_save_is_none(tmp_path: Path) -> None:
             run_at(nothing)
 
 
+def test_a_folder_that_is_one_save_means_the_run_around_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stamp in (1700000000, 1700000100):
+        saved_model(tmp_path / "export" / str(stamp))
+    for step in (1000, 2000):
+        checkpoint(tmp_path / "run" / f"step_{step}" / "ckpt")
+    exports = run_at(tmp_path / "export")
+    assert len(exports.saves) == 2
+    assert run_at(tmp_path / "export" / "1700000100") == exports
+    assert run_at(f"{tmp_path}/export/1700000000/") == exports
+    numbered = run_at(tmp_path / "run")
+    assert steps(numbered) == [1000, 2000]
+    for inside in ("step_1000", "step_1000/ckpt", "step_2000/ckpt.index"):
+        assert run_at(tmp_path / "run" / inside) == numbered
+    monkeypatch.chdir(tmp_path / "export" / "1700000000")
+    assert run_at(".").saves == exports.saves
+    (tmp_path / "lone").mkdir()
+    write(tmp_path / "lone" / "final.keras")
+    with pytest.raises(NotASave) as refused:
+        run_at(tmp_path / "lone" / "final.keras")
+    assert refused.value.title == "No run"
+
+
 def test_saves_that_are_gone_are_left_out(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         write(tmp_path / f"cp-{step}.keras")
