@@ -113,21 +113,30 @@ def check_news(session: Session, saves: Sequence[Found], post: Post, cancel: thr
 
     A save that is rotated away under the reading is no error: the watcher tells of it.
     """
-    for found in saves:
-        if cancel.is_set():
-            return
-        try:
-            listing = session.open(found.path, found=found)
-        except Cancelled:
-            return
-        except CkptuiError as error:
-            if _there(found):
-                post(messages.QuickChecked({found.path: error}))
-            continue
-        post(messages.QuickChecked({found.path: listing.findings}))
-        if session.remembers(listing) or listing.artifact.bytes < session.settings.auto_scan_bytes:
-            check_save(session, listing, _WhileThere(post, found), cancel, (), anew=False)
-    post(messages.NewsEnded(cancel))
+    try:
+        for found in saves:
+            if cancel.is_set():
+                return
+            _check_new(session, found, post, cancel)
+    except Cancelled:
+        return
+    finally:
+        # however it ends: those that came meanwhile wait for it
+        post(messages.NewsEnded(cancel))
+
+
+def _check_new(session: Session, found: Found, post: Post, cancel: threading.Event) -> None:
+    try:
+        listing = session.open(found.path, found=found)
+    except Cancelled:
+        raise
+    except CkptuiError as error:
+        if _there(found):
+            post(messages.QuickChecked({found.path: error}))
+        return
+    post(messages.QuickChecked({found.path: listing.findings}))
+    if session.remembers(listing) or listing.artifact.bytes < session.settings.auto_scan_bytes:
+        check_save(session, listing, _WhileThere(post, found), cancel, (), anew=False)
 
 
 def _there(found: Found) -> bool:

@@ -78,7 +78,7 @@ class HistoryRead(Message):
 def follow(session: Session, run: RunFolder, known: TimelineReport | None, post: Post, cancel: threading.Event) -> None:
     """Go through the saves of a run; what `known` tells of them is not read again, and stays on show until told."""
     course: Course | None = None
-    begun = False
+    begun = ended = False
     posted = time.monotonic()
     try:
         for item in session.timeline(run, cancel=cancel, known=known):
@@ -98,13 +98,19 @@ def follow(session: Session, run: RunFolder, known: TimelineReport | None, post:
                 post(CourseGrew(course))
                 posted = time.monotonic()
     except Cancelled:
-        return
+        ended = True
     except CkptuiError as error:
+        ended = True
         if not cancel.is_set():
             post(CourseEnded(run.path, course, error))
-        return
-    if not cancel.is_set():
-        post(CourseEnded(run.path, course))
+    else:
+        ended = True
+        if not cancel.is_set():
+            post(CourseEnded(run.path, course))
+    finally:
+        if not ended and not cancel.is_set():
+            # what else went wrong has a window of its own; the timeline can be asked for again
+            post(CourseEnded(run.path, None))
 
 
 def read_curves(session: Session, run: RunFolder, post: Post, cancel: threading.Event) -> None:

@@ -73,7 +73,7 @@ async def test_a_new_save_takes_its_place_is_checked_and_moves_nothing() -> None
         assert app.main.save_tree.row is not None
         assert app.main.save_tree.row.key == SICK
         assert app.main.view.table.tensor is tensor
-        assert said(app) == ["ckpt-6 appeared"]
+        await until(pilot, lambda: said(app) == ["ckpt-6 appeared"])
         assert app.main.ledger.runs[RUN].saves[-1] == found.path
         assert not app.main.ledger.saves[SICK].found.latest
         assert app.fake.timelines == [], "a timeline that nobody opened is not begun"
@@ -115,7 +115,7 @@ async def test_the_open_timeline_goes_on_and_reads_only_what_is_new() -> None:
         assert app.fake.timelines[-1] == (RUN, True)
         assert rows.track is not None
         assert (rows.track.name, rows.place) == (name, place - 1), "both cursors stay on what they were on"
-        assert said(app) == ["ckpt-6 appeared; ckpt-1 was removed by the trainer"]
+        await until(pilot, lambda: said(app) == ["ckpt-6 appeared; ckpt-1 was removed by the trainer"])
         assert "ckpt-1" not in [row.label for row in app.main.save_tree.rows]
 
 
@@ -129,7 +129,7 @@ async def test_a_save_that_goes_while_it_is_on_show_stays_greyed_until_one_moves
         tell(app.fake, *(f"ckpt-{i}" for i in range(1, 5)), gone=(SICK,))
         await until(pilot, lambda: app.main.record is not None and app.main.record.gone)
         await pilot.pause()
-        assert said(app) == ["ckpt-5 was removed by the trainer; the mark A went with it"]
+        await until(pilot, lambda: said(app) == ["ckpt-5 was removed by the trainer; the mark A went with it"])
         assert app.main.ledger.mark is None
         assert "removed" in str(app.main.view.border_title)
         assert app.main.view.has_class("-gone")
@@ -177,6 +177,7 @@ async def test_the_first_save_of_an_empty_folder_opens_and_strange_names_stay_ha
         session.news.put(Watched(appeared=(found,), findings=(notice,)))
         await until(pilot, lambda: app.main.current == found.path)
         await settled(pilot, app)
+        await until(pilot, lambda: said(app))
         assert "\x1b" not in "".join(said(app))
         assert "appeared" in said(app)[0]
         assert app.main.ledger.notices == [notice]
@@ -212,27 +213,27 @@ async def test_a_real_folder_under_a_trainer(tmp_path: Path) -> None:
     folder.mkdir()
     for number in (1, 2):
         copied(number, folder)
-    app = Workbench([str(folder)], Session(attended=True, cache=False))
+    app = Workbench([str(folder)], Session(cache=False))
     async with app.run_test(size=WIDE) as pilot:
         main = app.screen_stack[0]
         assert isinstance(main, MainScreen)
-        await until(pilot, lambda: main.record is not None and main.record.phase == "checked", 30)
+        await until(pilot, lambda: main.record is not None and main.record.phase == "checked", 60)
         assert main.current == str(folder / "ckpt-2")
         await pilot.press("t")
-        await until(pilot, lambda: main.timeline.course is not None and main.timeline.course.report is not None, 30)
+        await until(pilot, lambda: main.timeline.course is not None and main.timeline.course.report is not None, 60)
         started = time.monotonic()
         trainer = threading.Thread(target=copied, args=(3, folder))
         trainer.start()
         new = str(folder / "ckpt-3")
-        await until(pilot, lambda: new in main.ledger.saves, 30)
+        await until(pilot, lambda: new in main.ledger.saves, 60)
         seen = time.monotonic() - started
         trainer.join()
-        await until(pilot, lambda: main.timeline.course is not None and new in main.timeline.course.places, 30)
-        await until(pilot, lambda: main.ledger.saves[new].phase == "checked", 30)
+        await until(pilot, lambda: main.timeline.course is not None and new in main.timeline.course.places, 60)
+        await until(pilot, lambda: main.ledger.saves[new].phase == "checked", 60)
         print(f"a save written while its run is on show: in the tree after {seen:.1f} s")
         assert main.current == str(folder / "ckpt-2")
         for suffix in (".index", ".data-00000-of-00001"):
             (folder / f"ckpt-1{suffix}").unlink()
-        await until(pilot, lambda: str(folder / "ckpt-1") not in main.ledger.saves, 30)
-        assert said(app) == ["ckpt-1 was removed by the trainer"]
-        await until(pilot, lambda: main.timeline.course is not None and len(main.timeline.course) == 2, 30)
+        await until(pilot, lambda: str(folder / "ckpt-1") not in main.ledger.saves, 60)
+        await until(pilot, lambda: said(app) == ["ckpt-1 was removed by the trainer"])
+        await until(pilot, lambda: main.timeline.course is not None and len(main.timeline.course) == 2, 60)

@@ -170,7 +170,9 @@ class Following(Sweeping):
                 else:
                     self.timeline.grew(filling=False, problem=words)
             return
-        if message.course is not None:
+        if message.course is None:
+            self._courses.pop(message.run, None)
+        else:
             known = self._courses.get(message.run) is message.course
             if not known:
                 self._take(message.course)
