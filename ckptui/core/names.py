@@ -5,6 +5,7 @@ Every rule is on names, dtype and shape alone; where an object graph or a config
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 
@@ -148,6 +149,7 @@ def is_weight_name(path: str) -> bool:
     return _BY_LAST.get(path[path.rfind("/") + 1 :]) in WEIGHT_ROLES
 
 
+@functools.lru_cache(1 << 13)
 def layer_of(name: str, full_name: str = "") -> str:
     """The friendly layer name: `conv1` of `conv1/kernel`, `conv1/kernel/Adam_1` or `Adam/m/conv1/kernel`.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -134,14 +135,24 @@ def _column(values: list[Any]) -> dict[str, Any]:
     return {"each": values if type(first) in (str, int) else [pack(value) for value in values]}
 
 
-def pack_tensors(tensors: Sequence[Tensor]) -> dict[str, Any]:
-    """Columns for many tensors; a column of equal values takes one."""
+_NOT_FOR_READING = ("layer", "role", "object_path", "initializer", "layer_class")
+
+
+def pack_tensors(tensors: Sequence[Tensor], *, to_read: bool = False) -> dict[str, Any]:
+    """Columns for many tensors; a column of equal values takes one.
+
+    `to_read`: without what is said about them, for a child that reads their values.
+    """
     rows = list(tensors)
     stores = [row.storage for row in rows]
     segments = [store.segment for store in stores]
     files = sorted({segment.file for segment in segments if segment is not None})
     number = {file: n for n, file in enumerate(files)}
-    columns = {name: _column([getattr(row, name) for row in rows]) for name in _COLUMNS}
+    left_out = {name: {"same": None if name == "initializer" else ""} for name in _NOT_FOR_READING if to_read}
+    if to_read:
+        left_out["role"] = {"same": "other"}
+    told = (name for name in _COLUMNS if name not in left_out)
+    columns = left_out | {name: _column([getattr(row, name) for row in rows]) for name in told}
     columns |= {name: _column([getattr(store, name) for store in stores]) for name in _STORAGE_COLUMNS}
     columns["file"] = _column([-1 if s is None else number[s.file] for s in segments])
     columns["offset"] = _column([0 if s is None else s.offset for s in segments])
@@ -304,6 +315,28 @@ class TensorColumns(Sequence[Tensor]):
     def names(self) -> list[str]:
         """All names in order, without making a tensor."""
         return list(self._values("name"))
+
+    def plain_rows(self) -> list[tuple[str, int, Segment, int | None] | None]:
+        """(dtype, elements, segment, checksum) of what lies plainly, little-endian and whole; None for others."""
+        wanted = (
+            "encoding",
+            "big_endian",
+            "npy_dtype",
+            "problem",
+            "file",
+            "dtype",
+            "shape",
+            "offset",
+            "length",
+            "crc32c",
+        )
+        rows = zip(*(self._values(name) for name in wanted), strict=True)
+        return [
+            (dtype, math.prod(shape), Segment(self._files[file], offset, length), crc)
+            if encoding == "plain" and file >= 0 and not (big or npy or problem)
+            else None
+            for encoding, big, npy, problem, file, dtype, shape, offset, length, crc in rows
+        ]
 
     def find(self, name: str) -> Tensor | None:
         """The tensor of that name; None where there is none."""

@@ -55,10 +55,16 @@ def prepare(op: str, args: Args) -> None:
     """Import what `op` needs, so that slow imports are not taken for a hanging file."""
     names = ["ckptui.readers.registry", *_IMPORTS.get(op, ())]
     kinds = [side["kind"] for side in (args, args.get("a", {}), args.get("b", {})) if "kind" in side]
-    if any(kind.startswith(("keras", "hdf5")) for kind in kinds):
+    if any(kind.startswith(("keras", "hdf5")) for kind in kinds) and not (op == "timeline" and _lies_plainly(args)):
         names.append("h5py")
     for name in names:
         importlib.import_module(name)
+
+
+def _lies_plainly(args: Args) -> bool:
+    """Whether all values lie in files as they are: no library is needed to read them."""
+    sides = [args["tensors"], *(side["tensors"] for side in args["befores"])] if args["items"] else []
+    return all(side["columns"]["encoding"].get("same") == "plain" for side in sides)
 
 
 def open_(call: Call, args: Args) -> Answer:

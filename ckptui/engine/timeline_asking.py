@@ -130,9 +130,9 @@ class Asking:
             "path": save.path,
             "kind": save.kind,
             "token": self.token,
-            "tensors": pack_tensors([save.tensors[at] for at in chosen]),
+            "tensors": pack_tensors([save.tensors[at] for at in chosen], to_read=True),
             "befores": [
-                {"path": found.path, "kind": found.kind, "tensors": pack_tensors(tensors)}
+                {"path": found.path, "kind": found.kind, "tensors": pack_tensors(tensors, to_read=True)}
                 for found, tensors in befores.values()
             ],
             "items": items,

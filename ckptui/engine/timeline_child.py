@@ -21,6 +21,7 @@ from ckptui.engine.pairs import aligned
 from ckptui.engine.points import PointAccumulator
 from ckptui.engine.scan import READER_CHUNK, Scanner, stored_dtype
 from ckptui.engine.stretch import Stretch
+from ckptui.engine.timeline_batch import batched
 from ckptui.errors import ChangedWhileReading, CkptuiError, Damaged, NoSuchPath
 
 if TYPE_CHECKING:
@@ -58,8 +59,12 @@ def timeline(call: Call, args: Mapping[str, Any], items: Items, opened: Opened) 
     try:
         sides = [_Side(one, files, items, opened) for one in (args, *args["befores"])]
         reading = _Reading(sides[0], sides[1:], kept)
+        together = {} if args.get("careful") else batched(args["items"], sides[0].tensors, files, kept, sides[0].beat)
         points = []
-        for key, place, first, count, before in args["items"]:
+        for number, (key, place, first, count, before) in enumerate(args["items"]):
+            if number in together:
+                points.append(_told(together[number], "", gone=False))
+                continue
             tensor = sides[0].tensors[place]
             if args.get("careful") or tensor.bytes >= HEAVY_BYTES or tensor.storage.encoding in ("hdf5", "v1"):
                 call.begin(tensor.name)
