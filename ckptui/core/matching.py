@@ -40,7 +40,7 @@ def match_listings(
 
     `contents` is what is known of the tensors' bytes; whose bytes would decide more is then in its `wanted`.
     """
-    left, right = Side(0, a.tensors, a.architecture), Side(1, b.tensors, b.architecture)
+    left, right = (Side(n, save.tensors, save.architecture, save.order) for n, save in enumerate((a, b)))
     return _matched(left, right, pattern, Contents() if contents is None else contents)
 
 
@@ -99,6 +99,7 @@ def _pair_the_rest(state: Pairing) -> None:
     matching_names.ends_of_paths(state)
     matching_names.stored_names(state)
     matching_layers.companions(state)
+    matching_layers.by_list(state)
     matching_layers.in_order(state)
     matching_layers.by_content(state, "weight")
     matching_layers.states_in_order(state)

@@ -2,55 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 from ckptui.core.dtypes import is_float
-from ckptui.core.matching_names import CLASSES, alike, layer_of
-from ckptui.core.matching_sides import Kind, Pairing, Side, own_name, roles_agree
-from ckptui.core.model import Tensor
-from ckptui.core.names import clean, natural_key
-
-_LEAVES = (
-    *("kernel", "depthwise_kernel", "pointwise_kernel", "recurrent_kernel", "embeddings", "gamma", "bias", "beta"),
-    *("mean", "variance", "moving_mean", "moving_variance", "count"),
+from ckptui.core.matching_names import alike
+from ckptui.core.matching_order import (
+    Layer,
+    along,
+    in_layer,
+    layer_ids,
+    layers_among,
+    leaf_of,
+    number,
+    numbered,
+    numbered_in,
+    within,
 )
-"""The order in which layers make their variables, as far as any has several of these."""
-_NORMS = frozenset({"gamma", "beta", "moving-mean", "moving-variance"})
-_COUNTED = re.compile(r"(.*?)([0-9]{0,9})")
-MOST_WAYS = 1000
-"""Beginnings of an order that are followed at a time."""
+from ckptui.core.matching_sides import Kind, Pairing, Side, roles_agree
+from ckptui.core.model import Tensor
+from ckptui.core.names import natural_key
+
 TOLD_BY_CONTENT: tuple[Kind, ...] = ("slot", "rng-state", "metric")
 """What equal bytes pair besides weights."""
-
-
-@dataclass(slots=True)
-class Layer:
-    """Weights that belong together."""
-
-    name: str
-    tensors: list[Tensor] = field(default_factory=list)
-    nameless: bool = False
-    """The save tells no own names for it, or one for many."""
-    ordered: bool = False
-    """The save tells its place in the model, and not only in an alphabet."""
-
-    @property
-    def placed(self) -> bool:
-        """Whether its place or a name that Keras made tells more than a name that somebody gave it."""
-        return self.ordered or self.name.rpartition("/")[2].rstrip("_0123456789") in CLASSES or self.nameless
-
-    @property
-    def numbers(self) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-        """The words of its name, and the numbers behind them."""
-        return counted(self.name)
-
-    @property
-    def telling(self) -> Tensor:
-        """The tensor whose bytes tell it from others: the largest."""
-        return max(self.tensors, key=lambda t: (t.count, t.name))
 
 
 def in_order(state: Pairing) -> None:
@@ -114,44 +88,6 @@ def _roleless(layer: Layer) -> bool:
     return any(t.role == "other" for t in layer.tensors)
 
 
-def layer_ids(side: Side) -> dict[str, str]:
-    """By stored name what tells a weight's layer from all others of the save.
-
-    Where only a list numbers the variables, a layer begins where its variables start again.
-    """
-    found: dict[str, str] = {}
-    lists: dict[str, list[tuple[int, Tensor]]] = {}
-    for t in side.weights:
-        name = found[t.name] = layer_of(side, t)
-        head, _, last = name.rpartition("/")
-        if last.isdigit() and name == clean(t.name):
-            lists.setdefault(head, []).append((int(last[:9]), t))
-    for members in lists.values():
-        leaves: set[str] = set()
-        before, first, norm = -2, "", False
-        for number, t in sorted(members, key=lambda member: member[0]):
-            leaf = own_name(t).rpartition("/")[2] or t.role
-            if number != before + 1 or leaf in leaves or (t.role in _NORMS) != norm:
-                leaves, first, norm = set(), found[t.name], t.role in _NORMS
-            leaves.add(leaf)
-            found[t.name], before = first, number
-    return found
-
-
-def layers_among(side: Side, tensors: Sequence[Tensor]) -> list[Layer]:
-    """Tensors gathered by layer, with what orders them."""
-    ids = layer_ids(side)
-    layers: dict[str, Layer] = {}
-    for t in tensors:
-        layers.setdefault(ids[t.name], Layer(ids[t.name])).tensors.append(t)
-    for layer in layers.values():
-        first = layer.tensors[0]
-        layer.ordered = first.name in side.place or layer.name.rpartition("/")[2].isdigit()
-        layer.nameless = "/.ATTRIBUTES/" in first.name and own_name(first) in side.doubtful
-        layer.nameless = layer.nameless or ("/vars/" in first.name and not own_name(first))
-    return list(layers.values())
-
-
 def _place_of(side: Side) -> Callable[[Layer], Any]:
     """What sorts a save's layers as it orders them."""
 
@@ -161,7 +97,7 @@ def _place_of(side: Side) -> Callable[[Layer], Any]:
             return 0, min(places), ()
         if layer.ordered:
             return 1, 0, natural_key(layer.name)
-        return 1, 0, natural_key(min(layer.tensors, key=_within).name)
+        return 1, 0, natural_key(min(layer.tensors, key=within).name)
 
     return place
 
@@ -186,14 +122,15 @@ def _paired(state: Pairing, mine: list[Layer], theirs: list[Layer]) -> list[tupl
 
 
 def _by_content(state: Pairing, mine: list[Layer], theirs: list[Layer]) -> dict[int, Layer]:
-    """By id of a layer the one whose largest tensor has the same bytes, where only one on each side has them."""
-    told: list[dict[int, Layer | None]] = [{}, {}]
+    """By id of a layer the one whose largest tensors have the same bytes, where only one on each side has them."""
+    told: list[dict[Hashable, Layer | None]] = [{}, {}]
     for side, group, found in zip((state.left, state.right), (mine, theirs), told, strict=True):
         for layer in group:
-            crc = state.contents.of(side.number, layer.telling)
-            if crc is not None:
-                found[crc] = None if crc in found else layer
-    pairs = ((layer, told[1].get(crc)) for crc, layer in told[0].items())
+            crcs = [state.contents.of(side.number, t) for t in layer.telling]
+            if None not in crcs:
+                key = tuple(sorted(crc for crc in crcs if crc is not None))
+                found[key] = None if key in found else layer
+    pairs = ((layer, told[1].get(key)) for key, layer in told[0].items())
     return {id(one): other for one, other in pairs if one is not None and other is not None}
 
 
@@ -206,99 +143,93 @@ def _order(state: Pairing, mine: list[Layer], theirs: list[Layer]) -> tuple[_Key
         return None
     stems = [numbered(group) for group in (mine, theirs)]
     if stems[0] is not None and stems[0] == stems[1]:
-        return _number, _number
+        return number, number
     keys: list[_Key] = []
     for side, group, stem in zip((state.left, state.right), (mine, theirs), stems, strict=True):
         if all(layer.ordered for layer in group):
             keys.append(_place_of(side))
         elif stem is not None:
-            keys.append(_number)
+            keys.append(number)
         else:
             return None
     return keys[0], keys[1]
 
 
-def numbered(group: Sequence[Layer]) -> tuple[str, ...] | None:
-    """The stems that all names share, where their numbers tell them apart; else None."""
-    told = [layer.numbers for layer in group]
-    stems = {stem for stem, _ in told}
-    return stems.pop() if len(stems) == 1 and len(set(told)) == len(told) else None
-
-
-def counted(name: str) -> tuple[tuple[str, ...], tuple[tuple[int, ...], ...]]:
-    """The words of a name, and the numbers behind each: `block_1/dense_13` is block (1,), dense (13,)."""
-    words: list[str] = []
-    numbers: list[tuple[int, ...]] = []
-    for token in name.replace("/", "_/").split("_"):
-        match = _COUNTED.fullmatch(token)
-        stem, number = (match[1], match[2]) if match else (token, "")
-        if stem or not words:
-            words.append(stem)
-            numbers.append(())
-        if number:
-            numbers[-1] += (int(number),)
-    return tuple(words), tuple(numbers)
-
-
-def _number(layer: Layer) -> Any:
-    return layer.numbers[1]
-
-
 def _pair_layers(state: Pairing, one: Layer, other: Layer, by: str) -> None:
-    """Pair the variables of two layers that correspond: by role and shape, several of these in their usual order."""
-    free = list(other.tensors)
+    """Pair the variables of two layers that correspond: by role and shape, or by shape where roles are not told."""
     for told in (lambda t: (t.role, t.shape), lambda t: t.shape):
         groups: dict[Hashable, tuple[list[Tensor], list[Tensor]]] = {}
-        for place, tensors in enumerate((one.tensors, free)):
+        for place, tensors in enumerate((one.tensors, other.tensors)):
             for t in tensors:
                 if t.name not in (state.back if place else state.partner):
                     groups.setdefault(told(t), ([], []))[place].append(t)
         for mine, theirs in groups.values():
             if len(mine) == len(theirs):
-                for a, b in zip(sorted(mine, key=_within), sorted(theirs, key=_within), strict=True):
-                    state.pair(a, b, by)
+                for a, b in _within_layers(state, mine, theirs):
+                    state.pair(a, b, "layer-order" if by == "content" and not _same_bytes(state, a, b) else by)
 
 
-def order_by_shapes(weights: Sequence[Tensor], ids: Mapping[str, str], shapes: Sequence[tuple[int, ...]]) -> list[str]:
-    """The order of layers in which their weights have these shapes, layers of equal shapes in order of their numbers.
+def _same_bytes(state: Pairing, one: Tensor, other: Tensor) -> bool:
+    crcs = state.contents.of(0, one), state.contents.of(1, other)
+    return crcs[0] is not None and crcs[0] == crcs[1] and one.dtype == other.dtype
 
-    Empty where there is none, or more than one.
+
+def _within_layers(state: Pairing, mine: list[Tensor], theirs: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Variables of one shape in two layers that correspond: by what they are called, their bytes, their order."""
+    if len(mine) == 1:
+        yield mine[0], theirs[0]
+        return
+    leaves = [{leaf_of(t): t for t in group} for group in (mine, theirs)]
+    if leaves[0].keys() == leaves[1].keys() and len(leaves[0]) == len(mine) and "" not in leaves[0]:
+        yield from ((t, leaves[1][leaf]) for leaf, t in leaves[0].items())
+        return
+    crcs = [[state.contents.of(place, t) for t in group] for place, group in enumerate((mine, theirs))]
+    sure = [
+        (place, crcs[1].index(crc))
+        for place, crc in enumerate(crcs[0])
+        if crc is not None and crcs[0].count(crc) == crcs[1].count(crc) == 1
+    ]
+    yield from ((mine[place], theirs[there]) for place, there in sure)
+    taken = [{pair[n] for pair in sure} for n in (0, 1)]
+    rest = [
+        [t for n, t in enumerate(group) if n not in gone] for group, gone in zip((mine, theirs), taken, strict=True)
+    ]
+    one, other = in_layer(state.left, rest[0]), in_layer(state.right, rest[1])
+    if one is not None and other is not None:
+        yield from zip(one, other, strict=True)
+
+
+def by_list(state: Pairing) -> None:
+    """Pair weights that one save only numbers, in the order of the model, with the layers of the other.
+
+    So exports of subclassed models do: `variables/7` is `sub/kernel`, whatever the layer. Equal bytes go first.
     """
-    layers: dict[str, Layer] = {}
-    for t in sorted(weights, key=_within):
-        layers.setdefault(ids[t.name], Layer(ids[t.name])).tensors.append(t)
-    groups: dict[tuple[tuple[int, ...], ...], list[Layer]] = {}
-    for layer in layers.values():
-        groups.setdefault(tuple(t.shape for t in layer.tensors), []).append(layer)
-    if any(len(group) > 1 and numbered(group) is None for group in groups.values()):
-        return []
-    kinds = list(groups)
-    ways: dict[tuple[int, ...], list[tuple[int, ...]]] = {(0,) * len(kinds): [()]}
-    for _ in range(len(layers)):
-        longer: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
-        for used, orders in ways.items():
-            start = sum(count * len(kind) for count, kind in zip(used, kinds, strict=True))
-            for n, kind in enumerate(kinds):
-                if used[n] < len(groups[kind]) and tuple(shapes[start : start + len(kind)]) == kind:
-                    more = (*used[:n], used[n] + 1, *used[n + 1 :])
-                    longer[more] = [*longer.get(more, ()), *((*order, n) for order in orders)][:2]
-        ways = longer
-        if len(ways) > MOST_WAYS:
-            return []
-    found = [order for orders in ways.values() for order in orders]
-    if len(found) != 1:
-        return []
-    queues = [iter(sorted(groups[kind], key=_number)) for kind in kinds]
-    return [t.name for n in found[0] for t in next(queues[n]).tensors]
+    lone = state.lone("weight")
+    if not all(lone):
+        return
+    for side, there in ((state.left, state.right), (state.right, state.left)):
+        numbers = {place[0] for place in map(numbered_in, lone[side.number]) if place is not None}
+        for head in numbers:
+            if "/" not in head and head:
+                by_content(state, "weight")
+                _along(state, side, there, head)
 
 
-def _within(tensor: Tensor) -> Any:
-    return _leaf_rank(tensor), natural_key(tensor.name)
-
-
-def _leaf_rank(tensor: Tensor) -> int:
-    leaf = (own_name(tensor) or clean(tensor.name)).rpartition("/")[2].removeprefix("_")
-    return _LEAVES.index(leaf) if leaf in _LEAVES else len(_LEAVES)
+def _along(state: Pairing, side: Side, there: Side, head: str) -> None:
+    """Lay the other save's layers along a list of all weights, and pair what is alone of both."""
+    places = {place[1]: t for t in side.weights if (place := numbered_in(t)) is not None and place[0] == head}
+    if len(places) != len(side.weights):
+        return
+    row = [places[place] for place in sorted(places)]
+    order = along(there, there.weights, [leaf_of(t) for t in row], lambda place, t: alike(row[place], t))
+    pairs = [(a, b) if side.number == 0 else (b, a) for a, b in zip(row, order, strict=False)]
+    for a, b in pairs:
+        told = state.partner.get(a.name)
+        if (told is not None and told[0].name != b.name) or state.back.get(b.name, a).name != a.name:
+            return
+    for a, b in pairs:
+        if a.name not in state.partner:
+            state.pair(a, b, "layer-order")
 
 
 def states_in_order(state: Pairing) -> None:
@@ -320,7 +251,7 @@ def by_content(state: Pairing, kind: Kind) -> None:
     if not all(lone):
         return
     there = [{(t.shape, t.dtype) for t in tensors} for tensors in lone]
-    told: list[dict[Hashable, Tensor | None]] = [{}, {}]
+    told: list[dict[tuple[tuple[int, ...], str, int], Tensor | None]] = [{}, {}]
     for place, tensors in enumerate(lone):
         for t in tensors:
             if (t.shape, t.dtype) in there[1 - place]:

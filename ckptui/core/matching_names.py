@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 
-from ckptui.core.matching_sides import Pairing, Side, kind_of, own_name, roles_agree
+from ckptui.core.matching_sides import Kind, Pairing, Side, kind_of, own_name, roles_agree
 from ckptui.core.model import Tensor
 from ckptui.core.names import clean
 
@@ -99,6 +99,8 @@ def own_names(state: Pairing) -> None:
 
     state.unique(lone, lambda side, t: side.called(t), by)
     state.unique(lone, lambda side, t: (side.called(t), t.shape, t.role), by)
+    # what a role is guessed from differs between formats
+    state.unique(lone, lambda side, t: side.called(t), by, lambda one, other: one.shape == other.shape)
 
 
 def stored_names(state: Pairing) -> None:
@@ -145,8 +147,8 @@ def _ends(state: Pairing) -> None:
     lone = state.lone("weight", "rng-state")
     if not all(lone):
         return
-    whole: list[dict[Hashable, Tensor | None]] = [{}, {}]
-    ends: list[dict[Hashable, Tensor | None]] = [{}, {}]
+    whole: list[dict[tuple[str, tuple[int, ...], Kind], Tensor | None]] = [{}, {}]
+    ends: list[dict[tuple[str, tuple[int, ...], Kind], Tensor | None]] = [{}, {}]
     for side, tensors, full, tails in zip((state.left, state.right), lone, whole, ends, strict=True):
         for t in tensors:
             parts = side.called(t).split("/")
@@ -183,6 +185,9 @@ def layer_of(side: Side, tensor: Tensor) -> str:
         return own.rpartition("/")[0]
     stored = clean(tensor.name)
     head, _, last = stored.rpartition("/")
+    layer, _, place = tensor.object_path.rpartition("/")
+    if layer and place.isdigit():
+        return layer
     if last.isdigit() and not head.endswith("vars"):
         return stored
     return head.removesuffix("/vars") or stored

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -93,11 +93,23 @@ def _constants(tensor: Tensor) -> tuple[int, ...]:
 class Side:
     """One save's tensors without its object graph."""
 
-    def __init__(self, number: int, tensors: Iterable[Tensor], architecture: Sequence[ArchitectureRow] = ()) -> None:
+    def __init__(
+        self,
+        number: int,
+        tensors: Iterable[Tensor],
+        architecture: Sequence[ArchitectureRow] = (),
+        order: Sequence[str] = (),
+    ) -> None:
         self.number = number
         """0: the baseline, 1: the candidate."""
         self.tensors = [t for t in tensors if t.role != "object-graph"]
         self.architecture = architecture
+        self.order = order
+        """Stored names in the order in which the save lists what its model and its optimizer hold."""
+        self.ranks: Mapping[str, int] | None = None
+        """Kept for `core.matching_order.ranks`."""
+        self.layers: dict[str, str] | None = None
+        """Kept for `core.matching_order.layer_ids`."""
         self.renamed: Mapping[str, str] = {}
         self._called: dict[str, str] = {}
 
@@ -138,6 +150,7 @@ class Side:
         """Call layers otherwise than this save does: they count from another number than on the other side."""
         self.renamed = parts
         self._called.clear()
+        self.layers = None
 
     def called(self, tensor: Tensor) -> str:
         """The name to compare: the variable's own or else the stored one, counted as on the other side."""
@@ -222,7 +235,8 @@ class Pairing:
     def lone(self, *kinds: Kind) -> tuple[list[Tensor], list[Tensor]]:
         """What has no partner yet on either side, of these kinds; without second copies."""
         found: tuple[list[Tensor], list[Tensor]] = ([], [])
-        for tensors, free, paired in zip(found, self._free, (self.partner, self.back), strict=True):
+        taken: tuple[Container[str], Container[str]] = (self.partner, self.back)
+        for tensors, free, paired in zip(found, self._free, taken, strict=True):
             for kind in kinds:
                 free[kind] = [t for t in free.get(kind, ()) if t.name not in paired]
                 tensors += free[kind]
@@ -232,7 +246,8 @@ class Pairing:
     def _free(self) -> tuple[dict[Kind, list[Tensor]], dict[Kind, list[Tensor]]]:
         """By kind, what no stored name has paired."""
         found: tuple[dict[Kind, list[Tensor]], dict[Kind, list[Tensor]]] = ({}, {})
-        for side, free, paired in zip((self.left, self.right), found, (self.partner, self.back), strict=True):
+        taken: tuple[Container[str], Container[str]] = (self.partner, self.back)
+        for side, free, paired in zip((self.left, self.right), found, taken, strict=True):
             for t in side.tensors:
                 if t.name not in paired and t.name not in side.copies:
                     free.setdefault(kind_of(t), []).append(t)
@@ -260,8 +275,8 @@ class Pairing:
                     continue
                 told = key(side, t)
                 if told is not None:
-                    told = kind_of(t), told
-                    found[told] = None if told in found else t
+                    both = kind_of(t), told
+                    found[both] = None if both in found else t
         for told, one in keyed[0].items():
             other = keyed[1].get(told)
             if one is not None and other is not None and fits(one, other):

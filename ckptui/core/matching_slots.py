@@ -11,40 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Mapping, Sequence
 
-from ckptui.core.matching_layers import layer_ids, order_by_shapes
+from ckptui.core.matching_order import along
+from ckptui.core.matching_served import Served, SlotNames
 from ckptui.core.matching_sides import Pairing, Side, kind_of, listed, own_name
 from ckptui.core.model import Tensor
 from ckptui.core.names import clean
 
 _AGAIN = re.compile(r"(?<=[a-z])_[0-9]{1,9}$")
 _SCALED = "loss_scale_optimizer"
-MOST_WORDS = 6
-"""Words before and after a weight's name in the joined name of its slot, at most."""
-_SLOT_KEY = re.compile(r"(.*)/\.OPTIMIZER_SLOT/.*?/([^/]+)")
-_KINDS = {
-    "m": "first",
-    "momentum": "first",
-    "momentums": "first",
-    "v": "second",
-    "velocity": "second",
-    "velocities": "second",
-    "rms": "second",
-    "u": "norm",
-    "mg": "average_gradient",
-    "vhat": "velocity_hat",
-    "accum_grad": "accumulated_grad",
-    "accum_var": "accumulated_delta_var",
-}
-_OF_TF1 = {
-    "Adam": ("first", "second"),
-    "AdamAsync": ("first", "second"),
-    "Momentum": ("first",),
-    "RMSProp": ("second", "first"),
-    "Adagrad": ("accumulator",),
-    "Adadelta": ("accumulated_grad", "accumulated_delta_var"),
-    "Ftrl": ("accumulator", "linear"),
-}
-"""What the slots named after a TF1 optimizer hold, in the order in which it made them."""
 _TOGETHER = (
     ("first", "second"),
     ("first", "norm"),
@@ -66,9 +40,6 @@ _COUNTERS = {
     "current_loss_scale": "dynamic_scale",
 }
 
-Served = tuple[str, str]
-"""(stored name of a weight of the same save, what the slot holds of it)"""
-
 
 def pair_slots(state: Pairing) -> None:
     """Pair the slots of both sides that no stored name has paired, once the weights are."""
@@ -76,7 +47,7 @@ def pair_slots(state: Pairing) -> None:
     if not left or not right:
         return
     state.unique((left, right), lambda side, t: own_name(t) or None, "full-name", lambda a, b: a.shape == b.shape)
-    told = _Served(state.left), _Served(state.right)
+    told = SlotNames(state.left), SlotNames(state.right)
 
     def key(side: Side, t: Tensor) -> Hashable:
         found = told[side.number].of(t)
@@ -89,70 +60,11 @@ def pair_slots(state: Pairing) -> None:
     lists = _lists(state.left), _lists(state.right)
     for mine, theirs in _same_lists(*lists):
         _by_place(state, mine, theirs)
+    for side, unnamed in enumerate(lists):
+        _by_listing(state, side, unnamed)
     for side, other in ((0, 1), (1, 0)):
         for places in lists[side].values():
             _by_model_order(state, side, places, told[other])
-
-
-class _Served:
-    """Which weight of its save a slot serves, by its name."""
-
-    def __init__(self, side: Side) -> None:
-        self._stored: dict[str, str] = {}
-        self._joined: dict[Hashable, str | None] = {}
-        for t in side.weights:
-            self._stored[clean(t.name)] = t.name
-            for path in {own_name(t) or clean(t.name), clean(t.name)}:
-                for key in (path.replace("/", "_"), (path.replace("/", "_"), t.shape)):
-                    self._joined[key] = None if self._joined.get(key, t.name) != t.name else t.name
-        self.side = side
-
-    def of(self, slot: Tensor) -> Served | None:
-        """The weight and what is held of it; None where the name does not tell, or could tell several."""
-        stored = clean(slot.name) if "/.OPTIMIZER_SLOT/" not in slot.name else slot.name.partition("/.ATTRIBUTES")[0]
-        key = _SLOT_KEY.fullmatch(stored)
-        if key is not None:
-            weight = self._stored.get(key[1])
-            return None if weight is None else (weight, _KINDS.get(key[2], key[2]))
-        name = own_name(slot) or stored
-        head, _, last = name.rpartition("/")
-        base, _, number = last.partition("_")
-        if base in _OF_TF1 and (not number or number.isdigit()):
-            return self._weight(head, slot, _nth(base, int(number or 0)))
-        return self._of_keras(name, slot)
-
-    def _weight(self, path: str, slot: Tensor, kind: str) -> Served | None:
-        joined = path.replace("/", "_")
-        weight = self._joined.get(joined)
-        if weight is None:
-            weight = self._joined.get((joined, slot.shape))
-        return None if weight is None else (weight, kind)
-
-    def _of_keras(self, name: str, slot: Tensor) -> Served | None:
-        """By the longest part of the name that is a weight's, its parts joined by `_`."""
-        parts = name.split("/")
-        for start in range(1, len(parts)):
-            words = parts[start:]
-            if len(words) > 1:
-                found = None
-                if words[0] in _KINDS or words[0] in _KINDS.values():
-                    found = self._weight("/".join(words[1:]), slot, _KINDS.get(words[0], words[0]))
-                found = found or self._weight("/".join(words[:-1]), slot, _KINDS.get(words[-1], words[-1]))
-                if found is not None:
-                    return found
-        joined = "_".join(parts[1:]).split("_")
-        for first in range(min(MOST_WORDS, len(joined))):
-            for last in range(len(joined) - 1, max(len(joined) - 1 - MOST_WORDS, first), -1):
-                kind = "_".join(joined[last:])
-                found = self._weight("_".join(joined[first:last]), slot, _KINDS.get(kind, kind))
-                if found is not None:
-                    return found
-        return None
-
-
-def _nth(base: str, number: int) -> str:
-    kinds = _OF_TF1[base]
-    return kinds[number] if number < len(kinds) else f"{base}_{number}"
 
 
 # ---------------------------------------------------------------------- lists without names
@@ -215,7 +127,34 @@ def _by_place(state: Pairing, mine: Mapping[int, Tensor], theirs: Mapping[int, T
             state.pair(t, other, "layer-order")
 
 
-def _by_model_order(state: Pairing, side: int, places: Mapping[int, Tensor], named: _Served) -> None:
+def _by_listing(state: Pairing, side: int, lists: Mapping[str, dict[int, Tensor]]) -> None:
+    """Pair a list without names with what the other save lists in its order, by name: both list counters first.
+
+    Both must be as long, and agree in all shapes and in all pairs that are made already.
+    """
+    here, there = (state.left, state.right) if side == 0 else (state.right, state.left)
+    named = [there.by_name[name] for name in there.order if name in there.by_name]
+    named = [t for t in named if kind_of(t) in ("slot", "counter")]
+    if len(lists) != 1 or not named or not all(own_name(t) for t in named):
+        return
+    head = next(iter(lists)).removesuffix("/inner_optimizer")
+    whole = {place[1]: t for t in here.tensors if (place := listed(t.name)) is not None and place[0] == head}
+    if len(whole) != len(named) or any(own_name(t) for t in whole.values()):
+        return
+    pairs: list[tuple[Tensor, Tensor]] = []
+    for (_, t), other in zip(sorted(whole.items()), named, strict=True):
+        first = here.by_name[here.copies.get(t.name, t.name)]
+        one, two = (first, other) if side == 0 else (other, first)
+        told = state.partner.get(one.name)
+        if kind_of(one) != kind_of(two) or one.shape != two.shape or (told is not None and told[0].name != two.name):
+            return
+        pairs.append((one, two))
+    for one, two in pairs:
+        if one.name not in state.partner and two.name not in state.back:
+            state.pair(one, two, "layer-order")
+
+
+def _by_model_order(state: Pairing, side: int, places: Mapping[int, Tensor], named: SlotNames) -> None:
     """Pair a list without names with slots whose names tell what they serve, by the order of the model's weights."""
     lone = state.lone("slot")
     slots = [places[place] for place in sorted(places)]
@@ -282,7 +221,13 @@ def _trained(state: Pairing, side: int, wanted: set[str], shapes: Sequence[tuple
     mine = {partner[name]: name for name in here.place if name in partner and partner[name] in wanted}
     if mine.keys() == wanted and _certain(here, set(mine.values())):
         return sorted(wanted, key=lambda name: here.place[mine[name]])
-    return order_by_shapes([t for t in there.weights if t.name in wanted], layer_ids(there), shapes)
+    names = {t.name: partner.get(t.name, "") for t in here.weights}, {t.name: t.name for t in there.weights}
+    for whole, name in zip((here, there), names, strict=True):
+        weights = [t for t in whole.weights if name[t.name] in wanted]
+        order = along(whole, weights, [""] * len(shapes), lambda place, t: t.shape == shapes[place])
+        if order:
+            return [name[t.name] for t in order]
+    return []
 
 
 def _certain(side: Side, names: set[str]) -> bool:

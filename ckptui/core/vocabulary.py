@@ -348,7 +348,8 @@ class Operation:
     """The node's, with the scopes it stands in: `model/conv1/Conv2D`."""
     op: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    """`padding`, `strides`, `dilations`, `ksize`, `data_format`, `is_training`, `T`, `DstT`, as far as it has them."""
+    """`padding`, `strides`, `dilations`, `ksize`, `data_format`, `is_training`, `T`, `epsilon`, `alpha`, as far as it
+    has them. Of arithmetic with a constant: `operand` (its values), `operand_first`, `of` (the other input)."""
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "op": self.op, "attributes": jsonable(dict(self.attributes))}
@@ -366,6 +367,9 @@ class Listing:
     architecture: tuple[ArchitectureRow, ...] = ()
     operations: tuple[Operation, ...] = ()
     """What its graph computes to answer, where it has one: convolutions, pooling, activations, in graph order."""
+    order: tuple[str, ...] = ()
+    """Stored names in the order in which the save lists the model's variables, then the optimizer's; empty where only
+    the names could tell it."""
 
     def with_findings(self, findings: Sequence[Finding]) -> Listing:
         """The same listing with these findings and the status that follows from them (never better than before)."""

@@ -135,7 +135,7 @@ class H5File(Hdf5Reader):
             modified=self._source.modified,
             writer=_writer(contents),
         )
-        return Listing(artifact, built.tensors, (), (), built.architecture).with_findings(
+        return Listing(artifact, built.tensors, (), (), built.architecture, order=built.layout.order).with_findings(
             [*contents.findings, *findings, *misnamed(self.path)]
         )
 

@@ -66,6 +66,8 @@ class Layout:
     places: dict[str, Place]
     absent: list[tuple[str, str]] = field(default_factory=list)
     """(layer, weight) named by attributes without a dataset behind it."""
+    order: tuple[str, ...] = ()
+    """The datasets that attributes name, in their order: the model's, then the optimizer's."""
 
 
 def promised_paths(root: Node) -> list[str]:
@@ -138,10 +140,11 @@ class _Legacy:
                 self._weight(group, "" if layer == TOP_LEVEL else layer, weight, order)
         for weight in self.attributes.weight_names.get("optimizer_weights", []):
             self._optimizer(f"optimizer_weights/{weight}", weight)
+        listed = tuple(self.found)
         for name in self.shapes:
             if name not in self.found:
                 self._unnamed(name, prefix)
-        return Layout("legacy", self.found, self.absent)
+        return Layout("legacy", self.found, self.absent, listed)
 
     def _weight(self, group: str, layer: str, weight: str, order: int) -> None:
         path = f"{group}/{weight}"
@@ -279,12 +282,12 @@ class _Objects:
             Place(
                 section,
                 layer,
-                "" if v in ("", COMPANION) else "/".join([*names, v]),
+                "" if v == COMPANION else "/".join([*names, v or str(order)]),
                 v,
                 found.node,
                 class_name=class_name or "",
             )
-            for v in variables
+            for v, (order, _) in zip(variables, members, strict=True)
         ]
 
     def _variables(self, parts: list[str], node: Node | None, members: Sequence[tuple[int, str]]) -> Sequence[str]:
