@@ -23,13 +23,11 @@ from ckptui.core.model import (
 )
 from ckptui.core.names import clean
 from ckptui.core.report import STATE_WORDS_OF_ROLES, state_word, table, worst_first
-from ckptui.core.text import human_count, middle, number_text, safe, shape_text, shorten_name
+from ckptui.core.text import human_count, middle, number_text, safe, shape_text, shorten_name, step_text
 from ckptui.output import findings_json, findings_text
 
 STATE_ROLES = frozenset({*STATE_WORDS_OF_ROLES, "object-graph"})
 """Roles of what is no weight: not in a save's line, and without a row of its own."""
-TIMESTAMP = 100_000_000
-"""Steps from this number on are times of exports, and stay as they are written."""
 LEVELS = "▁▂▃▄▅▆▇█"
 SAME, BROKEN, UNREAD, ABSENT = "_", "!", "×", " "
 COURSE = 34
@@ -201,11 +199,6 @@ class SaveLines:
         save, step, norm, change, broken, loss, words = cells
         numbers = f"{step:>9}  {norm:>9}  {change:>9}  {broken:>10}" + (f"  {loss:>9}" if self._with_loss else "")
         return f"{save.ljust(max(self._label, 4))}  {numbers}  {words}".rstrip()
-
-
-def step_text(step: int) -> str:
-    """`16,384`; a time as the save's name has it."""
-    return human_count(step) if step < TIMESTAMP else str(step)
 
 
 def _label(found: Found) -> str:

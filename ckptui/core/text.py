@@ -94,6 +94,15 @@ def human_count(count: int) -> str:
     return f"{count:,}"
 
 
+def step_text(step: int) -> str:
+    """`16,384`; the time that an export is named by stays as it is written: `1700000000`."""
+    return human_count(step) if abs(step) < TIMESTAMP else str(step)
+
+
+TIMESTAMP = 100_000_000
+"""A step from this number on is a time: exports are named so, and hours are no measure of training."""
+
+
 def shape_text(shape: Sequence[int | None] | None) -> str:
     """`3×3×1×32`, `scalar`, `?×28×28`."""
     if shape is None:

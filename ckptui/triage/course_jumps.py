@@ -11,13 +11,11 @@ from ckptui.core import timeline
 from ckptui.core.curves import aligned, is_rate
 from ckptui.core.dtypes import is_float, is_integer
 from ckptui.core.model import Finding, Scalars, TensorPoint
-from ckptui.core.text import human_count
+from ckptui.core.text import TIMESTAMP, human_count
 
 if TYPE_CHECKING:
     from ckptui.triage.timeline import Run
 
-TIMESTAMP = 100_000_000
-"""A step from this number on is a time: exports are named so, and hours are no measure of training."""
 RAISED = 1.5
 """A learning rate that grew by this factor is told beside a jump."""
 _RATE = "learning_rate"

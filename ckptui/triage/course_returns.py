@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ckptui.core import timeline
 from ckptui.core.model import Finding, Found
-from ckptui.core.text import human_count
-from ckptui.triage.course_jumps import TIMESTAMP, counters
+from ckptui.core.text import TIMESTAMP, human_count
+from ckptui.triage.course_jumps import counters
 
 if TYPE_CHECKING:
     from ckptui.triage.timeline import Run

@@ -10,7 +10,7 @@ import numpy as np
 from rich.cells import cell_len
 
 from ckptui.core.model import Artifact, Finding, Listing, Pair, PairStatus, Stats, Tensor
-from ckptui.core.text import human_count, number_text, safe, shape_text
+from ckptui.core.text import human_count, number_text, safe, shape_text, step_text
 from ckptui.ui.fitting import fit_middle, left, right
 from ckptui.ui.naming import STORED_TAIL, own_name
 
@@ -186,7 +186,7 @@ def change_text(value: float | None) -> str:
 
 def save_words(artifact: Artifact, width: int = 1000) -> str:
     """`ckpt-2  step 2000`; a label too long for `width` cells loses its middle."""
-    step = f"  step {human_count(artifact.step)}" if artifact.step is not None else ""
+    step = f"  step {step_text(artifact.step)}" if artifact.step is not None else ""
     return f"{fit_middle(safe(artifact.label), max(width - cell_len(step), LEAST_LABEL))}{step}"
 
 

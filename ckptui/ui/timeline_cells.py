@@ -9,7 +9,7 @@ from math import ceil, floor, isfinite, isnan, nan
 
 from ckptui.core.curves import aligned, importance
 from ckptui.core.model import Found, Scalars
-from ckptui.core.text import human_count
+from ckptui.core.text import step_text
 from ckptui.ui.timeline_rows import BROKEN, FIRST, SAME, UNREAD, UNTOLD, Course, Measure, Track, finite_span
 
 BLOCKS, PLAIN_BLOCKS = "▁▂▃▄▅▆▇", ".:-=+*#"
@@ -172,7 +172,7 @@ def labels(course: Course, scale: Scale, width: int) -> tuple[str, list[int]]:
     places = [p for p in (0, count - 1, *range(count)) if 0 <= p < count]
     for place in dict.fromkeys(places):
         step = course.step(place)
-        text = human_count(step) if step is not None else course.label(place)
+        text = step_text(step) if step is not None else course.label(place)
         column = scale.column_of(place)
         start = min(column, max(width - len(text), 0))
         end = start + len(text)

@@ -8,7 +8,7 @@ from textual.content import Content
 
 from ckptui.core.model import Listing
 from ckptui.core.report import SEEN_BITS
-from ckptui.core.text import human_bytes, human_count, safe
+from ckptui.core.text import human_bytes, human_count, safe, step_text
 from ckptui.ui.ledger import SaveRecord
 from ckptui.ui.widgets.header import duration
 from ckptui.ui.widgets.reflow import Reflow, two_columns
@@ -55,7 +55,7 @@ def _listing_rows(listing: Listing) -> list[tuple[str, str]]:
     artifact = listing.artifact
     rows = []
     if artifact.step is not None:
-        rows.append(("step", human_count(artifact.step)))
+        rows.append(("step", step_text(artifact.step)))
     writer = "  ".join(f"{safe(str(k))} {safe(str(v))}" for k, v in artifact.writer.items())
     rows.append(("writer", writer or "does not say"))
     rows.append(("size", f"{human_bytes(artifact.bytes)} ({human_count(artifact.bytes)} bytes)"))

@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from ckptui.core.text import human_count, safe
+from ckptui.core.text import human_count, safe, step_text
 from ckptui.ui.access import say
 from ckptui.ui.commands import bindings_for
 from ckptui.ui.timeline_rows import MEASURE_WORDS, SORT_WORDS, Course
@@ -133,7 +133,7 @@ class TimelineView(Vertical):
         place = self.table.place
         step = course.step(place)
         name = course.label(place, 32)
-        parts = [name + (f"  step {human_count(step)}" if step is not None and name != f"step {step}" else "")]
+        parts = [name + (f"  step {step_text(step)}" if step is not None and name != f"step {step}" else "")]
         if course.told[place] == 2:
             parts.append("can't be read")
         parts += [safe(finding.title, 60) for finding in course.events.get(place, ())[:1]]
