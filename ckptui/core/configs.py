@@ -5,14 +5,15 @@ Told from the architectures two saves carry; where one carries none there is no 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ckptui.core import graph_layers
 from ckptui.core.catalogue import make
 from ckptui.core.config_sides import CODE, Side, change, kind_of, layers_of, name_of, side_of
 from ckptui.core.config_wiring import input_shapes, moved, wired
+from ckptui.core.graph_partners import partners
 from ckptui.core.layer_fields import class_of, counting, policy, same_value, shown
 from ckptui.core.layer_order import Aligned, aligned, numbered
 from ckptui.core.model import ArchitectureRow, Finding, Listing
@@ -66,21 +67,15 @@ def config_findings(a: Listing, b: Listing) -> list[Finding]:
 
 def _across(path: str, a: Listing, b: Listing) -> list[Finding]:
     """An architecture against a graph: layers of one name, by what both tell for sure."""
-    sides = [layers_of(side) or graph_layers.rows_of(side.operations) for side in (a, b)]
-    named = [Counter(row.name for row in rows) for rows in sides]
-    partners = {row.name: row for row in sides[1]}
+    sides = [layers_of(side) or graph_layers.rows_of(side.operations, as_traced=True) for side in (a, b)]
+    layers, shown = sides if layers_of(a) else sides[::-1]
+    order = {row.name: place for place, row in enumerate(layers)}
     found = []
-    for row in sides[0]:
-        if named[0][row.name] != 1 or named[1][row.name] != 1:
-            continue
-        other = partners[row.name]
-        pair = graph_layers.in_common(row, other) if layers_of(a) else graph_layers.in_common(other, row)
-        if pair is None:
-            continue
-        one, two = pair if layers_of(a) else pair[::-1]
-        changes = _changes(one, two)
+    for layer, scope in sorted(partners(layers, shown), key=lambda pair: order[pair[0].name]):
+        one, other = (layer, scope) if layers_of(a) else (scope, layer)
+        changes = _changes(one, other)
         if changes:
-            found.append(_changed(path, one, two, changes))
+            found.append(_changed(path, one, replace(other, name=layer.name), changes))
     return found[:MOST_FINDINGS]
 
 
@@ -214,7 +209,9 @@ def _begins(rows: Sequence[ArchitectureRow], place: int) -> bool:
 def _described(row: ArchitectureRow) -> str:
     """`Rescaling(scale 0.00392157)`, `ReLU act`: the class, what is not as usual, the name somebody gave it."""
     if row.class_name == graph_layers.SCALES:
-        return f"{row.name} ({', '.join(map(str, row.config.get('ops', ())))})"
+        scale, offset = (row.config.get(name) for name in ("scale", "offset"))
+        how = f"x {shown(scale, 24)} + {shown(offset, 24)}" if scale is not None and offset is not None else ""
+        return f"{row.name} ({how or ', '.join(map(str, row.config.get('ops', ())))})"
     usual = counting(kind_of(row), {}, None)
     kept = [
         f"{name.replace('_', ' ')} {shown(value, 24)}"

@@ -1,17 +1,19 @@
 """Layers as a graph shows them, in the form of an architecture: what exports keep of configurations.
 
-Scopes are the layers' names. A graph tells padding, strides, dilation, pool size, activation and the dtype it computes
-in; the rest of a configuration is in constants, or gone.
+Scopes are the layers' names. A graph tells padding, strides, dilation, pool size, activation, the dtype it computes in,
+and, from small constants, how the input is scaled and what a batch normalisation adds; the rest of a configuration is
+gone. Where an op can't tell what its layer was made with (a dilated convolution is an unpadded one between two
+rearrangements), the field is left out.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-from ckptui.core.layer_fields import class_of, counting
+from ckptui.core.graph_scales import scaling
+from ckptui.core.layer_fields import same_value
 from ckptui.core.model import ArchitectureRow, Operation
 
 _CLASSES = {
@@ -29,25 +31,37 @@ _ACTIVATIONS = {
     "Sigmoid": "sigmoid", "Softmax": "softmax", "Softplus": "softplus", "Softsign": "softsign", "Erf": "gelu",
 }  # fmt: skip
 _WITH_WEIGHTS = ("Conv", "Dense", "DepthwiseConv")
-CERTAIN = frozenset({"linear", "relu", "relu6", "elu", "selu", "tanh", "softmax", "softplus", "softsign"})
-"""Activations that one op of a graph tells for sure: a sigmoid may be part of a silu."""
+_SEPARABLE = ["separable_conv2d", "depthwise"]
 SCALES = "Preprocessing"
 """Class of a scope that scales or shifts the input, before the first layer with weights."""
 
 
-def rows_of(operations: Sequence[Operation]) -> tuple[ArchitectureRow, ...]:
-    """One row for each scope that holds an operation of a layer, in graph order."""
+def rows_of(operations: Sequence[Operation], *, as_traced: bool = False) -> tuple[ArchitectureRow, ...]:
+    """One row for each scope that holds an operation of a layer, in graph order; `as_traced`: under its very name."""
     scopes: dict[str, list[Operation]] = {}
+    spaces = frozenset(one.name.rpartition("/")[0] for one in operations if one.op == "SpaceToBatchND")
     for operation in operations:
-        scope = operation.name.rpartition("/")[0] or operation.name
-        scopes.setdefault(scope, []).append(operation)
-    again = _again(list(scopes))
+        if operation.op != "SpaceToBatchND":
+            scopes.setdefault(_scope(operation), []).append(operation)
+    again = "" if as_traced else _again(list(scopes))
     rows = []
     for scope, held in scopes.items():
-        row = _row(scope.removesuffix(again).rpartition("/")[2], held)
+        row = _row(scope.removesuffix(again).rpartition("/")[2], held, spaces)
         if row is not None:
             rows.append(row)
     return tuple(rows)
+
+
+def _scope(operation: Operation) -> str:
+    """The scope of the layer that an operation is part of: without what a layer has within itself."""
+    path = operation.name.split("/")
+    inner = 2 if path[-2:] in (_SEPARABLE, ["batchnorm", "add"]) else 1
+    return "/".join(path[:-inner]) or operation.name
+
+
+def _spaced(operation: Operation, spaces: frozenset[str]) -> bool:
+    """Whether an op runs between two rearrangements, which do the padding."""
+    return operation.name in spaces or operation.name.rpartition("/")[0] in spaces
 
 
 def _again(scopes: Sequence[str]) -> str:
@@ -56,21 +70,43 @@ def _again(scopes: Sequence[str]) -> str:
     return ends.pop() if len(ends) == 1 and len(scopes) > 1 else ""
 
 
-def _row(name: str, held: Sequence[Operation]) -> ArchitectureRow | None:
-    first = next((one for one in held if one.op in _CLASSES), None)
+def _row(name: str, held: Sequence[Operation], spaces: frozenset[str]) -> ArchitectureRow | None:
+    # of a separable convolution the depthwise part has the layer's own padding and strides
+    first = next((one for one in held if one.op == "DepthwiseConv2dNative"), None)
+    first = first or next((one for one in held if one.op in _CLASSES), None)
     activations = sorted({_ACTIVATIONS[one.op] for one in held if one.op in _ACTIVATIONS})
     config: dict[str, Any] = {}
     if first is None and not activations:
-        ops = [one.op for one in held if one.op in ("Mul", "Add", "AddV2", "Sub", "RealDiv")]
-        return ArchitectureRow(name, SCALES, config={"ops": ops}) if ops else None
+        return _of_arithmetic(name, held)
     kind = _CLASSES[first.op] if first is not None else "Activation"
     if first is not None:
-        config |= _told(first, spaced=any(one.op == "SpaceToBatchND" for one in held))
+        config |= _agreed([_told(one, spaced=_spaced(one, spaces)) for one in held if one.op == first.op])
+        if kind == "DepthwiseConv2D" and any(one.op == "Conv2D" for one in held):
+            kind = "SeparableConv2D"
+    slopes = {one.attributes.get("alpha") for one in held if one.op == "LeakyRelu"}
+    if len(slopes) == 1 and type(slope := slopes.pop()) is float:
+        config["negative_slope"] = slope
     if activations:
         config["activation"] = "+".join(activations)
     elif kind.startswith(_WITH_WEIGHTS):
         config["activation"] = "linear"
     return ArchitectureRow(name, kind, config=config)
+
+
+def _of_arithmetic(name: str, held: Sequence[Operation]) -> ArchitectureRow | None:
+    """A batch normalisation computed step by step, or how the input is scaled."""
+    added = next((one.attributes for one in held if one.name.endswith("/batchnorm/add")), None)
+    if added is not None:
+        epsilon = added.get("operand")
+        known = isinstance(epsilon, list) and len(epsilon) == 1 and added.get("T") == "float32"
+        return ArchitectureRow(name, "BatchNormalization", config={"epsilon": epsilon[0]} if known else {})
+    steps = [one for one in held if one.op in ("Mul", "Add", "AddV2", "Sub", "RealDiv")]
+    return ArchitectureRow(name, SCALES, config=scaling(steps)) if steps else None
+
+
+def _agreed(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What several ops of one scope have in common; where they differ, none of them speaks for a layer."""
+    return {name: value for name, value in told[0].items() if all(same_value(one.get(name), value) for one in told[1:])}
 
 
 def _told(operation: Operation, *, spaced: bool) -> dict[str, Any]:
@@ -86,33 +122,7 @@ def _told(operation: Operation, *, spaced: bool) -> dict[str, Any]:
             config[ours] = list(sizes[2:] if str(layout).startswith("NC") else sizes[1:-1])
     if isinstance(raw.get("T"), str):
         config["dtype"] = raw["T"]
-    if isinstance(raw.get("is_training"), bool):
-        config["is_training"] = raw["is_training"]
+    for plain in ("is_training", "epsilon"):
+        if isinstance(raw.get(plain), (bool, float)):
+            config[plain] = raw[plain]
     return config
-
-
-_POOLS = frozenset({"MaxPooling2D", "MaxPooling3D", "AveragePooling2D", "AveragePooling3D"})
-_CONVOLUTIONS = frozenset({"Conv2D", "Conv3D", "DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose"})
-_SIZES = ("padding", "strides", "dilation_rate", "pool_size")
-
-
-def in_common(layer: ArchitectureRow, shown: ArchitectureRow) -> tuple[ArchitectureRow, ArchitectureRow] | None:
-    """A configured layer and the same one as a graph shows it, both with nothing but what both tell for sure.
-
-    None where that is nothing: layers of one axis are computed with two, a causal padding is a node of its own.
-    """
-    kind = class_of(layer.class_name)
-    pools = kind in _POOLS and shown.class_name in _POOLS and kind[-2:] == shown.class_name[-2:]
-    if not pools and not (kind in _CONVOLUTIONS or (kind == shown.class_name == "Dense")):
-        return None
-    ours = counting(kind, layer.config)
-    theirs = counting(shown.class_name, shown.config)
-    names = [name for name in _SIZES if name in shown.config and name in ours and name in theirs]
-    if ours.get("activation") in CERTAIN and theirs.get("activation") in CERTAIN and "activation" in shown.config:
-        names.append("activation")
-    if kind == "SeparableConv2D":
-        names = [name for name in names if name in ("padding", "strides")]
-    return (
-        replace(layer, class_name=kind, config={name: ours[name] for name in names}),
-        replace(shown, class_name=shown.class_name if pools else kind, config={name: theirs[name] for name in names}),
-    )

@@ -114,8 +114,8 @@ class Kernels:
 
     @property
     def unpaired_words(self) -> str:
-        one = self.unpaired == 1
-        return f"{self.unpaired} weight{'' if one else 's'} could not be paired: which of those alike is whose, nothing tells"
+        many = "" if self.unpaired == 1 else "s"
+        return f"{self.unpaired} weight{many} could not be paired: which of those alike is whose, nothing tells"
 
     @property
     def only_in_a(self) -> bool:

@@ -7,8 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from ckptui.readers.graph_constants import PASSING
 from ckptui.readers.graph_schema import Field
-from ckptui.readers.graph_steps import STEPS, take_step
+from ckptui.readers.graph_steps import STEPS, WITH_INPUTS, take_helper, take_step
 
 Message = dict[str, Any]
 """A kept message: scalars by name, a list for what repeats."""
@@ -28,6 +29,8 @@ MAX_DECLARED = 50_000
 """How many variables of a graph are remembered with dtype and shape."""
 MAX_KEYS = 200_000
 """How many checkpoint keys are remembered that a graph restores."""
+MAX_ARGUMENTS = 10_000
+"""Names of one function's arguments that are kept."""
 MAX_PLACES = 5
 """How many nodes of a flagged op are remembered by name."""
 
@@ -99,7 +102,9 @@ class Gatherer:
             return {"home": parent}
         if kind == "AttrEntry":
             op = parent.get("op")
-            if op and not (op in STEPS or op in self.keep_attributes or (op in _TELLING and _tells(op, parent))):
+            if op and not (
+                op in STEPS or op == "Const" or op in self.keep_attributes or (op in _TELLING and _tells(op, parent))
+            ):
                 return None
         elif kind == "CollectionDef":
             if parent.get("key") != ASSETS_COLLECTION:
@@ -113,9 +118,15 @@ class Gatherer:
             if home is not None:
                 home["variables"] = home.get("variables", 0) + 1
             return None
+        elif kind == "ArgDef":
+            return _argument(parent, field)
         if not field.repeated:
             found: Message = parent.setdefault(field.name, {})
             return found
+        return self._one_more(parent, field)
+
+    def _one_more(self, parent: Message, field: Field) -> Message | None:
+        """The dictionary for one of several messages; None where there are too many."""
         if self.kept >= MAX_KEPT:
             self.complete = False
             return None
@@ -124,9 +135,11 @@ class Gatherer:
         parent.setdefault(field.name, []).append(made)
         return made
 
-    def leaf(self, parent: Message, field: Field, value: int | str | bytes) -> None:
+    def leaf(self, parent: Message, field: Field, value: float | str | bytes) -> None:
         """A scalar of a kept message."""
-        if not isinstance(value, int) and len(value) > MAX_NAME:
+        if field.name == "input" and parent.get("op") not in WITH_INPUTS:
+            return
+        if not isinstance(value, (int, float)) and len(value) > MAX_NAME:
             if field.name != "metadata":
                 value = value[:MAX_NAME]
             self.metadata += len(value)
@@ -158,6 +171,8 @@ class Gatherer:
             _take_variable(home, op, message)
         if op in STEPS:
             take_step(home, op, message)
+        elif op == "Const" or op in PASSING:
+            take_helper(home, op, message)
         self.kept = message["kept"]
 
     def _remember(self, home: Message, op: str, message: Message) -> None:
@@ -188,6 +203,15 @@ class Gatherer:
             self.damage.count += 1
         if not of_file and "runs off the end" not in reason:
             self.damage.inside += 1
+
+
+def _argument(parent: Message, field: Field) -> Message:
+    """One of a function's arguments; they are gone when the function is."""
+    made: Message = {}
+    arguments = parent.setdefault(field.name, [])
+    if len(arguments) < MAX_ARGUMENTS:
+        arguments.append(made)
+    return made
 
 
 def shape_of(message: Message) -> tuple[int | None, ...] | None:

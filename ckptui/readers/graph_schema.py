@@ -40,9 +40,9 @@ MetaInfoDef: 1 meta_graph_version string | 2 stripped_op_list OpList | 3 any_inf
 Any: 1 type_url string | 2 value bytes!
 StringEntry: 1 key string | 2 value string
 OpList: 1 op OpDef*
-OpDef: 1 name string! | 2 input_arg ArgDef* | 3 output_arg ArgDef* | 4 attr AttrDef* | 5 summary string
+OpDef: 1 name string! | 2 input_arg ArgDef!* | 3 output_arg ArgDef* | 4 attr AttrDef* | 5 summary string
   | 6 description string | 8 deprecation OpDeprecation | 20 control_output string*
-ArgDef: 1 name string | 2 description string | 3 type varint | 4 type_attr string | 5 number_attr string
+ArgDef: 1 name string! | 2 description string | 3 type varint | 4 type_attr string | 5 number_attr string
   | 6 type_list_attr string | 7 handle_data DtypeAndShape* | 17 experimental_full_type FullTypeDef
 AttrDef: 1 name string | 2 type string | 3 default_value AttrValue | 4 description string | 6 minimum varint
   | 7 allowed_values AttrValue
@@ -65,20 +65,20 @@ FunctionDef: 1 signature OpDef! | 3 node_def NodeDef!* | 4 ret StringEntry* | 5 
 ArgAttrEntry: 1 key varint | 2 value ArgAttrs
 ArgAttrs: 1 attr AttrEntry*
 NumberEntry: 1 key varint | 2 value varint
-NodeDef: 1 name string! | 2 op string! | 3 input string* | 4 device string | 5 attr AttrEntry!*
+NodeDef: 1 name string! | 2 op string! | 3 input string!* | 4 device string | 5 attr AttrEntry!*
   | 6 experimental_debug_info DebugNames | 7 experimental_type FullTypeDef
 DebugNames: 1 original_node_names string* | 2 original_func_names string*
 AttrEntry: 1 key string! | 2 value AttrValue!
-AttrValue: 1 list AttrList! | 2 s bytes! | 3 i varint | 4 f fixed32 | 5 b varint! | 6 type varint!
+AttrValue: 1 list AttrList! | 2 s bytes! | 3 i varint | 4 f fixed32! | 5 b varint! | 6 type varint!
   | 7 shape TensorShapeProto! | 8 tensor TensorProto! | 9 placeholder string | 10 func NameAttrList!
 AttrList: 2 s bytes* | 3 i varint!* | 4 f fixed32* | 5 b varint* | 6 type varint* | 7 shape TensorShapeProto*
   | 8 tensor TensorProto* | 9 func NameAttrList*
 NameAttrList: 1 name string! | 2 attr AttrEntry*
 TensorShapeProto: 2 dim Dim!* | 3 unknown_rank varint!
 Dim: 1 size varint! | 2 name string
-TensorProto: 1 dtype varint | 2 tensor_shape TensorShapeProto | 3 version_number varint | 4 tensor_content bytes
-  | 5 float_val fixed32* | 6 double_val fixed64* | 7 int_val varint* | 8 string_val bytes!* | 9 scomplex_val fixed32*
-  | 10 int64_val varint* | 11 bool_val varint* | 12 dcomplex_val fixed64* | 13 half_val varint*
+TensorProto: 1 dtype varint! | 2 tensor_shape TensorShapeProto! | 3 version_number varint | 4 tensor_content bytes!
+  | 5 float_val fixed32!* | 6 double_val fixed64!* | 7 int_val varint* | 8 string_val bytes!* | 9 scomplex_val fixed32*
+  | 10 int64_val varint* | 11 bool_val varint* | 12 dcomplex_val fixed64* | 13 half_val varint!*
   | 14 resource_handle_val ResourceHandle* | 15 variant_val VariantData* | 16 uint32_val varint*
   | 17 uint64_val varint* | 18 float8_val bytes
 ResourceHandle: 1 device string | 2 container string | 3 name string | 4 hash_code varint | 5 maybe_type_name string

@@ -7,6 +7,7 @@ Memory stays at one window and what the gatherer keeps, whatever lengths the fil
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Iterator
 from itertools import islice
 
@@ -31,7 +32,12 @@ MAX_PACKED = 1024
 SECTION_DEPTH = 3
 """Nesting level of a meta graph's own fields."""
 
+MAX_CONTENT = 256
+"""Bytes of a tensor's values that are kept: those of scalars and of one value a channel."""
+CONTENT = "tensor_content"
 _SKIP = {1: 8, 5: 4}
+_FLOATS = {1: ("fixed64", "<d"), 5: ("fixed32", "<f")}
+"""By wire type; the fixed numbers that are kept are all floats."""
 _GROUP_START, _GROUP_END = 3, 4
 _GROUP = "(group)"
 _LONG_NUMBER = re.compile(rb"[\x80-\xff]{10}")
@@ -116,7 +122,19 @@ class Walk:
                 self.gatherer.leaf(kept, field, value)
             return self.base + at
         if wire in _SKIP:
-            return self._within(self.base + at + _SKIP[wire])
+            end = self._within(self.base + at + _SKIP[wire])
+            kept = self.kept[-1]
+            scalar, form = _FLOATS[wire]
+            raw = self.buffer[at : at + _SKIP[wire]]
+            if (
+                kept is not None
+                and field is not None
+                and field.kept
+                and field.scalar == scalar
+                and len(raw) == _SKIP[wire]
+            ):
+                self.gatherer.leaf(kept, field, struct.unpack(form, raw)[0])
+            return end
         return self._group(self.base + at, number, wire)
 
     def _group(self, position: int, number: int, wire: int) -> int:
@@ -152,7 +170,8 @@ class Walk:
             self._string(start, begin, end, field)
         elif field.scalar == "bytes":
             kept = self.kept[-1]
-            if kept is not None and field.kept and end - begin <= TEXT_CAP:
+            most = MAX_CONTENT if field.name == CONTENT else TEXT_CAP
+            if kept is not None and field.kept and end - begin <= most:
                 self.gatherer.leaf(kept, field, self._bytes(begin, end - begin))
         elif field.repeated:
             self._packed(start, begin, end, field)
@@ -163,6 +182,11 @@ class Walk:
         if field.scalar == "fixed32" or field.scalar == "fixed64":
             if (end - begin) % (4 if field.scalar == "fixed32" else 8):
                 self._hurt(start, f"{field.name}: {end - begin} bytes hold no whole numbers")
+            elif (kept := self.kept[-1]) is not None and field.kept and end - begin <= MAX_CONTENT:
+                form = _FLOATS[5 if field.scalar == "fixed32" else 1][1]
+                raw = self._bytes(begin, end - begin)
+                for (value,) in struct.iter_unpack(form, raw) if len(raw) == end - begin else ():
+                    self.gatherer.leaf(kept, field, value)
             return
         if begin == end or end - begin > TEXT_CAP or self.fields > DEEP_FIELDS:
             return

@@ -6,6 +6,7 @@ place that is no text proto ends the walk, and what was read before it stands.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 
@@ -146,6 +147,10 @@ class _Walk:
             raw = b"".join(_ESCAPE.sub(_unescape, piece) for piece in pieces)
             text = raw if field.scalar == "bytes" else raw.decode("utf-8", "backslashreplace")
             self.gatherer.leaf(kept, field, text)
+            return
+        if field.scalar in ("fixed32", "fixed64"):
+            with contextlib.suppress(ValueError):
+                self.gatherer.leaf(kept, field, float(b"".join(pieces).decode("ascii", "replace").rstrip("fF")))
             return
         number = _number(b"".join(pieces).decode("ascii", "replace"))
         if number is None:
