@@ -218,6 +218,11 @@ def _threshold(context: click.Context, parameter: click.Parameter, value: float 
     metavar="X",
     help="Values count as different only where ||a-b||/||a|| is above X; lone, reshaped and unreadable tensors always.",
 )
+@click.option(
+    "--weights",
+    is_flag=True,
+    help="Compare the model's weights alone: no slots, counters, RNG states and metrics, in the exit code neither.",
+)
 @click.option("--markdown", is_flag=True, help="Print Markdown, for a ticket.")
 @_json
 @_fail_on
@@ -227,12 +232,14 @@ def diff(
     match: str | None,
     only: tuple[str, ...],
     fail_above: float | None,
+    weights: bool,
     markdown: bool,
     as_json: bool,
     fail_on: str,
 ) -> Call:
     """Hold B against A, tensor by tensor; exit 1 if they differ.
 
+    Slots and counters count as differences too, also where only one of them has any; see --weights.
     Tensors are paired within and across formats. A and B are saves, or digests (`ckptui digest`; - for standard
     input). Where one of them is the folder of a run, the save of it that the other one was made from is looked for,
     and compared; of two runs their latest saves.
@@ -241,7 +248,7 @@ def diff(
 
     if markdown and as_json:
         raise click.UsageError("--markdown and --json exclude each other")
-    options = comparing.DiffOptions(match, comparing.statuses(only), fail_above, markdown)
+    options = comparing.DiffOptions(match, comparing.statuses(only), fail_above, markdown, weights)
     return Call(comparing.diff(a, b, options), as_json, fail_on)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ckptui import comparison_output, timeline_output
-from ckptui.comparison_output import CONFIG, DiffView, is_difference
+from ckptui.comparison_view import CONFIG, STATUSES, DiffView, is_difference
 from ckptui.core.curves import aligned
 from ckptui.core.digest import Digest
 from ckptui.core.model import (
@@ -44,6 +44,8 @@ class DiffOptions:
     only: tuple[str, ...] = ()
     fail_above: float | None = None
     markdown: bool = False
+    weights: bool = False
+    """The model's weights alone."""
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ def diff(a: str, b: str, options: DiffOptions = DiffOptions()) -> Answer:
             listings = first.listing, second.listing
             require_match([t for one in listings for t in one.tensors], options.match, f"{a} or {b}", own=True)
             sides = first.digest or first.listing, second.digest or second.listing
-            for item in session.diff(*sides, pattern=options.match):
+            for item in session.diff(*sides, pattern=options.match, weights=options.weights):
                 if isinstance(item, Progress):
                     narrator.progress("diff", item)
                 elif isinstance(item, DiffReport):
@@ -92,6 +94,7 @@ def diff(a: str, b: str, options: DiffOptions = DiffOptions()) -> Answer:
         only=options.only,
         fail_above=options.fail_above,
         in_full=options.match is not None,
+        weights=options.weights,
         sources={letter: side.source for letter, side in (("A", first), ("B", second)) if side.source},
     )
     configured = any(f.code == CONFIG and SEVERITY_RANK[f.severity] > 0 for f in done.findings)
@@ -289,7 +292,7 @@ def statuses(wanted: Sequence[str]) -> tuple[str, ...]:
     """`--only changed,only-a --only only-b` as a list. Raises UsageError for what is no status."""
     words = [word.strip() for some in wanted for word in some.split(",")]
     for word in words:
-        if word not in comparison_output.STATUSES:
-            known = ", ".join(comparison_output.STATUSES)
+        if word not in STATUSES:
+            known = ", ".join(STATUSES)
             raise UsageError(f"--only {word!r} is no status of a pair", f"One of {known}")
     return tuple(dict.fromkeys(words))

@@ -7,93 +7,45 @@ import os
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
+from ckptui.comparison_view import (
+    CONFIG,
+    FEW_STATES,
+    STATUS_WORDS,
+    DiffView,
+    state_words,
+    summary_words,
+    threshold_words,
+)
 from ckptui.core.markdown import markdown_name, markdown_table, markdown_text
-from ckptui.core.model import Artifact, DiffReport, Finding, Listing, Pair, PairStatus, Tensor, jsonable
+from ckptui.core.model import Artifact, DiffReport, Finding, Listing, Pair, Tensor, jsonable
 from ckptui.core.names import clean
 from ckptui.core.naming import Naming, naming_of, own_names
+from ckptui.core.pair_rows import APPEARED
 from ckptui.core.report import STATE_WORDS_OF_ROLES, relation_words, table, worst_first
 from ckptui.core.text import human_count, middle, number_text, safe, shape_text, shorten_name
 from ckptui.output import findings_json, findings_text
 
-STATUSES: tuple[PairStatus, ...] = (
-    "unreadable",
-    "shape-changed",
-    "dtype-changed",
-    "changed",
-    "only-a",
-    "only-b",
-    "identical",
-)
-"""In the order in which they are shown."""
-STATUS_WORDS: dict[str, str] = {
-    "shape-changed": "other shape",
-    "dtype-changed": "other dtype",
-    "only-a": "only in A",
-    "only-b": "only in B",
-}
-FEW_STATES = 8
-"""Up to so many rows of training state are shown one by one."""
 WIDTH = 100
 LEAST_NAME = 24
 TICKET_ROWS = 40
 """Rows of the table in Markdown."""
 COUNTERS_SHOWN = 4
-CONFIG = "config-changed"
-
-
-@dataclass(frozen=True, slots=True)
-class DiffView:
-    """A diff and how it is to be shown."""
-
-    report: DiffReport
-    a: Listing
-    b: Listing
-    only: tuple[str, ...] = ()
-    """Statuses whose pairs are shown; all of them where empty. The summary and the relation are of all pairs."""
-    fail_above: float | None = None
-    in_full: bool = False
-    """Rows of training state are what was asked for."""
-    sources: Mapping[str, str] = field(default_factory=dict)
-    """What stands for a save that is not at hand: `A` -> `digest a.json`."""
-
-    @property
-    def pairs(self) -> list[Pair]:
-        """The pairs shown."""
-        return [pair for pair in self.report.pairs if not self.only or pair.status in self.only]
-
-    @property
-    def shown(self) -> list[Pair]:
-        """The pairs that get a row, the worst first: all but identical ones, and these too where they are asked for."""
-        pairs = [pair for pair in self.pairs if pair.status != "identical" or "identical" in self.only]
-        return sorted(pairs, key=lambda p: (STATUSES.index(p.status), -apart(p)))
-
-
-def apart(pair: Pair) -> float:
-    """How far a pair is apart for sorting and for thresholds: infinity where no number tells."""
-    if pair.status == "identical":
-        return 0.0
-    change = pair.relative_l2
-    return math.inf if change is None or not math.isfinite(change) or pair.left_out else change
-
-
-def is_difference(pair: Pair, above: float | None) -> bool:
-    """Whether a pair counts as one: everything but identical ones, and distances that are not above the threshold."""
-    if pair.status == "identical":
-        return False
-    return above is None or pair.status not in ("changed", "dtype-changed") or apart(pair) > above
+OLDEST_EXPORT = 1_000_000_000
+"""Folders of exports are named by the second, counted from 1970; these are of 2001 and later."""
 
 
 def diff_document(view: DiffView) -> dict[str, Any]:
-    """`ckptui/diff/1`; `only`, `fail_above` and `origin` where the call has them."""
+    """`ckptui/diff/1`; `only`, `fail_above`, `weights_only` and `origin` where the call has them."""
     report = view.report
     asked: dict[str, Any] = {}
     if view.only:
         asked["only"] = list(view.only)
     if view.fail_above is not None:
         asked["fail_above"] = view.fail_above
+    if view.weights:
+        asked["weights_only"] = True
     if report.origin is not None:
         asked["origin"] = report.origin.to_json()
     return {
@@ -126,16 +78,24 @@ def diff_text(view: DiffView) -> list[str]:
         lines += ["", *_state_lines(view, states, names)]
     lines += ["", *_summary_lines(view)]
     told = findings_text([f for f in report.findings if f.code != CONFIG], _naming(view))
-    return [*lines, *([""] if told else []), *told]
+    why = state_words(view)
+    return [*lines, *([""] if told else []), *told, *([why] if why else [])]
 
 
 def _head(view: DiffView) -> list[str]:
     rows = []
     for letter, artifact in (("A", view.report.a), ("B", view.report.b)):
-        step = f"step {artifact.step}" if artifact.step is not None else ""
+        step = _step(artifact)
         place = view.sources.get(letter, artifact.path)
         rows.append([letter, safe(middle(artifact.label, 40)), artifact.kind, step, safe(place)])
     return table([""] * 5, rows)[1:]
+
+
+def _step(artifact: Artifact) -> str:
+    """`step 300`; empty without one, and where the number is the second at which an export was made."""
+    if artifact.step is None or (artifact.step >= OLDEST_EXPORT and str(artifact.step) == artifact.label):
+        return ""
+    return f"step {artifact.step}"
 
 
 def _relation_lines(report: DiffReport) -> list[str]:
@@ -242,7 +202,10 @@ def _change(pair: Pair, names: _Names) -> str:
         return pair.detail or "none"
     all_of = pair.changed == pair.count != 1
     said = f"all {human_count(pair.changed)}" if all_of else f"{human_count(pair.changed)} of {pair.count or 0:,}"
-    return f"{said}, {pair.detail}" if pair.detail else said
+    told = pair.detail.split(", ")
+    # the row may be cut at its end: what no distance shows comes first
+    first = [words for words in told if APPEARED in words]
+    return ", ".join([*first, said, *(words for words in told if words and words not in first)])
 
 
 def _state_lines(view: DiffView, states: Sequence[Pair], names: _Names) -> list[str]:
@@ -279,19 +242,6 @@ def _value(value: float) -> str:
     return number_text(int(value) if float(value).is_integer() and abs(value) < 1e15 else value, 6)
 
 
-def summary_words(view: DiffView) -> str:
-    """`14 changed, 2 only in A, 14 identical (not shown)`."""
-    counts = view.report.summary
-    words = []
-    for status in STATUSES:
-        if counts[status]:
-            hidden = bool(view.only) and status not in view.only
-            hidden = hidden or (status == "identical" and "identical" not in view.only)
-            shown = " (not shown)" if hidden else ""
-            words.append(f"{human_count(counts[status])} {STATUS_WORDS.get(status, status)}{shown}")
-    return ", ".join(words) or "nothing to compare"
-
-
 def _summary_lines(view: DiffView) -> list[str]:
     lines = [summary_words(view)]
     by = Counter(p.matched_by for p in view.report.pairs if p.matched_by not in (None, "name"))
@@ -302,15 +252,6 @@ def _summary_lines(view: DiffView) -> list[str]:
     if view.fail_above is not None:
         lines.append(threshold_words(view))
     return lines
-
-
-def threshold_words(view: DiffView) -> str:
-    """How many pairs count as a difference where small ones don't."""
-    count = sum(is_difference(p, view.fail_above) for p in view.report.pairs)
-    above = number_text(view.fail_above)
-    if not count:
-        return f"no difference above {above}"
-    return f"{human_count(count)} difference{'s' if count != 1 else ''} above {above}"
 
 
 # ------------------------------------------------------------------ Markdown
@@ -328,13 +269,27 @@ def diff_markdown(view: DiffView) -> list[str]:
     lines += [f"- {letter}: {_place(view, letter, one)}" for letter, one in (("A", a), ("B", b))]
     lines += ["", *(f"{line}  " for line in _summary_lines(view)), *_ticket_table(view)]
     for title, findings in _sections(report.findings):
-        lines += ["", f"### {title}", "", *(line for finding in findings for line in _ticket_finding(finding))]
-    return lines
+        lines += [
+            "",
+            f"### {title}",
+            "",
+            *(line for one in findings for line in _ticket_finding(one, _of_side(one, view))),
+        ]
+    why = state_words(view)
+    return [*lines, *(["", markdown_text(why)] if why else [])]
+
+
+def _of_side(finding: Finding, view: DiffView) -> str:
+    """Of which save a finding is that does not name a tensor of one."""
+    names = {view.report.a.path: view.report.a.label, view.report.b.path: view.report.b.label}
+    if finding.code == CONFIG or len(names) < 2 or finding.artifact not in names:
+        return ""
+    return f" in {markdown_name(names[finding.artifact])}"
 
 
 def _place(view: DiffView, letter: str, artifact: Artifact) -> str:
-    step = f", step {artifact.step}" if artifact.step is not None else ""
-    return f"{markdown_name(view.sources.get(letter, artifact.path))} ({artifact.kind}{step})"
+    kind = ", ".join(filter(None, (artifact.kind, _step(artifact))))
+    return f"{markdown_name(view.sources.get(letter, artifact.path))} ({kind})"
 
 
 def _ticket_table(view: DiffView) -> list[str]:
@@ -360,9 +315,9 @@ def _sections(findings: Iterable[Finding]) -> list[tuple[str, list[Finding]]]:
     return [(title, some) for title, some in parts if some]
 
 
-def _ticket_finding(finding: Finding) -> list[str]:
+def _ticket_finding(finding: Finding, where: str) -> list[str]:
     sure = "" if finding.certainty == "confirmed" else f" ({finding.certainty})"
     about = f" {markdown_name(clean(finding.tensor))}" if finding.tensor else ""
     detail = finding.detail if finding.detail and finding.detail != finding.title else ""
     said = ". ".join(markdown_text(text).rstrip(".") for text in (finding.title, detail, finding.advice) if text)
-    return [f"- {finding.severity}: `{finding.code}`{sure}{about}: {said}"]
+    return [f"- {finding.severity}: `{finding.code}`{sure}{about}{where}: {said}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import typing
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, TypeVar
 
@@ -51,13 +52,17 @@ def read_digest(content: str | bytes, name: str = "the digest") -> Digest:
     if schema != SCHEMA:
         _other(schema, name)
     try:
-        return Digest(
+        made = Digest(
             artifact=_field(doc, "artifact", lambda value: _artifact(_mapping(value))),
             tensors=tuple(_each(doc, "tensors", _tensor_digest)),
             architecture=tuple(_each(doc, "architecture", _architecture_row)),
             findings=tuple(_each(doc, "findings", _finding)),
             operations=tuple(_each(doc, "operations", _operation)),
         )
+        counts = Counter(one.tensor.name for one in made.tensors)
+        if len(counts) < len(made.tensors):
+            raise _Refused(f"tensors: {counts.most_common(1)[0][0][:80]!r} is there twice")
+        return made
     except _Refused as refused:
         raise UsageError(f"{name}: {refused}", _AGAIN, title="The digest is damaged") from None
 
@@ -70,7 +75,9 @@ def _parsed(content: str | bytes, name: str) -> Any:
             content = content.decode(json.detect_encoding(content), "surrogatepass").removeprefix("\ufeff")
         if sum(content.count(sign) for sign in ",[{") > MAX_PARTS:
             raise UsageError(f"{name}: more values than a digest may have", _AGAIN)
-        return json.loads(content, parse_int=_integer)
+        return json.loads(content, parse_int=_integer, object_pairs_hook=_object)
+    except _Refused as refused:
+        raise UsageError(f"{name}: {refused}", _AGAIN, title="The digest is damaged") from None
     except RecursionError:
         raise UsageError(f"{name}: nested too deep to be one", _AGAIN, title="The digest is damaged") from None
     except (ValueError, MemoryError) as error:
@@ -78,6 +85,15 @@ def _parsed(content: str | bytes, name: str) -> Any:
         cut = isinstance(error, json.JSONDecodeError) and _ends_early(error)
         what = f"it breaks off{where}, as if it had not been copied whole" if cut else f"it is no JSON{where}"
         raise UsageError(f"{name}: {what}", _AGAIN, title="The digest is damaged") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Readers differ in which of two values they take for one key: such a document says nothing for sure."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise _Refused(f"{twice[:40]!r} is there twice")
+    return made
 
 
 def _integer(digits: str) -> int:

@@ -11,6 +11,9 @@ from ckptui.core.model import Pair, PairStatus, Tensor
 if TYPE_CHECKING:
     from ckptui.core.diff import PairNumbers
 
+APPEARED = " appeared in "
+"""In the words about values that B has and A has not: NaN, infinities."""
+
 Shape = tuple[int, ...]
 
 
