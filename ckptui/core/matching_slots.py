@@ -38,7 +38,10 @@ _COUNTERS = {
     "lr": "learning_rate",
     "good_steps": "step_counter",
     "current_loss_scale": "dynamic_scale",
+    "_u_product": "u_product",
+    "variable": "u_product",
 }
+"""What counters mean, by their names; Nadam leaves its product without one, and Keras calls it `variable`."""
 
 
 def pair_slots(state: Pairing) -> None:
@@ -287,4 +290,6 @@ def _counters(side: Side) -> dict[str, tuple[bool, str, bool]]:
             found[t.name] = inner, "iteration" if whole else "learning_rate", whole
         elif place[0] in outer and place[1] < 4:
             found[t.name] = inner, "step_counter" if whole else "dynamic_scale", whole
+        elif t.object_path.startswith("nadam"):
+            found[t.name] = inner, "u_product", whole
     return found
