@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from ckptui.core import dtypes
 from ckptui.core.distances import BLOCK, DOUBLES, Totals, count_apart, quick
+from ckptui.core.extremes import POWER, norm_of, product_of, ratio
 from ckptui.core.matching import match
-from ckptui.core.pair_rows import comparable, kind_of, pair_of
+from ckptui.core.pair_rows import APPEARED, comparable, kind_of, pair_of
 from ckptui.core.passes import fastest
 from ckptui.core.ratios import LogRatios
 from ckptui.core.relation import RelationRow, relation
@@ -69,17 +70,33 @@ class PairNumbers:
     b_value: float | None = None
     log_ratio: Mapping[str, float] | None = None
     """See `relation.RelationRow`."""
+    appeared: tuple[int, int] = (0, 0)
+    """Elements that are finite in A and, in B, NaN or infinite."""
+    floats: bool = False
+    """Of one float or complex dtype on both sides."""
     rounding: str = ""
     """How much of the difference between two dtypes is rounding."""
 
     @property
     def remarks(self) -> list[str]:
         """What a row should say beside its numbers."""
-        words = [self.rounding] if self.rounding else []
+        words = [
+            f"{kind}{APPEARED}{count:,} value{'s' if count != 1 else ''}"
+            for kind, count in zip(("NaN", "inf"), self.appeared, strict=True)
+            if count
+        ]
+        words += [self.rounding] if self.rounding else []
+        if self.sign_only:
+            words.append("only the sign of zero")
         if self.left_out and self.changed:
             # distances over the finite values alone must not look like all there is
             words.append(f"{self.left_out} value{'s' if self.left_out != 1 else ''} not finite, in no distance")
         return words
+
+    @property
+    def sign_only(self) -> bool:
+        """Bits differ, no value does."""
+        return self.floats and self.changed > 0 and self.max_abs == 0 and not self.left_out
 
 
 class PairAccumulator:
@@ -96,6 +113,7 @@ class PairAccumulator:
         self._totals = Totals()
         self._ratios = ratios
         self._rounding = Rounding.between(dtype_a, dtype_b)
+        self._appeared = [0, 0]
         self._ends: tuple[Any, Any] | None = None
 
     def add(self, chunk_a: Array, chunk_b: Array) -> None:
@@ -135,23 +153,35 @@ class PairAccumulator:
         rounding = "" if self._rounding is None else self._rounding.told(self._changed)
         if totals.finite == 0:
             return PairNumbers(
-                self._count, self._changed, left_out, a_value=a_value, b_value=b_value, rounding=rounding
+                count=self._count,
+                changed=self._changed,
+                left_out=left_out,
+                a_value=a_value,
+                b_value=b_value,
+                appeared=(self._appeared[0], self._appeared[1]),
+                rounding=rounding,
             )
-        squared = math.nan if totals.squared == 0 and totals.largest > 0 else totals.squared
-        same = not self._changed and totals.aa > 0
+        apart = norm_of(totals.squared, totals.up_squared, totals.down_squared)
+        norms = [
+            norm_of(getattr(totals, n), getattr(totals, f"up_{n}"), getattr(totals, f"down_{n}")) for n in ("aa", "bb")
+        ]
+        mean = (totals.absolute, 0) if math.isfinite(totals.absolute) else (totals.down_absolute, POWER)
+        same = not self._changed and norms[0][0] > 0
         return PairNumbers(
             count=self._count,
             changed=self._changed,
             left_out=left_out,
-            max_abs=_known(totals.largest),
-            mean_abs=_known(totals.absolute / totals.finite),
-            rms=_known(math.sqrt(squared / totals.finite)),
-            relative_l2=_relative(squared, totals.aa),
-            cosine=1.0 if same else _cosine(totals.aa, totals.bb, totals.ab),
+            max_abs=totals.largest,
+            mean_abs=ratio(mean, (totals.finite, 0)),
+            rms=ratio(apart, (math.sqrt(totals.finite), 0)),
+            relative_l2=_relative(apart, norms[0]),
+            cosine=1.0 if same else _cosine_of(product_of(totals), norms[0], norms[1]),
             centred_cosine=self._centred(),
             a_value=a_value,
             b_value=b_value,
             log_ratio=ratios,
+            appeared=(self._appeared[0], self._appeared[1]),
+            floats=self._same and (dtypes.is_float(self._dtypes[0]) or self._family == "complex"),
             rounding=rounding,
         )
 
@@ -166,6 +196,7 @@ class PairAccumulator:
             "totals": asdict(self._totals),
             "rounded": None if self._rounding is None else [self._rounding.seen, self._rounding.rounded],
             "negative": negative,
+            "appeared": list(self._appeared),
             "logarithms": base64.b64encode(logarithms).decode("ascii"),
         }
 
@@ -173,13 +204,15 @@ class PairAccumulator:
         """Take what another one has added of the same tensors. Raises TypeError, KeyError or ValueError."""
         totals = state["totals"]
         numbers = [totals[field.name] for field in fields(Totals)]
-        counts = [state["count"], state["changed"], state["negative"], totals["finite"], *(state["rounded"] or ())]
+        counts = [state[name] for name in ("count", "changed", "negative")]
+        counts += [totals["finite"], *(state["rounded"] or ()), *state["appeared"]]
         if any(type(number) not in (int, float) for number in numbers) or any(type(n) is not int for n in counts):
             raise TypeError("a number")
         if min(counts) < 0 or state["changed"] > state["count"] or totals["finite"] > state["count"]:
             raise ValueError("more than there are")
         self._count += state["count"]
         self._changed += state["changed"]
+        self._appeared = [own + more for own, more in zip(self._appeared, state["appeared"], strict=True)]
         self._totals.add(Totals(*numbers))
         if self._rounding is not None:
             seen, rounded = state["rounded"]
@@ -202,7 +235,7 @@ class PairAccumulator:
         if not same_bits:
             self._changed += a.size if apart else self._differing((a, b), (one, other), finite=apart is not None)
         if apart is None:
-            finite = np.isfinite(one) & np.isfinite(other)
+            finite = self._finite(one, other)
             one, other = one[finite], other[finite]
             if one.size:
                 self._totals.singles(one, other, passes)
@@ -214,22 +247,32 @@ class PairAccumulator:
             if not changed:
                 b = a
         else:
-            wide = (a, b) if _integers(a, b) else (_wide(a), _wide(b))
+            wide = (a, b) if {a.dtype.kind, b.dtype.kind} <= {"i", "u"} else (_wide(a), _wide(b))
             changed = self._differing((a, b), wide, finite=False)
         self._changed += changed
         if self._family == "complex":
             a, b = a.astype(np.complex128), b.astype(np.complex128)
             add = self._totals.complexes
             if not add(a, b):
-                finite = np.isfinite(a) & np.isfinite(b)
+                finite = self._finite(a, b)
                 if finite.any():
                     add(a[finite], b[finite])
             return
         exact = _integers_apart(a, b) if changed and self._same else None
         if not self._totals.some_doubles(a, b, exact):
-            finite = np.isfinite(_wide(a)) & np.isfinite(_wide(b))
+            finite = self._finite(_wide(a), _wide(b))
             if finite.any():
                 self._totals.some_doubles(a[finite], b[finite], None)
+
+    def _finite(self, a: Array, b: Array) -> Array:
+        """Which elements are finite on both sides; those that are in A alone are counted."""
+        ours, theirs = np.isfinite(a), np.isfinite(b)
+        if a is not b:
+            lost = b[ours & ~theirs]
+            nans = int(np.isnan(lost).sum())
+            self._appeared[0] += nans
+            self._appeared[1] += lost.size - nans
+        return np.asarray(ours & theirs)
 
     def _differing(self, block: tuple[Array, Array], wide: tuple[Array, Array], *, finite: bool) -> int:
         """Elements that differ: in their bits, or in value (where NaN is one value) if the dtypes differ."""
@@ -318,10 +361,6 @@ def _wide(values: Array) -> Array:
     return values.astype(np.complex128 if values.dtype.kind == "c" else np.float64)
 
 
-def _integers(a: Array, b: Array) -> bool:
-    return a.dtype.kind in "iu" and b.dtype.kind in "iu"
-
-
 def _integers_apart(a: Array, b: Array) -> Array | None:
     """|a - b| of 64-bit integers, exact before it is rounded to float64; None for other dtypes."""
     if a.dtype.kind not in "iu" or a.dtype.itemsize != 8:
@@ -330,12 +369,19 @@ def _integers_apart(a: Array, b: Array) -> Array | None:
     return np.asarray(apart.astype(np.float64))
 
 
-def _relative(squared: float, norm: float) -> float | None:
-    if not (math.isfinite(squared) and math.isfinite(norm)):
-        return None
-    if squared == 0:
+def _relative(apart: tuple[float, int], norm: tuple[float, int]) -> float:
+    """Of the norm of the distance to that of A."""
+    if apart[0] == 0:
         return 0.0
-    return math.sqrt(squared / norm) if norm > 0 else math.inf
+    return ratio(apart, norm) if norm[0] > 0 else math.inf
+
+
+def _cosine_of(product: tuple[float, int], a: tuple[float, int], b: tuple[float, int]) -> float | None:
+    if not (a[0] > 0 and b[0] > 0):
+        return None
+    digits, power = math.frexp(product[0])
+    cosine = math.ldexp(digits / a[0] / b[0], power + product[1] - a[1] - b[1])
+    return max(-1.0, min(1.0, cosine)) if math.isfinite(cosine) else None
 
 
 def _cosine(aa: float, bb: float, ab: float) -> float | None:
@@ -345,13 +391,7 @@ def _cosine(aa: float, bb: float, ab: float) -> float | None:
     return max(-1.0, min(1.0, ab / norm))
 
 
-def _known(value: float) -> float | None:
-    """None for what left the range of float64."""
-    return value if math.isfinite(value) else None
-
-
 def chunks_of(array: Array, size: int = 1 << 18) -> Iterator[Array]:
     """An array as 1-D pieces, C order, for `PairAccumulator.add`."""
     flat = array.reshape(-1)
-    for start in range(0, flat.size, size):
-        yield flat[start : start + size]
+    yield from (flat[start : start + size] for start in range(0, flat.size, size))

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ckptui.core import dtypes
+from ckptui.core.extremes import LEAST, MOST, add_extremes
 from ckptui.core.passes import fastest, total
 
 Array = np.ndarray[Any, Any]
@@ -129,6 +130,16 @@ class Totals:
     a_imaginary: float = 0.0
     b_real: float = 0.0
     b_imaginary: float = 0.0
+    up_squared: float = 0.0
+    """These and those below: sums of scaled values, see `extremes`."""
+    up_aa: float = 0.0
+    up_bb: float = 0.0
+    up_ab: float = 0.0
+    down_squared: float = 0.0
+    down_aa: float = 0.0
+    down_bb: float = 0.0
+    down_ab: float = 0.0
+    down_absolute: float = 0.0
     record: float = 0.0
     """The largest distance so far, rounded to float32."""
 
@@ -227,10 +238,14 @@ class Totals:
             return False
         summed = total(wide_a)
         if alike:
+            if not LEAST < aa < MOST:
+                add_extremes(self, wide_a, wide_a, (aa, aa, 0.0))
             self._moments(a.size, aa, aa, aa, summed, summed)
             return True
         distance = _distance(wide_a, wide_b) if exact is None else exact
-        self._spread(distance)
+        squared = self._spread(distance)
+        if not (min(aa, bb, squared) > LEAST and max(aa, bb, squared) < MOST):
+            add_extremes(self, wide_a, wide_b, (aa, bb, squared))
         self._moments(a.size, aa, bb, float(np.dot(wide_a, wide_b)), summed, total(wide_b))
         return True
 
@@ -239,17 +254,23 @@ class Totals:
         totals = complex(a.sum()), complex(b.sum())
         if not np.isfinite(totals[0] + totals[1]) and not (np.isfinite(a).all() and np.isfinite(b).all()):
             return False
-        self._spread(np.absolute(a - b))
+        squared = self._spread(np.absolute(a - b))
         aa, bb, ab = (float(np.vdot(one, other).real) for one, other in ((a, a), (b, b), (a, b)))
+        if not (min(aa, bb, squared) > LEAST and max(aa, bb, squared) < MOST):
+            parts = [np.ascontiguousarray(one).view(np.float64) for one in (a, b)]
+            add_extremes(self, parts[0], parts[1], (aa, bb, squared))
         self._moments(a.size, aa, bb, ab, totals[0].real, totals[1].real)
         self.a_imaginary += totals[0].imag
         self.b_imaginary += totals[1].imag
         return True
 
-    def _spread(self, distance: Array) -> None:
+    def _spread(self, distance: Array) -> float:
+        """Add distances; their squares' sum."""
+        squared = float(np.dot(distance, distance))
         self.largest = max(self.largest, float(np.maximum.reduce(distance)))
         self.absolute += total(distance)
-        self.squared += float(np.dot(distance, distance))
+        self.squared += squared
+        return squared
 
     def _moments(self, size: int, aa: float, bb: float, ab: float, sum_a: float, sum_b: float) -> None:
         self.finite += size

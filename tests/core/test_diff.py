@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -154,14 +155,58 @@ def test_scalars_give_their_values() -> None:
     assert (got.a_value, got.b_value, got.max_abs) == (1000.0, 2000.0, 1000.0)
 
 
-@pytest.mark.parametrize("scale", [1e200, 1e154, 1e-320])
-def test_squares_beyond_float64_give_no_number_instead_of_a_wrong_one(scale: float) -> None:
-    a = np.array([scale, scale * 1.5])
-    got = compared(a, a * 2, ("float64", "float64"))
-    assert got.max_abs == pytest.approx(scale * 1.5, rel=1e-3)
-    assert got.relative_l2 is None
-    assert got.cosine is None
-    assert got.rms is None or got.rms > 0
+@pytest.mark.parametrize("scale", [1e300, 1e200, 1e154, 1e-154, 1e-200, 1e-300, 1e-320])
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_squares_beyond_float64_are_summed_all_the_same(scale: float, dtype: str) -> None:
+    usual_a, usual_b = normal((50,)).astype(dtype), normal((50,), seed=1).astype(dtype)
+    usual = compared(usual_a, usual_b, (dtype, dtype))
+    got = compared(usual_a * scale, usual_b * scale, (dtype, dtype))
+    rough = 1e-2 if scale < 1e-308 else 1e-9
+    assert got.relative_l2 == pytest.approx(usual.relative_l2, rel=rough)
+    assert got.cosine == pytest.approx(usual.cosine, abs=rough)
+    assert usual.rms is not None
+    assert usual.mean_abs is not None
+    assert got.rms == pytest.approx(usual.rms * scale, rel=rough)
+    assert got.mean_abs == pytest.approx(usual.mean_abs * scale, rel=rough)
+
+
+def test_extremes_beside_usual_values() -> None:
+    names = ("float64", "float64")
+    tiny = compared(np.array([1.0, 1e-300]), np.array([1.0, 2e-300]), names)
+    assert (tiny.relative_l2, tiny.cosine) == pytest.approx((1e-300, 1.0), rel=1e-9)
+    assert tiny.rms == pytest.approx(1e-300 / math.sqrt(2), rel=1e-9)
+    huge = compared(np.array([1.7e308, 1.0] * 5), np.array([-1.7e308, 1.0] * 5), names, 2)
+    assert (huge.max_abs, huge.rms) == (math.inf, math.inf)
+    assert huge.mean_abs == pytest.approx(1.7e308)
+    assert (huge.relative_l2, huge.cosine) == pytest.approx((2.0, -1.0))
+    apart = compared(np.array([1e-300, 2e-300]), np.array([1e300, 2e300]), names)
+    assert apart.cosine == pytest.approx(1.0)
+    assert apart.relative_l2 == math.inf
+    assert compared(np.zeros(3), np.full(3, 1e-300), names).relative_l2 == math.inf
+
+
+def test_pieces_keep_what_is_beyond_float64_and_what_appeared() -> None:
+    a, b = np.array([1e300, -1e300, 1.0, 2.0]), np.array([2e300, 1e300, math.nan, math.inf])
+    whole = compared(a, b, ("float64", "float64"))
+    joined = PairAccumulator("float64", "float64")
+    for part in (slice(0, 2), slice(2, 4)):
+        piece = PairAccumulator("float64", "float64")
+        piece.add(a[part], b[part])
+        joined.absorb(json.loads(json.dumps(piece.state())))
+    got = joined.result()
+    assert got.appeared == whole.appeared == (1, 1)
+    assert (got.relative_l2, got.rms) == pytest.approx((whole.relative_l2, whole.rms))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16", "complex64"])
+def test_zeros_that_differ_in_their_sign_are_called_so(dtype: str) -> None:
+    shown = ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype
+    a, b = np.array([0.0, 1.0], shown), np.array([-0.0, 1.0], shown)
+    tensor = Tensor("w", dtype, (2,), 8)
+    pair = pair_of(tensor, tensor, "name", compared(a, b, (dtype, dtype)))
+    assert (pair.status, pair.changed, pair.max_abs, pair.detail) == ("changed", 1, 0.0, "only the sign of zero")
+    assert compared(a, a, (dtype, dtype)).remarks == []
+    assert compared(a, b + 1, (dtype, dtype)).remarks == []
 
 
 def test_chunks_of_unequal_length_are_refused() -> None:
@@ -226,5 +271,5 @@ def test_a_pair_says_how_many_values_are_in_no_distance() -> None:
     numbers.add(one, other)
     pair = pair_of(tensor, tensor, "name", numbers.result())
     assert (pair.left_out, pair.changed, pair.relative_l2) == (2, 2, 0.0)
-    assert pair.detail == "2 values not finite, in no distance"
+    assert pair.detail == "NaN appeared in 1 value, inf appeared in 1 value, 2 values not finite, in no distance"
     assert "left_out" not in pair.to_json()
