@@ -20,7 +20,7 @@ MOST_EACH = 4
 """Columns one save takes at most."""
 GAP = 2
 LAST = 8
-NAME_LEAST, NAME_MOST = 10, 30
+NAME_LEAST, NAME_USUAL, NAME_MOST = 10, 20, 30
 AXIS_LEAST = 8
 
 OTHER = 3
@@ -88,7 +88,8 @@ def fit(width: int, saves: int, names: int, state: int) -> Fit:
     enough = max(min(saves, 3 * AXIS_LEAST), AXIS_LEAST + GAP) + GAP
     for last, states in ((LAST, state), (0, state), (0, 0)):
         rest = width - 2 - (last + GAP if last else 0) - (states + GAP if states else 0)
-        name = max(min(wanted, rest - enough), NAME_LEAST)
+        # names of usual length are whole before the saves of a long run get more than a few columns
+        name = max(min(wanted, rest - enough), min(wanted, NAME_USUAL, rest - 2 * AXIS_LEAST - 1), NAME_LEAST)
         axis = rest - name - 1
         if axis >= min(enough - GAP, AXIS_LEAST if not last else 2 * AXIS_LEAST) or not states:
             scale = scale_for(saves, axis)
