@@ -117,6 +117,14 @@ async def test_the_open_timeline_goes_on_and_reads_only_what_is_new() -> None:
         assert (rows.track.name, rows.place) == (name, place - 1), "both cursors stay on what they were on"
         await until(pilot, lambda: said(app) == ["ckpt-6 appeared; ckpt-1 was removed by the trainer"])
         assert "ckpt-1" not in [row.label for row in app.main.save_tree.rows]
+        await pilot.press("left", "left", "left")
+        assert rows.place == 0
+        found = appear(app.fake, 7)
+        tell(app.fake, *(f"ckpt-{i}" for i in range(3, 8)), appeared=(found,), gone=(f"{RUN}/ckpt-2",))
+        await until(
+            pilot, lambda: app.main.timeline.course is not None and found.path in app.main.timeline.course.places
+        )
+        assert rows.place == 0, "the neighbour of a save that is gone, and not the newest"
 
 
 async def test_a_save_that_goes_while_it_is_on_show_stays_greyed_until_one_moves_on() -> None:

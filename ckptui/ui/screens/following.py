@@ -90,11 +90,18 @@ class Following(Sweeping):
         same = table.course is not None and table.course.run.path == course.run.path
         path = self.current if self.current in course.places or not same else self._path_here
         place = course.places.get(path or "", len(course) - 1)
-        if same and table.axis_moved and self._path_here in course.places:
-            place = course.places[self._path_here]
+        if same and table.axis_moved:
+            place = self._nearest_in(course, place)
         mark = course.places.get(self.ledger.mark or "")
         self.timeline.show(course, place, mark, filling=self._filling == course.run.path)
         self._follow_cursor()
+
+    def _nearest_in(self, course: Course, otherwise: int) -> int:
+        """The place of the save under the axis cursor; where that is gone, of the next one that is still there."""
+        before, here = self.timeline.course, self.timeline.table.place
+        saves = before.saves if before is not None else ()
+        order = sorted(range(len(saves)), key=lambda place: (abs(place - here), place < here))
+        return next((course.places[saves[p].path] for p in order if saves[p].path in course.places), otherwise)
 
     @property
     def _path_here(self) -> str:
