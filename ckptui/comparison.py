@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from ckptui.core.model import DiffReport, Listing, Origin, Pair, Progress, RunFolder
+from ckptui.errors import CkptuiError
 
 if TYPE_CHECKING:
     from ckptui.core.digest import Digest
@@ -52,7 +54,10 @@ class ComparisonUseCases:
 
             told = compare_saves(self.pool, a, b, pattern=pattern, weights=weights, cancel=cancel)
         for item in told:
-            yield _with_configs(item, a, b, pattern) if isinstance(item, DiffReport) else item
+            if isinstance(item, DiffReport):
+                yield _with_configs(item, _with_graph(self.open, a), _with_graph(self.open, b), pattern)
+            else:
+                yield item
 
     def origin(
         self: Comparing, run: RunFolder, export: Listing, *, cancel: threading.Event | None = None
@@ -95,12 +100,29 @@ class ComparisonUseCases:
         return digest_or_none(path)
 
 
-def _with_configs(report: DiffReport, a: Listing | Digest, b: Listing | Digest, pattern: str | None) -> DiffReport:
+def _with_graph(opened: Callable[[str], Listing], side: Listing | Digest) -> Listing:
+    """What is known of a save's layers: of a checkpoint what the graph in the .meta beside it runs."""
+    from ckptui.core.digest import Digest
+    from ckptui.readers.meta_graph import beside
+
+    if isinstance(side, Digest):
+        return side.listing
+    if side.artifact.kind not in ("tf-checkpoint", "tf-checkpoint-v1") or side.architecture:
+        return side
+    meta = beside(side.artifact.path)
+    with contextlib.suppress(CkptuiError):
+        if meta:
+            graph = opened(meta)
+            # a graph for training, as it was: what is served may be another
+            if not any(finding.severity == "error" for finding in graph.findings):
+                return replace(side, operations=graph.operations, artifact=replace(side.artifact, kind="meta-graph"))
+    return side
+
+
+def _with_configs(report: DiffReport, one: Listing, other: Listing, pattern: str | None) -> DiffReport:
     """The report with the layers whose configuration differs; with a pattern, those whose name it is found in."""
     from ckptui.core.configs import config_findings
-    from ckptui.core.digest import Digest
 
-    one, other = (side.listing if isinstance(side, Digest) else side for side in (a, b))
     found = config_findings(one, other)
     if pattern:
         found = [finding for finding in found if re.search(pattern, str(finding.evidence.get("layer", "")))]

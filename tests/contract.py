@@ -365,7 +365,12 @@ DOCUMENTS: dict[str, dict[str, Check]] = {
 }
 OPTIONAL: dict[str, dict[str, Check]] = {
     "ckptui/show/1": {"stats": maybe(STATS), "histogram": maybe(HISTOGRAM)},
-    "ckptui/diff/1": {"only": many(one_of(*get_args(PairStatus))), "fail_above": number, "origin": ORIGIN},
+    "ckptui/diff/1": {
+        "only": many(one_of(*get_args(PairStatus))),
+        "fail_above": number,
+        "weights_only": flag,
+        "origin": ORIGIN,
+    },
 }
 
 

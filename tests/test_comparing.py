@@ -339,3 +339,85 @@ def test_the_save_an_export_was_made_from(tmp_path: Path) -> None:
     assert document["origin"]["answer"] == "no"
     _, out, _ = told("diff", sample("digits"), str(stranger), "--markdown")
     assert "? No" in out
+
+
+def test_equal_weights_that_are_a_difference_all_the_same_say_why(tmp_path: Path) -> None:
+    both = {"conv/kernel": values(0), "conv/bias": values(1, (8,))}
+    write_bundle(tmp_path / "a", both)
+    write_bundle(tmp_path / "b", {**both, "save_counter": np.int64(3), "Adam/m/conv/kernel": values(2)})
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    code, out, _ = told("diff", a, b)
+    assert code == 1
+    last = out.splitlines()[-1]
+    assert last.startswith("the weights are identical; what differs is training state: 1 ")
+    assert "counter only in B" in last
+    assert last in told("diff", a, b, "--markdown")[1].replace("\\", "")
+    code, out, _ = told("diff", a, b, "--weights")
+    assert code == 0
+    assert "training state" not in out
+    code, document = kept("diff", a, b, "--weights")
+    assert (code, document["weights_only"], document["summary"]["identical"]) == (0, True, 2)
+    assert {p["role"] for p in document["pairs"]} == {"kernel", "bias"}
+    assert "weights_only" not in kept("diff", a, b)[1]
+    # with a changed weight nothing needs explaining
+    write_bundle(tmp_path / "c", {**both, "conv/bias": values(3, (8,)), "save_counter": np.int64(4)})
+    assert "what differs is" not in told("diff", a, str(tmp_path / "c"))[1]
+
+
+@pytest.mark.parametrize("asked", [(), ("--weights",)])
+def test_weights_alone_through_a_digest(tmp_path: Path, asked: tuple[str, ...]) -> None:
+    both = {"conv/kernel": values(0)}
+    write_bundle(tmp_path / "a", {**both, "save_counter": np.int64(1)})
+    write_bundle(tmp_path / "b", {**both, "save_counter": np.int64(2)})
+    (tmp_path / "a.json").write_text(told("digest", str(tmp_path / "a"))[1])
+    assert told("diff", str(tmp_path / "a.json"), str(tmp_path / "b"), *asked)[0] == (0 if asked else 1)
+
+
+def test_a_nan_that_appears_is_what_the_row_says_first(tmp_path: Path) -> None:
+    a, b = values(0), values(0)
+    b.flat[7] = np.nan
+    name = "a/very/long/name/of/a/layer/that/takes/all/the/room/there/is/conv/kernel"
+    write_bundle(tmp_path / "a", {name: a, "zero/bias": np.zeros(4, "f4")})
+    write_bundle(tmp_path / "b", {name: b, "zero/bias": -np.zeros(4, "f4")})
+    out = told("diff", str(tmp_path / "a"), str(tmp_path / "b"))[1]
+    assert "NaN appeared in 1 value, 1 of 288" in out
+    assert "only the sign of zero" in out
+
+
+def test_the_second_of_an_export_is_no_step() -> None:
+    from dataclasses import replace
+
+    from ckptui.comparison_output import diff_markdown, diff_text
+    from ckptui.comparison_view import DiffView
+    from ckptui.core.model import Artifact, DiffReport, Finding, Listing
+
+    export = Artifact("/r/export/1795295261", "saved-model", "1795295261", 1795295261, 1, 1, 0, 0, 0.0)
+    step = replace(export, path="/r/m-300", label="m-300", step=300)
+    odd = [Finding("name-hostile", "warning", "A name", one.path) for one in (export, step)]
+    report = DiffReport(step, export, (), {"verdict": "related", "certainty": "possible", "evidence": {}}, tuple(odd))
+    view = DiffView(report, Listing(step, ()), Listing(export, ()))
+    assert "step 300" in diff_text(view)[0]
+    assert "step" not in diff_text(view)[1]
+    ticket = "\n".join(diff_markdown(view))
+    assert "step 1795295261" not in ticket
+    assert "`name-hostile` in `m-300`" in ticket
+    assert "`name-hostile` in `1795295261`" in ticket
+
+
+def test_graphs_beside_checkpoints_are_compared(tmp_path: Path) -> None:
+    def field(number: int, payload: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(payload)]) + payload
+
+    for name, padding in (("a", b"SAME"), ("b", b"VALID"), ("c", b"SAME")):
+        write_bundle(tmp_path / name, {"conv/kernel": values(0)})
+        attribute = field(5, field(1, b"padding") + field(2, field(2, padding)))
+        node = field(1, b"net/conv/Conv2D") + field(2, b"Conv2D") + attribute
+        (tmp_path / f"{name}.meta").write_bytes(field(2, field(1, node)))
+    code, document = kept("diff", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert [f["title"] for f in document["findings"] if f["code"] == "config-changed"] == [
+        "conv: padding same against valid"
+    ]
+    assert code == 1
+    assert kept("diff", str(tmp_path / "a"), str(tmp_path / "c"))[0] == 0
+    (tmp_path / "c.meta").write_bytes(b"\xff" * 40)
+    assert "config-changed" not in told("diff", str(tmp_path / "b"), str(tmp_path / "c"))[1]

@@ -234,3 +234,16 @@ def test_what_is_no_digest_is_left_to_others(tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_bytes(text(made())[:300])
     with pytest.raises(UsageError, match="breaks off"):
         digest_or_none(str(tmp_path / "cut.json"))
+
+
+def test_a_document_that_says_one_thing_twice_is_refused() -> None:
+    doc: Any = made().to_json()
+    doc["tensors"] *= 2
+    with pytest.raises(UsageError, match="'conv1/kernel' is there twice") as refused:
+        read_digest(json.dumps(doc), "a.json")
+    assert str(refused.value).startswith("The digest is damaged: a.json")
+    whole = text(made()).decode()
+    again = whole.replace('"hash":', '"hash": null, "hash":', 1)
+    assert again != whole
+    with pytest.raises(UsageError, match="'hash' is there twice"):
+        read_digest(again, "a.json")
