@@ -98,8 +98,9 @@ def _of_arithmetic(name: str, held: Sequence[Operation]) -> ArchitectureRow | No
     added = next((one.attributes for one in held if one.name.endswith("/batchnorm/add")), None)
     if added is not None:
         epsilon = added.get("operand")
-        known = isinstance(epsilon, list) and len(epsilon) == 1 and added.get("T") == "float32"
-        return ArchitectureRow(name, "BatchNormalization", config={"epsilon": epsilon[0]} if known else {})
+        if isinstance(epsilon, list) and len(epsilon) == 1 and added.get("T") == "float32":
+            return ArchitectureRow(name, "BatchNormalization", config={"epsilon": epsilon[0]})
+        return ArchitectureRow(name, "BatchNormalization")
     steps = [one for one in held if one.op in ("Mul", "Add", "AddV2", "Sub", "RealDiv")]
     return ArchitectureRow(name, SCALES, config=scaling(steps)) if steps else None
 

@@ -22,7 +22,7 @@ def scaling(steps: Sequence[Operation]) -> dict[str, Any]:
     before = ""
     for step in steps:
         told = step.attributes
-        number = told.get("operand")
+        number: Any = told.get("operand")
         follows = not before or told.get("of") == before
         before = step.name
         if not follows or not _numbers(number) or told.get("T") not in FULL:

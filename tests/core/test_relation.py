@@ -245,11 +245,14 @@ def test_loss_scales_and_learning_rates_do_not_count_steps() -> None:
     assert word(*KIN, *SLOTS, keras, rate) == "same-run"
 
 
+SIDES: tuple[tuple[str, PairStatus], ...] = (("a", "only-a"), ("b", "only-b"))
+
+
 def test_what_could_not_be_paired_says_nothing_about_the_past() -> None:
     alone = [
         replace(kernel(f"{side}{n}", None, status=status), shape=(3, 3, 512))
         for n in range(4)
-        for side, status in (("a", "only-a"), ("b", "only-b"))
+        for side, status in SIDES
     ]
     sure = relation([*KIN, kernel("head", None, status="only-b")])
     assert (sure["verdict"], sure["certainty"]) == ("fine-tuned", "likely")
@@ -269,6 +272,7 @@ def test_a_save_at_step_zero_is_nobodys_fine_tuning() -> None:
     frozen = kernel("c1", 1.0, status="identical")
     for rows in (KIN, [frozen, *KIN[1:]]):
         told = relation([*rows, counter("optimizer/iterations", 60, 0)])
-        assert told["verdict"] == "related" and "at 0" in told["evidence"]["reason"]
+        assert told["verdict"] == "related"
+        assert "at 0" in told["evidence"]["reason"]
     assert word(*KIN, counter("optimizer/iterations", 60, 5)) == "fine-tuned"
     assert word(*KIN, counter("optimizer/iterations", 0, 0)) == "related"

@@ -33,10 +33,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "augment": True,
     },
     "names": {"unnamed": True},
+    "several": {
+        "first": L.Rescaling(1 / 255.0, name="prepare"),
+        "c1": {"activation": "tanh"},
+        "c2": {"padding": "valid"},
+        "bn": {"epsilon": 1e-2},
+        "leak": {"negative_slope": 0.25},
+    },
+    "prepared": {"first": L.Rescaling(1 / 127.5, name="prepare")},
 }
 
 
-EXPORTED = ("base", "padding", "activation", "rescaling")
+EXPORTED = ("base", "several")
 """SavedModels too, in which Keras 3 keeps no configuration."""
 BOTH = ("base", "padding", "policy", "training", "names")
 """Saved as .h5 too."""
@@ -48,7 +56,7 @@ def _made(change: dict[str, Any], kind: str, name: str, **options: Any) -> Any:
 
 
 def pictures(change: dict[str, Any]) -> Any:
-    """Convolutions, a BatchNormalization, pooling, a residual sum and a Dense."""
+    """Convolutions of all kinds, a BatchNormalization, pooling, a residual sum and a Dense."""
     size = change.get("size", 8)
     image = keras.Input((size, size, 2), name="image")
     x = change["first"](image) if "first" in change else image
@@ -62,6 +70,9 @@ def pictures(change: dict[str, Any]) -> Any:
     x = _made(change, "Conv2D", "c2", filters=4, kernel_size=3, padding="same")(x)
     inner = L.Conv2D(4, 3, padding="same", name="c3")(x)
     x = L.Add(name="sum")([inner, pooled if change.get("residual") else x])
+    x = L.SeparableConv2D(4, 3, padding="same")(L.SeparableConv2D(4, 3, padding="same")(x))
+    x = L.Conv2D(4, 3, padding="same", dilation_rate=2, name="wide")(x)
+    x = _made(change, "LeakyReLU", "leak", negative_slope=0.1)(x)
     x = _made(change, "Dropout", "drop", rate=0.1)(x)
     x = L.GlobalAveragePooling2D(name="gap")(x)
     return keras.Model(image, _made(change, "Dense", "d", units=3, activation="softmax")(x))

@@ -166,7 +166,7 @@ def test_independent_trainings_are_told_from_samples(session: Session, tmp_path:
         rng = np.random.default_rng(seed)
         kernels = {f"l{n}/kernel": rng.normal(size=(3, 3, 16, 16)).astype(np.float32) for n in range(6)}
         write_bundle(tmp_path / str(seed), kernels)
-    said = report(session, *(digest(session, tmp_path / str(seed)) for seed in (1, 2)))
+    said = report(session, digest(session, tmp_path / "1"), digest(session, tmp_path / "2"))
     assert (said.relation["verdict"], said.relation["certainty"]) == ("independent", "likely")
 
 

@@ -56,6 +56,10 @@ def field(number: int, payload: bytes) -> bytes:
     return bytes([number << 3 | 2, len(payload)]) + payload
 
 
+def walk(data: bytes, gatherer: Gatherer) -> None:
+    walk_wire(lambda at, count: data[at : at + count], len(data), gatherer, "MetaGraphDef")
+
+
 def test_floats_are_read_from_bytes_packed_and_one_by_one() -> None:
     for values in (
         field(5, struct.pack("<2f", 1.5, -2.0)),
@@ -66,10 +70,10 @@ def test_floats_are_read_from_bytes_packed_and_one_by_one() -> None:
         node = field(1, b"c") + field(2, b"Const") + attribute
         data = field(2, field(1, node))
         gatherer = Gatherer()
-        walk_wire(lambda at, count, data=data: data[at : at + count], len(data), gatherer, "MetaGraphDef")
+        walk(data, gatherer)
         assert gatherer.root["graph_def"]["constants"] == {"": {"c": (1.5, -2.0)}}
         for end in range(len(data)):
-            walk_wire(lambda at, count, data=data[:end]: data[at : at + count], end, Gatherer(), "MetaGraphDef")
+            walk(data[:end], Gatherer())
 
 
 def test_constants_as_protobuf_shortens_them() -> None:
