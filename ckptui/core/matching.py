@@ -123,6 +123,8 @@ def _second_copies(state: Pairing) -> tuple[dict[str, Match], dict[str, list[Mat
         for name, original in (side.copies if free else {}).items():
             if name in free:
                 found.setdefault(original, []).append(name)
+    if not any(groups):
+        return {}, {}
     copies: dict[str, Match] = {}
     more: dict[str, list[Match]] = {}
     for name, (other, by) in state.partner.items():

@@ -76,31 +76,47 @@ def renumber(left: Side, right: Side) -> bool:
 def _counted(side: Side) -> dict[str, dict[int, tuple[str, set[Hashable]]]]:
     """By stem and number: the part of the name, and (own name, shape) of the variables below it."""
     found: dict[str, dict[int, tuple[str, set[Hashable]]]] = {}
-    known: dict[str, tuple[str, int]] = {}
+    below: dict[str, list[set[Hashable]]] = {}
     for t in side.weights:
-        name = own_name(t) or clean(t.name)
-        *layers, leaf = name.split("/")
-        for part in layers:
-            if part not in known:
+        head, _, leaf = side.plain(t).rpartition("/")
+        if head not in below:
+            below[head] = []
+            for part in head.split("/") if head else ():
                 match = _COUNTED.fullmatch(part)
-                known[part] = (match[1], int(match[2] or 0)) if match else (part, 0)
-            stem, number = known[part]
-            found.setdefault(stem, {}).setdefault(number, (part, set()))[1].add((leaf, t.shape))
+                stem, number = (match[1], int(match[2] or 0)) if match else (part, 0)
+                below[head].append(found.setdefault(stem, {}).setdefault(number, (part, set()))[1])
+        for variables in below[head]:
+            variables.add((leaf, t.shape))
     return found
 
 
 def own_names(state: Pairing) -> None:
     """Pair equal own names that are borne once on each side, or once with their shape."""
-    lone = state.lone("weight", "text", "rng-state", "metric")
+    lone = _of_common_names(state, "weight", "text", "rng-state", "metric")
 
     def by(one: Tensor, other: Tensor) -> str:
-        plain = (own_name(one) or clean(one.name)) == (own_name(other) or clean(other.name))
-        return "full-name" if plain else "layer-order"
+        return "full-name" if state.left.plain(one) == state.right.plain(other) else "layer-order"
 
-    state.unique(lone, lambda side, t: side.called(t), by)
-    state.unique(lone, lambda side, t: (side.called(t), t.shape, t.role), by)
-    # what a role is guessed from differs between formats
-    state.unique(lone, lambda side, t: side.called(t), by, lambda one, other: one.shape == other.shape)
+    told = by if state.left.renamed or state.right.renamed else "full-name"
+    state.unique(lone, lambda side, t: side.called(t), told)
+    lone = _of_common_names(state, "weight", "text", "rng-state", "metric")
+    if all(lone):
+        state.unique(lone, lambda side, t: (side.called(t), t.shape, t.role), told)
+        # what a role is guessed from differs between formats
+        state.unique(lone, lambda side, t: side.called(t), told, lambda one, other: one.shape == other.shape)
+
+
+def _of_common_names(state: Pairing, *kinds: Kind) -> tuple[list[Tensor], list[Tensor]]:
+    """What is lone on both sides under names that both sides have."""
+    lone = state.lone(*kinds)
+    left, right = ([side.called(t) for t in group] for side, group in zip((state.left, state.right), lone, strict=True))
+    both = set(left).intersection(right)
+    if not both:
+        return [], []
+    return (
+        [t for t, name in zip(lone[0], left, strict=True) if name in both],
+        [t for t, name in zip(lone[1], right, strict=True) if name in both],
+    )
 
 
 def stored_names(state: Pairing) -> None:
@@ -129,7 +145,14 @@ def whole_paths(state: Pairing) -> None:
     lone = state.lone("weight", "rng-state", "metric")
     if all(lone):
         state.unique(lone, path, "weight-path")
+    lone = state.lone("weight", "rng-state", "metric")
+    if all(lone) and not _strangers(state, lone):
         state.unique(lone, lambda side, t: (path(side, t), t.shape, t.role), "weight-path")
+
+
+def _strangers(state: Pairing, lone: tuple[list[Tensor], list[Tensor]]) -> bool:
+    known = {path(state.left, t) for t in lone[0]}
+    return known.isdisjoint(path(state.right, t) for t in lone[1])
 
 
 def ends_of_paths(state: Pairing) -> None:

@@ -111,7 +111,10 @@ class Side:
         self.layers: dict[str, str] | None = None
         """Kept for `core.matching_order.layer_ids`."""
         self.renamed: Mapping[str, str] = {}
-        self._called: dict[str, str] = {}
+        self._plain: dict[str, str] = {}
+        self._heads: dict[str, str] = {}
+        self.kinds: dict[str, Kind] = {}
+        """The kinds of those that had no partner at some time, by stored name."""
 
     @cached_property
     def by_name(self) -> dict[str, Tensor]:
@@ -127,10 +130,12 @@ class Side:
     def copies(self) -> dict[str, str]:
         """Stored names that repeat another tensor, and whom: exported models list every variable twice."""
         found: dict[str, str] = {}
+        again = {t.object_path for t in self.tensors if t.name.startswith(AGAIN) and t.object_path}
+        doubled = [t for t in self.tensors if t.object_path in again] if again else []
         for check in (True, False):
             groups: dict[Hashable, tuple[list[str], list[str]]] = {}
-            for t in self.tensors:
-                if t.object_path and t.name not in found and (check is False or t.storage.crc32c is not None):
+            for t in doubled:
+                if t.name not in found and (check is False or t.storage.crc32c is not None):
                     key = (t.object_path, t.dtype, t.shape, t.storage.crc32c if check else None)
                     groups.setdefault(key, ([], []))[t.name.startswith(AGAIN)].append(t.name)
             taken = set(found.values())
@@ -149,18 +154,24 @@ class Side:
     def rename(self, parts: Mapping[str, str]) -> None:
         """Call layers otherwise than this save does: they count from another number than on the other side."""
         self.renamed = parts
-        self._called.clear()
+        self._heads.clear()
         self.layers = None
 
-    def called(self, tensor: Tensor) -> str:
-        """The name to compare: the variable's own or else the stored one, counted as on the other side."""
-        told = self._called.get(tensor.name)
+    def plain(self, tensor: Tensor) -> str:
+        """The variable's own name or else the stored one."""
+        told = self._plain.get(tensor.name)
         if told is None:
-            told = own_name(tensor) or clean(tensor.name)
-            if self.renamed:
-                *layers, leaf = told.split("/")
-                told = "/".join([*(self.renamed.get(part, part) for part in layers), leaf])
-            self._called[tensor.name] = told
+            told = self._plain[tensor.name] = own_name(tensor) or clean(tensor.name)
+        return told
+
+    def called(self, tensor: Tensor) -> str:
+        """The name to compare: `plain`, but counted as on the other side."""
+        told = self.plain(tensor)
+        if self.renamed:
+            head, slash, leaf = told.rpartition("/")
+            if head not in self._heads:
+                self._heads[head] = "/".join([self.renamed.get(part, part) for part in head.split("/")])
+            told = self._heads[head] + slash + leaf
         return told
 
     @cached_property
@@ -178,7 +189,7 @@ class Side:
         """`sequential/` where the own names of all weights begin so and have a layer besides; else empty."""
         first = ""
         for t in self.weights:
-            head, _, rest = (own_name(t) or clean(t.name)).partition("/")
+            head, _, rest = self.plain(t).partition("/")
             if "/" not in rest or (first and head != first):
                 return ""
             first = head
@@ -195,9 +206,11 @@ def listed(name: str) -> tuple[str, int] | None:
     return (match[1] or "", int(match[2] or 0)) if match else None
 
 
-def nested_optimizers(tensors: Iterable[Tensor]) -> dict[str, str]:
+def nested_optimizers(tensors: Sequence[Tensor]) -> dict[str, str]:
     """Stored names in the list of a loss scale optimizer that repeat the list of the optimizer inside it."""
     lists: dict[str, dict[int, Tensor]] = {}
+    if not any("inner_optimizer/vars/" in t.name for t in tensors):
+        return {}
     for t in tensors:
         if kind_of(t) in ("slot", "counter") and "/vars/" in t.name:
             found = listed(t.name)
@@ -250,15 +263,17 @@ class Pairing:
         for side, free, paired in zip((self.left, self.right), found, taken, strict=True):
             for t in side.tensors:
                 if t.name not in paired and t.name not in side.copies:
-                    free.setdefault(kind_of(t), []).append(t)
+                    kind = side.kinds[t.name] = kind_of(t)
+                    free.setdefault(kind, []).append(t)
         return found
 
     def part(self, one: Tensor) -> None:
         """Take back the pair of a tensor on the left."""
         other, _ = self.partner.pop(one.name)
         del self.back[other.name]
-        for free, t in zip(self._free, (one, other), strict=True):
-            free.setdefault(kind_of(t), []).append(t)
+        for side, free, t in zip((self.left, self.right), self._free, (one, other), strict=True):
+            kind = side.kinds[t.name] = kind_of(t)
+            free.setdefault(kind, []).append(t)
 
     def unique(
         self,
@@ -269,15 +284,17 @@ class Pairing:
     ) -> None:
         """Pair those whose key is borne by one tensor of their kind on each side; None is no key."""
         keyed: list[dict[Hashable, Tensor | None]] = [{}, {}]
-        for side, tensors, found in zip((self.left, self.right), lone, keyed, strict=True):
+        taken: tuple[Container[str], Container[str]] = (self.partner, self.back)
+        for side, tensors, found, paired in zip((self.left, self.right), lone, keyed, taken, strict=True):
+            kinds = side.kinds
             for t in tensors:
-                if t.name in (self.back if side.number else self.partner):
+                if t.name in paired:
                     continue
                 told = key(side, t)
                 if told is not None:
-                    both = kind_of(t), told
-                    found[both] = None if both in found else t
-        for told, one in keyed[0].items():
-            other = keyed[1].get(told)
+                    name: Hashable = (kinds[t.name], told)
+                    found[name] = None if name in found else t
+        for name, one in keyed[0].items():
+            other = keyed[1].get(name)
             if one is not None and other is not None and fits(one, other):
                 self.pair(one, other, by if isinstance(by, str) else by(one, other))

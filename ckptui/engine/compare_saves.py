@@ -177,13 +177,14 @@ def compare_saves(
 ) -> Iterator[Pair | Progress | DiffReport]:
     """Pairs as they come, Progress ten times a second at most, and the DiffReport last.
 
-    `weights`: of the model's weights alone. Every checksum of both saves' paired tensors is verified on the way, also of those whose shapes differ.
+    `weights`: of the model's weights alone. Every checksum of both saves' paired tensors is verified on the way, also
+    of those whose shapes differ.
 
     Raises:
         Cancelled: `cancel` was set before the end.
         CkptuiError: one of the saves can't be opened any more.
     """
-    matched = pairing.paired(pool, a, b, re.compile(pattern) if pattern else None, cancel)
+    matched = yield from pairing.pairing(pool, a, b, re.compile(pattern) if pattern else None, cancel)
     rows = _Rows([one for one in matched if not weights or of_weights(*one[:2])])
     paired = []
     for place, (one, other, _) in enumerate(rows.matched):
