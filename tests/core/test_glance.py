@@ -43,6 +43,9 @@ def test_any_bits_are_counted_as_numpy_counts_them(name: str) -> None:
     def check(data: bytes, pieces: int, one: bool) -> None:
         if name == "bool":
             data = bytes(b & 1 for b in data)
+        if name == "float4_e2m1fn":
+            # a byte's upper half holds nothing: ml_dtypes minds it where it converts, and not where it compares
+            data = bytes(b & 15 for b in data)
         array = np.frombuffer(data[: len(data) // dtype.itemsize * dtype.itemsize], dtype)
         if one:
             array = np.repeat(array[:1], array.size)
