@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,10 @@ _NORMS = frozenset({"gamma", "beta", "moving-mean", "moving-variance"})
 _COUNTED = re.compile(r"(.*?)([0-9]{0,9})")
 MOST_WAYS = 1000
 """Beginnings of an order that are followed at a time."""
+MOST_KINDS = 100
+"""Kinds of layers side by side whose order is looked for."""
+MOST_DEEP = 30
+"""Layers inside one another, at most."""
 
 
 @dataclass(slots=True)
@@ -182,64 +186,129 @@ Fits = Callable[[int, Tensor], bool]
 
 
 def along(side: Side, weights: Sequence[Tensor], leaves: Sequence[str], fits: Fits) -> list[Tensor]:
-    """The one order of whole layers in which each weight fits its place; layers of a kind in order of their numbers.
+    """The one order of layers in which each weight fits its place; layers of a kind in order of their numbers.
 
-    `leaves` has what the list calls each place; empty strings where it does not. Empty where there is no such order,
-    or more than one.
+    A layer's own variables come first, then those of its parts, as `Layer.variables` of Keras 3 lists them. `leaves`
+    has what the list calls each place; empty strings where it does not. Empty where there is no such order, or more
+    than one.
     """
     if len(leaves) != len(weights):
         return []
     layers = layers_among(side, weights)
+    laying = _Laying(side, leaves, fits)
     rank = ranks(side)
     first = {id(layer): min((rank[t.name] for t in layer.tensors if t.name in rank), default=-1) for layer in layers}
     if min(first.values(), default=-1) >= 0:
-        found = _laid(side, [sorted(layers, key=lambda layer: first[id(layer)])], leaves, fits)
-        if found:
+        found = laying.in_turn(sorted(layers, key=lambda layer: first[id(layer)]))
+        if found is not None:
             return found
-    groups: dict[Hashable, list[Layer]] = {}
+    ways = laying.ways(_tree(layers), 0)
+    return ways[0] if len(ways) == 1 and laying.budget >= 0 else []
+
+
+@dataclass(slots=True)
+class _Part:
+    """A layer, or the model, with what is inside of it."""
+
+    own: list[Tensor] = field(default_factory=list)
+    parts: dict[str, _Part] = field(default_factory=dict)
+
+    def queues(self) -> list[list[_Part]]:
+        """The parts, those of one kind in the order of their numbers."""
+        found: dict[Hashable, list[tuple[Any, _Part]]] = {}
+        for name, part in self.parts.items():
+            words, numbers = counted(name)
+            found.setdefault(words, []).append((numbers, part))
+        told: list[list[_Part]] = []
+        for group in found.values():
+            if len({numbers for numbers, _ in group}) == len(group):
+                told.append([part for _, part in sorted(group, key=lambda one: one[0])])
+            else:
+                told += [[part] for _, part in group]
+        return told
+
+
+def _tree(layers: Sequence[Layer]) -> _Part:
+    root = _Part()
     for layer in layers:
-        groups.setdefault(tuple(sorted((leaf_of(t), t.shape) for t in layer.tensors)), []).append(layer)
-    if any(len(group) > 1 and numbered(group) is None for group in groups.values()):
-        return []
-    return _laid(side, [sorted(group, key=number) for group in groups.values()], leaves, fits)
+        part = root
+        for name in layer.name.split("/", MOST_DEEP):
+            part = part.parts.setdefault(name, _Part())
+        part.own += layer.tensors
+    return root
 
 
-_Way = tuple[Any, list[Tensor]] | None
-"""(the way up to here, the next layer's weights in their order)"""
+class _Laying:
+    """Layers laid along one list."""
 
+    def __init__(self, side: Side, leaves: Sequence[str], fits: Fits) -> None:
+        self._side, self._leaves, self._fits = side, leaves, fits
+        self.budget = 100 * len(leaves) + 10_000
+        """Steps that may still be taken: names can be made so that there are very many ways."""
+        self._known: dict[tuple[int, int], list[list[Tensor]]] = {}
 
-def _laid(side: Side, queues: Sequence[Sequence[Layer]], leaves: Sequence[str], fits: Fits) -> list[Tensor]:
-    """The one way to merge these queues so that all fits; empty where there is none, or more than one."""
-    orders = {id(layer): in_layer(side, layer.tensors) for queue in queues for layer in queue}
-    ways: dict[tuple[int, ...], tuple[int, list[_Way]]] = {(0,) * len(queues): (0, [None])}
-    for _ in range(sum(map(len, queues))):
-        longer: dict[tuple[int, ...], tuple[int, list[_Way]]] = {}
-        for used, (start, before) in ways.items():
-            for n, queue in enumerate(queues):
-                if used[n] == len(queue):
-                    continue
-                layer = queue[used[n]]
-                placed = _placed(layer, orders[id(layer)], leaves[start : start + len(layer.tensors)])
-                if placed and all(fits(start + k, t) for k, t in enumerate(placed)):
-                    more = (*used[:n], used[n] + 1, *used[n + 1 :])
-                    _, known = longer.setdefault(more, (start + len(placed), []))
-                    known += [(way, placed) for way in before][: 2 - len(known)]
-        ways = longer
-        if len(ways) > MOST_WAYS:
+    def in_turn(self, layers: Sequence[Layer]) -> list[Tensor] | None:
+        """The weights of these layers, one after the other; None where they do not fit."""
+        found: list[Tensor] = []
+        for layer in layers:
+            placed = self._placed(layer.tensors, len(found))
+            if placed is None:
+                return None
+            found += placed
+        return found
+
+    def ways(self, part: _Part, start: int) -> list[list[Tensor]]:
+        """The ways to lay a part from `start` on; two at most."""
+        key = id(part), start
+        if key not in self._known:
+            own = self._placed(part.own, start)
+            self._known[key] = [] if own is None else self._merged(part.queues(), own, start + len(own))
+        return self._known[key]
+
+    def _merged(self, queues: Sequence[Sequence[_Part]], own: list[Tensor], start: int) -> list[list[Tensor]]:
+        if not queues:
+            return [own]
+        if len(queues) > MOST_KINDS:
             return []
-    found = [way for _, every in ways.values() for way in every]
-    return list(_unrolled(found[0]))[::-1] if len(found) == 1 else []
+        begun: dict[tuple[int, ...], tuple[int, list[_Way]]] = {(0,) * len(queues): (start, [(None, own)])}
+        for _ in range(sum(map(len, queues))):
+            longer: dict[tuple[int, ...], tuple[int, list[_Way]]] = {}
+            for used, (place, before) in begun.items():
+                for n, queue in enumerate(queues):
+                    self.budget -= 1
+                    if used[n] == len(queue) or self.budget < 0:
+                        continue
+                    for laid in self.ways(queue[used[n]], place):
+                        more = (*used[:n], used[n] + 1, *used[n + 1 :])
+                        _, known = longer.setdefault(more, (place + len(laid), []))
+                        known += [(way, laid) for way in before][: 2 - len(known)]
+            begun = longer
+            if len(begun) > MOST_WAYS:
+                return []
+        return [_unrolled(way) for _, every in begun.values() for way in every][:2]
+
+    def _placed(self, tensors: Sequence[Tensor], start: int) -> list[Tensor] | None:
+        """One layer's own weights in the order of the list: by what both call them, else in the layer's own order."""
+        leaves = self._leaves[start : start + len(tensors)]
+        if len(leaves) < len(tensors):
+            return None
+        called = {leaf_of(t): t for t in tensors}
+        order: list[Tensor] | None
+        if "" not in called and len(called) == len(tensors) and all(leaves):
+            order = [called[leaf] for leaf in leaves] if called.keys() == set(leaves) else None
+        else:
+            order = in_layer(self._side, tensors)
+        fits = order is not None and all(self._fits(start + n, t) for n, t in enumerate(order))
+        return order if fits else None
 
 
-def _placed(layer: Layer, order: list[Tensor] | None, leaves: Sequence[str]) -> list[Tensor] | None:
-    """A layer's weights in the order of the list: by what both call them, else in the layer's own order."""
-    called = {leaf_of(t): t for t in layer.tensors}
-    if "" not in called and len(called) == len(layer.tensors) and all(leaves):
-        return [called[leaf] for leaf in leaves] if called.keys() == set(leaves) else None
-    return order
+_Way = tuple[Any, list[Tensor]]
+"""(the way up to here or None, the next weights in their order)"""
 
 
-def _unrolled(way: _Way) -> Iterator[Tensor]:
+def _unrolled(way: _Way | None) -> list[Tensor]:
+    pieces: list[list[Tensor]] = []
     while way is not None:
-        yield from reversed(way[1])
+        pieces.append(way[1])
         way = way[0]
+    return [t for piece in reversed(pieces) for t in piece]
