@@ -233,9 +233,7 @@ def test_a_raised_learning_rate_is_one_jump_with_its_cause() -> None:
     steady = [0.0, 0.3, 0.28, 0.26, 15.0, 9.0, 6.0, 0.9, 0.5, 0.4]
     rates = [0.001] * 4 + [0.1] * 6
     found = moved_by([steady] * 3, rates)
-    assert [(f.code, f.evidence["to"], f.evidence["also_in"]) for f in found] == [
-        ("jump", "ckpt-5", ["ckpt-6"])
-    ]
+    assert [(f.code, f.evidence["to"], f.evidence["also_in"]) for f in found] == [("jump", "ckpt-5", ["ckpt-6"])]
     assert "from 0.001 to 0.1" in found[0].detail
     assert found[0].evidence["learning_rate"] == [0.001, 0.1]
     assert moved_by([steady] * 3)[0].evidence["learning_rate"] is None
