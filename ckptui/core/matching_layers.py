@@ -165,8 +165,10 @@ def _pair_layers(state: Pairing, one: Layer, other: Layer, by: str) -> None:
                     groups.setdefault(told(t), ([], []))[place].append(t)
         for mine, theirs in groups.values():
             if len(mine) == len(theirs):
-                for a, b in _within_layers(state, mine, theirs):
-                    state.pair(a, b, "layer-order" if by == "content" and not _same_bytes(state, a, b) else by)
+                for a, b, equal in _within_layers(state, mine, theirs):
+                    if by == "content" and not equal:
+                        equal = _same_bytes(state, a, b)
+                    state.pair(a, b, "content" if equal else "layer-order")
 
 
 def _same_bytes(state: Pairing, one: Tensor, other: Tensor) -> bool:
@@ -174,14 +176,17 @@ def _same_bytes(state: Pairing, one: Tensor, other: Tensor) -> bool:
     return crcs[0] is not None and crcs[0] == crcs[1] and one.dtype == other.dtype
 
 
-def _within_layers(state: Pairing, mine: list[Tensor], theirs: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Variables of one shape in two layers that correspond: by what they are called, their bytes, their order."""
+def _within_layers(state: Pairing, mine: list[Tensor], theirs: list[Tensor]) -> Iterator[tuple[Tensor, Tensor, bool]]:
+    """Variables of one shape in two layers that correspond: by what they are called, their bytes, their order.
+
+    The last of three: whether their bytes are known to be the same.
+    """
     if len(mine) == 1:
-        yield mine[0], theirs[0]
+        yield mine[0], theirs[0], False
         return
     leaves = [{leaf_of(t): t for t in group} for group in (mine, theirs)]
     if leaves[0].keys() == leaves[1].keys() and len(leaves[0]) == len(mine) and "" not in leaves[0]:
-        yield from ((t, leaves[1][leaf]) for leaf, t in leaves[0].items())
+        yield from ((t, leaves[1][leaf], False) for leaf, t in leaves[0].items())
         return
     crcs = [[state.contents.of(place, t) for t in group] for place, group in enumerate((mine, theirs))]
     sure = [
@@ -189,14 +194,14 @@ def _within_layers(state: Pairing, mine: list[Tensor], theirs: list[Tensor]) -> 
         for place, crc in enumerate(crcs[0])
         if crc is not None and crcs[0].count(crc) == crcs[1].count(crc) == 1
     ]
-    yield from ((mine[place], theirs[there]) for place, there in sure)
+    yield from ((mine[place], theirs[there], True) for place, there in sure)
     taken = [{pair[n] for pair in sure} for n in (0, 1)]
     rest = [
         [t for n, t in enumerate(group) if n not in gone] for group, gone in zip((mine, theirs), taken, strict=True)
     ]
     one, other = in_layer(state.left, rest[0]), in_layer(state.right, rest[1])
     if one is not None and other is not None:
-        yield from zip(one, other, strict=True)
+        yield from ((a, b, False) for a, b in zip(one, other, strict=True))
 
 
 def by_list(state: Pairing) -> None:
@@ -209,8 +214,8 @@ def by_list(state: Pairing) -> None:
         return
     for side, there in ((state.left, state.right), (state.right, state.left)):
         numbers = {place[0] for place in map(numbered_in, lone[side.number]) if place is not None}
-        for head in numbers:
-            if "/" not in head and head:
+        for head in sorted(numbers):
+            if head and "/" not in head:
                 by_content(state, "weight")
                 _along(state, side, there, head)
 

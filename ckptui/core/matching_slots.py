@@ -26,6 +26,8 @@ _TOGETHER = (
     ("accumulator", "linear"),
 )
 """Slots that are made together for one variable after the other; all others are made kind by kind."""
+_BEFORE = ("average", "gradient_accumulator")
+"""Slots that any optimizer may have, made before its own, kind by kind."""
 _IN_TURN = ("second", "first", "average_gradient")
 """RMSprop makes its slots kind by kind, in this order."""
 _COUNTERS = {
@@ -185,30 +187,31 @@ def _by_model_order(state: Pairing, side: int, places: Mapping[int, Tensor], nam
         state.pair(one, other, "layer-order")
 
 
-Layout = tuple[Sequence[str], Sequence[str]]
-"""(kinds made together for one variable after the other, kinds made one by one afterwards)"""
+Layout = Sequence[tuple[str, ...]]
+"""Turns: in each, the kinds that are made together for one variable after the other."""
 
 
 def _layouts(kinds: Sequence[str], *, in_turn: bool) -> list[Layout]:
-    """How an optimizer with slots of these kinds lists them, the likelier way first."""
-    together = next((pair for pair in _TOGETHER if set(pair) <= set(kinds)), ())
-    turns = [kind for kind in _IN_TURN if kind in kinds]
-    turns += [kind for kind in kinds if kind not in turns]
-    rest = [kind for kind in turns if kind not in together]
-    found: list[Layout] = [(together, rest)] if len(rest) < 2 else []
-    if together in ((), _TOGETHER[0]):
-        found.append(((), turns))
+    """How an optimizer with slots of these kinds lists them, the likelier way first; none where that is not known."""
+    before = [(kind,) for kind in _BEFORE if kind in kinds]
+    own = [kind for kind in kinds if kind not in _BEFORE]
+    together = next((pair for pair in _TOGETHER if set(pair) <= set(own)), ())
+    rest = [(kind,) for kind in own if kind not in together]
+    found: list[Layout] = []
+    if len(rest) < 2:
+        found.append([*before, *([together] if together else ()), *rest])
+    if len(own) > 1 and set(own) <= set(_IN_TURN):
+        found.append([*before, *((kind,) for kind in _IN_TURN if kind in own)])
     return found[::-1] if in_turn else found
 
 
 def _spread(weights: Sequence[str], layout: Layout) -> list[Served]:
-    together, rest = layout
-    return [(w, kind) for w in weights for kind in together] + [(w, kind) for kind in rest for w in weights]
+    return [(weight, kind) for turn in layout for weight in weights for kind in turn]
 
 
 def _shapes_of(slots: Sequence[Tensor], layout: Layout, weights: int) -> list[tuple[int, ...]]:
     """The shapes of the weights that a list of slots in this layout serves."""
-    step = len(layout[0]) or 1
+    step = len(layout[0])
     return [slot.shape for slot in slots[: weights * step : step]]
 
 

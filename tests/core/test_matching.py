@@ -313,6 +313,110 @@ def test_the_lists_of_a_loss_scale_optimizer_are_one() -> None:
     assert list(repeats(matched).values()) == ["optimizer/vars/2 is optimizer/inner_optimizer/vars/1 stored again"]
 
 
+# ---------------------------------------------------------------------- a save's own order, parts, variables of a shape
+
+
+def block(stored: str, own: str, parts: Iterable[str] = (), crcs: Sequence[int | None] = (None, None)) -> list[Tensor]:
+    """Two weights of one shape that a `.keras` file numbers, and layers inside."""
+    two = [weight(f"{stored}/vars/{n}", f"{own}/{n}", (4, 4), crc) for n, crc in enumerate(crcs)]
+    inside = [
+        (f"{stored}/{part}/vars/{n}", f"{own}/{part}/{leaf}", shape)
+        for part in parts
+        for n, (leaf, shape) in enumerate((("kernel", (4, 4)), ("bias", (4,))))
+    ]
+    return two + [weight(*row) for row in inside]
+
+
+def named(own: str, first: str, second: str, crcs: Sequence[int | None] = (None, None)) -> list[Tensor]:
+    """The same two in the order of an alphabet, as checkpoints and `.h5` files name them."""
+    paths = zip((first, second), crcs, strict=True)
+    return sorted((weight(f"m/{own}/{leaf}", f"{own}/{leaf}", (4, 4), crc) for leaf, crc in paths), key=str)
+
+
+def test_variables_of_one_shape_pair_by_bytes_then_by_order_or_not_at_all() -> None:
+    a = block("a", "blk_1", crcs=(1, 2))
+    right = {"a/vars/0": "m/blk_1/w", "a/vars/1": "m/blk_1/kernel"}
+    b = named("blk_1", "w", "kernel", (1, 2))
+    assert {(x.name, y.name, by) for x, y, by in match(a, b) if x and y} == {(*two, "content") for two in right.items()}
+    b = named("blk_1", "w", "kernel", (3, 4))
+    assert not pairs(a, b)
+    told_order = replace(listing(b), order=("m/blk_1/w", "m/blk_1/kernel"))
+    assert {x.name: y.name for x, y, _ in match_listings(listing(a), told_order) if x and y} == right
+    slots = [slot(f"o/_variables/{n}", f"adam/blk_1_{leaf}_momentum", (4, 4)) for n, leaf in ((2, "w"), (3, "kernel"))]
+    assert pairs(a, [*b, *slots]) == right
+    half = named("blk_1", "w", "kernel", (3, 2))
+    assert pairs(a, half) == right
+
+
+def test_what_a_layer_found_by_its_bytes_holds_besides_is_not_called_equal() -> None:
+    a = [weight("x/kernel", "x/kernel", (4, 5), crc=1), weight("x/bias", "x/bias", (17,), crc=2)]
+    b = [weight("y/kernel", "y/kernel", (4, 5), crc=1), weight("y/bias", "y/bias", (17,), crc=3)]
+    more = [weight(f"{name}/{leaf}", "", shape, crc=n) for n, name in ((7, "p"), (8, "q")) for leaf, shape in SHAPES]
+    matched = match([*a, *more[:2]], [*b, *more[2:]])
+    assert {(x.name, by) for x, y, by in matched if x and y and y.name[0] == "y"} == {
+        ("x/kernel", "content"),
+        ("x/bias", "layer-order"),
+    }
+
+
+SHAPES: list[tuple[str, tuple[int, ...]]] = [("kernel", (4, 5)), ("bias", (17,))]
+
+
+def exported(*leaves: str) -> list[Tensor]:
+    """All variables of a subclassed model under names cut short, as Keras 3 exports them."""
+    return [
+        weight(f"variables/{n}", f"sub/{leaf}", (4,) if leaf == "bias" else (4, 4)) for n, leaf in enumerate(leaves)
+    ]
+
+
+def test_an_export_of_a_subclassed_model_pairs_in_the_order_of_its_layers() -> None:
+    dense = ("kernel", "bias")
+    saved = [*block("z", "blk", ("dense_1", "dense_2")), *block("a", "blk_1", ("dense_3", "dense_4"))]
+    saved += [
+        weight(f"out/vars/{n}", f"dense_5/{leaf}", shape)
+        for n, (leaf, shape) in enumerate((("kernel", (4, 4)), ("bias", (4,))))
+    ]
+    export = exported(*("w", "kernel", *dense, *dense) * 2, *dense)
+    order = [t.name for t in saved]
+    assert pairs(saved, export) == {name: f"variables/{n}" for n, name in enumerate(order)}
+    assert pairs(export, saved) == {f"variables/{n}": name for n, name in enumerate(order)}
+    # two layers whose names tell no order
+    unknown = [replace(t, object_path=t.object_path.replace("dense_5", "one")) for t in saved]
+    unknown += [replace(t, name="x" + t.name, object_path=t.object_path.replace("one", "two")) for t in unknown[-2:]]
+    assert not pairs(unknown, exported(*("w", "kernel", *dense, *dense) * 2, *dense, *dense)).keys() & {"out/vars/0"}
+
+
+def test_an_order_with_very_many_ways_is_given_up_in_time() -> None:
+    stems = [chr(97 + n // 26) + chr(97 + n % 26) for n in range(90)]
+    names = [f"{stem}_{n}/{leaf}" for stem in stems for n in range(3) for leaf in ("kernel", "bias")]
+    saved = [weight(f"layers/{name}", name, (4,) if name.endswith("bias") else (4, 4)) for name in names]
+    deep = [weight(f"{'x/' * 3000}{n}/kernel", "", (4, 4)) for n in range(3)]
+    assert not pairs(saved, exported(*("kernel", "bias") * 270))
+    assert len(pairs(deep, exported(*["kernel"] * 3))) == 3
+
+
+def test_slots_of_a_list_pair_in_the_order_in_which_an_h5_file_lists_them() -> None:
+    """Adam with `amsgrad` and averages: (average of all; momentum, velocity in turn; velocity_hat of all)."""
+    kinds = [("average",), ("momentum", "velocity"), ("velocity_hat",)]
+    names = [f"adam/{path}_kernel_{kind}" for turn in kinds for path in ("d", "c") for kind in turn]
+    weights = [weight(f"w/{path}/kernel", f"{path}/kernel") for path in ("d", "c")]
+    heads = [(counter, "iteration"), (counter, "learning_rate")]
+    h5 = [make(f"optimizer_weights/adam/{leaf}", f"adam/{leaf}") for make, leaf in heads]
+    h5 += [slot(f"optimizer_weights/{name}", name) for name in names]
+    keras = [make(f"optimizer/vars/{n}", f"adam/{n}") for n, (make, _) in enumerate(heads)]
+    keras += [slot(f"optimizer/vars/{n}", f"adam/{n}") for n in range(2, 2 + len(names))]
+    told_order = replace(listing([*weights, *sorted(h5, key=str)]), order=tuple(t.name for t in [*weights, *h5]))
+    for a, b in ((listing([*weights, *keras]), told_order), (told_order, listing([*weights, *keras]))):
+        found = {x.name: y.name for x, y, _ in match_listings(a, b) if x and y and x.role != "kernel"}
+        right = {x.name: y.name for x, y in zip(keras, h5, strict=True)}
+        assert found == (right if a is not told_order else {y: x for x, y in right.items()})
+    # a file that lost a counter, and with it the order of its list: Keras' own order is what is left
+    rest = [t for t in told_order.tensors if t.name != h5[1].name]
+    matched = match_listings(listing([*weights, *keras], *((t.name,) for t in weights)), listing(rest))
+    slots = {x.name: y.name for x, y, _ in matched if x and y and x.role == "slot"}
+    assert slots == {x.name: y.name for x, y in zip(keras[2:], h5[2:], strict=True)}
+
+
 # ---------------------------------------------------------------------- kinds, copies, text
 
 
@@ -397,5 +501,6 @@ def test_matching_is_a_partial_injection_symmetric_and_blind_to_order(
         assert (by is None) == (x is None or y is None)
         assert not (x and y) or kind_of(x) == kind_of(y)
         assert by != "name" or (x and y and x.name == y.name)
+        assert by != "content" or (x and y and x.storage.crc32c == y.storage.crc32c)
     assert {(y, x, by) for x, y, by in told(matched)} == told(match(b, a))
     assert told(match(chance.sample(a, len(a)), chance.sample(b, len(b)))) == told(matched)
