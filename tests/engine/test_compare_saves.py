@@ -376,3 +376,31 @@ def test_weights_alone_are_compared_where_that_is_asked_for(pool: Pool, tmp_path
     assert isinstance(report, DiffReport)
     assert [(p.role, p.status) for p in report.pairs] == [("kernel", "identical")]
     assert len(report_of(pool, a, b).pairs) == 3
+
+
+def test_reading_what_is_paired_by_its_bytes_tells_how_far_it_is(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ckptui.engine.contents.PROGRESS_SECONDS", 0)
+    values = np.random.default_rng(3).normal(size=(4, 50, 20))
+    for name, order in (("a", (0, 1, 2, 3)), ("b", (2, 0, 3, 1))):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            for place, which in enumerate(order):
+                file[f"{name}{place}/kernel"] = values[which]
+    a, b = (listed(pool, str(tmp_path / f"{name}.h5")) for name in "ab")
+    items = list(compare_saves(pool, a, b))
+    first = next(place for place, item in enumerate(items) if isinstance(item, Pair))
+    told = [item for item in items[:first] if isinstance(item, Progress)]
+    assert {p.current for p in told} == {"a.h5", "b.h5"}
+    assert max(p.done for p in told) == 4
+    report = items[-1]
+    assert isinstance(report, DiffReport)
+    assert {(p.a, p.b, p.status, p.matched_by) for p in report.pairs} == {
+        (f"a{which}/kernel", f"b{place}/kernel", "identical", "content") for place, which in enumerate((2, 0, 3, 1))
+    }
+    cancel = threading.Event()
+    steps = compare_saves(pool, a, b, cancel=cancel)
+    assert isinstance(next(steps), Progress)
+    cancel.set()
+    with pytest.raises(Cancelled):
+        list(steps)
