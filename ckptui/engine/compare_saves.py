@@ -35,6 +35,8 @@ class _Rows:
     """The rows of a diff while they come in, each at its place."""
 
     matched: Sequence[Match]
+    paths: tuple[str, str]
+    """Of both saves."""
     rows: dict[int, RelationRow] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     crashed: list[int] = field(default_factory=list)
@@ -54,13 +56,22 @@ class _Rows:
             pair = unpack(_with_own_names(doc["pair"], a, b), Pair)
             row = self._row(a, b, pair, *(_number(doc[name]) for name in _EVIDENCE))
             found = [unpack(finding, Finding) for finding in doc["findings"]]
-            self.findings += found
+            self.findings += [finding for finding in found if not self._told(a, b, finding)]
         except (CkptuiError, KeyError, TypeError) as refused:
             problem = refused if isinstance(refused, CkptuiError) else ReaderFailed("it gave no row")
             if isinstance(problem, (ReaderCrashed, ReaderHung)):
                 self.crashed.append(place)
             row = self._row(a, b, pair_of(a, b, by, None, f"{problem.title}: {problem.detail}"))
         return self._kept(place, row)
+
+    def _told(self, a: Tensor | None, b: Tensor | None, finding: Finding) -> bool:
+        """Whether the directory of its save has told this already: it is among the listing's findings."""
+        if finding.code in ("changed-while-reading", "checksum-mismatch"):
+            return False
+        sides = zip(self.paths, (a, b), strict=True)
+        return any(
+            t is not None and t.problem and (path, t.name) == (finding.artifact, finding.tensor) for path, t in sides
+        )
 
     def put(self, place: int, numbers: PairNumbers) -> Pair:
         """Note the numbers of a pair that was compared in pieces."""
@@ -185,7 +196,8 @@ def compare_saves(
         CkptuiError: one of the saves can't be opened any more.
     """
     matched = yield from pairing.pairing(pool, a, b, re.compile(pattern) if pattern else None, cancel)
-    rows = _Rows([one for one in matched if not weights or of_weights(*one[:2])])
+    kept = [one for one in matched if not weights or of_weights(*one[:2])]
+    rows = _Rows(kept, (a.artifact.path, b.artifact.path))
     paired = []
     for place, (one, other, _) in enumerate(rows.matched):
         if one is not None and other is not None:

@@ -62,12 +62,10 @@ class _Told:
         return f"{self.letter}'s checksum fails" if self.verdict.mismatches else ""
 
     def findings(self) -> list[Finding]:
-        """About its bytes. What the directory of the save already tells is not told again."""
+        """About its bytes. Who asked leaves out what the directory of the save had told before."""
         wrong = scanner_of(self.side, self.beat, check=self.check).mismatches(self.tensor, self.verdict)
         # bytes that fail their checksum need make no sense: that is not a second kind of damage
-        explained = (wrong and isinstance(self.failed, Damaged)) or (
-            self.tensor.problem and not isinstance(self.failed, ChangedWhileReading)
-        )
+        explained = wrong and isinstance(self.failed, Damaged)
         return wrong if explained else [*self.trouble, *wrong]
 
 
