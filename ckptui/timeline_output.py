@@ -76,6 +76,8 @@ class _Sums:
     before: float = 0.0
     """Squared norm before of what `moved` is of."""
     compared: int = 0
+    changed: int = 0
+    """Elements of weights whose bits differ from the save before."""
     weights: int = 0
     """Weights that have numbers."""
     finite: int = 0
@@ -142,6 +144,7 @@ class SaveLines:
         sums.weights += point.l2 is not None
         sums.finite += point.count - point.nonfinite if point.l2 is not None else 0
         sums.broken += point.nonfinite
+        sums.changed += point.changed or 0
         self._follow(row, place, point)
         if point.delta_l2 is not None and place in self._norms:
             sums.moved += point.delta_l2**2
@@ -169,26 +172,26 @@ class SaveLines:
         found = self._saves[column.place]
         loss = self.losses[column.place] if self.losses and column.place < len(self.losses) else None
         change = _share(sums.moved, sums.before) if sums.compared else None
-        norm = math.sqrt(sums.squares) if sums.finite or not sums.broken else math.nan
+        lost = bool(sums.broken) and not sums.finite
         words = []
         if column.artifact is None:
             words.append("can't be opened")
-        elif change == 0:
+        elif sums.compared and not sums.changed:
             words.append("no weight changed")
         if sums.began:
             more = f" and {human_count(len(sums.began) - FEW_NAMES)} more" if len(sums.began) > FEW_NAMES else ""
             words.append(f"{', '.join(sums.began[:FEW_NAMES])}{more} began to move")
         if sums.broken:
-            words.append("norm of the finite part")
+            words.append("no finite value left" if lost else "norm of the finite part")
         if sums.unread:
-            words.append(f"{sums.unread} unreadable" if sums.weights else UNREADABLE)
+            words.append(f"{sums.unread} unreadable, not in the norm" if sums.weights else UNREADABLE)
         told = [f for f in worst_first(sums.findings) if f.severity != "info" and f.code not in TOLD_ALREADY]
         flags = list(dict.fromkeys(map(state_word, told)))[:FLAGS]
         words += [flag for flag in flags if not (flag == UNREADABLE and sums.unread)]
         return self._line(
             _label(found),
             str(found.step) if found.step is not None else "",
-            number_text(norm) if sums.weights else "–",
+            number_text(math.sqrt(sums.squares)) if sums.weights and not lost else "–",
             number_text(change),
             human_count(sums.nonfinite) if sums.nonfinite else "",
             number_text(loss) if loss is not None else "",

@@ -148,7 +148,7 @@ def test_saves_in_odd_states() -> None:
     assert " ".join(cells[2]) == "5 0.5 a began to move"
     assert cells[3] == ["–", "–", "unreadable"]
     assert " ".join(cells[4]).endswith("norm of the finite part")
-    assert cells[5][0] == "nan"
+    assert cells[5][0] == "–"
 
 
 def test_names_of_curves_keep_their_tag() -> None:

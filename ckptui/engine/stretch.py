@@ -49,10 +49,11 @@ def joined(stretches: Sequence[Stretch]) -> Stretch:
 
 
 def point_of(numbers: Stretch, problem: str = "") -> TensorPoint:
-    """What a timeline keeps of these numbers."""
+    """What a timeline keeps of these numbers. Where nothing is finite there is no distance, rather than one of 0."""
+    lost = 0 < numbers.count == numbers.nonfinite
     return TensorPoint(
         numbers.norm,
-        numbers.distance,
+        None if lost else numbers.distance,
         numbers.changed,
         numbers.nonfinite,
         numbers.count,

@@ -32,8 +32,13 @@ def fit_name(name: str, width: int) -> str:
     """
     layer, slash, leaf = name.rpartition("/")
     room = width - cell_len(leaf) - 1
-    if cell_len(name) <= width or not slash or room < LEAST_LAYER:
+    if cell_len(name) <= width or not slash:
         return fit_middle(name, width)
+    if room < LEAST_LAYER:
+        if width < 3 * LEAST_LAYER:
+            return fit_middle(name, width)
+        leaf = fit_middle(leaf, width - 1 - LEAST_LAYER)
+        room = width - cell_len(leaf) - 1
     tail = min(room - 2, max(LAYER_END, room // 2))
     return f"{_start(layer, room - 1 - tail)}…{_start(layer[::-1], tail)[::-1]}/{leaf}"
 

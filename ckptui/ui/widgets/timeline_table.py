@@ -127,8 +127,14 @@ class TimelineTable(RowList):
         """Sort, fold or measure otherwise."""
         track = self.track
         fold = self.rows.fold_at(self.cursor) if self.rows.order else None
+        resorted = query.sort != self.query_now.sort
         self.query_now = query
-        self._arrange(track.row.name if track is not None else None)
+        self._arrange(track.row.name if track is not None and not resorted else None)
+        if resorted:
+            # what was sorted for is on top
+            self.rows_changed(0)
+            self.scroll_to(y=0, animate=False, force=True)
+            return
         if fold is not None and fold in self.rows.folds:
             self.cursor = self.rows.order.index(-1 - self.rows.folds.index(fold))
 
