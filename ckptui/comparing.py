@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ckptui import comparison_output, timeline_output
-from ckptui.comparison_view import CONFIG, STATUSES, DiffView, is_difference
+from ckptui.comparison_view import CONFIG, DiffView, is_difference
 from ckptui.core.curves import aligned
 from ckptui.core.digest import Digest
 from ckptui.core.model import (
@@ -25,6 +25,7 @@ from ckptui.core.model import (
     TimelineReport,
     TimelineStart,
 )
+from ckptui.core.report import PAIR_STATUSES
 from ckptui.core.text import safe
 from ckptui.errors import CkptuiError, NotASave, UsageError
 from ckptui.gathering import listing_of, regular, require_match, unopened_artifact
@@ -292,7 +293,7 @@ def statuses(wanted: Sequence[str]) -> tuple[str, ...]:
     """`--only changed,only-a --only only-b` as a list. Raises UsageError for what is no status."""
     words = [word.strip() for some in wanted for word in some.split(",")]
     for word in words:
-        if word not in STATUSES:
-            known = ", ".join(STATUSES)
+        if word not in PAIR_STATUSES:
+            known = ", ".join(PAIR_STATUSES)
             raise UsageError(f"--only {word!r} is no status of a pair", f"One of {known}")
     return tuple(dict.fromkeys(words))

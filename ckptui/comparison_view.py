@@ -7,20 +7,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ckptui.core.model import DiffReport, Listing, Pair, PairStatus
-from ckptui.core.report import STATE_WORDS_OF_ROLES
+from ckptui.core.model import DiffReport, Listing, Pair
+from ckptui.core.report import PAIR_STATUSES, STATE_WORDS_OF_ROLES
 from ckptui.core.text import human_count, number_text
 
-STATUSES: tuple[PairStatus, ...] = (
-    "unreadable",
-    "shape-changed",
-    "dtype-changed",
-    "changed",
-    "only-a",
-    "only-b",
-    "identical",
-)
-"""In the order in which they are shown."""
 STATUS_WORDS: dict[str, str] = {
     "shape-changed": "other shape",
     "dtype-changed": "other dtype",
@@ -58,7 +48,7 @@ class DiffView:
     def shown(self) -> list[Pair]:
         """The pairs that get a row, the worst first: all but identical ones, and these too where they are asked for."""
         pairs = [pair for pair in self.pairs if pair.status != "identical" or "identical" in self.only]
-        return sorted(pairs, key=lambda p: (STATUSES.index(p.status), -apart(p)))
+        return sorted(pairs, key=lambda p: (PAIR_STATUSES.index(p.status), -apart(p)))
 
 
 def apart(pair: Pair) -> float:
@@ -80,7 +70,7 @@ def summary_words(view: DiffView) -> str:
     """`14 changed, 2 only in A, 14 identical (not shown)`."""
     counts = view.report.summary
     words = []
-    for status in STATUSES:
+    for status in PAIR_STATUSES:
         if counts[status]:
             hidden = bool(view.only) and status not in view.only
             hidden = hidden or (status == "identical" and "identical" not in view.only)

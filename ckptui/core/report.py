@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from ckptui.core.model import SEVERITY_RANK, Finding
+from ckptui.core.model import SEVERITY_RANK, Finding, PairStatus
 from ckptui.core.names import clean
 from ckptui.core.naming import PLAIN, Naming
 from ckptui.core.text import safe
 
 SIGNS: dict[str, str] = {"error": "✖", "warning": "▲", "info": "·", "ok": "✔", "unchecked": "○"}
+PAIR_STATUSES: tuple[PairStatus, ...] = (
+    "unreadable",
+    "shape-changed",
+    "dtype-changed",
+    "changed",
+    "only-a",
+    "only-b",
+    "identical",
+)
+"""In the order in which a diff shows them."""
 CERTAINTIES = ("confirmed", "likely", "possible")
 SEEN_BITS = "about 4 % of flipped bits can show"
 """What is to be known of values that no checksum vouches for."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptui.core.dtypes import ITEMSIZE
 from ckptui.core.model import Listing, Progress, Tensor
-from ckptui.engine.items import Done, run_items
+from ckptui.engine.items import Done, neighbours_together, run_items
 from ckptui.engine.pool import Flag, Pool
 from ckptui.errors import Cancelled
 
@@ -93,7 +93,9 @@ def read_contents(
     begun = last = time.monotonic()
     done = done_bytes = 0
     args = {"path": listing.artifact.path, "kind": listing.artifact.kind}
-    for item in run_items(pool, "contents", args, asked, _tasks(sizes), cancel=cancel):
+    for item in run_items(
+        pool, "contents", args, asked, neighbours_together(sizes, TASK_BYTES, TASK_TENSORS), cancel=cancel
+    ):
         if isinstance(item, Done):
             done_bytes += item.bytes
         else:
@@ -110,16 +112,3 @@ def _take(item: Sequence[str], doc: Any, found: dict[Key, int]) -> None:
     """A child's answer, if it is one."""
     if isinstance(doc, list) and len(doc) == len(item) - 1 and all(type(number) is int for number in doc):
         found.update(((item[0], name), number) for name, number in zip(item[1:], doc, strict=True))
-
-
-def _tasks(sizes: Sequence[int]) -> list[list[int]]:
-    """Neighbours together in tasks of about 32 MB."""
-    tasks: list[list[int]] = []
-    size = 0
-    for place, more in enumerate(sizes):
-        if not tasks or size + more > TASK_BYTES or len(tasks[-1]) >= TASK_TENSORS:
-            tasks.append([])
-            size = 0
-        tasks[-1].append(place)
-        size += more
-    return tasks

@@ -12,7 +12,7 @@ from ckptui.core.matching import Contents, match_listings
 from ckptui.core.model import DiffReport, Finding, Listing, Pair, Progress, Tensor
 from ckptui.core.relation_rows import of_weights
 from ckptui.engine.facts import unpack
-from ckptui.engine.items import Done, Outcome, run_items
+from ckptui.engine.items import Done, Outcome, neighbours_together, run_items
 from ckptui.engine.pool import Flag, Pool
 from ckptui.engine.schedule import failure, not_cached
 from ckptui.errors import Cancelled, CkptuiError, ReaderFailed
@@ -154,13 +154,6 @@ def _taken(path: str, tensor: Tensor, outcome: Outcome) -> tuple[TensorDigest, l
 
 
 def _tasks(sizes: Sequence[int]) -> list[list[int]]:
-    """Neighbours together in tasks of about 32 MB; the largest tasks first."""
-    tasks: list[list[int]] = []
-    size = 0
-    for place, more in enumerate(sizes):
-        if not tasks or size + more > TASK_BYTES or len(tasks[-1]) >= TASK_TENSORS:
-            tasks.append([])
-            size = 0
-        tasks[-1].append(place)
-        size += more
+    """The largest tasks first."""
+    tasks = neighbours_together(sizes, TASK_BYTES, TASK_TENSORS)
     return sorted(tasks, key=lambda task: -sum(sizes[n] for n in task))

@@ -165,3 +165,16 @@ def _after_failure(
         put(Outcome(guilty, error=error))
     else:
         run.queue.appendleft(_Task([guilty], careful=True))
+
+
+def neighbours_together(sizes: Sequence[int], most_bytes: int, most: int) -> list[list[int]]:
+    """Places in `sizes` as tasks, in their order, of at most so many bytes and items; what is larger stands alone."""
+    tasks: list[list[int]] = []
+    size = 0
+    for place, more in enumerate(sizes):
+        if not tasks or size + more > most_bytes or len(tasks[-1]) >= most:
+            tasks.append([])
+            size = 0
+        tasks[-1].append(place)
+        size += more
+    return tasks

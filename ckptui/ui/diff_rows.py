@@ -10,6 +10,7 @@ import numpy as np
 from rich.cells import cell_len
 
 from ckptui.core.model import Artifact, Finding, Listing, Pair, PairStatus, Stats, Tensor
+from ckptui.core.report import PAIR_STATUSES
 from ckptui.core.text import human_count, number_text, safe, shape_text, step_text
 from ckptui.ui.fitting import fit_middle, left, right
 from ckptui.ui.naming import STORED_TAIL, own_name
@@ -22,16 +23,6 @@ ORDER_WORDS: dict[Order, str] = {
     "cosine": "by cosine",
     "name": "by name",
 }
-STATUSES: tuple[PairStatus, ...] = (
-    "unreadable",
-    "shape-changed",
-    "dtype-changed",
-    "changed",
-    "only-a",
-    "only-b",
-    "identical",
-)
-"""In the order in which a diff shows them."""
 STATUS_WORDS: dict[PairStatus, str] = {
     "unreadable": "unreadable",
     "shape-changed": "other shape",
@@ -85,7 +76,7 @@ class DiffRows:
     @property
     def present(self) -> tuple[PairStatus, ...]:
         """Statuses that exist."""
-        return tuple(s for s in STATUSES if self.counts.get(s))
+        return tuple(s for s in PAIR_STATUSES if self.counts.get(s))
 
     def name(self, pair: Pair) -> str:
         """What a pair is called: the candidate's tensor, or the lone one."""
@@ -117,8 +108,8 @@ def fold_of(pair: Pair) -> int | None:
 def arrange(rows: DiffRows) -> DiffRows:
     """Sort and filter: what can't be compared first, then by the order asked for, identical ones last."""
     pairs = rows.pairs
-    ranks = np.array([STATUSES.index(pair.status) for pair in pairs], dtype=np.int8)
-    counts = {status: int((ranks == i).sum()) for i, status in enumerate(STATUSES)}
+    ranks = np.array([PAIR_STATUSES.index(pair.status) for pair in pairs], dtype=np.int8)
+    counts = {status: int((ranks == i).sum()) for i, status in enumerate(PAIR_STATUSES)}
     changes = np.array([_number(pair.relative_l2) for pair in pairs])
     folds = np.array([fold_of(pair) or 0 for pair in pairs])
     weights = changes[np.isfinite(changes) & (folds != STATE)]
@@ -211,7 +202,7 @@ def config_words(findings: Sequence[Finding]) -> str:
 
 def summary_pieces(counts: Mapping[PairStatus, int]) -> list[tuple[str, str]]:
     """`14 changed`, `2 only in A`, ...: words and row styles."""
-    return [(f"{human_count(counts[s])} {STATUS_WORDS[s]}", STATUS_STYLES[s]) for s in STATUSES if counts.get(s)]
+    return [(f"{human_count(counts[s])} {STATUS_WORDS[s]}", STATUS_STYLES[s]) for s in PAIR_STATUSES if counts.get(s)]
 
 
 # ------------------------------------------------------------------ one pair in numbers
