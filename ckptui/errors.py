@@ -131,6 +131,19 @@ class ModelDoesNotLoad(CkptuiError):
     title = "The model does not load"
 
 
+class Flagged(CkptuiError):
+    """The model holds ops or layers that reach outside; someone has to say that it may run all the same.
+
+    `findings` are those that were flagged, for whoever asks the question.
+    """
+
+    title = "The model is flagged"
+
+    def __init__(self, detail: str, hint: str = "", *, findings: tuple[object, ...] = ()) -> None:
+        super().__init__(detail, hint)
+        self.findings = findings
+
+
 class Cancelled(CkptuiError):
     """The user took the request back."""
 

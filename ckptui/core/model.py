@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ckptui.core.causes import Cause, RuledOut, WhyReport, WhyStep
 from ckptui.core.course import (
     Candidate,
     Origin,
@@ -14,16 +15,25 @@ from ckptui.core.course import (
     Watched,
 )
 from ckptui.core.found import Found, RunFolder
+from ckptui.core.predictions import (
+    Expectation,
+    LayerSpread,
+    ManyImages,
+    Move,
+    Output,
+    Predicted,
+    PredictReport,
+    Probe,
+    Run,
+    Variant,
+)
 from ckptui.core.results import (
     DiffReport,
     Filter,
     Histogram,
     Layer,
     Pair,
-    Predicted,
-    PredictReport,
     Progress,
-    Run,
     TensorScan,
 )
 from ckptui.core.vocabulary import (
@@ -56,25 +66,33 @@ __all__ = [
     "ArchitectureRow",
     "Artifact",
     "Candidate",
+    "Cause",
     "Certainty",
     "DiffReport",
     "Encoding",
     "Endpoint",
+    "Expectation",
     "Filter",
     "Finding",
     "Found",
     "Histogram",
     "Kind",
     "Layer",
+    "LayerSpread",
     "Listing",
+    "ManyImages",
+    "Move",
     "Operation",
     "Origin",
+    "Output",
     "Pair",
     "PairStatus",
     "PredictReport",
     "Predicted",
+    "Probe",
     "Progress",
     "Role",
+    "RuledOut",
     "Run",
     "RunFolder",
     "SEVERITY_RANK",
@@ -93,7 +111,10 @@ __all__ = [
     "TimelineReport",
     "TimelineRow",
     "TimelineStart",
+    "Variant",
     "Watched",
+    "WhyReport",
+    "WhyStep",
     "finding_from_json",
     "jsonable",
     "worst_status",

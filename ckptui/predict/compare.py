@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ckptui.core.catalogue import make
-from ckptui.core.model import Finding, Run
+from ckptui.core.model import Finding, Probe, Run
+from ckptui.predict.answers import Answer, kept
 
 Array = np.ndarray[Any, Any]
 
@@ -20,17 +21,6 @@ SAME_ANSWER = 1e-6
 """Of the output's scale: a reload within this is the same answer computed in another order."""
 INVARIANT = 1e-5
 """Of the output's scale: a flip that moves the output less than this leaves it as it is."""
-MAX_OUTPUT = 65_536
-"""Values of an output that are kept for display and JSON; comparisons use all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """How far an input that has nothing to do with the image moves the output."""
-
-    name: str
-    max_abs: float
-    identical: bool
 
 
 @dataclass(slots=True)
@@ -94,24 +84,6 @@ def flat(output: Array) -> Array:
     return np.asarray(output).reshape(-1)
 
 
-def same_bits(a: Array, b: Array) -> bool:
-    """Same dtype, shape and bytes; so a NaN equals the same NaN."""
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-
-
-def largest_difference(a: Array, b: Array) -> float:
-    """max |a - b| in float64; nan where only one of them is, inf where the shapes differ."""
-    if a.shape != b.shape:
-        return float("inf")
-    if same_bits(a, b) or not a.size:
-        return 0.0
-    x, y = a.astype(np.float64).reshape(-1), b.astype(np.float64).reshape(-1)
-    with np.errstate(invalid="ignore"):
-        apart = np.abs(x - y)
-    apart[(x == y) | (np.isnan(x) & np.isnan(y))] = 0.0
-    return float(apart.max())
-
-
 def best(output: Array) -> int:
     """Index of the largest value, NaN last; for a single value in [0, 1] the side of one half it is on."""
     values = flat(output).astype(np.float64)
@@ -127,38 +99,46 @@ def top_of(output: Array, labels: Sequence[str], count: int) -> tuple[tuple[int,
     return tuple((int(i), labels[i] if i < len(labels) else str(i), float(values[i])) for i in order)
 
 
-def original_run(output: Array, seconds: float, labels: Sequence[str], count: int) -> Run:
+def original_run(answer: Answer, seconds: float, labels: Sequence[str], count: int) -> Run:
     """The row everything else is held against."""
-    kept = tuple(float(value) for value in flat(output)[:MAX_OUTPUT])
-    return Run(ORIGINAL, top_of(output, labels, count), kept, None, None, seconds)
+    top = top_of(answer.main, labels, count)
+    return Run(ORIGINAL, top, kept(answer.main), None, None, seconds, outputs=answer.outputs())
 
 
 def compared_run(
-    name: str, original: Array, outputs: Sequence[Array], seconds: float, labels: Sequence[str], count: int
+    name: str,
+    original: Answer,
+    answers: Sequence[Answer],
+    seconds: float,
+    labels: Sequence[str],
+    count: int,
+    detail: str = "",
 ) -> Run:
     """A row of one or more calls: shown is the one that differs most from the original."""
-    apart = [largest_difference(original, output) for output in outputs]
+    apart = [original.apart(answer) for answer in answers]
     at = int(np.argmax([np.inf if np.isnan(value) else value for value in apart]))
-    output = outputs[at]
+    answer = answers[at]
     return Run(
         name,
-        top_of(output, labels, count),
-        tuple(float(value) for value in flat(output)[:MAX_OUTPUT]),
+        top_of(answer.main, labels, count),
+        kept(answer.main),
         apart[at],
-        any(best(each) != best(original) for each in outputs),
+        any(best(each.main) != best(original.main) for each in answers),
         seconds,
-        identical=all(same_bits(original, each) for each in outputs),
+        identical=all(original.same_bits(each) for each in answers),
+        detail=detail,
+        outputs=answer.outputs(),
     )
 
 
-def failed_run(name: str, why: str) -> Run:
+def failed_run(name: str, why: str, detail: str = "") -> Run:
     """A row that says why there is no answer."""
-    return Run(name, (), (), None, None, 0.0, error=why)
+    return Run(name, (), (), None, None, 0.0, error=why, detail=detail)
 
 
-def same_sequences(a: Sequence[Array], b: Sequence[Array]) -> bool:
+def same_sequences(a: Sequence[Answer], b: Sequence[Answer]) -> bool:
     """Call by call the same bits."""
-    return len(a) == len(b) > 0 and all(same_bits(x, y) for x, y in zip(a, b, strict=True))
+    return len(a) == len(b) > 0 and all(x.same_bits(y) for x, y in zip(a, b, strict=True))
 
 
 def findings_of(model: str, images: Sequence[Facts]) -> list[Finding]:

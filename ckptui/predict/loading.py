@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from ckptui.core.text import safe
-from ckptui.errors import Cancelled, CkptuiError, ModelDoesNotLoad
+from ckptui.errors import Cancelled, CkptuiError, ModelDoesNotLoad, UsageError
+from ckptui.predict.answers import Answer, Feed
 from ckptui.predict.borrow import Borrowed
 from ckptui.predict.client import Worker
+from ckptui.predict.worker.packing import pack, unpack
 
 Array = np.ndarray[Any, Any]
 
@@ -147,22 +149,35 @@ class Loaded:
 
     def call(
         self,
-        batch: Array,
+        feed: Feed,
         calls: int = 1,
         cancel: threading.Event | None = None,
         *,
         training: bool | None = None,
-    ) -> tuple[Sequence[Array], float]:
-        """Outputs of `calls` calls with one batch, and the seconds a call took on average.
+    ) -> tuple[list[Answer], float]:
+        """Answers of `calls` calls with the same feed, and the seconds a call took on average.
 
         `training` is passed on to Keras models; None leaves it unsaid.
-        Raises UsageError where the model refuses the batch; WorkerFailed, Cancelled as `Worker.ask`.
+        Raises UsageError where the model refuses the feed or has no output of the wanted name; WorkerFailed,
+        Cancelled as `Worker.ask`.
         """
-        args = {"token": self.order.path, "calls": calls, "output": self.order.output, "training": training}
-        reply = self.worker.ask("predict", args, [batch], cancel=cancel, limit=CALL_SECONDS)
+        entries, arrays = pack(feed.parts)
+        args = {"token": self.order.path, "calls": calls, "feeds": entries, "training": training}
+        reply = self.worker.ask("predict", args, arrays, cancel=cancel, limit=CALL_SECONDS)
         seconds = [float(value) for value in reply.doc["seconds"]]
-        self.facts["output"] = reply.doc.get("output")
-        return reply.arrays, sum(seconds) / max(len(seconds), 1)
+        answers, at = [], 0
+        for entries in reply.doc["calls"]:
+            named = unpack(entries, reply.arrays[at : at + len(entries)])
+            at += len(entries)
+            answers.append(Answer.of([(str(name), values) for name, values in named], self._wanted(named)))
+        self.facts["output"] = answers[0].named[answers[0].chosen][0] if answers and answers[0].named else None
+        return answers, sum(seconds) / max(len(seconds), 1)
+
+    def _wanted(self, named: Sequence[tuple[str, Array]]) -> str | None:
+        wanted, names = self.order.output, [safe(str(name)) for name, _ in named]
+        if wanted is not None and wanted not in names:
+            raise UsageError(f"no output is called {safe(wanted)}", f"Its outputs: {', '.join(names)}")
+        return wanted
 
 
 def stamps(path: str) -> tuple[tuple[Any, ...], ...]:

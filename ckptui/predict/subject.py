@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ckptui.core.model import Predicted, Run
+from ckptui.core.model import Predicted, Probe, Run
 from ckptui.errors import CkptuiError
 from ckptui.predict import compare
-from ckptui.predict.compare import FLIP_LR, FLIP_UD, FRESH, ORIGINAL, RELOAD, REPEAT, Facts, Probe
+from ckptui.predict.answers import Answer, Feed
+from ckptui.predict.compare import FLIP_LR, FLIP_UD, FRESH, ORIGINAL, RELOAD, REPEAT, Facts
 from ckptui.predict.image import Form, Picture, batch_of, preprocess, preview_of
 from ckptui.predict.labels import Labels
 from ckptui.predict.loading import Loaded
@@ -39,8 +40,8 @@ class Subject:
         self._form: Form | None = None
         self._how = self._words = ""
         self._values: Array = np.zeros((0, 0, 0), np.float32)
-        self._original: Array = np.zeros(0, np.float32)
-        self._sequence: Sequence[Array] = ()
+        self._original = Answer(())
+        self._sequence: Sequence[Answer] = ()
 
     def prepare(self, picture: Picture, form: Form, how: str, words: str) -> None:
         """Turn the decoded image into what the model gets."""
@@ -59,9 +60,9 @@ class Subject:
         self.failed = error
         return self._keep(compare.failed_run(ORIGINAL, str(error)))
 
-    def _batch(self, values: Array) -> Array:
+    def _feed(self, values: Array) -> Feed:
         assert self._form is not None
-        return batch_of(values, self._form)
+        return Feed.of(batch_of(values, self._form))
 
     def _keep(self, run: Run) -> Run:
         self.facts.runs[run.name] = run
@@ -69,24 +70,22 @@ class Subject:
 
     def original(self, model: Loaded, cancel: threading.Event | None) -> Run:
         """The image as it is."""
-        outputs, seconds = model.call(self._batch(self._values), 1, cancel)
+        outputs, seconds = model.call(self._feed(self._values), 1, cancel)
         self._original = outputs[0]
-        values = compare.flat(self._original).astype(np.float64)
-        finite = values[np.isfinite(values)]
-        self.facts.finite = bool(values.size) and finite.size == values.size
-        self.facts.scale = float(np.abs(finite).max()) if finite.size else 1.0
-        self.facts.outputs = int(values.size)
+        self.facts.finite = self._original.finite
+        self.facts.scale = self._original.scale
+        self.facts.outputs = int(self._original.main.size)
         self._labels = self._all_labels.fitting(self.facts.outputs)
         return self._keep(compare.original_run(self._original, seconds, self._labels, self._top))
 
     def flipped(self, model: Loaded, name: str, cancel: threading.Event | None) -> Run:
         """The image flipped after preprocessing."""
         values = self._values[:, ::-1] if name == FLIP_LR else self._values[::-1]
-        return self._compared(name, *model.call(self._batch(values), 1, cancel))
+        return self._compared(name, *model.call(self._feed(values), 1, cancel))
 
     def repeated(self, model: Loaded, cancel: threading.Event | None) -> Run:
         """The same call again, so that there are three in all."""
-        return self._compared(REPEAT, *model.call(self._batch(self._values), CALLS - 1, cancel))
+        return self._compared(REPEAT, *model.call(self._feed(self._values), CALLS - 1, cancel))
 
     def probed(self, model: Loaded, cancel: threading.Event | None) -> None:
         """Noise and the negative: does anything move the output?"""
@@ -105,21 +104,20 @@ class Subject:
             negative = np.invert(pixels)
         probes = []
         for name, values in (("noise", noise), ("the negative", negative)):
-            output = model.call(self._batch(self._scaled(values)), 1, cancel)[0][0]
-            apart = compare.largest_difference(self._original, output)
-            probes.append(Probe(name, apart, compare.same_bits(self._original, output)))
+            output = model.call(self._feed(self._scaled(values)), 1, cancel)[0][0]
+            probes.append(Probe(name, self._original.apart(output), self._original.same_bits(output)))
         self.facts.probes = tuple(probes)
 
     def silenced(self, model: Loaded, cancel: threading.Event | None) -> None:
         """For a random Keras model: is it steady when called with `training=False`, as `model.predict` does?"""
         if self.facts.random and model.takes_training:
-            outputs, _ = model.call(self._batch(self._values), 2, cancel, training=False)
-            self.facts.silenced = compare.same_bits(outputs[0], outputs[1])
+            outputs, _ = model.call(self._feed(self._values), 2, cancel, training=False)
+            self.facts.silenced = outputs[0].same_bits(outputs[1])
 
     def again(self, model: Loaded, name: str, cancel: threading.Event | None) -> Run:
         """The image through a model loaded anew; three calls where answers are random, to compare sequences."""
         calls = CALLS if self.facts.random else 1
-        outputs, seconds = model.call(self._batch(self._values), calls, cancel)
+        outputs, seconds = model.call(self._feed(self._values), calls, cancel)
         if self.facts.random:
             if self._sequence:
                 self.facts.seeded = compare.same_sequences(self._sequence, outputs)
@@ -130,7 +128,7 @@ class Subject:
         """The row of a load that failed."""
         return self._keep(compare.failed_run(name, str(error)))
 
-    def _compared(self, name: str, outputs: Sequence[Array], seconds: float) -> Run:
+    def _compared(self, name: str, outputs: Sequence[Answer], seconds: float) -> Run:
         run = compare.compared_run(name, self._original, outputs, seconds, self._labels, self._top)
         return self._keep(run)
 
@@ -140,7 +138,7 @@ class Subject:
         words = verdict(self.facts) if runs else ""
         if self._picture is None or self._form is None:
             return Predicted(self.path, self._words, (), 0.0, 0.0, runs, words)
-        batch = self._batch(self._values)
+        batch = self._feed(self._values).first
         finite: Array = batch[np.isfinite(batch)]
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
         preview, size = preview_of(self._picture)

@@ -47,26 +47,24 @@ class KerasModel:
             found.append({"name": str(name), "dtype": dtype_name(end.dtype), "shape": dims(end.shape)})
         return found or [{"name": "input", "dtype": "float32", "shape": None}]
 
-    def call(self, batch: Any, output: str | None, training: bool | None = None) -> tuple[str, Any]:
-        """One inference; the named output, or the first.
+    def call(self, feeds: Any, training: bool | None = None) -> list[Any]:
+        """One call with `[(input or None, values), ...]`: `[(output, values), ...]`.
 
         `training` mostly stays unsaid: in Keras 3, False silences a dropout built with `training=True`, which every
         plain call of the model has live.
         """
         ends = self._ends("inputs")
-        x: Any = self.tensorflow.cast(self.tensorflow.constant(batch), ends[0]["dtype"])
+        x: Any = self.tensorflow.cast(self.tensorflow.constant(feeds[0][1]), ends[0]["dtype"])
         struct = getattr(self.model, "_inputs_struct", None)
         if isinstance(struct, dict):
             x = {key: x for key in struct}
         answer = self.model(x) if training is None else self.model(x, training=training)
         if isinstance(answer, dict):
-            named = {str(key): value for key, value in answer.items()}
-        else:
-            several = list(answer) if isinstance(answer, (list, tuple)) else [answer]
-            names = [str(name) for name in getattr(self.model, "output_names", None) or []]
-            names += ["output_%d" % place for place in range(len(names), len(several))]
-            named = {names[place]: value for place, value in enumerate(several)}
-        return pick(named, output)
+            return [(str(key), value) for key, value in answer.items()]
+        several = list(answer) if isinstance(answer, (list, tuple)) else [answer]
+        names = [str(name) for name in getattr(self.model, "output_names", None) or []]
+        names += ["output_%d" % place for place in range(len(names), len(several))]
+        return [(names[place], value) for place, value in enumerate(several)]
 
     def load_weights(self, path: str) -> None:
         """Fill the model from a weights file; Refused with Keras' own words where it does not fit."""
@@ -95,18 +93,6 @@ class KerasModel:
             raise Refused("load", "shape %s, the model's is %s" % (list(value.shape), list(shape)))
         weight.assign(value)
         return fits[0]
-
-
-def pick(named: dict[str, Any], wanted: str | None) -> tuple[str, Any]:
-    """The wanted output as an array, or the first that holds numbers."""
-    if wanted is not None and wanted not in named:
-        raise Refused("input", "no output is called " + wanted, "Its outputs: " + ", ".join(named))
-    for name, value in named.items():
-        if wanted in (None, name):
-            array = value.numpy() if hasattr(value, "numpy") else value
-            if wanted is not None or getattr(array, "dtype", None) is None or array.dtype.kind not in "OSU":
-                return name, array
-    raise Refused("input", "the model answers with text, not with numbers")
 
 
 def plain_name(weight: Any) -> str:

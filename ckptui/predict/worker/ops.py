@@ -10,6 +10,7 @@ from typing import Any
 from . import frames
 from .errors import Refused, brief
 from .loaders import Model, load
+from .packing import pack, unpack
 
 
 class Ops:
@@ -78,20 +79,25 @@ class Ops:
         return {"total": len(names), "missing": [name for name in names if name not in self._bound]}, ()
 
     def predict(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
-        """Call the model `calls` times with one batch; one array a call, and how long each took."""
+        """Call the model `calls` times with the same `feeds`; every output of every call, and how long each took."""
         model = self._loaded(doc)
-        outputs, seconds = [], []
+        feeds = unpack(doc["feeds"], arrays)
+        called: list[Any] = []
+        results: list[Any] = []
+        seconds = []
         for _ in range(int(doc.get("calls", 1))):
             begin = time.perf_counter()
             try:
-                name, output = model.call(arrays[0], doc.get("output"), doc.get("training"))
+                named = model.call(feeds, doc.get("training"))
             except Refused:
                 raise
             except Exception as error:  # whatever a model's code raises says that it refuses this input
                 raise Refused("input", "the model refuses the image: " + brief(error)) from error
             seconds.append(time.perf_counter() - begin)
-            outputs.append(sendable(output))
-        return {"seconds": seconds, "output": name}, outputs
+            entries, sent = pack([(name, sendable(value)) for name, value in named])
+            called.append(entries)
+            results += sent
+        return {"seconds": seconds, "calls": called}, results
 
     def forget(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
         """Drop the loaded model."""
@@ -110,11 +116,9 @@ def sendable(output: Any) -> Any:
     """The output as the protocol can carry it: extended floats widened, the rest as it is."""
     import numpy as np
 
-    array = np.asarray(output)
-    if array.dtype.name in frames.PLAIN and array.dtype.kind != "c":
+    array = np.asarray(output.numpy() if hasattr(output, "numpy") else output)
+    if array.dtype.kind in "OSU" or (array.dtype.name in frames.PLAIN and array.dtype.kind != "c"):
         return array
-    if array.dtype.kind in "OSU":
-        raise Refused("input", "the model answers with text, not with numbers")
     return array.astype(np.float32)
 
 

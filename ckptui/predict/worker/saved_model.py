@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import Refused
-from .keras_model import dims, dtype_name, pick
+from .keras_model import dims, dtype_name
 
 DEFAULT = "serving_default"
 INITIALIZERS = ("__saved_model_init_op", "__saved_model_train_op")
@@ -61,11 +61,11 @@ class SignatureModel:
             "weights": len(self._function.variables),
         }
 
-    def call(self, batch: Any, output: str | None, training: bool | None = None) -> tuple[str, Any]:
-        """One call of the signature; the named output, or the first with numbers."""
+    def call(self, feeds: Any, training: bool | None = None) -> list[Any]:
+        """One call of the signature with `[(input or None, values), ...]`: `[(output, values), ...]`."""
         name, spec = next(iter(self._function.structured_input_signature[1].items()))
-        x = self.tensorflow.cast(self.tensorflow.constant(batch), spec.dtype)
-        return pick(dict(self._function(**{name: x})), output)
+        x = self.tensorflow.cast(self.tensorflow.constant(feeds[0][1]), spec.dtype)
+        return [(str(key), value) for key, value in self._function(**{name: x}).items()]
 
     def weight_names(self) -> list[str]:
         """None that a value could be pushed into by name."""
@@ -113,12 +113,12 @@ class GraphModel:
             "weights": 0,
         }
 
-    def call(self, batch: Any, output: str | None, training: bool | None = None) -> tuple[str, Any]:
-        """One run of the session; the named output, or the first with numbers."""
+    def call(self, feeds: Any, training: bool | None = None) -> list[Any]:
+        """One run of the session with `[(input or None, values), ...]`: `[(output, values), ...]`."""
         info = next(iter(self._definition.inputs.values()))
-        x = batch.astype(self._dtype(info.dtype).as_numpy_dtype)
+        x = feeds[0][1].astype(self._dtype(info.dtype).as_numpy_dtype)
         fetch = {name: self._definition.outputs[name].name for name in sorted(self._definition.outputs)}
-        return pick(self._session.run(fetch, {info.name: x}), output)
+        return sorted(self._session.run(fetch, {info.name: x}).items())
 
     def weight_names(self) -> list[str]:
         """None that a value could be pushed into by name."""

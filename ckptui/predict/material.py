@@ -1,0 +1,161 @@
+"""What is put into a model: an image or given arrays, as they are and changed in every way a run asks for.
+
+A `Material` hides what lies behind: runs ask it for a `Feed` by the name of a change and need not know whether there
+are pixels, encoded files or plain arrays.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ckptui.predict.answers import Feed
+from ckptui.predict.image import Form, Picture, batch_of, preprocess, preview_of
+
+Array = np.ndarray[Any, Any]
+
+FLIPS = ("flip-left-right", "flip-up-down", "rotate-180")
+PROBES = ("zeros", "ones", "noise", "the negative", "shuffled")
+SEED = 0
+TILES = 4
+"""Rows and columns of the parts that `shuffled` moves around."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a decoded image becomes what the model gets."""
+
+    form: Form
+    how: str
+    """Name of the preprocessing: `0..1`, ..."""
+    words: str
+    """The same with its reason."""
+
+    def values(self, picture: Picture) -> Array:
+        """[h, w, c] as the model gets it; a raw array is the input itself."""
+        return picture.pixels if picture.raw else preprocess(picture.pixels, self.how)
+
+    def feed(self, pictures: Sequence[Picture]) -> Feed:
+        """All of them in one batch."""
+        return Feed.of(np.concatenate([batch_of(self.values(picture), self.form) for picture in pictures]))
+
+
+class Material(ABC):
+    """One thing to predict."""
+
+    path: str
+    words: str
+    """What was done to it before the model gets it."""
+    preview: bytes = b""
+    preview_size: tuple[int, int] = (0, 0)
+
+    @abstractmethod
+    def original(self) -> Feed:
+        """As it is."""
+
+    @abstractmethod
+    def changed(self, name: str) -> Feed | None:
+        """With the flip or probe called `name`; None where that makes no sense for this material."""
+
+    @abstractmethod
+    def among(self, others: Sequence[Material]) -> Feed | None:
+        """In the first row of a batch of others (of the probes where there are none); None: no such batch."""
+
+    @property
+    @abstractmethod
+    def mirrored(self) -> Mapping[str, bool]:
+        """Per flip: it equals its own flip, so that the flip can't tell anything."""
+
+    def range(self) -> tuple[tuple[int, ...], float, float]:
+        """Shape, smallest and largest value of what the model gets."""
+        values = self.original().first
+        if values.dtype.kind in "OSU":
+            return tuple(values.shape), 0.0, 0.0
+        finite = values[np.isfinite(values)]
+        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+        return tuple(values.shape), low, high
+
+
+class ImageMaterial(Material):
+    """A decoded image under a recipe. Changes are made on the pixels, before preprocessing."""
+
+    def __init__(self, picture: Picture, recipe: Recipe) -> None:
+        self.path = picture.path
+        self.picture = picture
+        self.recipe = recipe
+        self.words = "none, the file holds the input itself" if picture.raw else recipe.words
+        self.preview, self.preview_size = preview_of(picture)
+
+    def with_pixels(self, pixels: Array) -> Feed:
+        """Other pixels of the same shape and dtype in the place of its own."""
+        return self.recipe.feed([replace(self.picture, pixels=pixels)])
+
+    def original(self) -> Feed:
+        return self.recipe.feed([self.picture])
+
+    def changed(self, name: str) -> Feed | None:
+        pixels = changed_pixels(self.picture.pixels, name)
+        return None if pixels is None else self.with_pixels(pixels)
+
+    def among(self, others: Sequence[Material]) -> Feed | None:
+        shape = self.recipe.form.shape
+        if shape and shape[0] is not None:
+            return None
+        same = [m.picture for m in others if isinstance(m, ImageMaterial) and m is not self]
+        same = [p for p in same if p.pixels.shape == self.picture.pixels.shape and p.raw == self.picture.raw]
+        made = [changed_pixels(self.picture.pixels, name) for name in ("noise", "the negative", "shuffled")]
+        same += [replace(self.picture, pixels=pixels) for pixels in made if pixels is not None]
+        return self.recipe.feed([self.picture, *same[:7]])
+
+    @property
+    def mirrored(self) -> Mapping[str, bool]:
+        pixels = self.picture.pixels
+        flipped = {name: changed_pixels(pixels, name) for name in FLIPS}
+        return {name: other is not None and np.array_equal(pixels, other) for name, other in flipped.items()}
+
+
+def changed_pixels(pixels: Array, name: str) -> Array | None:
+    """[h, w, c] with one change, in the dtype given; None for a change there is not."""
+    if name == "flip-left-right":
+        return np.ascontiguousarray(pixels[:, ::-1])
+    if name == "flip-up-down":
+        return np.ascontiguousarray(pixels[::-1])
+    if name == "rotate-180":
+        return np.ascontiguousarray(pixels[::-1, ::-1])
+    low, high = (0.0, 255.0) if pixels.dtype == np.uint8 else _range(pixels)
+    if name == "zeros":
+        return np.full_like(pixels, low)
+    if name == "ones":
+        return np.full_like(pixels, high)
+    if name == "the negative":
+        return np.asarray(low + high - pixels.astype(np.float64)).astype(pixels.dtype)
+    draw = np.random.default_rng(SEED)
+    if name == "noise":
+        whole = pixels.dtype == np.uint8
+        drawn = draw.integers(0, 256, pixels.shape) if whole else draw.uniform(low, high, pixels.shape)
+        return np.asarray(drawn).astype(pixels.dtype)
+    return shuffled(pixels, draw) if name == "shuffled" else None
+
+
+def _range(values: Array) -> tuple[float, float]:
+    """Lowest and highest finite value, with 0 and 1 among them, so that a flat array still has a range."""
+    finite = values[np.isfinite(values)]
+    return float(np.min(finite, initial=0.0)), float(np.max(finite, initial=1.0))
+
+
+def shuffled(pixels: Array, draw: np.random.Generator) -> Array:
+    """The image cut into TILES x TILES parts (fewer where it is small) which change places; what is left over stays."""
+    height, width = pixels.shape[0] // TILES, pixels.shape[1] // TILES
+    if not height or not width:
+        flat = pixels.reshape(-1, pixels.shape[-1])
+        return np.asarray(flat[draw.permutation(len(flat))]).reshape(pixels.shape)
+    out: Array = pixels.copy()
+    places = [(row * height, column * width) for row in range(TILES) for column in range(TILES)]
+    for (top, left), at in zip(places, draw.permutation(len(places)), strict=True):
+        y, x = places[int(at)]
+        out[top : top + height, left : left + width] = pixels[y : y + height, x : x + width]
+    return out
