@@ -152,7 +152,8 @@ def shuffled(pixels: Array, draw: np.random.Generator) -> Array:
     height, width = pixels.shape[0] // TILES, pixels.shape[1] // TILES
     if not height or not width:
         flat = pixels.reshape(-1, pixels.shape[-1])
-        return np.asarray(flat[draw.permutation(len(flat))]).reshape(pixels.shape)
+        moved: Array = flat[draw.permutation(len(flat))].reshape(pixels.shape)
+        return moved
     out: Array = pixels.copy()
     places = [(row * height, column * width) for row in range(TILES) for column in range(TILES)]
     for (top, left), at in zip(places, draw.permutation(len(places)), strict=True):
