@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ckptui import __version__
+from ckptui.predict_options import prediction_options
 
 if TYPE_CHECKING:
     from ckptui.output import Answer
@@ -308,23 +309,16 @@ def filters(
 
 @group.command()
 @click.argument("model")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option(
-    "--preprocess",
-    type=click.Choice(["auto", "0..1", "-1..1", "0..255", "caffe", "torch"]),
-    default="auto",
-    show_default=True,
-    help="What the pixels are turned into.",
-)
-@click.option("--labels", metavar="FILE", help="One label a line; default: labels.txt beside the model.")
-@click.option("--architecture", metavar="ARTIFACT", help="A .keras or .h5 whose architecture the weights go into.")
-@click.option("--signature", metavar="NAME", help="Signature of a SavedModel.")
-@click.option("--tf-python", metavar="PYTHON", help="Python of the environment whose TensorFlow predicts.")
+@click.argument("images", nargs=-1, metavar="[IMAGE...]")
+@prediction_options
 @_json
 @_fail_on
 def predict(model: str, images: tuple[str, ...], as_json: bool, fail_on: str, **options: Any) -> Call:
-    """Run IMAGEs through MODEL as is, flipped, repeated, reloaded and in a fresh process."""
-    from ckptui import commands
+    """Run each IMAGE through MODEL every way that should not matter, side by side.
 
-    given = {name: value for name, value in options.items() if value is not None}
-    return Call(commands.predict(model, images, given), as_json, fail_on)
+    As it is, flipped, repeated, in a batch, reloaded, in a fresh process, in training mode; with --against by another
+    save, with several --tf-python under other TensorFlows. A model that takes no image gets its inputs by --input.
+    """
+    from ckptui import predicting
+
+    return Call(predicting.predict(model, images, options, may_ask=not as_json), as_json, fail_on)

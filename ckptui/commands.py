@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ckptui import output
@@ -11,8 +10,6 @@ from ckptui.core.model import (
     Finding,
     Layer,
     Listing,
-    PredictReport,
-    Run,
     Stats,
     Tensor,
     TensorScan,
@@ -20,9 +17,8 @@ from ckptui.core.model import (
 from ckptui.core.naming import naming_of
 from ckptui.core.settling import settled
 from ckptui.core.text import human_bytes, safe
-from ckptui.errors import NoSuchPath, UsageError
+from ckptui.errors import UsageError
 from ckptui.gathering import listing_of, regular, require_match, scan_all
-from ckptui.narrator import Narrator
 from ckptui.output import Answer
 from ckptui.session import FILTERED, Session, checked_listing
 
@@ -193,31 +189,3 @@ def _sheet(png: str | None, look: Mapping[str, Any]) -> SheetRequest | None:
     from ckptui.sheet.writing import SheetRequest
 
     return SheetRequest(png, **given)
-
-
-def predict(model: str, images: Iterable[str], options: dict[str, Any]) -> Answer:
-    """`ckptui predict`."""
-    wanted = list(images)
-    # TensorFlow takes seconds to start, too long for a slip of the pen; of several, a missing one is told in its place
-    if not any(map(os.path.exists, wanted)):
-        raise NoSuchPath(", ".join(wanted), "Name at least one PNG, JPEG, GIF, BMP, WebP or .npy")
-    narrator = Narrator()
-    report: PredictReport | None = None
-    with Session() as session:
-        if "architecture" in options:
-            options["architecture"] = session.resolve(options["architecture"]).path
-        try:
-            for item in session.predict(model, wanted, **options):
-                if isinstance(item, str):
-                    narrator.tell(item)
-                elif isinstance(item, Run):
-                    narrator.tell(f"{item.name} done")
-                elif isinstance(item, PredictReport):
-                    report = item
-        finally:
-            narrator.close()
-    assert report is not None
-    done = report
-    failed = [image for image in done.images if all(run.error for run in image.runs)]
-    notes = [f"no answer for {safe(image.path)}" for image in failed]
-    return Answer(lambda: output.predict_document(done), lambda: output.predict_text(done), done.findings, notes=notes)

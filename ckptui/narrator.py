@@ -1,4 +1,4 @@
-"""How far a command is, said on a terminal and nowhere else."""
+"""How far a command is, and what it asks: on a terminal and nowhere else."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from ckptui.core.model import Progress
-from ckptui.core.text import human_bytes, safe
+from ckptui.core.text import encodable, human_bytes, safe
 
 WIDTH = 78
 """Columns of the line."""
@@ -86,3 +86,18 @@ class Course:
     def course(self, done: int, seconds: float) -> Progress:
         """How far all saves are, with `done` bytes of the current one."""
         return Progress(self._before + done, sum(self.sizes), self.place, len(self.sizes), seconds, self.label)
+
+
+def ask(lines: Sequence[str], question: str) -> bool:
+    """Show the lines and ask; True for yes. Without a terminal on stdin and stderr nothing is shown: no.
+
+    Ctrl+C goes through as KeyboardInterrupt; the end of the input is a no.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    encoding = sys.stderr.encoding or "utf-8"
+    for line in lines:
+        sys.stderr.write(encodable(line, encoding) + "\n")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -15,10 +15,8 @@ from ckptui.core.model import (
     Histogram,
     Layer,
     Listing,
-    PredictReport,
     Stats,
     Tensor,
-    jsonable,
 )
 from ckptui.core.naming import PLAIN, Naming, naming_of, without_copies
 from ckptui.core.report import finding_lines, table, worst_first
@@ -250,45 +248,6 @@ def filters_document(artifact: Artifact, layers: Sequence[Layer], findings: Sequ
         "layers": [layer.to_json() for layer in layers],
         "findings": findings_json(findings),
     }
-
-
-def predict_document(report: PredictReport) -> dict[str, Any]:
-    """`ckptui/predict/1`."""
-    return {
-        "schema": "ckptui/predict/1",
-        "model": jsonable(dict(report.model)),
-        "images": [image.to_json() for image in report.images],
-        "findings": findings_json(report.findings),
-    }
-
-
-def predict_text(report: PredictReport) -> list[str]:
-    """One table an image: every run, its answer, its difference to the original."""
-    model = report.model
-    lines = [
-        f"model  {safe(str(model.get('path', '')))}  {safe(str(model.get('loader', '')))}"
-        f"  TensorFlow {safe(str(model.get('tensorflow', '')))}"
-    ]
-    for image in report.images:
-        if all(run.error for run in image.runs):
-            lines += ["", f"image  {safe(image.path)}", "", safe(image.verdict)]
-            continue
-        shape = shape_text(image.shape)
-        low, high = number_text(image.low), number_text(image.high)
-        lines += ["", f"image  {safe(image.path)}  {safe(image.preprocess)}  {shape}  {low} to {high}", ""]
-        rows = []
-        for run in image.runs:
-            best = run.top[0] if run.top else None
-            answer = f"{safe(best[1])} {number_text(best[2])}" if best else "–"
-            change = (
-                "bit-identical" if run.identical else "" if run.max_abs_diff is None else number_text(run.max_abs_diff)
-            )
-            word = "another answer" if run.top1_changed else ""
-            rows.append([run.name, answer, change, safe(run.error) or word, f"{run.seconds:.2f} s"])
-        lines += table(["run", "answer", "difference", "", "time"], rows, right=(4,))
-        lines += ["", safe(image.verdict)]
-    told = findings_text(report.findings)
-    return [*lines, *([""] if told else []), *told]
 
 
 def json_pieces(document: Mapping[str, Any]) -> Iterator[str]:

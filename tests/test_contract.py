@@ -16,7 +16,7 @@ import pytest
 
 from ckptui.cli import run
 from ckptui.core.model import Predicted, PredictReport, Run
-from ckptui.output import predict_document
+from ckptui.predict_output import predict_document
 from tests.contract import problems
 from tests.places import ROOT, SAMPLES, needs_samples
 from tests.readers.make_bundle import strings, write_bundle
