@@ -239,6 +239,7 @@ def _ranked(value: Any, where: str) -> Iterator[str]:
     yield from (*whole(value[0], where), *text(value[1], where), *number(value[2], where))
 
 
+OUTPUT = record({"name": text, "dtype": text, "shape": many(whole), "values": many(number), "texts": many(text)})
 RUN = record(
     {
         "name": one_of(*RUN_NAMES),
@@ -248,11 +249,72 @@ RUN = record(
         "top1_changed": maybe(flag),
         "seconds": number,
     },
-    {"identical": maybe(flag), "error": text},
+    {"identical": maybe(flag), "error": text, "detail": text, "outputs": many(OUTPUT)},
+)
+PROBE = record({"name": text, "max_abs_diff": number, "identical": flag})
+VARIANT = record(
+    {
+        "preprocess": text,
+        "range": many(number),
+        "top": many(_ranked),
+        "max_abs_diff": maybe(number),
+        "top1_changed": maybe(flag),
+        "chosen": flag,
+        "error": text,
+    }
+)
+EXPECTATION = record(
+    {
+        "path": text,
+        "max_abs_diff": maybe(number),
+        "top1_changed": maybe(flag),
+        "identical": flag,
+        "within": flag,
+        "top": many(_ranked),
+        "error": text,
+    }
 )
 PREDICTED = record(
     {"path": text, "preprocess": text, "runs": many(RUN)},
-    {"shape": many(whole), "range": many(number), "verdict": text},
+    {"shape": many(whole), "range": many(number), "verdict": text}
+    | {"probes": many(PROBE), "preprocessings": many(VARIANT), "expected": maybe(EXPECTATION)},
+)
+
+
+def _counted(value: Any, where: str) -> Iterator[str]:
+    if type(value) is not list or len(value) != 2:
+        yield f"{where}: {value!r} is no [label, images]"
+        return
+    yield from (*text(value[0], where), *whole(value[1], where))
+
+
+MOVE = record(
+    {"name": text, "control": flag, "mean": number, "top1_changed": number}
+    | dict.fromkeys(("interval", "top1_changed_interval"), many(number))
+)
+MANY = record(
+    {
+        "path": text,
+        "images": whole,
+        "failed": many(text),
+        "measure": text,
+        "moves": many(MOVE),
+        "spread": number,
+        "classes": many(_counted),
+        "verdict": text,
+    }
+)
+LAYER_SPREAD = record(
+    {
+        "layer": text,
+        "class": text,
+        "shape": many(maybe(integer)),
+        "spread": number,
+        "scale": number,
+        "zeros": number,
+        "finite": flag,
+        "weights": many(text),
+    }
 )
 MODEL = record(
     {
@@ -263,7 +325,18 @@ MODEL = record(
         "input": maybe(facts),
         "tensorflow": text,
     },
-    {"output": maybe(text), "keras": maybe(text), "python": text, "others": many(text), "bound": facts},
+    {
+        "output": maybe(text),
+        "inputs": many(facts),
+        "outputs": many(text),
+        "keras": maybe(text),
+        "python": text,
+        "others": many(text),
+        "architecture": text,
+        "bound": text,
+        "sandbox": facts,
+        "flagged": many(text),
+    },
 )
 SUMMARY = record(
     dict.fromkeys(
@@ -311,6 +384,12 @@ COURSE = record(
     | {"nonfinite": many(maybe(whole))}
 )
 CURVE = record({"tag": text, "source": text, "steps": many(integer), "values": many(number), "walls": many(number)})
+PREDICTION_KEYS: dict[str, Check] = {
+    "many": maybe(MANY),
+    "layers": many(LAYER_SPREAD),
+    "dies_at": maybe(text),
+    "notes": many(text),
+}
 DOCUMENTS: dict[str, dict[str, Check]] = {
     "ckptui/ls/1": {"artifacts": many(ARTIFACT), "runs": many(RUN_OF_SAVES)},
     "ckptui/show/1": {
@@ -342,7 +421,7 @@ DOCUMENTS: dict[str, dict[str, Check]] = {
         "scalars": many(CURVE),
     },
     "ckptui/filters/1": {"artifact": ARTIFACT, "layers": many(LAYER)},
-    "ckptui/predict/1": {"model": MODEL, "images": many(PREDICTED)},
+    "ckptui/predict/1": {"model": MODEL, "images": many(PREDICTED)} | PREDICTION_KEYS,
     "ckptui/export/1": {
         "artifact": ARTIFACT,
         "file": text,
@@ -401,6 +480,8 @@ def _meaning(document: Mapping[str, Any]) -> Iterator[str]:
         yield from _outcomes_counted(document)
     if document["schema"] == "ckptui/timeline/1":
         yield from _courses_meaning(document)
+    if document["schema"] == "ckptui/predict/1":
+        yield from _predictions_meaning(document)
     yield from _runs_meaning(document)
     if document["schema"] == "ckptui/diff/1":
         for status in get_args(PairStatus):
@@ -423,6 +504,30 @@ def _courses_meaning(document: Mapping[str, Any]) -> Iterator[str]:
             for n, a, d in zip(*(tensor[k] for k in ("nonfinite", "l2", "delta_l2")), strict=False)
         ):
             yield f"{tensor['name']}: numbers of a save that was not read"
+
+
+def _predictions_meaning(document: Mapping[str, Any]) -> Iterator[str]:
+    """The original first, without a difference to itself; what is bit-identical differs by nothing."""
+    for image in document["images"]:
+        for place, run in enumerate(image["runs"]):
+            if (run["name"] == "original") != (place == 0):
+                yield f"{image['path']}: {run['name']} at place {place}"
+            if run["name"] == "original" and (run["max_abs_diff"], run["top1_changed"]) != (None, None):
+                yield f"{image['path']}: the original differs from itself"
+            if run.get("identical") and run["max_abs_diff"] not in (0, None):
+                yield f"{image['path']}: {run['name']} is bit-identical and {run['max_abs_diff']} away"
+            if run.get("error") and run["output"]:
+                yield f"{image['path']}: {run['name']} failed and answered"
+        if sum(variant["chosen"] for variant in image.get("preprocessings", ())) > 1:
+            yield f"{image['path']}: two preprocessings are the one on show"
+    layers = [layer["layer"] for layer in document["layers"]]
+    if document["dies_at"] is not None and document["dies_at"] not in layers:
+        yield f"dies_at: {document['dies_at']} is none of the layers"
+    for move in document["many"]["moves"] if document["many"] else ():
+        for value, ends in ((move["mean"], "interval"), (move["top1_changed"], "top1_changed_interval")):
+            low, high = move[ends]
+            if all(type(n) in (int, float) for n in (low, value, high)) and not low <= value <= high:
+                yield f"{move['name']}: {value} lies outside of its {ends}"
 
 
 def _outcomes_counted(document: Mapping[str, Any]) -> Iterator[str]:
