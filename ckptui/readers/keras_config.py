@@ -243,10 +243,39 @@ def rows(root: Node, owned: Mapping[Node, Sequence[Tensor]]) -> tuple[Architectu
         own[node] = sum(t.count for t in weights)
     for node in reversed(order):
         total[node] = own[node] + sum(total[child] for child in node.children)
-    return tuple(_row(node, total[node], owned) for node in order if not node.hidden)
+    live = _live(root)
+    return tuple(_row(node, total[node], owned, node in live) for node in order if not node.hidden)
 
 
-def _row(node: Node, parameters: int, owned: Mapping[Node, Sequence[Tensor]]) -> ArchitectureRow:
+def _live(root: Node) -> set[Node]:
+    """Layers that a call tells to train, those inside a model or wrapper that is told so included."""
+    found: set[Node] = set()
+    for node in root.walk():
+        if node not in found and told_to_train(node.inbound):
+            found.update(node.walk())
+    return found
+
+
+def told_to_train(inbound: Sequence[Any]) -> bool:
+    """Whether a call among a layer's inbound nodes has `training: true`.
+
+    Keras 3 has it in the call's `kwargs`, Keras 2 in the mapping that is the fourth part of a source.
+    """
+    left = MAX_SOURCES
+    stack: list[Any] = list(inbound[:MAX_SOURCES])
+    while stack and left > 0:
+        left -= 1
+        item = stack.pop()
+        if isinstance(item, dict):
+            if item.get("training") is True:
+                return True
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item[:MAX_SOURCES])
+    return False
+
+
+def _row(node: Node, parameters: int, owned: Mapping[Node, Sequence[Tensor]], live: bool) -> ArchitectureRow:
     holders = [node, *(child for child in node.children if child.hidden)]
     trainable = node.config.get("trainable")
     return ArchitectureRow(
@@ -259,6 +288,7 @@ def _row(node: Node, parameters: int, owned: Mapping[Node, Sequence[Tensor]]) ->
         config={} if node.is_model else node.config,
         trainable=trainable if isinstance(trainable, bool) else None,
         inbound=sources(node.inbound),
+        live=live,
     )
 
 
