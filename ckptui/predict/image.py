@@ -12,24 +12,47 @@ from typing import Any
 
 import numpy as np
 
-from ckptui.core.text import shape_text
+from ckptui.core.dtypes import np_dtype
+from ckptui.core.text import safe, shape_text
 from ckptui.errors import NoSuchPath, UsageError
 from ckptui.predict.client import Child
+from ckptui.predict.preprocessing import PREPROCESS, choose, preprocess
 from ckptui.predict.protocol import Reply
+
+__all__ = [
+    "PREPROCESS",
+    "Form",
+    "ImageReader",
+    "Picture",
+    "batch_of",
+    "choose",
+    "fit",
+    "form_of",
+    "preprocess",
+    "preview_of",
+]
 
 Array = np.ndarray[Any, Any]
 
-PREPROCESS = ("auto", "0..1", "-1..1", "0..255", "caffe", "torch")
-"""auto asks the model's own first layers; the names after `-1..1` are Keras' imagenet_utils modes."""
-CAFFE_MEAN = (103.939, 116.779, 123.68)
-TORCH_MEAN = (0.485, 0.456, 0.406)
-TORCH_STD = (0.229, 0.224, 0.225)
-AUGMENTATION = ("InputLayer", "Resizing", "CenterCrop", "ZeroPadding2D", "Reshape", "Cast")
-"""Layers, beside all called Random*, that an image passes before its values are scaled."""
-SCALING_OPS = ("TrueDivide", "Divide", "Multiply", "Subtract", "Add", "TFOpLambda")
-"""Operations on values that stand in front of a model in place of a Rescaling layer."""
-LARGE_SCALE = 0.1
-"""A Rescaling by less than this takes pixels of 0..255; by more, values of 0..1."""
+LEAST_SIDE = 8
+"""Sides from which numbers without a batch axis, or in one row, are taken for an image."""
+MAX_PREVIEW = 512
+"""Largest side of a preview."""
+IMAGE_DTYPES = (
+    "float32",
+    "float16",
+    "bfloat16",
+    "float64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+)
+HINT = "give them with --input NAME=FILE (.npy, .npz or Serving JSON)"
 DECODE_SECONDS = 20.0
 
 
@@ -44,6 +67,8 @@ class Picture:
     """The file holds the model's input itself: no preprocessing applies."""
     size: tuple[int, int]
     """(width, height) in the file."""
+    notes: tuple[str, ...] = ()
+    """What decoding left out or had to decide: `the first of 12 frames`, `EXIF orientation 6 not applied`, ..."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,25 +85,46 @@ class Form:
     """1 or 3; 0: any."""
     layout: str
     """`hwc`, `chw`, `hw` (no channel axis) or `flat`."""
+    batched: bool = True
+    """The shape begins with a batch axis."""
+
+    @property
+    def rows(self) -> int:
+        """Rows a batch must have; 0 where that is free."""
+        return int(self.shape[0] or 0) if self.batched and self.shape else 0
+
+    def sized(self, own: tuple[int, int]) -> tuple[int, int] | None:
+        """(width, height) for a picture of size `own`: the model's; where it leaves one side open, in proportion."""
+        if self.size is not None or self.shape is None or self.layout == "flat":
+            return self.size
+        places = {"hwc": (1, 2), "chw": (2, 3), "hw": (1, 2)}[self.layout]
+        height, width = (self.shape[place if self.batched else place - 1] for place in places)
+        if width:
+            return width, max(1, round(own[1] * width / own[0]))
+        return (max(1, round(own[0] * height / own[1])), height) if height else None
 
 
 def form_of(inputs: Sequence[Mapping[str, Any]]) -> Form:
     """The image a model takes, from its inputs (`name`, `dtype`, `shape`). Raises UsageError when it takes none."""
-    listed = ", ".join(f"{e['name']} {e['dtype']} {_listed(e['shape'])}" for e in inputs) or "none"
-    hint = f"Its inputs: {listed}"
+    listed = ", ".join(f"{safe(str(e['name']))} {e['dtype']} {_listed(e['shape'])}" for e in inputs) or "none"
+    hint = f"Its inputs: {listed}; {HINT}"
     if len(inputs) != 1:
         raise UsageError(f"it has {len(inputs)} inputs", hint, title="The model takes no single image")
     name, dtype, given = str(inputs[0]["name"]), str(inputs[0]["dtype"]), inputs[0]["shape"]
     shape = None if given is None else tuple(given)
-    if dtype not in ("float32", "float16", "bfloat16", "float64", "uint8", "int32", "int64", "int8", "int16"):
+    if dtype not in IMAGE_DTYPES:
         raise UsageError(f"its input is {dtype}", hint, title="The model takes no image")
     if shape is None:
         return Form(name, dtype, None, None, 0, "hwc")
-    placed = _placed(shape)
+    placed, batched = _placed(shape), True
+    if placed is None or (shape[0] or 1) >= LEAST_SIDE:
+        alone = _placed((None, *shape))
+        if alone is not None and alone[0] is not None and alone[2] != "flat" and min(alone[0]) >= LEAST_SIDE:
+            placed, batched = alone, False
     if placed is None or (placed[2] == "flat" and dtype.startswith("int")):
         raise UsageError(f"its input has the shape {_listed(shape)}", hint, title="The model takes no image")
     size, channels, layout = placed
-    return Form(name, dtype, shape, size, channels, layout)
+    return Form(name, dtype, shape, size, channels, layout, batched)
 
 
 def _listed(shape: Sequence[int | None] | None) -> str:
@@ -99,58 +145,13 @@ def _placed(shape: tuple[int | None, ...]) -> tuple[tuple[int, int] | None, int,
     if len(shape) == 2 and shape[1]:
         for channels in (1, 3):
             side = round((shape[1] / channels) ** 0.5)
-            if side >= 8 and side * side * channels == shape[1]:
+            if side >= LEAST_SIDE and side * side * channels == shape[1]:
                 return (side, side), channels, "flat"
     return None
 
 
 def _size(width: int | None, height: int | None) -> tuple[int, int] | None:
     return (width, height) if width and height else None
-
-
-def choose(asked: str, first: Sequence[Mapping[str, Any]], dtype: str) -> tuple[str, str]:
-    """The preprocessing to apply and the words for it; `auto` goes by the model's first layers and its dtype."""
-    if asked not in PREPROCESS:
-        raise UsageError(f"unknown preprocessing {asked!r}", f"Known: {', '.join(PREPROCESS)}")
-    if asked != "auto":
-        return asked, asked
-    if dtype.startswith(("uint", "int")):
-        return "0..255", f"0..255, the model takes {dtype}"
-    for layer in first:
-        kind = str(layer.get("class"))
-        if kind in AUGMENTATION or kind.startswith("Random"):
-            continue
-        if kind == "Rescaling":
-            scale = [abs(float(value)) for value in layer.get("scale", [1.0])]
-            if scale and max(scale) >= LARGE_SCALE:
-                break
-            return "0..255", "0..255, the model rescales"
-        if kind == "Normalization":
-            return "0..255", "0..255, the model normalises"
-        if kind in SCALING_OPS:
-            return "0..255", "0..255, the model scales by itself"
-        break
-    return "0..1", "0..1"
-
-
-def preprocess(pixels: Array, how: str) -> Array:
-    """uint8 [h, w, c] as float32 values: divided by 255 for `0..1`, and so on; `caffe` and `torch` need RGB."""
-    values = pixels.astype(np.float32)
-    if how == "0..255":
-        return values
-    unit: Array = values / np.float32(255)
-    if how == "0..1":
-        return unit
-    if how == "-1..1":
-        signed: Array = values / np.float32(127.5) - np.float32(1)
-        return signed
-    if pixels.shape[-1] != 3:
-        raise UsageError(f"{how} preprocessing needs 3 channels, the model takes {pixels.shape[-1]}")
-    if how == "caffe":
-        blue_first: Array = values[..., ::-1] - np.array(CAFFE_MEAN, np.float32)
-        return blue_first
-    scaled: Array = (unit - np.array(TORCH_MEAN, np.float32)) / np.array(TORCH_STD, np.float32)
-    return scaled
 
 
 def batch_of(values: Array, form: Form) -> Array:
@@ -163,8 +164,9 @@ def batch_of(values: Array, form: Form) -> Array:
         values = values.reshape(-1)
     if form.dtype.startswith(("uint", "int")):
         info = np.iinfo(form.dtype)
-        values = np.clip(np.rint(values), info.min, info.max).astype(form.dtype)
-    return np.ascontiguousarray(values[None])
+        values = np.clip(np.rint(values), info.min, info.max)
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(values[None].astype(np_dtype(form.dtype)))
 
 
 class ImageReader(Child):
@@ -197,7 +199,23 @@ class ImageReader(Child):
         """
         reply = self._ask("decode", path, size, channels, cancel)
         width, height = reply.doc["size"]
-        return Picture(path, reply.arrays[0], bool(reply.doc["raw"]), (int(width), int(height)))
+        notes = tuple(safe(str(note)) for note in reply.doc.get("notes") or ())
+        return Picture(path, reply.arrays[0], bool(reply.doc["raw"]), (int(width), int(height)), notes)
+
+    def fitted(self, path: str, form: Form, cancel: threading.Event | None = None) -> Picture:
+        """The image at `path` as `form` wants it; raises as `decode`, and as `fit` for a raw array."""
+        size = form.size
+        if size is None:
+            width, height = self._ask("look", path, None, 0, cancel).doc["size"]
+            size = form.sized((int(width), int(height)))
+        picture = self.decode(path, size, form.channels, cancel)
+        fit(picture, form)
+        return picture
+
+    def encode(self, pixels: Array, cancel: threading.Event | None = None) -> bytes:
+        """uint8 [h, w, c] as a PNG, without loss."""
+        reply = self.ask("encode", {}, [pixels], cancel=cancel, limit=DECODE_SECONDS)
+        return bytes(reply.arrays[0].tobytes())
 
     def look(self, path: str, cancel: threading.Event | None = None) -> None:
         """Decode the image at `path` in its own size, for the errors of `decode` alone."""
@@ -222,19 +240,24 @@ def fit(picture: Picture, form: Form) -> None:
     if not picture.raw:
         return
     height, width, channels = picture.pixels.shape
-    wrong_size = form.size is not None and (width, height) != form.size
+    size = form.sized((width, height))
+    wrong_size = size is not None and (width, height) != size
     if wrong_size or (form.channels and channels != form.channels):
         found = shape_text(picture.pixels.shape)
-        raise UsageError(f"{picture.path} holds {found}, the model takes {_listed(form.shape)}")
+        raise UsageError(f"{safe(picture.path)} holds {found}, the model takes {_listed(form.shape)}")
 
 
 def preview_of(picture: Picture) -> tuple[bytes, tuple[int, int]]:
-    """8-bit RGB rows for drawing and their (width, height); a raw array is stretched from its own range."""
-    pixels = picture.pixels
-    if picture.raw:
+    """8-bit RGB rows for drawing and their (width, height), every nth pixel of a large one.
+
+    An array that is no 8-bit image is stretched from its own range.
+    """
+    step = max(1, -(-max(picture.pixels.shape[:2]) // MAX_PREVIEW))
+    pixels = picture.pixels[::step, ::step]
+    if pixels.dtype != np.uint8:
         finite = np.nan_to_num(pixels.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
         low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
         pixels = np.rint((finite - low) / ((high - low) or 1.0) * 255).astype(np.uint8)
     if pixels.shape[-1] != 3:
         pixels = np.repeat(pixels[..., :1], 3, axis=-1)
-    return pixels.tobytes(), (pixels.shape[1], pixels.shape[0])
+    return np.ascontiguousarray(pixels).tobytes(), (pixels.shape[1], pixels.shape[0])

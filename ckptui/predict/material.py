@@ -7,41 +7,28 @@ are pixels, encoded files or plain arrays.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ckptui.predict.answers import Feed
-from ckptui.predict.image import Form, Picture, batch_of, preprocess, preview_of
+from ckptui.predict.image import Picture, preview_of
+from ckptui.predict.recipe import Recipe, every_recipe, extent
+
+__all__ = ["FLIPS", "PROBES", "ImageMaterial", "Material", "Recipe", "changed_pixels", "shuffled"]
 
 Array = np.ndarray[Any, Any]
 
 FLIPS = ("flip-left-right", "flip-up-down", "rotate-180")
 PROBES = ("zeros", "ones", "noise", "the negative", "shuffled")
 SEED = 0
+BATCH = 8
+"""Rows of a batch of others, at most."""
+MAX_BATCH_VALUES = 64 << 20
 TILES = 4
 """Rows and columns of the parts that `shuffled` moves around."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a decoded image becomes what the model gets."""
-
-    form: Form
-    how: str
-    """Name of the preprocessing: `0..1`, ..."""
-    words: str
-    """The same with its reason."""
-
-    def values(self, picture: Picture) -> Array:
-        """[h, w, c] as the model gets it; a raw array is the input itself."""
-        return picture.pixels if picture.raw else preprocess(picture.pixels, self.how)
-
-    def feed(self, pictures: Sequence[Picture]) -> Feed:
-        """All of them in one batch."""
-        return Feed.of(np.concatenate([batch_of(self.values(picture), self.form) for picture in pictures]))
 
 
 class Material(ABC):
@@ -73,11 +60,11 @@ class Material(ABC):
     def range(self) -> tuple[tuple[int, ...], float, float]:
         """Shape, smallest and largest value of what the model gets."""
         values = self.original().first
-        if values.dtype.kind in "OSU":
-            return tuple(values.shape), 0.0, 0.0
-        finite = values[np.isfinite(values)]
-        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-        return tuple(values.shape), low, high
+        return (tuple(values.shape), *extent(values))
+
+    def preprocessings(self) -> Iterator[tuple[str, Feed | str]]:
+        """What the model would get under every preprocessing, or why it can't; nothing where none applies."""
+        yield from ()
 
 
 class ImageMaterial(Material):
@@ -87,7 +74,9 @@ class ImageMaterial(Material):
         self.path = picture.path
         self.picture = picture
         self.recipe = recipe
-        self.words = "none, the file holds the input itself" if picture.raw else recipe.words
+        self.words = "; ".join(
+            ("none, the file holds the input itself" if picture.raw else recipe.words, *picture.notes)
+        )
         self.preview, self.preview_size = preview_of(picture)
 
     def with_pixels(self, pixels: Array) -> Feed:
@@ -102,14 +91,21 @@ class ImageMaterial(Material):
         return None if pixels is None else self.with_pixels(pixels)
 
     def among(self, others: Sequence[Material]) -> Feed | None:
-        shape = self.recipe.form.shape
-        if shape and shape[0] is not None:
+        form, pixels = self.recipe.form, self.picture.pixels
+        if not form.batched or form.rows == 1:
             return None
         same = [m.picture for m in others if isinstance(m, ImageMaterial) and m is not self]
-        same = [p for p in same if p.pixels.shape == self.picture.pixels.shape and p.raw == self.picture.raw]
-        made = [changed_pixels(self.picture.pixels, name) for name in ("noise", "the negative", "shuffled")]
-        same += [replace(self.picture, pixels=pixels) for pixels in made if pixels is not None]
-        return self.recipe.feed([self.picture, *same[:7]])
+        same = [p for p in same if p.pixels.shape == pixels.shape and p.raw == self.picture.raw]
+        made = [changed_pixels(pixels, name) for name in ("noise", "the negative", "shuffled")]
+        same += [replace(self.picture, pixels=changed) for changed in made if changed is not None]
+        room = max(2, MAX_BATCH_VALUES // max(1, pixels.size))
+        return self.recipe.feed([self.picture, *same][: min(BATCH, room)])
+
+    def preprocessings(self) -> Iterator[tuple[str, Feed | str]]:
+        if self.picture.raw:
+            return
+        for name, recipe in every_recipe(self.recipe, self.picture.pixels.shape[-1]):
+            yield name, recipe if isinstance(recipe, str) else recipe.feed([self.picture])
 
     @property
     def mirrored(self) -> Mapping[str, bool]:

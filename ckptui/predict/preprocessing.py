@@ -1,0 +1,197 @@
+"""Preprocessing of pixels: the arithmetic of each kind, and which one a model's own first layers ask for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ckptui.errors import UsageError
+
+Array = np.ndarray[Any, Any]
+
+PREPROCESS = ("auto", "0..1", "-1..1", "0..255", "caffe", "torch")
+"""auto asks the model's own first layers; the names after `0..255` are Keras' imagenet_utils modes."""
+MEAN_STD = "mean/std"
+"""(pixel - mean) / std, the numbers given by the user."""
+SIGNED = "-128..127"
+"""Pixels less 128: what int8 holds of them. Only `auto` takes it."""
+CAFFE_MEAN = (103.939, 116.779, 123.68)
+TORCH_MEAN = (0.485, 0.456, 0.406)
+TORCH_STD = (0.229, 0.224, 0.225)
+BEFORE_SCALING = ("InputLayer", "Resizing", "CenterCrop", "ZeroPadding2D", "Reshape", "Cast", "Permute", "Identity")
+"""Layers, beside all called Random*, that an image passes before its values are scaled."""
+SCALING_OPS = ("TrueDivide", "Divide", "Multiply", "Subtract", "Add", "TFOpLambda")
+"""Operations on values that stand in front of a model in place of a Rescaling layer."""
+LARGE_SCALE = 0.1
+"""A Rescaling by less than this takes pixels of 0..255; by more, values of 0..1."""
+FAR_OFFSET = 10.0
+"""A Rescaling whose offset is as many times its scale, or more, is centred on pixels of 0..255."""
+SLACK = 1.001
+"""Moments kept as float32 may leave their bound by this factor."""
+RANGES = (("0..1", 0.0, 1.0), ("-1..1", -1.0, 1.0), ("0..255", 0.0, 255.0))
+
+
+def choose(
+    asked: str,
+    first: Sequence[Mapping[str, Any]],
+    dtype: str,
+    *,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+) -> tuple[str, str]:
+    """The preprocessing to apply and the words for it; `auto` goes by the model's first layers and its dtype.
+
+    `first` are the worker's facts: `class`, and for those that scale `scale`, `offset`, `mean`, `variance` and
+    `unadapted`; none for a model that has no layers to look at. A given `mean` or `std` replaces `auto`.
+    """
+    if asked not in (*PREPROCESS, MEAN_STD):
+        raise UsageError(f"unknown preprocessing {asked!r}", f"Known: {', '.join(PREPROCESS)}")
+    if mean or std:
+        if asked not in ("auto", MEAN_STD):
+            raise UsageError(f"mean and std are given, and {asked} too", "Leave one of them out")
+        return MEAN_STD, mean_std_words(mean, std)
+    if asked == MEAN_STD:
+        raise UsageError(f"{MEAN_STD} is asked for and neither is given", "Give a mean, a std or both")
+    if asked != "auto":
+        return asked, asked
+    if dtype == "int8":
+        return SIGNED, f"{SIGNED}, pixels less 128: the model takes int8"
+    if dtype.startswith(("uint", "int")):
+        return "0..255", f"0..255, the model takes {dtype}"
+    return by_layers(first)
+
+
+def by_layers(first: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """What the first layers that scale ask for, and the words for it."""
+    if not first:
+        return "0..1", "0..1, nothing in the model tells; --all-preprocessing shows whether it matters"
+    unadapted = False
+    for layer in first:
+        kind = str(layer.get("class"))
+        if kind in BEFORE_SCALING or kind.startswith("Random"):
+            continue
+        found: tuple[str, str] | None = None
+        if kind == "Rescaling":
+            found = _rescaling(layer)
+            if found is None:
+                continue
+        elif kind == "Normalization" and layer.get("unadapted"):
+            unadapted = True
+            continue
+        elif kind in ("Normalization", "BatchNormalization"):
+            found = _normalization(layer, kind)
+        elif kind in SCALING_OPS:
+            found = "0..255", "0..255, the model scales by itself"
+        if found is None:
+            break
+        how, words = found
+        return (how, f"{words}; {NEVER_ADAPTED}") if unadapted else found
+    if unadapted:
+        return "0..1", f"0..1, {NEVER_ADAPTED} and does not scale"
+    return "0..1", "0..1"
+
+
+NEVER_ADAPTED = "Normalization in the model was never adapted"
+
+
+def _rescaling(layer: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What a Rescaling takes; None for one that leaves values as they are."""
+    scale, offset = numbers(layer.get("scale", 1.0)), numbers(layer.get("offset", 0.0))
+    largest = max((abs(value) for value in scale), default=1.0)
+    shift = max((abs(value) for value in offset), default=0.0)
+    told = f"× {_listed(scale)}"
+    if shift:
+        told += f" {'-' if min(offset) < 0 and len(offset) == 1 else '+'} "
+        told += _listed([abs(offset[0])] if len(offset) == 1 else offset)
+    if largest < LARGE_SCALE or shift >= FAR_OFFSET * largest:
+        return "0..255", f"0..255, the model rescales ({told})"
+    if largest == 1.0 and not shift:
+        return None
+    return "0..1", f"0..1, the model rescales ({told})"
+
+
+def _normalization(layer: Mapping[str, Any], kind: str) -> tuple[str, str] | None:
+    """What a Normalization was adapted to.
+
+    Values within [a, b] of mean m have at most the variance (b - m)(m - a) (Bhatia and Davis, 2000), so the narrowest
+    range whose bound holds for every channel is taken. A BatchNormalization tells only where its moments are those of
+    pixels: its statistics at 0 and 1 tell nothing.
+    """
+    means, variances = numbers(layer.get("mean", ())), numbers(layer.get("variance", ()))
+    if not means or len(means) != len(variances):
+        return None if kind == "BatchNormalization" else ("0..255", "0..255, the model normalises")
+    if kind == "BatchNormalization" and all(m == 0 for m in means):
+        return None
+    std = [math.sqrt(max(value, 0.0)) for value in variances]
+    told = f"(mean {_listed(means)}, std {_listed(std)})"
+    pairs = list(zip(means, variances, strict=True))
+    for how, low, high in RANGES:
+        if all(low <= m <= high and v <= SLACK * (high - m) * (m - low) for m, v in pairs):
+            return how, f"{how}, the model normalises {told}"
+    if kind == "BatchNormalization":
+        return None
+    return "0..255", f"0..255, the model normalises {told}, which fits no usual range"
+
+
+def numbers(given: Any) -> list[float]:
+    """Finite numbers of a fact, which may be one, a list, or anything else."""
+    several = given if isinstance(given, (list, tuple)) else [given]
+    plain = [float(v) for v in several if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    return [value for value in plain if math.isfinite(value)]
+
+
+def _listed(values: Sequence[float]) -> str:
+    """`0.00392`, `[0.485, 0.456, 0.406]`, the first three of many."""
+    told = [f"{value:.3g}" for value in values[:3]]
+    if len(set(values)) == 1:
+        return told[0]
+    return f"[{', '.join(told)}{', …' if len(values) > 3 else ''}]"
+
+
+def mean_std_words(mean: Sequence[float], std: Sequence[float]) -> str:
+    """`mean 127.5, std 127.5`: what is subtracted, what divides."""
+    for name, values in (("mean", mean), ("std", std)):
+        if not all(math.isfinite(value) for value in values):
+            raise UsageError(f"a {name} is no finite number")
+    if any(value == 0 for value in std):
+        raise UsageError("a std of 0 can't divide anything")
+    return f"mean {_listed(mean or (0.0,))}, std {_listed(std or (1.0,))}, of pixels 0..255"
+
+
+def preprocess(pixels: Array, how: str, mean: Sequence[float] = (), std: Sequence[float] = ()) -> Array:
+    """uint8 [h, w, c] as float32 values: divided by 255 for `0..1`, and so on; `caffe` and `torch` need RGB.
+
+    `mean/std` computes (pixel - mean) / std with one number for all channels or one each.
+    """
+    values = pixels.astype(np.float32)
+    channels = pixels.shape[-1]
+    if how == "0..255":
+        return values
+    if how == SIGNED:
+        signed: Array = values - np.float32(128)
+        return signed
+    if how == MEAN_STD:
+        given: Array = (values - _fitting("mean", mean or (0.0,), channels)) / _fitting("std", std or (1.0,), channels)
+        return given
+    unit: Array = values / np.float32(255)
+    if how == "0..1":
+        return unit
+    if how == "-1..1":
+        both: Array = values / np.float32(127.5) - np.float32(1)
+        return both
+    if channels != 3:
+        raise UsageError(f"{how} preprocessing needs 3 channels, the model takes {channels}")
+    if how == "caffe":
+        blue_first: Array = values[..., ::-1] - np.array(CAFFE_MEAN, np.float32)
+        return blue_first
+    scaled: Array = (unit - np.array(TORCH_MEAN, np.float32)) / np.array(TORCH_STD, np.float32)
+    return scaled
+
+
+def _fitting(name: str, values: Sequence[float], channels: int) -> Array:
+    if len(values) not in (1, channels):
+        raise UsageError(f"{len(values)} numbers are given for {name}, the model takes {channels} channel(s)")
+    return np.array(values, np.float32)
