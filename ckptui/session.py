@@ -20,10 +20,7 @@ from ckptui.core.model import (
     Kind,
     Layer,
     Listing,
-    Predicted,
-    PredictReport,
     Progress,
-    Run,
     RunFolder,
     Status,
     Tensor,
@@ -33,6 +30,7 @@ from ckptui.core.model import (
 from ckptui.core.runs import RunVerdict
 from ckptui.engine.use_cases import ValueUseCases
 from ckptui.following import TimelineUseCases
+from ckptui.predict.use_cases import PredictUseCases
 from ckptui.recall import Recall
 from ckptui.salvage.use_cases import SalvageUseCases
 
@@ -64,7 +62,7 @@ FILTERED = ("kernel", "embedding")
 """Roles of the tensors that are looked at filter by filter."""
 
 
-class Session(ComparisonUseCases, SalvageUseCases, TimelineUseCases, ValueUseCases):
+class Session(ComparisonUseCases, PredictUseCases, SalvageUseCases, TimelineUseCases, ValueUseCases):
     """Everything one run of ckptui knows and has running."""
 
     def __init__(self, *, attended: bool = False, settings: Settings | None = None, cache: bool = True) -> None:
@@ -77,6 +75,16 @@ class Session(ComparisonUseCases, SalvageUseCases, TimelineUseCases, ValueUseCas
         self._pool: Pool | None = None
         self._predictor: Predictor | None = None
         self._listings: dict[str, tuple[tuple[Any, ...], Listing]] = {}
+
+    @property
+    def predictor(self) -> Predictor:
+        """Who keeps the workers, made when first needed; no worker runs before it is asked for one."""
+        with self._lock:
+            if self._predictor is None:
+                from ckptui.predict.predictor import Predictor
+
+                self._predictor = Predictor(nice=10 if self.attended else 0)
+            return self._predictor
 
     @property
     def pool(self) -> Pool:
@@ -254,27 +262,6 @@ class Session(ComparisonUseCases, SalvageUseCases, TimelineUseCases, ValueUseCas
             return look_at_layers(self.pool, listing.artifact, some, cancel)
 
         yield from self._kept.layers(listing, chosen, read, anew=anew, cancel=cancel)
-
-    # ------------------------------------------------------------------ prediction
-
-    def predict(
-        self, model: str, images: Sequence[str], *, cancel: threading.Event | None = None, **options: Any
-    ) -> Iterator[str | Run | Predicted | PredictReport]:
-        """Run images through a model in the worker; see `predict.predictor.Predictor.predict` for the options."""
-        from ckptui.predict.borrow import borrowed_architecture
-
-        found = self.resolve(model)
-        listing = self.open(found.path, found=found)
-        if found.kind in ("tf-checkpoint", "keras-weights") and not options.get("architecture"):
-            options["architecture"] = self.sibling_model(found.path)
-        weights = borrowed_architecture(self, listing, options.get("architecture"))
-        with self._lock:
-            if self._predictor is None:
-                from ckptui.predict.predictor import Predictor
-
-                self._predictor = Predictor()
-            predictor = self._predictor
-        yield from predictor.predict(listing, images, weights=weights, cancel=cancel, **options)
 
     # ------------------------------------------------------------------ neighbours
 

@@ -26,6 +26,7 @@ from ckptui.core.predictions import (
     Probe,
     Run,
     Variant,
+    WorkerState,
 )
 from ckptui.core.results import (
     DiffReport,
@@ -118,4 +119,5 @@ __all__ = [
     "finding_from_json",
     "jsonable",
     "worst_status",
+    "WorkerState",
 ]

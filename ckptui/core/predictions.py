@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ckptui.core.vocabulary import Finding, jsonable
 
@@ -261,6 +261,20 @@ class LayerSpread:
             "finite": self.finite,
             "weights": list(self.weights),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What the warm prediction worker does at this moment."""
+
+    pid: int | None
+    state: Literal["none", "starting", "ready", "busy", "loading"]
+    memory: int = 0
+    """Resident bytes; 0 where it does not run."""
+    tensorflow: str = ""
+    """Its version, once it said so."""
+    sandbox: tuple[str, ...] = ()
+    """What could not be enforced on it here, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,10 +52,12 @@ class Answer:
 
     @classmethod
     def of(cls, named: Sequence[tuple[str, Array]], wanted: str | None = None) -> Answer:
-        """Shown is the wanted output, else the first with numbers, else the first."""
-        numeric = [place for place, (_, values) in enumerate(named) if values.dtype.kind not in "OSU"]
+        """Shown is the wanted output, else the first of floating numbers, of numbers, of all."""
+        kinds = [(place, values.dtype.kind) for place, (_, values) in enumerate(named)]
+        floating = [place for place, kind in kinds if kind not in "OSUiub"]
+        numeric = [place for place, kind in kinds if kind not in "OSU"]
         asked = [place for place, (name, _) in enumerate(named) if wanted == name]
-        return cls(tuple(named), (asked or numeric or [0])[0])
+        return cls(tuple(named), (asked or floating or numeric or [0])[0])
 
     @property
     def main(self) -> Array:
@@ -66,14 +68,18 @@ class Answer:
     @property
     def scale(self) -> float:
         """Largest finite magnitude over all outputs; 1 where there is none."""
-        found = [np.abs(v[np.isfinite(v)].astype(np.float64)).max(initial=0.0) for _, v in self._numeric()]
-        return float(max(found, default=0.0)) or 1.0
+        return max((_magnitude(values) for _, values in self._numeric()), default=0.0) or 1.0
 
     @property
     def finite(self) -> bool:
-        """Not one value of the output on show is NaN or infinite, and there is one."""
-        values = self.main
-        return bool(values.size) and bool(np.isfinite(values.astype(np.float64)).all())
+        """Not one value of the output on show is NaN or infinite; text and an empty output hold none."""
+        return bool(np.isfinite(self.main.astype(np.float64)).all())
+
+    @property
+    def kind(self) -> str:
+        """`float`, `integer` or `text`: what the output on show holds."""
+        kind = self.named[self.chosen][1].dtype.kind if self.named else "O"
+        return "text" if kind in "OSU" else "integer" if kind in "iub" else "float"
 
     def _numeric(self) -> list[tuple[str, Array]]:
         return [(name, values) for name, values in self.named if values.dtype.kind not in "OSU"]
@@ -88,6 +94,16 @@ class Answer:
         if [name for name, _ in self.named] != [name for name, _ in other.named]:
             return largest_difference(self.main, other.main)
         found = [largest_difference(a, b) for (_, a), (_, b) in zip(self.named, other.named, strict=True)]
+        return float(np.max(found)) if found else 0.0
+
+    def relative(self, other: Answer, *, alone: bool = False) -> float:
+        """Largest difference of any output (of the one on show if `alone`), each over its own largest magnitude."""
+        if [name for name, _ in self.named] != [name for name, _ in other.named]:
+            return largest_difference(self.main, other.main) / (_magnitude(self.main) or 1.0)
+        found = []
+        for place, ((_, a), (_, b)) in enumerate(zip(self.named, other.named, strict=True)):
+            if not alone or place == self.chosen:
+                found.append(largest_difference(a, b) / (_magnitude(a) or _magnitude(b) or 1.0))
         return float(np.max(found)) if found else 0.0
 
     def row(self, place: int, rows: int) -> Answer:
@@ -111,6 +127,14 @@ class Answer:
             dtype = "string" if values.dtype.kind in "OSU" else values.dtype.name
             found.append(Output(safe(name), dtype, tuple(values.shape), plain, texts))
         return tuple(found)
+
+
+def _magnitude(values: Array) -> float:
+    """Largest finite magnitude; 0 for text."""
+    if values.dtype.kind in "OSU":
+        return 0.0
+    wide = np.abs(values.astype(np.float64))
+    return float(wide[np.isfinite(wide)].max(initial=0.0))
 
 
 def kept(values: Array) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""Outputs held against each other: the rows of a prediction, and the findings they make together."""
+"""Outputs held against each other: the rows of a prediction, and what is known from them."""
 
 from __future__ import annotations
 
@@ -8,19 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from ckptui.core.catalogue import make
-from ckptui.core.model import Finding, Probe, Run
+from ckptui.core.model import Probe, Run
+from ckptui.core.text import number_text
 from ckptui.predict.answers import Answer, kept
 
 Array = np.ndarray[Any, Any]
 
 ORIGINAL = "original"
-FLIP_LR, FLIP_UD = "flip-left-right", "flip-up-down"
-REPEAT, RELOAD, FRESH = "repeat", "reload", "fresh-process"
+FLIP_LR, FLIP_UD, TURNED = "flip-left-right", "flip-up-down", "rotate-180"
+REPEAT, IN_BATCH, RELOAD, FRESH = "repeat", "in-batch", "reload", "fresh-process"
+TRAINING, AGAINST, OTHER_TF = "training-mode", "against", "other-tensorflow"
+ROWS = (ORIGINAL, FLIP_LR, FLIP_UD, TURNED, REPEAT, IN_BATCH, RELOAD, FRESH, TRAINING, AGAINST, OTHER_TF)
+"""In the order in which a report has them."""
 SAME_ANSWER = 1e-6
-"""Of the output's scale: a reload within this is the same answer computed in another order."""
+"""Of an output's scale: a reload within this is the same answer computed in another order."""
+STILL = 1e-7
+"""Of an output's scale: an input that moves it by no more leaves it as it is."""
 INVARIANT = 1e-5
-"""Of the output's scale: a flip that moves the output less than this leaves it as it is."""
+"""Of an output's scale: a flip that moves it less than this leaves it as it is."""
+BATCH = 1e-5
+"""Of an output's scale, between a batch of others and one of copies: both run the same kernels on as many rows."""
+BATCH_CONTROL = 10
+"""Times what the copies' own row is away from the single call, so that a model that rounds coarsely is no alarm."""
+VERSIONS = 1e-4
+"""Of an output's scale: versions of TensorFlow that are no further apart differ by rounding alone."""
 
 
 @dataclass(slots=True)
@@ -29,19 +40,38 @@ class Facts:
 
     path: str
     runs: dict[str, Run] = field(default_factory=dict)
+    """By `key_of`: name, for another TensorFlow with its detail."""
+    relative: dict[str, float] = field(default_factory=dict)
+    """Per run: the largest difference of any output over that output's own scale."""
     scale: float = 1.0
-    """Largest magnitude of the original output."""
+    """Largest magnitude of the original outputs."""
     finite: bool = True
+    kind: str = "float"
+    """What the output on show holds: float, integer or text."""
     mirrored: Mapping[str, bool] = field(default_factory=dict)
     """Per flip: the image equals its own flip, so that the flip can't tell anything."""
     probes: tuple[Probe, ...] = ()
+    probes_moved: tuple[float, ...] = ()
+    """The same relative to the scale of each output."""
     seeded: bool | None = None
     """Random, but every fresh load gives the same sequence; None where nothing is random."""
     silenced: bool | None = None
     """Random, but steady when called with `training=False`; None where nothing is random or it can't be asked."""
+    among_copies: float | None = None
+    """Relative: alone against among copies of itself."""
+    among_others: float | None = None
+    """Relative: among copies of itself against among others."""
+    among_others_by: float = 0.0
+    """The same as a difference."""
     outputs: int = 0
+    dies_at: str = ""
+    """`conv2 (Conv2D)`: where a constant output stops following the input, as far as layers can be looked at."""
     partly: str = ""
     """`38 of 40 weights bound` where a checkpoint did not fill the whole architecture."""
+
+    def keep(self, run: Run) -> None:
+        """Add a row."""
+        self.runs[key_of(run)] = run
 
     @property
     def random(self) -> bool:
@@ -50,12 +80,15 @@ class Facts:
         return repeat is not None and repeat.identical is False
 
     @property
+    def steady(self) -> bool:
+        """It answered, finite and the same again: what the other judgements stand on."""
+        return ORIGINAL in self.runs and not self.runs[ORIGINAL].error and not self.random and self.finite
+
+    @property
     def constant(self) -> bool:
-        """No input tried moves the output: at least two that differ from the image, flips included."""
-        moved = [probe.max_abs for probe in self.probes]
-        moved += [r.max_abs_diff for r in self.telling_flips() if r.max_abs_diff is not None]
-        limit = 0.1 * SAME_ANSWER * self.scale
-        return not self.random and self.finite and len(moved) >= 2 and all(m <= limit for m in moved)
+        """No input tried moves any output: at least two that differ from the image, flips included."""
+        moved = [*self.probes_moved, *(self.relative.get(key_of(run), np.inf) for run in self.telling_flips())]
+        return self.steady and len(moved) >= 2 and all(m <= STILL for m in moved)
 
     @property
     def constant_bits(self) -> bool:
@@ -63,20 +96,40 @@ class Facts:
         flips = all(run.identical for run in self.telling_flips())
         return self.constant and flips and all(probe.identical for probe in self.probes)
 
+    @property
+    def batch_dependent(self) -> bool:
+        """The rest of the batch moves the answer by more than rounding can."""
+        if not self.steady or self.among_others is None or self.among_copies is None:
+            return False
+        return not self.among_others <= max(BATCH, BATCH_CONTROL * min(self.among_copies, BATCH))
+
     def telling_flips(self) -> list[Run]:
         """Flips that worked, of an image that differs from its own flip."""
-        names = [name for name in (FLIP_LR, FLIP_UD) if not self.mirrored.get(name)]
+        names = [name for name in (FLIP_LR, FLIP_UD, TURNED) if not self.mirrored.get(name)]
         return [self.runs[name] for name in names if name in self.runs and not self.runs[name].error]
 
     def changed_flips(self) -> list[str]:
         """Flips under which the best answer is another."""
         return [run.name for run in self.telling_flips() if run.top1_changed]
 
+    def beyond(self, names: Sequence[str], limit: float) -> list[Run]:
+        """Runs of these names that answered, further from the original than `limit` of an output's scale."""
+        runs = [run for run in self.runs.values() if run.name in names and not run.error and not run.identical]
+        return [run for run in runs if not self.relative.get(key_of(run), 0.0) <= limit]
+
     def differing_loads(self) -> list[Run]:
         """Reload and fresh process, where the answer moved by more than rounding can."""
-        runs = [self.runs[name] for name in (RELOAD, FRESH) if name in self.runs]
-        limit = SAME_ANSWER * self.scale
-        return [r for r in runs if r.max_abs_diff is not None and not r.identical and not r.max_abs_diff <= limit]
+        return self.beyond((RELOAD, FRESH), SAME_ANSWER)
+
+
+def key_of(run: Run) -> str:
+    """What tells the rows of one image apart."""
+    return f"{run.name} {run.detail}" if run.name == OTHER_TF else run.name
+
+
+def size_text(value: float | None) -> str:
+    """A difference in few digits."""
+    return number_text(value, 3)
 
 
 def flat(output: Array) -> Array:
@@ -139,115 +192,3 @@ def failed_run(name: str, why: str, detail: str = "") -> Run:
 def same_sequences(a: Sequence[Answer], b: Sequence[Answer]) -> bool:
     """Call by call the same bits."""
     return len(a) == len(b) > 0 and all(x.same_bits(y) for x, y in zip(a, b, strict=True))
-
-
-def findings_of(model: str, images: Sequence[Facts]) -> list[Finding]:
-    """What the runs of all images say about the model, one finding a code."""
-    answered = [f for f in images if ORIGINAL in f.runs and not f.runs[ORIGINAL].error]
-    found = [
-        _random(model, [f for f in answered if f.random]),
-        _not_finite(model, [f for f in answered if not f.finite]),
-        _reload(model, [f for f in answered if not f.random and f.differing_loads()]),
-        _constant(model, [f for f in answered if f.constant]),
-        *_flips(model, [f for f in answered if not f.random and not f.constant and f.finite]),
-    ]
-    return [finding for finding in found if finding is not None]
-
-
-def _names(images: Sequence[Facts]) -> list[str]:
-    return [facts.path for facts in images]
-
-
-def _random(model: str, images: Sequence[Facts]) -> Finding | None:
-    if not images:
-        return None
-    largest = max(facts.runs[REPEAT].max_abs_diff or 0.0 for facts in images)
-    seeded = all(facts.seeded for facts in images)
-    how = "every process gives the same sequence of three calls" if seeded else "no two processes agree"
-    silenced = all(facts.silenced for facts in images)
-    how += "; with training=False, as model.predict calls it, it is steady" if silenced else ""
-    evidence = {
-        "max_abs": largest,
-        "seeded": seeded,
-        "steady_with_training_false": silenced,
-        "calls": 3,
-        "images": _names(images),
-    }
-    return make(
-        "nondeterministic",
-        model,
-        detail=f"three calls with the same input differ by up to {largest:.3g}; {how}",
-        evidence=evidence,
-    )
-
-
-def _not_finite(model: str, images: Sequence[Facts]) -> Finding | None:
-    if not images:
-        return None
-    return make(
-        "non-finite",
-        model,
-        title="The answer is not finite",
-        detail=f"NaN or infinity in the output of {len(images)} image(s)",
-        evidence={"images": _names(images)},
-        advice="Check the weights for NaN first (`c`), then the range the model gets.",
-    )
-
-
-def _reload(model: str, images: Sequence[Facts]) -> Finding | None:
-    if not images:
-        return None
-    runs = {run.name: run.max_abs_diff for facts in images for run in facts.differing_loads()}
-    words = " and ".join("after a reload" if name == RELOAD else "in a fresh process" for name in runs)
-    largest = max(value for value in runs.values() if value is not None)
-    return make(
-        "reload-differs",
-        model,
-        detail=f"{words} the output differs by up to {largest:.3g}, repeats in one process do not",
-        evidence={"max_abs": largest, "runs": runs, "images": _names(images)},
-    )
-
-
-def _constant(model: str, images: Sequence[Facts]) -> Finding | None:
-    if not images:
-        return None
-    bits = all(facts.constant_bits for facts in images)
-    tried = sorted({probe.name for facts in images for probe in facts.probes})
-    several = images[0].outputs > 1
-    return make(
-        "constant-output",
-        model,
-        detail=f"the image, its flips and {', '.join(tried)} all give {'the same bits' if bits else 'the same'}",
-        evidence={"inputs": ["image", "flips", *tried], "identical_bits": bits, "images": _names(images)},
-        certainty="confirmed" if bits and several else "likely",
-    )
-
-
-def _flips(model: str, images: Sequence[Facts]) -> list[Finding | None]:
-    changed = {facts.path: facts.changed_flips() for facts in images if facts.changed_flips()}
-    still = [facts for facts in images if _invariant(facts)]
-    made: list[Finding | None] = []
-    if changed:
-        flips = sorted({flip for flips in changed.values() for flip in flips})
-        detail = f"{len(changed)} of {len(images)} image(s), under {' and '.join(flips)}"
-        made.append(make("flip-changes-prediction", model, detail=detail, evidence={"flips": flips, "images": changed}))
-    if still:
-        moved = max(facts.runs[FLIP_LR].max_abs_diff or 0.0 for facts in still)
-        noise = min(max(probe.max_abs for probe in facts.probes) for facts in still)
-        made.append(
-            make(
-                "flip-invariant",
-                model,
-                detail=f"a left-right flip moves the output by {moved:.3g}, noise by {noise:.3g}",
-                evidence={"flip": moved, "noise": noise, "images": _names(still)},
-            )
-        )
-    return made
-
-
-def _invariant(facts: Facts) -> bool:
-    run = facts.runs.get(FLIP_LR)
-    if run is None or run.error or facts.mirrored.get(FLIP_LR) or run.max_abs_diff is None:
-        return False
-    limit = INVARIANT * facts.scale
-    return run.max_abs_diff < limit and any(probe.max_abs > limit for probe in facts.probes)

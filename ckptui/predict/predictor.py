@@ -1,41 +1,33 @@
-"""Predictions from start to end: a warm worker and a fresh one, every image through every run, one report."""
+"""The workers of a session: a warm one a Python, a fresh one a prediction; one prediction at a time."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, Literal
 
-from ckptui.core.catalogue import make
-from ckptui.core.model import Finding, Listing, Predicted, PredictReport, Run
-from ckptui.core.text import safe
-from ckptui.errors import Cancelled, CkptuiError, ModelDoesNotLoad, UsageError, WorkerFailed
-from ckptui.predict import compare
+from ckptui.core.model import Finding, Listing, Predicted, PredictReport, Run, WorkerState
+from ckptui.errors import Cancelled, CkptuiError, UsageError, WorkerFailed
 from ckptui.predict.borrow import Borrowed
 from ckptui.predict.client import Worker
-from ckptui.predict.image import Form, ImageReader, choose, fit, form_of
-from ckptui.predict.labels import Labels, labels_for
-from ckptui.predict.loading import Bound, Loaded, Order
+from ckptui.predict.course import Against, Course, prepare
+from ckptui.predict.image import ImageReader
+from ckptui.predict.labels import labels_for
+from ckptui.predict.loading import Loaded, Order
 from ckptui.predict.signature import check_signature
-from ckptui.predict.subject import Subject
+from ckptui.predict.trust import not_enforced
+from ckptui.predict.wish import Wish
 
 Told = str | Run | Predicted | PredictReport
+Place = tuple[str | None, bool]
+"""Which Python, and whether it may use the GPU."""
+
+Doing = Literal["none", "starting", "ready", "busy", "loading"]
 
 CALLABLE = ("keras-archive", "keras-h5", "saved-model")
 WEIGHTS_ONLY = ("keras-weights", "tf-checkpoint")
-
-
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """The options of one prediction."""
-
-    preprocess: str
-    labels: Labels
-    top: int
-    cancel: threading.Event | None
 
 
 class Predictor:
@@ -44,10 +36,14 @@ class Predictor:
     def __init__(self, *, nice: int = 0) -> None:
         self._nice = nice
         self._turn = threading.Lock()
-        self._workers: dict[tuple[str | None, bool], Worker] = {}
-        self._loaded: dict[tuple[str | None, bool], Loaded] = {}
+        self._lock = threading.Lock()
+        self._workers: dict[Place, Worker] = {}
+        self._loaded: dict[Place, Loaded] = {}
         self._images = ImageReader()
         self._fresh: Worker | None = None
+        self._starting: dict[Place, threading.Thread] = {}
+        self._versions: dict[Place, dict[str, Any]] = {}
+        self._doing: dict[Place, Doing] = {}
 
     def predict(
         self,
@@ -55,40 +51,92 @@ class Predictor:
         images: Sequence[str],
         *,
         weights: Borrowed | None = None,
-        architecture: str | None = None,
-        preprocess: str = "auto",
-        labels: str | None = None,
-        top: int = 5,
-        signature: str | None = None,
-        output: str | None = None,
-        tf_python: str | None = None,
-        gpu: bool = False,
+        wish: Wish | None = None,
+        against: Against | None = None,
+        flagged: tuple[Finding, ...] = (),
         cancel: threading.Event | None = None,
     ) -> Iterator[Told]:
-        """Run `images` through the model: original, flips, repeat, reload, fresh process.
+        """Run `images` through the model in every way of `compare.ROWS`.
 
         Yields lines of state, per image a Predicted without runs as soon as it is decoded, every Run as it is done,
-        the whole Predicted, and the PredictReport last (without images where the model does not load).
+        the whole Predicted, and the PredictReport last (without images where the model does not load). `flagged` is
+        told in the report: whoever calls this has let it pass.
 
         Raises:
-            UsageError: no image given, none usable, no such signature, or the model takes no image.
+            UsageError: nothing to predict is given, nothing usable, no such signature, or the model takes no image.
             WorkerFailed: the worker died. Cancelled: `cancel` was set.
         """
-        if not images:
+        wish = wish or Wish()
+        if not images and not wish.input and not wish.images_dir:
             raise UsageError("no image is given", "Name at least one PNG, JPEG, GIF, BMP, WebP or .npy")
         path, kind = listing.artifact.path, listing.artifact.kind
-        self._check(path, kind, architecture)
-        check_signature(listing, signature)
-        wish = _Wish(preprocess, labels_for(path, images, labels), top, cancel)
-        order = Order(path, kind, signature, architecture, weights, output)
+        self._check(path, kind, wish.architecture)
+        check_signature(listing, wish.signature)
+        labels = labels_for(path, images, wish.labels)
+        order = Order(path, kind, wish.signature, wish.architecture, weights, wish.output)
+        place = (wish.tf_python[0] if wish.tf_python else None, wish.gpu)
         self._wait(cancel)
-        fresh = self._fresh = Worker(tf_python, gpu=gpu, nice=self._nice)
+        fresh = self._fresh = Worker(place[0], gpu=place[1], nice=self._nice)
         try:
-            yield from self._predict(order, images, wish, (tf_python, gpu), fresh)
+            worker = self._worker(place)
+            versions = yield from self._begin(place, images, cancel)
+            prepare(fresh, cancel)
+            model = self._loaded.get(place)
+            if model is None or model.order.identity() != order.identity():
+                model = self._loaded[place] = Loaded(worker, order)
+            else:
+                model.order = order
+            course = Course(order, images, wish, labels, self._images, model, fresh, versions)
+            course.against, course.flagged, course.cancel = against, flagged, cancel
+            self._doing[place] = "busy"
+            yield from course.run()
         finally:
+            self._doing.pop(place, None)
             fresh.close()
             self._fresh = None
             self._turn.release()
+
+    def _worker(self, place: Place) -> Worker:
+        with self._lock:
+            if place not in self._workers:
+                self._workers[place] = Worker(place[0], gpu=place[1], nice=self._nice)
+            return self._workers[place]
+
+    def warm_up(self, tf_python: str | None = None, gpu: bool = False) -> None:
+        """Have the worker import TensorFlow in a thread of its own; a failure is told when it is asked in earnest."""
+        place = (tf_python, gpu)
+        with self._lock:
+            known = self._workers.get(place)
+            if place in self._starting or (known is not None and known.pid is not None):
+                return
+            thread = threading.Thread(target=self._warm, args=(place,), name="ckptui-warm-up", daemon=True)
+            self._starting[place] = thread
+            thread.start()
+
+    def _warm(self, place: Place) -> None:
+        try:
+            self._versions[place] = self._worker(place).hello()
+        except CkptuiError:
+            self._versions.pop(place, None)
+        finally:
+            with self._lock:
+                self._starting.pop(place, None)
+
+    def state(self, tf_python: str | None = None, gpu: bool = False) -> WorkerState:
+        """What the warm worker under this Python does; asks nobody, so that a busy one can be looked at."""
+        place = (tf_python, gpu)
+        worker = self._workers.get(place)
+        pid = worker.pid if worker is not None else None
+        versions = self._versions.get(place) or {}
+        said = str(versions.get("tensorflow", "")) if pid is not None else ""
+        kept = not_enforced(versions.get("cage") or {}) if pid is not None else ()
+        doing: Doing = self._doing.get(place, "ready" if pid is not None else "none")
+        if place in self._starting:
+            doing = "starting"
+        model = self._loaded.get(place)
+        if doing == "busy" and worker is not None and model is not None and worker.holds is not model:
+            doing = "loading"
+        return WorkerState(pid, doing, resident(pid), said, kept)
 
     @staticmethod
     def _check(path: str, kind: str, architecture: str | None) -> None:
@@ -106,65 +154,32 @@ class Predictor:
             if cancel is not None and cancel.is_set():
                 raise Cancelled("it waited for another prediction")
 
-    def _predict(
-        self,
-        order: Order,
-        images: Sequence[str],
-        wish: _Wish,
-        place: tuple[str | None, bool],
-        fresh: Worker,
-    ) -> Iterator[Told]:
-        worker = self._workers.get(place)
-        if worker is None:
-            worker = self._workers[place] = Worker(place[0], gpu=place[1], nice=self._nice)
-        warm = worker.pid is not None
+    def _begin(
+        self, place: Place, images: Sequence[str], cancel: threading.Event | None
+    ) -> Generator[str, None, dict[str, Any]]:
+        """Start the worker where it does not run; its versions."""
+        worker = self._worker(place)
+        starting = self._starting.get(place)
+        warm = worker.pid is not None and starting is None
         if not warm:
-            self._look(images, wish.cancel)
+            self._look(images, cancel)
             yield "starting TensorFlow"
+            self._doing[place] = "starting"
+        # Whoever warms it up holds it until TensorFlow is there: waiting for that can be cancelled, a lock can't.
+        while starting is not None and starting.is_alive():
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("it waited for the worker to start")
+            starting.join(0.02)
         try:
-            versions = worker.hello(wish.cancel)
+            versions = worker.hello(cancel)
         except WorkerFailed:
             if not warm:
                 raise
             # It died while nobody asked it anything: that is no failure of this prediction.
             yield "starting TensorFlow again"
-            versions = worker.hello(wish.cancel)
-        _warm_up(fresh, wish.cancel)
-        model = self._loaded.get(place)
-        if model is None or model.order.identity() != order.identity():
-            model = self._loaded[place] = Loaded(worker, order)
-        else:
-            model.order = order
-        yield f"loading {safe(os.path.basename(order.path.rstrip('/')))}"
-        try:
-            model.ensure(wish.cancel)
-        except ModelDoesNotLoad as error:
-            yield _refused(order, versions, error)
-            return
-        if model.bound is not None:
-            yield model.bound.words
-        form = form_of(model.facts["inputs"])
-        how = choose(wish.preprocess, model.facts.get("first", ()), form.dtype)
-        subjects = [Subject(path, wish.labels, wish.top) for path in images]
-        partly = model.bound.words if model.bound is not None and model.bound.missing else ""
-        for subject in subjects:
-            subject.facts.partly = partly
-            yield f"predicting {safe(os.path.basename(subject.path))}"
-            yield from self._first_runs(subject, model, form, how, wish.cancel)
-        asked = [subject for subject in subjects if subject.failed is None]
-        for subject in subjects if not asked else ():
-            assert subject.failed is not None
-            raise subject.failed
-        yield "reloading"
-        yield from _again(asked, compare.RELOAD, model, wish.cancel)
-        yield "in a fresh process"
-        yield from _again(asked, compare.FRESH, Loaded(fresh, order), wish.cancel)
-        predicted = tuple(subject.predicted() for subject in subjects)
-        yield from predicted
-        findings = _load_findings(model)
-        findings += compare.findings_of(order.path, [subject.facts for subject in subjects])
-        described = _described(order, model.facts, versions, model.bound)
-        yield PredictReport(described, predicted, tuple(findings))
+            versions = worker.hello(cancel)
+        self._versions[place] = versions
+        return versions
 
     def _look(self, images: Sequence[str], cancel: threading.Event | None) -> None:
         """Raise what is wrong with the first image where not one of them can be decoded; one is enough to go on."""
@@ -181,34 +196,6 @@ class Predictor:
         if failure is not None:
             raise failure
 
-    def _first_runs(
-        self,
-        subject: Subject,
-        model: Loaded,
-        form: Form,
-        how: tuple[str, str],
-        cancel: threading.Event | None,
-    ) -> Iterator[Run | Predicted]:
-        """Decode, then everything that needs no second load; an image that fails costs only itself."""
-        try:
-            picture = self._images.decode(subject.path, form.size, form.channels, cancel)
-            fit(picture, form)
-            subject.prepare(picture, form, *how)
-            yield subject.predicted()
-            yield subject.original(model, cancel)
-        except Cancelled:
-            raise
-        except CkptuiError as error:
-            if model.worker.pid is None:
-                raise
-            yield subject.fail(error)
-            return
-        for name in (compare.FLIP_LR, compare.FLIP_UD):
-            yield subject.flipped(model, name, cancel)
-        yield subject.repeated(model, cancel)
-        subject.probed(model, cancel)
-        subject.silenced(model, cancel)
-
     def close(self) -> None:
         """End every child; a prediction under way in another thread ends as Cancelled."""
         for child in (self._fresh, self._images, *self._workers.values()):
@@ -217,93 +204,8 @@ class Predictor:
         self._loaded.clear()
 
 
-def _warm_up(fresh: Worker, cancel: threading.Event | None) -> None:
-    """Let the fresh process import TensorFlow beside the first runs."""
-
-    def begin() -> None:
-        # Its failure is met, and told, when the fresh process is asked for its prediction.
-        with contextlib.suppress(CkptuiError):
-            fresh.hello(cancel)
-
-    threading.Thread(target=begin, name="ckptui-fresh", daemon=True).start()
-
-
-def _again(subjects: Sequence[Subject], name: str, model: Loaded, cancel: threading.Event | None) -> Iterator[Run]:
-    """Load anew and run every image once more; a load that fails is a row of each."""
-    failure: CkptuiError | None = None
-    try:
-        if subjects:
-            model.ensure(cancel, again=True)
-    except Cancelled:
-        raise
-    except CkptuiError as error:
-        failure = error
-    for subject in subjects:
-        if failure is None:
-            try:
-                yield subject.again(model, name, cancel)
-                continue
-            except Cancelled:
-                raise
-            except CkptuiError as error:
-                failure = error
-        yield subject.not_again(name, failure)
-
-
-def _described(
-    order: Order, facts: dict[str, Any], versions: dict[str, Any], bound: Bound | None = None
-) -> dict[str, Any]:
-    """`model` of the predict document."""
-    described: dict[str, Any] = {
-        "path": order.path,
-        "kind": order.kind,
-        "loader": facts.get("loader", ""),
-        "signature": facts.get("signature") or None,
-        "input": (facts.get("inputs") or [None])[0],
-        "output": facts.get("output"),
-        "tensorflow": versions.get("tensorflow", ""),
-        "keras": versions.get("keras", ""),
-        "python": versions.get("python", ""),
-        "others": facts.get("others", []),
-    }
-    if order.architecture is not None:
-        described["architecture"] = order.architecture
-    if bound is not None:
-        described["bound"] = bound.words
-    return described
-
-
-def _refused(order: Order, versions: dict[str, Any], error: ModelDoesNotLoad) -> PredictReport:
-    """The report of a model that no loader takes."""
-    finding = make(
-        "model-does-not-load",
-        order.path,
-        detail=error.detail,
-        evidence={"tensorflow": versions.get("tensorflow", ""), "keras": versions.get("keras", "")},
-        advice=error.hint or None,
-    )
-    return PredictReport(_described(order, {}, versions), (), (finding,))
-
-
-def _load_findings(model: Loaded) -> list[Finding]:
-    """What filling an architecture from a checkpoint left open."""
-    bound, found = model.bound, []
-    if bound is not None and bound.missing:
-        found.append(
-            make(
-                "weights-missing",
-                model.order.path,
-                detail=f"{bound.words} into {model.order.architecture}; the rest keeps that file's values",
-                evidence={"bound": bound.bound, "total": bound.total, "missing": list(bound.missing)},
-            )
-        )
-    if bound is not None and bound.refused:
-        found.append(
-            make(
-                "weights-unexpected",
-                model.order.path,
-                detail=f"{len(bound.refused)} value(s) of the checkpoint found no place",
-                evidence={"refused": list(bound.refused)},
-            )
-        )
-    return found
+def resident(pid: int | None) -> int:
+    """Bytes of memory a process has resident, proc(5) statm; 0 where it does not run."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    return 0

@@ -1,145 +1,189 @@
-"""One image on its way through the runs: as the model gets it, flipped, beside probes; its rows and facts."""
+"""One thing to predict on its way through the runs: as it is, changed, beside others; its rows and facts."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from ckptui.core.model import Predicted, Probe, Run
+from ckptui.core.model import Expectation, Predicted, Probe, Run, Variant
 from ckptui.errors import CkptuiError
 from ckptui.predict import compare
 from ckptui.predict.answers import Answer, Feed
-from ckptui.predict.compare import FLIP_LR, FLIP_UD, FRESH, ORIGINAL, RELOAD, REPEAT, Facts
-from ckptui.predict.image import Form, Picture, batch_of, preprocess, preview_of
+from ckptui.predict.compare import IN_BATCH, ORIGINAL, REPEAT, ROWS, TRAINING, Facts
 from ckptui.predict.labels import Labels
 from ckptui.predict.loading import Loaded
+from ckptui.predict.material import FLIPS, PROBES, ImageMaterial, Material
 from ckptui.predict.words import verdict
-
-Array = np.ndarray[Any, Any]
 
 CALLS = 3
 """Calls with the same input: a seeded generator shows only in the sequence of several."""
-ROWS = (ORIGINAL, FLIP_LR, FLIP_UD, REPEAT, RELOAD, FRESH)
 
 
 class Subject:
-    """An image, its batches and everything the model said about it."""
+    """An image or a set of arrays, and everything the model said about it."""
 
     def __init__(self, path: str, labels: Labels, top: int) -> None:
         self.path = path
         self.facts = Facts(path)
         self.failed: CkptuiError | None = None
         """Why there is no answer at all."""
+        self.material: Material | None = None
+        self.answer = Answer(())
+        """The model's answer to it as it is."""
+        self.variants: tuple[Variant, ...] = ()
+        self.expected: Expectation | None = None
         self._all_labels = labels
-        self._labels: tuple[str, ...] = ()
-        self._top = top
-        self._picture: Picture | None = None
-        self._form: Form | None = None
-        self._how = self._words = ""
-        self._values: Array = np.zeros((0, 0, 0), np.float32)
-        self._original = Answer(())
-        self._sequence: Sequence[Answer] = ()
+        self.labels: tuple[str, ...] = ()
+        self.top = top
+        self._sequences: list[Sequence[Answer]] = []
 
-    def prepare(self, picture: Picture, form: Form, how: str, words: str) -> None:
-        """Turn the decoded image into what the model gets."""
-        self._picture, self._form, self._how = picture, form, how
-        self._words = "none, the file holds the input itself" if picture.raw else words
-        self._values = self._scaled(picture.pixels)
-        flips = {FLIP_LR: self._values[:, ::-1], FLIP_UD: self._values[::-1]}
-        self.facts.mirrored = {name: np.array_equal(self._values, flip) for name, flip in flips.items()}
-
-    def _scaled(self, pixels: Array) -> Array:
-        assert self._picture is not None
-        return pixels if self._picture.raw else preprocess(pixels, self._how)
+    def prepare(self, material: Material) -> None:
+        """What the model is to get."""
+        self.material = material
+        self.facts.mirrored = material.mirrored
 
     def fail(self, error: CkptuiError) -> Run:
-        """No answer for this image: the row that says why."""
+        """No answer for this one: the row that says why."""
         self.failed = error
         return self._keep(compare.failed_run(ORIGINAL, str(error)))
 
-    def _feed(self, values: Array) -> Feed:
-        assert self._form is not None
-        return Feed.of(batch_of(values, self._form))
+    def feed(self) -> Feed:
+        """What the model gets as it is."""
+        assert self.material is not None
+        return self.material.original()
 
     def _keep(self, run: Run) -> Run:
-        self.facts.runs[run.name] = run
+        self.facts.keep(run)
         return run
 
     def original(self, model: Loaded, cancel: threading.Event | None) -> Run:
-        """The image as it is."""
-        outputs, seconds = model.call(self._feed(self._values), 1, cancel)
-        self._original = outputs[0]
-        self.facts.finite = self._original.finite
-        self.facts.scale = self._original.scale
-        self.facts.outputs = int(self._original.main.size)
-        self._labels = self._all_labels.fitting(self.facts.outputs)
-        return self._keep(compare.original_run(self._original, seconds, self._labels, self._top))
+        """As it is."""
+        answers, seconds = self._call(model, self.feed(), 1, cancel)
+        self.answer = answers[0]
+        facts = self.facts
+        facts.finite, facts.scale, facts.kind = self.answer.finite, self.answer.scale, self.answer.kind
+        facts.outputs = int(self.answer.main.size)
+        self.labels = self._all_labels.fitting(facts.outputs)
+        return self._keep(compare.original_run(self.answer, seconds, self.labels, self.top))
 
-    def flipped(self, model: Loaded, name: str, cancel: threading.Event | None) -> Run:
-        """The image flipped after preprocessing."""
-        values = self._values[:, ::-1] if name == FLIP_LR else self._values[::-1]
-        return self._compared(name, *model.call(self._feed(values), 1, cancel))
+    def _call(
+        self, model: Loaded, feed: Feed, calls: int, cancel: threading.Event | None, training: bool | None = None
+    ) -> tuple[list[Answer], float]:
+        """Its answers; of an image that had to fill a batch of fixed size those of the first row."""
+        answers, seconds = model.call(feed, calls, cancel, training=training)
+        if isinstance(self.material, ImageMaterial) and feed.rows > 1:
+            answers = [answer.row(0, feed.rows) for answer in answers]
+        return answers, seconds
+
+    def flips(self) -> list[str]:
+        """The flips that make sense for it."""
+        assert self.material is not None
+        return [name for name in FLIPS if name in self.material.mirrored]
+
+    def changed(self, model: Loaded, name: str, cancel: threading.Event | None) -> Run | None:
+        """Flipped or turned; None where that makes no sense for this material."""
+        assert self.material is not None
+        feed = self.material.changed(name)
+        return None if feed is None else self.compared(name, *self._call(model, feed, 1, cancel))
 
     def repeated(self, model: Loaded, cancel: threading.Event | None) -> Run:
         """The same call again, so that there are three in all."""
-        return self._compared(REPEAT, *model.call(self._feed(self._values), CALLS - 1, cancel))
+        return self.compared(REPEAT, *self._call(model, self.feed(), CALLS - 1, cancel))
+
+    def batched(self, model: Loaded, others: Sequence[Material], cancel: threading.Event | None) -> Run:
+        """In the first row of a batch of others, beside a batch as large of copies of itself.
+
+        The copies are the control: the kernels of a batch round otherwise than those of a single row.
+        """
+        assert self.material is not None
+        batch, alone = self.material.among(others), self.feed()
+        if batch is None or batch.rows < 2 or alone.rows not in (1, batch.rows):
+            return self.not_run(IN_BATCH, "no batch of others: its size is fixed, or the input has no batch axis")
+        rows = batch.rows
+        copies = alone if alone.rows == rows else Feed(tuple((n, np.repeat(v, rows, axis=0)) for n, v in alone.parts))
+        (whole,), seconds = model.call(batch, 1, cancel)
+        (control,), _ = model.call(copies, 1, cancel)
+        if not whole.main.ndim or whole.main.shape[0] != rows:
+            return self.not_run(IN_BATCH, f"the output has no row for each of {rows} images")
+        row, same = whole.row(0, rows), control.row(0, rows)
+        self.facts.among_copies = self.answer.relative(same)
+        self.facts.among_others = same.relative(row)
+        self.facts.among_others_by = same.apart(row)
+        detail = f"among {rows - 1} others; among copies of itself {compare.size_text(self.answer.apart(same))}"
+        return self.compared(IN_BATCH, [row], seconds, detail)
+
+    def trained(self, model: Loaded, cancel: threading.Event | None) -> Run:
+        """Called with `training=True`; the model is left as it was."""
+        return self.compared(TRAINING, *self._call(model, self.feed(), 1, cancel, training=True))
 
     def probed(self, model: Loaded, cancel: threading.Event | None) -> None:
-        """Noise and the negative: does anything move the output?"""
-        if self.facts.random or self._picture is None:
+        """Inputs that have nothing to do with it: does anything move the output?"""
+        if self.facts.random or self.material is None:
             return
-        pixels = self._picture.pixels
-        draw = np.random.default_rng(0)
-        noise: Array
-        negative: Array
-        if self._picture.raw:
-            low, high = float(np.min(pixels, initial=0)), float(np.max(pixels, initial=1))
-            noise = np.asarray(draw.uniform(low, high, pixels.shape), np.float32)
-            negative = np.subtract(low + high, pixels).astype(np.float32)
-        else:
-            noise = np.asarray(draw.integers(0, 256, pixels.shape, dtype=np.uint8))
-            negative = np.invert(pixels)
-        probes = []
-        for name, values in (("noise", noise), ("the negative", negative)):
-            output = model.call(self._feed(self._scaled(values)), 1, cancel)[0][0]
-            probes.append(Probe(name, self._original.apart(output), self._original.same_bits(output)))
-        self.facts.probes = tuple(probes)
+        probes, moved = [], []
+        for name in PROBES:
+            feed = self.material.changed(name)
+            if feed is None:
+                continue
+            (answer,), _ = self._call(model, feed, 1, cancel)
+            probes.append(Probe(name, self.answer.apart(answer), self.answer.same_bits(answer)))
+            moved.append(self.answer.relative(answer))
+        self.facts.probes, self.facts.probes_moved = tuple(probes), tuple(moved)
 
     def silenced(self, model: Loaded, cancel: threading.Event | None) -> None:
         """For a random Keras model: is it steady when called with `training=False`, as `model.predict` does?"""
         if self.facts.random and model.takes_training:
-            outputs, _ = model.call(self._feed(self._values), 2, cancel, training=False)
-            self.facts.silenced = outputs[0].same_bits(outputs[1])
+            answers, _ = self._call(model, self.feed(), 2, cancel, training=False)
+            self.facts.silenced = answers[0].same_bits(answers[1])
 
     def again(self, model: Loaded, name: str, cancel: threading.Event | None) -> Run:
-        """The image through a model loaded anew; three calls where answers are random, to compare sequences."""
+        """Through a model loaded anew; three calls where answers are random, to compare sequences."""
         calls = CALLS if self.facts.random else 1
-        outputs, seconds = model.call(self._feed(self._values), calls, cancel)
+        answers, seconds = self._call(model, self.feed(), calls, cancel)
         if self.facts.random:
-            if self._sequence:
-                self.facts.seeded = compare.same_sequences(self._sequence, outputs)
-            self._sequence = outputs
-        return self._compared(name, outputs, seconds)
+            if self._sequences:
+                self.facts.seeded = compare.same_sequences(self._sequences[0], answers)
+            self._sequences.append(answers)
+        return self.compared(name, answers, seconds)
 
-    def not_again(self, name: str, error: CkptuiError) -> Run:
-        """The row of a load that failed."""
-        return self._keep(compare.failed_run(name, str(error)))
+    def elsewhere(
+        self, model: Loaded, name: str, feed: Feed, detail: str, cancel: threading.Event | None
+    ) -> tuple[Run, Answer]:
+        """Through another model, or under another TensorFlow; the row, and the answer."""
+        answers, seconds = self._call(model, feed, 1, cancel)
+        return self.compared(name, answers, seconds, detail), answers[0]
 
-    def _compared(self, name: str, outputs: Sequence[Answer], seconds: float) -> Run:
-        run = compare.compared_run(name, self._original, outputs, seconds, self._labels, self._top)
+    def not_run(self, name: str, error: CkptuiError | str, detail: str = "") -> Run:
+        """The row of a run that failed."""
+        return self._keep(compare.failed_run(name, str(error), detail))
+
+    def compared(self, name: str, answers: Sequence[Answer], seconds: float, detail: str = "") -> Run:
+        """The row of answers held against the original's."""
+        run = compare.compared_run(name, self.answer, answers, seconds, self.labels, self.top, detail)
+        apart = [self.answer.relative(answer) for answer in answers]
+        self.facts.relative[compare.key_of(run)] = float("nan") if np.isnan(apart).any() else max(apart)
         return self._keep(run)
 
     def predicted(self) -> Predicted:
         """What is known by now, as a whole."""
-        runs = tuple(self.facts.runs[name] for name in ROWS if name in self.facts.runs)
-        words = verdict(self.facts) if runs else ""
-        if self._picture is None or self._form is None:
-            return Predicted(self.path, self._words, (), 0.0, 0.0, runs, words)
-        batch = self._feed(self._values).first
-        finite: Array = batch[np.isfinite(batch)]
-        low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-        preview, size = preview_of(self._picture)
-        return Predicted(self.path, self._words, tuple(batch.shape), low, high, runs, words, preview, size)
+        runs = tuple(sorted(self.facts.runs.values(), key=lambda run: ROWS.index(run.name)))
+        known = Predicted(self.path, "", (), 0.0, 0.0, runs, verdict(self.facts) if runs else "")
+        material = self.material
+        if material is None:
+            return known
+        shape, low, high = material.range()
+        return replace(
+            known,
+            preprocess=material.words,
+            shape=shape,
+            low=low,
+            high=high,
+            preview=material.preview,
+            preview_size=material.preview_size,
+            probes=self.facts.probes,
+            variants=self.variants,
+            expected=self.expected,
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +33,21 @@ class Wish:
     """The first predicts, the others answer beside it."""
     allow_flagged: bool = False
     gpu: bool = False
+
+
+def wish_of(options: dict[str, Any]) -> Wish:
+    """A Wish from keywords: those that are None are left at their defaults, a single Python may be a string.
+
+    Raises TypeError for a keyword that is no option, as a call of a function would.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    unknown = sorted(given.keys() - {field.name for field in fields(Wish)})
+    if unknown:
+        raise TypeError(f"no option of a prediction is called {unknown[0]}")
+    for name in ("tf_python", "input"):
+        if isinstance(given.get(name), str):
+            given[name] = (given[name],)
+    for name in ("tf_python", "input", "mean", "std"):
+        if name in given:
+            given[name] = tuple(given[name])
+    return Wish(**given)

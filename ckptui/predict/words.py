@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
-from ckptui.core.model import Run
-from ckptui.core.text import number_text
-from ckptui.predict.compare import FLIP_LR, FLIP_UD, FRESH, ORIGINAL, RELOAD, Facts
+from collections.abc import Sequence
 
-FLIP_WORDS = {FLIP_LR: "a left-right flip", FLIP_UD: "an up-down flip"}
+from ckptui.core.model import Run
+from ckptui.predict.compare import (
+    AGAINST,
+    FLIP_LR,
+    FLIP_UD,
+    FRESH,
+    ORIGINAL,
+    OTHER_TF,
+    RELOAD,
+    REPEAT,
+    SAME_ANSWER,
+    TURNED,
+    VERSIONS,
+    Facts,
+    size_text,
+)
+
+FLIP_WORDS = {FLIP_LR: "a left-right flip", FLIP_UD: "an up-down flip", TURNED: "a turn by 180 degrees"}
 LOAD_WORDS = {RELOAD: "after reload", FRESH: "in a fresh process"}
 
 
 def verdict(facts: Facts) -> str:
-    """One to three sentences: how it restores, whether the answer follows the image, what flips do."""
+    """A few sentences: how it restores, whether the answer follows the image alone, what flips and others do."""
     original = facts.runs.get(ORIGINAL)
     if original is None or original.error:
         return f"No answer: {original.error if original else 'it was never asked'}."
     if not facts.finite:
-        return "The answer is not finite: NaN or infinity comes out of the model. " + restores(facts)
+        return _joined("The answer is not finite: NaN or infinity comes out of the model.", restores(facts))
     if facts.random:
         return random(facts)
-    return " ".join(part for part in (restores(facts), follows(facts), flips(facts)) if part)
+    return _joined(restores(facts), follows(facts), batch(facts), flips(facts), against(facts), versions(facts))
+
+
+def _joined(*parts: str) -> str:
+    return " ".join(part for part in parts if part)
 
 
 def random(facts: Facts) -> str:
     """For a model that does not answer the same twice."""
-    run = facts.runs["repeat"]
+    run = facts.runs[REPEAT]
     words = f"Does not answer the same twice: the same call moves the output by up to {size(run)}"
     words += ", far enough for another top answer." if run.top1_changed else "."
     words += " Something random is live at inference, such as dropout."
@@ -32,7 +51,8 @@ def random(facts: Facts) -> str:
         words += " It is seeded: every process gives the same sequence."
     if facts.silenced:
         words += " With training=False, as model.predict calls it, it is steady."
-    return words + " Beside that, flips and reloads can't be judged."
+    words += f" Restored only in part: {facts.partly}." if facts.partly else ""
+    return words + " Beside that, flips, batches and reloads can't be judged."
 
 
 def restores(facts: Facts) -> str:
@@ -43,12 +63,15 @@ def restores(facts: Facts) -> str:
     if facts.partly:
         return f"Restores only in part: {facts.partly}, the rest keeps the values of the architecture's own file."
     differing = facts.differing_loads()
-    if differing:
+    if differing and facts.finite:
         parts = " and ".join(f"{LOAD_WORDS[run.name]} (by {size(run)})" for run in differing)
         return f"Does not restore cleanly: another output {parts}."
     known = [run for name in (RELOAD, FRESH) if (run := facts.runs.get(name)) is not None]
     if not known:
         return ""
+    if not facts.finite:
+        same = all(run.identical for run in known)
+        return "It is the same after reload and in a fresh process." if same and len(known) == 2 else ""
     if all(run.identical for run in known):
         return "Restores cleanly."
     largest = max(known, key=lambda run: run.max_abs_diff or 0.0)
@@ -58,38 +81,85 @@ def restores(facts: Facts) -> str:
 def follows(facts: Facts) -> str:
     """Whether the answer depends on the image."""
     if facts.constant:
-        tried = ", ".join(probe.name for probe in facts.probes)
-        return f"But the answer does not follow the image: {tried} and the flips give the same."
+        tried = [probe.name for probe in facts.probes] + [FLIP_WORDS[run.name] for run in facts.telling_flips()]
+        words = f"But the answer does not follow the image: {_listed(tried)} give the same."
+        return f"{words} It dies at {facts.dies_at}." if facts.dies_at else words
     again = [LOAD_WORDS[name] for name in (RELOAD, FRESH) if _held(facts, name)]
+    moved = bool(facts.probes) or any(run.max_abs_diff for run in facts.telling_flips())
+    if not moved:
+        return f"The answer is the same {' and '.join(again)}." if again else ""
     if not again:
         return "The answer follows the image."
     return f"The answer follows the image and is the same {' and '.join(again)}."
 
 
+def batch(facts: Facts) -> str:
+    """Whether the rest of the batch moves the answer."""
+    if not facts.batch_dependent:
+        return ""
+    by = size_text(facts.among_others_by)
+    return f"But it depends on the rest of the batch: among other images it moves by {by}, among copies it does not."
+
+
 def flips(facts: Facts) -> str:
     """What flipping does to the best answer; a single image proves nothing."""
     telling = [run.name for run in facts.telling_flips()]
-    if facts.constant:
+    if facts.constant or facts.kind == "text":
         return ""
     if not telling:
         mirrored = any(facts.mirrored.values())
         return "The image is its own mirror image, so flips tell nothing." if mirrored else ""
     changed = facts.changed_flips()
-    survived = [name for name in telling if name not in changed]
-    if len(changed) == 2:
-        return "It changes under both flips; one image is no proof."
-    if changed and survived:
-        lost, kept = FLIP_WORDS[changed[0]], FLIP_WORDS[survived[0]]
-        return f"It changes under {lost}, not under {kept}; one image is no proof."
-    if changed:
-        return f"It changes under {FLIP_WORDS[changed[0]]}; one image is no proof."
-    which = "both flips" if len(survived) == 2 else FLIP_WORDS[survived[0]]
-    return f"It survives {which}; one image is no proof."
+    survived = [FLIP_WORDS[name] for name in telling if name not in changed]
+    lost = [FLIP_WORDS[name] for name in changed]
+    if lost and survived:
+        return f"It changes under {_listed(lost)}, not under {_listed(survived)}; one image is no proof."
+    if lost:
+        return f"It changes under {_listed(lost)}; one image is no proof."
+    return f"It survives {_listed(survived)}; one image is no proof."
+
+
+def against(facts: Facts) -> str:
+    """How the other save or model answers."""
+    run = facts.runs.get(AGAINST)
+    if run is None or run.error:
+        return ""
+    if run.identical:
+        return f"{run.detail} gives the same bits."
+    if not facts.beyond((AGAINST,), SAME_ANSWER):
+        return f"{run.detail} gives the same to {size(run)}."
+    other = " and another top answer" if run.top1_changed else ", the top answer is the same"
+    return f"{run.detail} differs by {size(run)}{other}."
+
+
+def versions(facts: Facts) -> str:
+    """How other versions of TensorFlow answer."""
+    runs = [run for run in facts.runs.values() if run.name == OTHER_TF and not run.error]
+    if not runs:
+        return ""
+    differing = facts.beyond((OTHER_TF,), VERSIONS)
+    parts = []
+    if differing:
+        parts.append(_joined(*(f"{run.detail} answers otherwise, by {size(run)}." for run in differing)))
+    same = [run for run in runs if run not in differing]
+    if same:
+        how = "the same bits" if all(run.identical for run in same) else f"the same to {size(max(same, key=_by))}"
+        parts.append(f"{_listed([run.detail for run in same])} give{'s' if len(same) == 1 else ''} {how}.")
+    return _joined(*parts)
 
 
 def size(run: Run) -> str:
     """How far a run is from the original, in few digits."""
-    return number_text(run.max_abs_diff, 3)
+    return size_text(run.max_abs_diff)
+
+
+def _by(run: Run) -> float:
+    return run.max_abs_diff or 0.0
+
+
+def _listed(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def _held(facts: Facts, name: str) -> bool:

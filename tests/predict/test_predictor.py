@@ -17,7 +17,9 @@ import pytest
 
 from ckptui.core.model import Artifact, Kind, Listing, Predicted, PredictReport, Run, Tensor
 from ckptui.errors import Cancelled, Damaged, ModelDoesNotLoad, UsageError, WorkerFailed
+from ckptui.predict import course as course_module
 from ckptui.predict import predictor as predictor_module
+from ckptui.predict.answers import Feed
 from ckptui.predict.borrow import Borrowed, borrowed_architecture
 from ckptui.predict.client import Worker
 from ckptui.predict.labels import Labels
@@ -29,7 +31,17 @@ from tests.places import CORPUS, ROOT, SAMPLES, needs_corpus, needs_samples
 pytestmark = [pytest.mark.tensorflow, needs_samples]
 
 TWO = str(SAMPLES / "images" / "2.png")
-SIX_RUNS = ["original", "flip-left-right", "flip-up-down", "repeat", "reload", "fresh-process"]
+RUNS = [
+    "original",
+    "flip-left-right",
+    "flip-up-down",
+    "rotate-180",
+    "repeat",
+    "in-batch",
+    "reload",
+    "fresh-process",
+    "training-mode",
+]
 
 
 def listing(path: str | Path, kind: Kind) -> Listing:
@@ -87,9 +99,9 @@ def healthy(predictor: Predictor) -> Answer:
     return Answer(list(predictor.predict(listing(SAMPLES / "digits.keras", "keras-archive"), images)))
 
 
-def test_a_healthy_model_gives_all_six_runs_and_restores_cleanly(healthy: Answer) -> None:
+def test_a_healthy_model_gives_every_run_and_restores_cleanly(healthy: Answer) -> None:
     first = healthy.report.images[0]
-    assert [run.name for run in first.runs] == SIX_RUNS
+    assert [run.name for run in first.runs] == RUNS
     assert healthy.run("original").top[0][:2] == (2, "two")
     assert len(healthy.run("original").top) == 5
     for name in ("repeat", "reload", "fresh-process"):
@@ -110,7 +122,7 @@ def test_what_happens_is_told_as_it_happens(healthy: Answer) -> None:
     assert healthy.lines[:2] == ["starting TensorFlow", "loading digits.keras"]
     assert "reloading" in healthy.lines
     assert [image.path for image in healthy.early] == [TWO, str(SAMPLES / "images" / "8.png")]
-    assert [run.name for run in healthy.runs[:4]] == SIX_RUNS[:4]
+    assert [run.name for run in healthy.runs[:5]] == RUNS[:5]
 
 
 def test_one_file_that_is_no_image_costs_only_itself(healthy: Answer) -> None:
@@ -153,7 +165,7 @@ def test_live_dropout_with_a_fixed_seed_is_told_apart(predictor: Predictor, dire
 def test_a_fresh_process_that_fails_is_a_row_with_the_reason() -> None:
     order = Order(str(SAMPLES / "digits.keras"), "keras-archive")
     subject = Subject(TWO, Labels(), 5)
-    (run,) = predictor_module._again([subject], "fresh-process", Loaded(Worker("/nowhere/python"), order), None)
+    (run,) = course_module.again([subject], "fresh-process", Loaded(Worker("/nowhere/python"), order), None)
     assert run.name == "fresh-process"
     assert "can't be started: /nowhere/python" in run.error
     assert run.max_abs_diff is None
@@ -257,15 +269,15 @@ def batch() -> np.ndarray[Any, Any]:
 def test_every_format_answers_like_a_plain_call(
     worker: Worker, direct: Any, name: str, kind: str, wanted: str, options: dict[str, Any]
 ) -> None:
-    outputs, _ = loaded(worker, SAMPLES / name, kind, **options).call(batch())
-    assert outputs[0].tobytes() == direct[wanted].tobytes()
+    outputs, _ = loaded(worker, SAMPLES / name, kind, **options).call(Feed.of(batch()))
+    assert outputs[0].main.tobytes() == direct[wanted].tobytes()
 
 
 def test_a_model_is_loaded_by_content_whatever_its_suffix(worker: Worker, direct: Any, tmp_path: Path) -> None:
     for name, kind, odd in (("digits.h5", "keras-h5", "h5.keras"), ("digits.keras", "keras-archive", "zip.h5")):
         (tmp_path / odd).write_bytes((SAMPLES / name).read_bytes())
-        outputs, _ = loaded(worker, tmp_path / odd, kind).call(batch())
-        assert outputs[0].tobytes() == direct["h5" if kind == "keras-h5" else "keras"].tobytes()
+        outputs, _ = loaded(worker, tmp_path / odd, kind).call(Feed.of(batch()))
+        assert outputs[0].main.tobytes() == direct["h5" if kind == "keras-h5" else "keras"].tobytes()
 
 
 def test_a_model_whose_file_changed_is_loaded_again_and_one_that_did_not_is_not(worker: Worker, tmp_path: Path) -> None:
@@ -280,7 +292,7 @@ def test_a_model_whose_file_changed_is_loaded_again_and_one_that_did_not_is_not(
     assert model.facts is not before
     assert loaded(worker, SAMPLES / "digits.keras", "keras-archive").facts["weights"] == 10
     with pytest.raises(WorkerFailed, match="another model"):
-        model.call(batch())
+        model.call(Feed.of(batch()))
 
 
 def borrowed(direct: Any, leave_out: str = "") -> Borrowed:
@@ -306,7 +318,7 @@ def test_a_checkpoint_borrows_a_siblings_layers_and_answers_like_a_restore(worke
     model = loaded(worker, prefix, "tf-checkpoint", **options)
     assert model.bound is not None
     assert model.bound.words == "10 of 10 weights bound"
-    assert model.call(batch())[0][0].tobytes() == direct["checkpoint"].tobytes()
+    assert model.call(Feed.of(batch()))[0][0].main.tobytes() == direct["checkpoint"].tobytes()
 
 
 def test_weights_a_checkpoint_lacks_and_values_without_a_place_are_named(worker: Worker, direct: Any) -> None:
@@ -337,15 +349,15 @@ def test_weights_a_checkpoint_lacks_and_values_without_a_place_are_named(worker:
 def test_a_batch_of_the_wrong_shape_is_refused_in_words(worker: Worker) -> None:
     model = loaded(worker, SAMPLES / "digits.keras", "keras-archive")
     with pytest.raises(UsageError, match="the model refuses the image"):
-        model.call(np.zeros((1, 3, 3, 7), np.float32))
-    assert model.call(batch())[0][0].shape == (1, 10)
+        model.call(Feed.of(np.zeros((1, 3, 3, 7), np.float32)))
+    assert model.call(Feed.of(batch()))[0][0].main.shape == (1, 10)
 
 
 def test_an_unknown_signature_or_output_is_told_with_those_there_are(worker: Worker) -> None:
     with pytest.raises(UsageError, match=r"called train\. There are: serve, serving_default"):
         loaded(worker, SAMPLES / "digits_saved_model", "saved-model", signature="train")
     with pytest.raises(UsageError, match="no output is called logits"):
-        loaded(worker, SAMPLES / "digits_saved_model", "saved-model", output="logits").call(batch())
+        loaded(worker, SAMPLES / "digits_saved_model", "saved-model", output="logits").call(Feed.of(batch()))
 
 
 @needs_corpus
@@ -353,13 +365,13 @@ def test_an_export_the_new_loader_chokes_on_is_loaded_in_a_session(worker: Worke
     model = loaded(worker, CORPUS / "mlperf-kws-savedmodel", "saved-model")
     assert model.facts["loader"] == "tf.compat.v1.saved_model.load"
     assert "add_slot" in model.facts["others"][0]
-    output = model.call(np.zeros((1, 49, 10, 1), np.float32))[0][0]
+    output = model.call(Feed.of(np.zeros((1, 49, 10, 1), np.float32)))[0][0].main
     assert output.ravel()[:3].tolist() == pytest.approx([0.02484, 0.02942, 0.01517], abs=1e-5)
 
 
 def test_a_warm_prediction_costs_little_more_than_the_plain_call(worker: Worker, direct: Any) -> None:
     model = loaded(worker, SAMPLES / "digits.keras", "keras-archive")
-    x = batch()
+    x = Feed.of(batch())
     model.call(x)
     spent = []
     for _ in range(20):

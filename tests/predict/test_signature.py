@@ -8,6 +8,7 @@ from ckptui.core.model import Artifact, Kind, Listing, Signature
 from ckptui.errors import UsageError
 from ckptui.predict.predictor import Predictor
 from ckptui.predict.signature import DEFAULT, check_signature
+from ckptui.predict.wish import Wish
 from ckptui.predict.worker import saved_model
 
 
@@ -19,7 +20,7 @@ def save(*names: str, kind: Kind = "saved-model", tags: tuple[str, ...] = ("serv
 def test_an_unknown_signature_is_refused_with_the_known_ones_before_a_worker_starts() -> None:
     predictor = Predictor()
     with pytest.raises(UsageError, match=r"no signature called nope\. There are: serve, serving_default"):
-        next(iter(predictor.predict(save("serving_default", "serve"), ["/x.png"], signature="nope")))
+        next(iter(predictor.predict(save("serving_default", "serve"), ["/x.png"], wish=Wish(signature="nope"))))
     assert not predictor._workers
     assert predictor._turn.acquire(blocking=False), "the next prediction has its turn"
 

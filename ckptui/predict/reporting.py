@@ -1,0 +1,94 @@
+"""What a prediction tells beside its rows: the model, how it was loaded, what could not be enforced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ckptui.core.catalogue import make
+from ckptui.core.model import Finding, PredictReport
+from ckptui.errors import ModelDoesNotLoad
+from ckptui.predict.loading import Bound, Loaded, Order
+from ckptui.predict.trust import not_enforced, sandbox_of
+
+NAMED = 5
+"""Names of weights that a detail lists."""
+
+
+def described(
+    order: Order,
+    facts: Mapping[str, Any],
+    versions: Mapping[str, Any],
+    bound: Bound | None = None,
+    flagged: Sequence[Finding] = (),
+) -> dict[str, Any]:
+    """`model` of the predict document."""
+    inputs = list(facts.get("inputs") or [])
+    model: dict[str, Any] = {
+        "path": order.path,
+        "kind": order.kind,
+        "loader": facts.get("loader", ""),
+        "others": list(facts.get("others") or []),
+        "signature": facts.get("signature") or None,
+        "input": inputs[0] if inputs else None,
+        "inputs": inputs,
+        "output": facts.get("output"),
+        "outputs": list(facts.get("outputs") or []),
+        "tensorflow": versions.get("tensorflow", ""),
+        "keras": versions.get("keras", ""),
+        "python": versions.get("python", ""),
+        "sandbox": sandbox_of(versions.get("cage") or {}),
+        "flagged": [{"code": f.code, "severity": f.severity, "detail": f.detail} for f in flagged],
+    }
+    if order.architecture is not None:
+        model["architecture"] = order.architecture
+    if bound is not None:
+        model["bound"] = bound.words
+    return model
+
+
+def refused(
+    order: Order, versions: Mapping[str, Any], error: ModelDoesNotLoad, flagged: Sequence[Finding] = ()
+) -> PredictReport:
+    """The report of a model that no loader takes."""
+    finding = make(
+        "model-does-not-load",
+        order.path,
+        detail=error.detail,
+        evidence={"tensorflow": versions.get("tensorflow", ""), "keras": versions.get("keras", "")},
+        advice=error.hint or None,
+    )
+    notes = not_enforced(versions.get("cage") or {})
+    return PredictReport(described(order, {}, versions, None, flagged), (), (finding,), notes=notes)
+
+
+def load_findings(model: Loaded) -> list[Finding]:
+    """What filling an architecture from a checkpoint left open."""
+    bound, found = model.bound, []
+    if bound is not None and bound.missing:
+        found.append(
+            make(
+                "weights-missing",
+                model.order.path,
+                detail=f"{bound.words} into {model.order.architecture}; not bound: "
+                f"{some(bound.missing, bound.total - bound.bound)}, which keep that file's values",
+                evidence={"bound": bound.bound, "total": bound.total, "missing": list(bound.missing)},
+            )
+        )
+    if bound is not None and bound.refused:
+        found.append(
+            make(
+                "weights-unexpected",
+                model.order.path,
+                detail=f"{len(bound.refused)} value(s) of the checkpoint found no place: "
+                f"{some(bound.refused, len(bound.refused))}",
+                evidence={"refused": list(bound.refused)},
+            )
+        )
+    return found
+
+
+def some(names: Sequence[str], total: int) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {total - NAMED} more" if total > NAMED else ""
+    return ", ".join(names[:NAMED]) + more

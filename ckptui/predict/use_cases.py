@@ -1,0 +1,99 @@
+"""The use cases of prediction, as a session offers them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ckptui.core.model import Finding, Found, Kind, Listing, Predicted, PredictReport, Run, WorkerState
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ckptui.predict.course import Against
+    from ckptui.predict.predictor import Predictor
+
+WITHOUT_MODEL: frozenset[str] = frozenset({"tf-checkpoint", "keras-weights"})
+"""Kinds whose layers another save has to lend."""
+
+
+class Predicting(Protocol):
+    """What these use cases stand on."""
+
+    @property
+    def predictor(self) -> Predictor: ...
+
+    def resolve(self, argument: str) -> Found: ...
+
+    def open(self, path: str, kind: Kind | None = None, found: Found | None = None) -> Listing: ...
+
+    def array(self, listing: Listing, name: str, limit: int = ...) -> np.ndarray[Any, Any]: ...
+
+    def sibling_model(self, path: str) -> str | None: ...
+
+
+class PredictUseCases:
+    """The part of a session that asks models."""
+
+    def predict(
+        self: Predicting, model: str, images: Sequence[str], *, cancel: threading.Event | None = None, **options: Any
+    ) -> Iterator[str | Run | Predicted | PredictReport]:
+        """Run images through a model in the worker; `options` are the fields of `predict.wish.Wish`.
+
+        Weights without a model borrow the architecture of the save beside them that fits best.
+
+        Raises:
+            Flagged: the model, its architecture or the save it is held against reaches outside, and `allow_flagged`
+                is not set; no worker was started.
+            The rest as `predict.predictor.Predictor.predict`.
+        """
+        from ckptui.predict.borrow import borrowed_architecture
+        from ckptui.predict.trust import allowed
+        from ckptui.predict.wish import wish_of
+
+        wish = wish_of(options)
+        found = self.resolve(model)
+        listing = self.open(found.path, found=found)
+        if found.kind in WITHOUT_MODEL and not wish.architecture:
+            wish = replace(wish, architecture=self.sibling_model(found.path))
+        weights = borrowed_architecture(self, listing, wish.architecture)
+        against = _against(self, wish.against, wish.architecture) if wish.against else None
+        opened = [listing]
+        opened += [self.open(path) for path in (wish.architecture, against and against.architecture) if path]
+        opened += [against.listing] if against else []
+        flagged = allowed(opened, wish.allow_flagged)
+        yield from self.predictor.predict(
+            listing, images, weights=weights, wish=wish, against=against, flagged=flagged, cancel=cancel
+        )
+
+    def flags(self: Predicting, model: str, architecture: str | None = None) -> tuple[Finding, ...]:
+        """What someone has to have seen before this model runs; empty where no flagged op or layer was found.
+
+        Raises NoSuchPath, NotASave as `resolve`.
+        """
+        from ckptui.predict.trust import allowed
+
+        return allowed([self.open(path) for path in (model, architecture) if path], True)
+
+    def warm_up(self: Predicting, tf_python: str | None = None, gpu: bool = False) -> None:
+        """Start the worker and have it import TensorFlow; returns at once, and says nothing where that fails."""
+        self.predictor.warm_up(tf_python, gpu)
+
+    def worker_state(self: Predicting, tf_python: str | None = None, gpu: bool = False) -> WorkerState:
+        """What the warm worker does and how much memory it has."""
+        return self.predictor.state(tf_python, gpu)
+
+
+def _against(session: Predicting, path: str, architecture: str | None) -> Against:
+    """The other save, opened; weights without a model go into the layers the first one's went into, or a sibling's."""
+    from ckptui.predict.borrow import borrowed_architecture
+    from ckptui.predict.course import Against
+
+    found = session.resolve(path)
+    listing = session.open(found.path, found=found)
+    if found.kind not in WITHOUT_MODEL:
+        return Against(listing)
+    layers = architecture or session.sibling_model(found.path)
+    return Against(listing, layers, borrowed_architecture(session, listing, layers))
