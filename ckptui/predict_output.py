@@ -58,7 +58,8 @@ def model_lines(model: Mapping[str, Any]) -> list[str]:
     versions = [
         (word, safe(str(model.get(key) or ""))) for word, key in (("TensorFlow", "tensorflow"), ("Keras", "keras"))
     ]
-    said += [f"{word} {version}" for word, version in versions if version]
+    # a loader that is Keras says its version itself
+    said += [f"{word} {version}" for word, version in versions if version and version not in said[1]]
     more = [_other(str(other)) for other in model.get("others") or ()]
     if model.get("architecture"):
         more.append(f"architecture of {safe(str(model['architecture']))}")

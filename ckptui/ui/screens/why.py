@@ -1,0 +1,347 @@
+"""Why does it predict so? The checks as they run, and the causes they come to."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+
+from textual import events, work
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.screen import Screen
+from textual.timer import Timer
+from textual.widgets import Static
+from textual.worker import Worker, WorkerState
+
+from ckptui.core.model import SYMPTOMS, Cause, Finding, Symptom, WhyReport, WhyStep
+from ckptui.core.report import SIGNS
+from ckptui.core.text import safe
+from ckptui.errors import Flagged
+from ckptui.session import Session
+from ckptui.ui import why_job
+from ckptui.ui.access import say
+from ckptui.ui.commands import bindings_for
+from ckptui.ui.fitting import shown
+from ckptui.ui.screens.flagged import FlaggedScreen
+from ckptui.ui.screens.telling import TextScreen, as_error
+from ckptui.ui.why_rows import ORDER, SHORT, as_text, causes_for
+from ckptui.ui.widgets.cells import Drawing, drawing_of
+from ckptui.ui.widgets.key_footer import KeyFooter
+from ckptui.ui.widgets.row_list import RowList
+from ckptui.ui.widgets.why_list import WhyList
+
+LOW = 30
+"""In fewer rows the steps stand in one line."""
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+ASCII_SPINNER = "|/-\\"
+SPIN_SECONDS = 0.1
+STATES = {"done": (SIGNS["ok"], "$success"), "failed": (SIGNS["error"], "$error"), "skipped": ("–", "$dim")}
+STEP_WIDTH = 12
+
+
+class WhyScreen(Screen[str | None]):
+    """Asks as soon as it opens; the answer to Enter is the layer or tensor of the cause under the cursor."""
+
+    COMMAND_SCOPE = "why"
+    BINDINGS = bindings_for("why")
+    AUTO_FOCUS = "WhyList"
+    DEFAULT_CSS = """
+    WhyScreen {
+        & #why-head { height: auto; background: $panel; padding: 0 1; }
+        & #why-head > Static { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
+        & #why-head > #why-steps, & #why-head > #why-verdict, & #why-head > #why-notes { height: auto; }
+        & #why-head > #why-verdict, & #why-head > #why-notes { text-wrap: wrap; max-height: 4; }
+        & #why-body {
+            border: round $primary; border-title-color: $primary; border-subtitle-color: $dim; height: 1fr;
+        }
+        & #why-footer { height: 1; background: $panel; dock: bottom; }
+    }
+    .-ascii WhyScreen #why-body { border: ascii $primary; }
+    """
+
+    def __init__(self, session: Session, path: str, label: str, image: str = "") -> None:
+        super().__init__()
+        self.session = session
+        self.path, self.label, self.image = path, label, image
+        self.images: tuple[str, ...] = (image,) if image else ()
+        self.symptom: Symptom | None = None
+        self.report: WhyReport | None = None
+        self.running = False
+        self._steps: dict[str, WhyStep] = {}
+        self._begun: dict[str, float] = {}
+        self._doing = ""
+        self._problem = ""
+        self._token = 0
+        self._cancel = threading.Event()
+        self._timer: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="why-head"):
+            for part in ("title", "symptoms", "steps", "verdict", "notes"):
+                yield Static(id=f"why-{part}", markup=False)
+        with Vertical(id="why-body") as body:
+            body.border_title = Content("Causes")
+            yield WhyList(id="why-list")
+        yield KeyFooter(id="why-footer")
+
+    def on_mount(self) -> None:
+        self._timer = self.set_interval(SPIN_SECONDS, self._draw_steps, pause=True)
+        self.ask()
+
+    @property
+    def list(self) -> WhyList:
+        """The causes."""
+        return self.query_one(WhyList)
+
+    @property
+    def focus_area(self) -> str:
+        """For the footer: the keys of this screen first."""
+        return "why"
+
+    # ------------------------------------------------------------------ asking
+
+    def ask(self, *, allow_flagged: bool = False) -> None:
+        """Begin from the start."""
+        self._halt()
+        self.report, self._steps, self._begun, self._doing, self._problem = None, {}, {}, "", ""
+        self.running = True
+        if self._timer is not None:
+            self._timer.resume()
+        self.list.show(None, self.symptom)
+        self._draw()
+        self._ask(self._token, self._cancel, allow_flagged)
+
+    def _halt(self) -> None:
+        """Nothing runs, and no late answer is shown."""
+        self._cancel.set()
+        self._cancel = threading.Event()
+        self._token += 1
+        self._rest()
+
+    def _rest(self) -> None:
+        self.running = False
+        if self._timer is not None:
+            self._timer.pause()
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="why", description="why")
+    def _ask(self, token: int, cancel: threading.Event, allow_flagged: bool) -> None:
+        why_job.ask_why(
+            self.session, self.path, self.image, self.post_message, cancel, token, allow_flagged=allow_flagged
+        )
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        """An error no one expected is shown, not swallowed."""
+        if event.state is WorkerState.ERROR and event.worker.error is not None:
+            self._fail(str(as_error(event.worker.error)))
+
+    def on_unmount(self) -> None:
+        """Nothing goes on behind a closed screen."""
+        self._cancel.set()
+
+    # ------------------------------------------------------------------ what the job says
+
+    def _mine(self, event: why_job.Asked) -> bool:
+        event.stop()
+        return event.token == self._token
+
+    def on_images_chosen(self, event: why_job.ImagesChosen) -> None:
+        if self._mine(event):
+            self.images = event.images
+            self._draw()
+
+    def on_stepped(self, event: why_job.Stepped) -> None:
+        if self._mine(event):
+            step = event.step
+            self._steps[step.name] = step
+            self._begun.setdefault(step.name, time.monotonic())
+            self._doing = ""
+            self._draw()
+
+    def on_doing(self, event: why_job.Doing) -> None:
+        if self._mine(event):
+            self._doing = event.words
+            self._draw_steps()
+
+    def on_explained(self, event: why_job.Explained) -> None:
+        if self._mine(event):
+            self._rest()
+            self.report = event.report
+            self._steps = {step.name: step for step in event.report.steps} or self._steps
+            self.images = event.report.images or self.images
+            self._show()
+
+    def on_refused(self, event: why_job.Refused) -> None:
+        if not self._mine(event):
+            return
+        self._fail(str(event.error))
+        if isinstance(event.error, Flagged):
+            self._question(event.error)
+
+    def _question(self, error: Flagged) -> None:
+        """The model waits for somebody to say that it may run."""
+        findings = [finding for finding in error.findings if isinstance(finding, Finding)]
+        self.app.push_screen(FlaggedScreen(self.label, error.detail, findings), self._answered)
+
+    def _answered(self, run: bool | None) -> None:
+        if run:
+            self.ask(allow_flagged=True)
+
+    def _fail(self, words: str) -> None:
+        self._rest()
+        self._problem = words
+        self._draw()
+
+    # ------------------------------------------------------------------ keys
+
+    def action_close(self) -> None:
+        """Take it back and leave."""
+        self._halt()
+        self.dismiss(None)
+
+    def action_again(self) -> None:
+        self.ask()
+
+    def action_next_symptom(self) -> None:
+        """The next of all, constant, flip, unstable."""
+        self._choose(ORDER[(ORDER.index(self.symptom) + 1) % len(ORDER)])
+
+    def action_symptom(self, name: str) -> None:
+        """Only what explains this symptom; "" for all of them."""
+        self._choose(next((symptom for symptom in SYMPTOMS if symptom == name), None))
+
+    def _choose(self, symptom: Symptom | None) -> None:
+        self.symptom = symptom
+        self._show()
+
+    def on_row_list_chosen(self, event: RowList.Chosen) -> None:
+        """Enter: unfold, or go to the layer or tensor of a cause."""
+        event.stop()
+        entry = self.list.entry
+        if isinstance(entry, str):
+            self.list.toggle(entry)
+        elif isinstance(entry, Cause) and entry.where:
+            self._halt()
+            self.dismiss(entry.where)
+        elif isinstance(entry, Cause):
+            say(self, "this cause lies in no single layer or tensor")
+
+    def on_row_list_leave(self, event: RowList.Leave) -> None:
+        """Left and right fold and unfold."""
+        event.stop()
+        if isinstance(self.list.entry, str):
+            self.list.toggle(self.list.entry)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is something to copy once there is an answer."""
+        return self.report is not None if action in ("copy", "show_text") else True
+
+    def _text_here(self) -> str:
+        report, entry = self.report, self.list.entry
+        return "" if report is None else as_text(entry, report, self.symptom) if entry else report.verdict
+
+    def action_copy(self) -> None:
+        text = self._text_here()
+        if text:
+            self.app.copy_to_clipboard(text)
+            first = shown(text.splitlines()[0], 60)
+            say(self, f"Sent to the clipboard: {first}\nY shows it, to select it with the mouse", 4)
+
+    def action_show_text(self) -> None:
+        text = self._text_here()
+        if text:
+            self.app.push_screen(TextScreen(text))
+
+    # ------------------------------------------------------------------ drawing
+
+    def _show(self) -> None:
+        self.list.show(self.report, self.symptom)
+        self._draw()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._draw()
+
+    def _draw(self) -> None:
+        self._draw_title()
+        self._draw_symptoms()
+        self._draw_steps()
+        report = self.report
+        verdict = self.query_one("#why-verdict", Static)
+        verdict.display = bool(self._problem or (report and report.verdict))
+        if self._problem:
+            verdict.update(Content.styled(safe(self._problem), "$error"))
+        elif report is not None:
+            verdict.update(Content.styled(safe(report.verdict), "bold"))
+        notes = self.query_one("#why-notes", Static)
+        notes.display = report is not None and bool(report.notes)
+        notes.update(Content.styled("  ".join(safe(note) for note in report.notes) if report else "", "$dim"))
+        body = self.query_one("#why-body")
+        count = len(causes_for(report, self.symptom)) if report is not None else 0
+        body.border_title = Content(f"Causes {count}" if report is not None else "Causes")
+        body.border_subtitle = Content(SYMPTOMS[self.symptom] if self.symptom is not None else "")
+        self.refresh_bindings()
+
+    def _draw_title(self) -> None:
+        room = max(self.size.width - 8, 20)
+        label = shown(self.label, room // 2)
+        self.query_one("#why-title", Static).update(
+            Content.assemble(
+                ("Why  ", "bold $primary"), (label, "bold"), (f"  {images_words(self.images, room // 2)}", "$dim")
+            )
+        )
+
+    def _draw_symptoms(self) -> None:
+        """`0 all  1 constant ●  ...`: the chosen one bold, a dot where it was really seen."""
+        parts: list[tuple[str, str] | str] = []
+        for key, symptom in enumerate(ORDER):
+            chosen = symptom == self.symptom
+            parts += [(f"{key}", "bold $primary"), (f" {SHORT[symptom]}", "bold reverse" if chosen else "$dim")]
+            seen = self.report is not None and symptom is not None and symptom in self.report.shown
+            parts += [(" ● seen", "$error") if seen else "", "   "]
+        self.query_one("#why-symptoms", Static).update(Content.assemble(*parts))
+
+    def _draw_steps(self) -> None:
+        """What was done, what runs, and for how long."""
+        steps = list(self._steps.values())
+        room = max(self.size.width - 2, 20)
+        low = self.size.height < LOW
+        lines = [Content("  ").join(self._step(step, 0) for step in steps)] if low else []
+        lines += [] if low else [self._step(step, room) for step in steps]
+        if low and self.running and self._doing:
+            lines.append(Content.styled(f"  {shown(self._doing, room - 4)}", "$dim"))
+        if self.running and not steps:
+            lines = [Content.assemble((self._turn(), "bold $primary"), (" beginning", "$dim"))]
+        line = self.query_one("#why-steps", Static)
+        line.display = bool(lines)
+        line.update(Content("\n").join(lines))
+
+    def _turn(self) -> str:
+        spinner = ASCII_SPINNER if drawing_of(self.app) is Drawing.ASCII else SPINNER
+        return spinner[int(time.monotonic() / SPIN_SECONDS) % len(spinner)]
+
+    def _step(self, step: WhyStep, room: int) -> Content:
+        """One step; in `room` cells its detail and seconds too, with 0 its name alone."""
+        busy = step.state == "running"
+        sign, style = (
+            (self._turn(), "bold $primary") if busy and self.running else STATES.get(step.state, ("–", "$dim"))
+        )
+        name = safe(step.name)
+        if not room:
+            return Content.assemble((sign, style), " ", (name, "" if busy else "$dim"))
+        seconds = time.monotonic() - self._begun.get(step.name, time.monotonic()) if busy else step.seconds
+        took = f"{seconds:.0f} s" if busy else f"{seconds:.1f} s" if seconds else ""
+        detail = shown(self._doing or step.detail if busy else step.detail, max(room - STEP_WIDTH - 12, 10))
+        return Content.assemble(
+            (sign, style), " ", (name.ljust(STEP_WIDTH), "bold" if busy else ""), (" " + detail, "$dim"),
+            (f"  {took}" if took else "", "$dim"),
+        )  # fmt: skip
+
+
+def images_words(images: Sequence[str], room: int) -> str:
+    """`image 3.png`, `3.png and 7 more`, or that there is none."""
+    if not images:
+        return "no image beside it: what needs one is not asked"
+    first = shown(os.path.basename(images[0]), max(room - 16, 8))
+    return f"image {first}" if len(images) == 1 else f"images {first} and {len(images) - 1} more"
