@@ -15,9 +15,24 @@ from ckptui import __version__
 from ckptui.predict_options import prediction_options
 
 if TYPE_CHECKING:
+    from ckptui.core.causes import Symptom
     from ckptui.output import Answer
 
-COMMANDS = ("ls", "show", "stats", "check", "export", "salvage", "diff", "digest", "timeline", "filters", "predict")
+COMMANDS = (
+    "ls",
+    "show",
+    "stats",
+    "check",
+    "export",
+    "salvage",
+    "diff",
+    "digest",
+    "timeline",
+    "filters",
+    "predict",
+    "why",
+)
+SYMPTOMS = ("constant", "flip", "unstable")
 FAIL_ON = ("error", "warning", "info", "never")
 SORTS = ("index", "symmetry", "norm", "flagged")
 
@@ -322,3 +337,35 @@ def predict(model: str, images: tuple[str, ...], as_json: bool, fail_on: str, **
     from ckptui import predicting
 
     return Call(predicting.predict(model, images, options, may_ask=not as_json), as_json, fail_on)
+
+
+@group.command()
+@click.argument("model")
+@click.argument("images", nargs=-1, metavar="[IMAGE...]")
+@click.option(
+    "--symptom",
+    type=click.Choice(SYMPTOMS),
+    help="constant: the same answer for every input; flip: the same unless the image is flipped; unstable: another "
+    "answer from run to run, after a reload or an export.  [default: all three]",
+)
+@click.option("--no-predict", "asks", is_flag=True, default=True, flag_value=False, help="Ask the model nothing.")
+@prediction_options
+@_json
+@_fail_on
+def why(
+    model: str,
+    images: tuple[str, ...],
+    symptom: Symptom | None,
+    asks: bool,
+    as_json: bool,
+    fail_on: str,
+    **options: Any,
+) -> Call:
+    """Say why MODEL misbehaves: all checks that bear on a symptom, the causes ranked with their evidence.
+
+    Storage, values, filters, the saves beside it, then what it answers; what can't be checked is said and stops
+    nothing. Without an IMAGE those beside the model are used, else noise.
+    """
+    from ckptui import diagnosing
+
+    return Call(diagnosing.why(model, images, symptom, options, predict=asks, may_ask=not as_json), as_json, fail_on)

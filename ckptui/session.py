@@ -28,6 +28,7 @@ from ckptui.core.model import (
     worst_status,
 )
 from ckptui.core.runs import RunVerdict
+from ckptui.diagnosis import DiagnosisUseCases
 from ckptui.engine.use_cases import ValueUseCases
 from ckptui.following import TimelineUseCases
 from ckptui.predict.use_cases import PredictUseCases
@@ -62,7 +63,7 @@ FILTERED = ("kernel", "embedding")
 """Roles of the tensors that are looked at filter by filter."""
 
 
-class Session(ComparisonUseCases, PredictUseCases, SalvageUseCases, TimelineUseCases, ValueUseCases):
+class Session(ComparisonUseCases, DiagnosisUseCases, PredictUseCases, SalvageUseCases, TimelineUseCases, ValueUseCases):
     """Everything one run of ckptui knows and has running."""
 
     def __init__(self, *, attended: bool = False, settings: Settings | None = None, cache: bool = True) -> None:
