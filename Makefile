@@ -49,7 +49,7 @@ $(VENV)/.run-ready: pyproject.toml | $(VENV)/.made
 
 $(VENV)/.dev-ready: pyproject.toml | $(VENV)/.made
 	@echo "Setting up $(VENV) for tests (TensorFlow is a download of some 600 MB; this happens once) ..."
-	$(BIN)/pip install -q -e '.[tf,dev]'
+	$(BIN)/pip install -q -e '.[tf,legacy,dev]'
 	touch $@ $(VENV)/.run-ready
 
 clean:

@@ -1,21 +1,33 @@
-"""A checkpoint holds weights and no model: borrow a sibling's architecture and push the values in by name."""
+"""Saves that hold weights and no model: which model they go into, and which of its weights each value is.
+
+The model is a sibling's architecture, paired by `core.matching`, or a TensorFlow 1 checkpoint's own graph in a `.meta`,
+whose saver knows the names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from ckptui.core.dtypes import ITEMSIZE
-from ckptui.core.model import Listing, Role, Tensor
+from ckptui.core.matching import match_listings
+from ckptui.core.model import Artifact, Listing, Role, Tensor
+from ckptui.core.names import layer_of, natural_key, role_of, step_of
 
 NOT_WEIGHTS: frozenset[Role] = frozenset({"slot", "counter", "step", "rng-state", "metric", "object-graph"})
 """Roles of tensors that are no weight of a layer."""
 VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 LARGEST = 1 << 31
 """Bytes of the largest single tensor that is pushed into a model."""
+WHOLE: frozenset[str] = frozenset({"keras-archive", "keras-h5", "saved-model"})
+"""Kinds that carry their model; another architecture is used for them only where one is named."""
+CHECKPOINTS: frozenset[str] = frozenset({"tf-checkpoint", "tf-checkpoint-v1"})
+SOURCES: frozenset[str] = WHOLE | CHECKPOINTS | {"keras-weights", "hdf5"}
+"""Kinds whose tensors may go into another save's model."""
 
 
 class Arrays(Protocol):
@@ -27,22 +39,103 @@ class Arrays(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Borrowed:
-    """Weights on their way into another save's architecture."""
+    """Weights on their way into a model that is not in their save."""
 
     architecture: str
-    """Path of the .keras or .h5 whose layers they go into."""
+    """Path of the save, or Keras config, whose layers they go into; empty with `meta`."""
     names: tuple[tuple[str, str], ...]
-    """(name to bind under, name in the checkpoint) of every weight."""
+    """(name to bind under, name in the save) of every weight, for want of a listing."""
     fetch: Callable[[str], np.ndarray[Any, Any]]
-    """Reads one by its name in the checkpoint."""
+    """Reads one by its name in the save."""
+    listing: Listing | None = None
+    """The save itself: its weights are paired with the model's."""
+    meta: str = ""
+    """Path of the `.meta` whose graph they go into, names as its saver has them."""
+
+    @property
+    def model(self) -> str:
+        """The file the model comes from."""
+        return self.architecture or self.meta
+
+    def pairs(self, weights: Sequence[Sequence[Any]]) -> list[tuple[str, str]]:
+        """(weight of the model, name in the save) of all that belong together; `weights` are (name, dtype, shape)."""
+        if self.listing is None:
+            return list(self.names)
+        if self.meta:
+            there = {tensor.name for tensor in self.listing.tensors}
+            return [(name, name) for name, *_ in weights if name in there]
+        return paired(self.listing, weights)
+
+    def left_over(self, pairs: Sequence[tuple[str, str]]) -> list[str]:
+        """Weights of the save that belong to none of the model's; a graph takes what it needs."""
+        if self.listing is None or self.meta:
+            return []
+        taken = {stored for _, stored in pairs}
+        return [tensor.name for tensor in self.listing.tensors if is_weight(tensor) and tensor.name not in taken]
 
 
 def borrowed_architecture(source: Arrays, listing: Listing, architecture: str | None) -> Borrowed | None:
-    """How to fill `architecture` from a checkpoint; None for saves that carry their model or load as a whole."""
-    if architecture is None or listing.artifact.kind != "tf-checkpoint":
+    """How to fill a model from a save: the architecture's, else a checkpoint's own graph.
+
+    None for saves that carry their model, and where there is neither.
+    """
+    kind = listing.artifact.kind
+
+    def fetch(name: str) -> np.ndarray[Any, Any]:
+        return source.array(listing, name, LARGEST)
+
+    if architecture is not None and kind in SOURCES:
+        names = tuple((bind_name(tensor), tensor.name) for tensor in listing.tensors if is_weight(tensor))
+        return Borrowed(architecture, names, fetch, listing)
+    meta = meta_beside(listing.artifact.path) if kind in CHECKPOINTS else None
+    return Borrowed("", (), fetch, listing, meta) if meta is not None else None
+
+
+def meta_beside(path: str) -> str | None:
+    """The `.meta` of a checkpoint: its own, else that of the save of its run whose step is nearest."""
+    if path.endswith((".index", ".meta")):
+        path = path.rpartition(".")[0]
+    own = path + ".meta"
+    if os.path.isfile(own):
+        return own
+    folder, stem = os.path.dirname(path) or ".", os.path.basename(path)
+    try:
+        names = sorted(
+            (e.name for e in os.scandir(folder) if e.name.endswith(".meta") and e.is_file()), key=natural_key
+        )
+    except OSError:
         return None
-    names = tuple((bind_name(tensor), tensor.name) for tensor in listing.tensors if is_weight(tensor))
-    return Borrowed(architecture, names, lambda name: source.array(listing, name, LARGEST))
+    run = stem.rstrip("0123456789")
+    alike = [name for name in names if name.removesuffix(".meta").rstrip("0123456789") == run]
+    step = step_of(stem)
+    if not alike or step is None:
+        return None
+    return os.path.join(folder, min(alike, key=lambda name: abs((step_of(name.removesuffix(".meta")) or 0) - step)))
+
+
+def paired(listing: Listing, weights: Sequence[Sequence[Any]]) -> list[tuple[str, str]]:
+    """(weight of the model, name in the save), by names, then by the order of layers; see `core.matching`."""
+    mine = listing_of(weights)
+    theirs = [tensor for tensor in listing.tensors if tensor.dtype in ITEMSIZE and not tensor.problem]
+    own = Listing(listing.artifact, theirs, architecture=listing.architecture, order=listing.order)
+    found: dict[str, str] = {}
+    for stored, weight, _ in match_listings(own, mine):
+        if stored is not None and weight is not None:
+            found.setdefault(weight.name, stored.name)
+    return [(tensor.name, found[tensor.name]) for tensor in mine.tensors if tensor.name in found]
+
+
+def listing_of(weights: Sequence[Sequence[Any]]) -> Listing:
+    """A loaded model's weights, (name, dtype, shape) in its order, as if they were a save."""
+    tensors = []
+    for name, dtype, shape in weights:
+        extents = tuple(max(int(extent), 0) for extent in shape)
+        role = role_of(str(name), str(dtype), extents, str(name))
+        tensors.append(
+            Tensor(str(name), str(dtype), extents, 0, layer=layer_of(str(name)), role=role, object_path=str(name))
+        )
+    artifact = Artifact("", "keras-archive", "", None, 0, 0, len(tensors), 0, 0.0)
+    return Listing(artifact, tensors, order=tuple(tensor.name for tensor in tensors))
 
 
 def is_weight(tensor: Tensor) -> bool:

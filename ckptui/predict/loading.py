@@ -23,8 +23,10 @@ LOAD_SECONDS = 1800.0
 LOAD_SILENCE = 30.0
 """Seconds a loader may hold everything up; a damaged HDF5 file can hold it up for ever."""
 CALL_SECONDS = 600.0
-LEAST_BOUND = 0.5
+LEAST_BOUND = 0.25
 """Share of an architecture's weights a checkpoint must fill to be taken for the same model."""
+NAMED = 3
+"""Names of unfilled weights in one line."""
 TOLD_MISSING = 20
 """Names of unfilled weights that are kept for the report."""
 BIND_BYTES = 64 << 20
@@ -44,11 +46,21 @@ class Order:
     """Values to push in by name, for checkpoints."""
     output: str | None = None
     """Name of the output wanted; None: the first with numbers."""
+    inputs: tuple[str, ...] = ()
+    """Names that are fed: where a graph has no signature, they say what its inputs are."""
+
+    @property
+    def meta(self) -> str | None:
+        """The `.meta` with the graph the weights go into, for checkpoints of TensorFlow 1."""
+        return (self.weights.meta or None) if self.weights is not None and not self.architecture else None
 
     def identity(self) -> tuple[Any, ...]:
         """Changes when another model, or another state of its files, is meant."""
-        files = (*stamps(self.path), *(stamps(self.architecture) if self.architecture else ()))
-        return (self.path, self.kind, self.signature, self.architecture, files)
+        others = [path for path in (self.architecture, self.meta) if path]
+        files = [stamp for path in (self.path, *others) for stamp in stamps(path)]
+        # a graph is cut to what is chosen; everything else answers any choice
+        chosen = (self.inputs, self.output) if self.meta else ()
+        return (self.path, self.kind, self.signature, *others, chosen, tuple(files))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +73,23 @@ class Bound:
     """The first weights that got no value."""
     refused: tuple[str, ...]
     """The first values that found no weight, and why."""
+    rest: str = "keeps that file's values"
+    """What became of weights that got no value."""
+    lacking: int = 0
+    """How many got none."""
 
     @property
     def words(self) -> str:
         """`38 of 40 weights bound`."""
         return f"{self.bound} of {self.total} weights bound"
+
+    @property
+    def told(self) -> str:
+        """`38 of 40 weights bound; not bound: conv1/kernel, conv1/bias`."""
+        if not self.missing:
+            return self.words
+        names, more = ", ".join(self.missing[:NAMED]), self.lacking - NAMED
+        return f"{self.words}; not bound: {names}{f' and {more} more' if more > 0 else ''}"
 
 
 @dataclass(slots=True)
@@ -93,17 +117,27 @@ class Loaded:
             "kind": order.kind,
             "signature": order.signature,
             "architecture": os.path.abspath(order.architecture) if order.architecture else None,
+            "meta": os.path.abspath(order.meta) if order.meta else None,
+            "inputs": list(order.inputs),
+            "output": order.output,
             "token": order.path,
         }
         reply = self.worker.ask("load", args, cancel=cancel, limit=LOAD_SECONDS, silence=LOAD_SILENCE)
         self.facts = reply.doc
-        self.bound = self._fill(order.weights, cancel) if order.weights is not None else None
+        self.bound = self._filled() if self.facts.get("filled") else None
+        if order.weights is not None and self.bound is None:
+            self.bound = self._fill(order.weights, cancel)
         self._key = self._current()
         self.worker.holds = self
 
     def _current(self) -> tuple[Any, ...]:
         """Changes with the process and with the model's files."""
         return (self.worker.generation, self.worker.pid, self.order.identity())
+
+    def _filled(self) -> Bound:
+        """Keras took the weights file as a whole."""
+        total = int(self.facts.get("weights", 0))
+        return Bound(total, total, (), ())
 
     def _fill(self, weights: Borrowed, cancel: threading.Event | None) -> Bound:
         """Push the checkpoint's values in, some megabytes a message."""
@@ -119,7 +153,10 @@ class Loaded:
             names.clear()
             arrays.clear()
 
-        for name, stored in weights.names:
+        places = self.worker.ask("weights", {"token": self.order.path}, cancel=cancel).doc["weights"]
+        pairs = weights.pairs(places)
+        refused += [f"{safe(name)}: the model has no such weight" for name in weights.left_over(pairs)]
+        for name, stored in pairs:
             try:
                 arrays.append(weights.fetch(stored))
             except Cancelled:
@@ -131,13 +168,20 @@ class Loaded:
             if sum(array.nbytes for array in arrays) >= BIND_BYTES:
                 send()
         send()
+        return self._bound(weights, refused, cancel)
+
+    def _bound(self, weights: Borrowed, refused: Sequence[str], cancel: threading.Event | None) -> Bound:
+        """What got a value, asked of the worker. Raises ModelDoesNotLoad where it is next to nothing."""
         doc = self.worker.ask("bound", {"token": self.order.path}, cancel=cancel).doc
         missing = tuple(safe(str(name)) for name in doc["missing"])
         total = int(doc["total"])
-        bound = Bound(total - len(missing), total, missing[:TOLD_MISSING], tuple(refused[:TOLD_MISSING]))
-        if bound.bound < LEAST_BOUND * total:
+        rest = "is zero" if self.order.meta else "keeps that file's values"
+        kept = tuple(refused[:TOLD_MISSING])
+        bound = Bound(total - len(missing), total, missing[:TOLD_MISSING], kept, rest, len(missing))
+        if not bound.bound or bound.bound < LEAST_BOUND * total:
+            why = f" ({refused[0]})" if refused else ""
             raise ModelDoesNotLoad(
-                f"only {bound.words}: {weights.architecture} is another model than the checkpoint's",
+                f"only {bound.words}: {safe(weights.model)} is another model than the checkpoint's{why}",
                 "Name the architecture it was saved from with --architecture",
             )
         return bound

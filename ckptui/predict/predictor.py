@@ -27,7 +27,7 @@ Place = tuple[str | None, bool]
 Doing = Literal["none", "starting", "ready", "busy", "loading"]
 
 CALLABLE = ("keras-archive", "keras-h5", "saved-model")
-WEIGHTS_ONLY = ("keras-weights", "tf-checkpoint")
+WEIGHTS_ONLY = ("keras-weights", "tf-checkpoint", "tf-checkpoint-v1")
 
 
 class Predictor:
@@ -70,7 +70,7 @@ class Predictor:
         if not images and not wish.input and not wish.images_dir:
             raise UsageError("no image is given", "Name at least one PNG, JPEG, GIF, BMP, WebP or .npy")
         path, kind = listing.artifact.path, listing.artifact.kind
-        self._check(path, kind, wish.architecture)
+        self._check(path, kind, weights is not None)
         check_signature(listing, wish.signature)
         labels = labels_for(path, images, wish.labels)
         order = Order(path, kind, wish.signature, wish.architecture, weights, wish.output)
@@ -139,14 +139,14 @@ class Predictor:
         return WorkerState(pid, doing, resident(pid), said, kept)
 
     @staticmethod
-    def _check(path: str, kind: str, architecture: str | None) -> None:
-        if kind in WEIGHTS_ONLY and architecture is None:
+    def _check(path: str, kind: str, filled: bool) -> None:
+        if kind in WEIGHTS_ONLY and not filled:
             raise UsageError(
                 f"{path} holds weights and no model",
-                "Name a .keras or .h5 with its architecture: --architecture ARTIFACT",
+                "Name a save, or a Keras config, with its architecture: --architecture ARTIFACT",
                 title="No architecture",
             )
-        if kind not in CALLABLE + WEIGHTS_ONLY:
+        if kind not in CALLABLE + WEIGHTS_ONLY and not filled:
             raise UsageError(f"{path} is of kind {kind}", "Predict with a .keras, .h5 or SavedModel", title="No model")
 
     def _wait(self, cancel: threading.Event | None) -> None:

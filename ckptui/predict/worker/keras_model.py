@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from .binding import Weights
 from .errors import Refused, brief
+from .feeding import fed, tensor
 
 FIRST_LAYERS = 8
 
@@ -19,7 +21,7 @@ class KerasModel:
         self.model = model
         self.loader = loader.strip()
         self.others: list[str] = []
-        self._by_name: dict[str, Any] = {}
+        self._weights: Weights | None = None
 
     def describe(self) -> dict[str, Any]:
         """What the client needs to know before it can call the model."""
@@ -54,10 +56,8 @@ class KerasModel:
         plain call of the model has live.
         """
         ends = self._ends("inputs")
-        x: Any = self.tensorflow.cast(self.tensorflow.constant(feeds[0][1]), ends[0]["dtype"])
-        struct = getattr(self.model, "_inputs_struct", None)
-        if isinstance(struct, dict):
-            x = {key: x for key in struct}
+        values = {end["name"]: tensor(self.tensorflow, value, end["dtype"]) for end, value in fed(feeds, ends)}
+        x = self._structured([values[end["name"]] for end in ends])
         answer = self.model(x) if training is None else self.model(x, training=training)
         if isinstance(answer, dict):
             return [(str(key), value) for key, value in answer.items()]
@@ -73,32 +73,31 @@ class KerasModel:
         except Exception as error:  # Keras raises anything at all here; its words are the answer
             raise Refused("load", "the weights do not fit the architecture: " + brief(error)) from error
 
+    def _structured(self, values: list[Any]) -> Any:
+        """The inputs as the model was built to take them: one alone, by name, or in a list."""
+        struct = getattr(self.model, "_inputs_struct", None)
+        if struct is None:
+            struct = getattr(self.model, "_nested_inputs", None)
+        if struct is not None and not hasattr(struct, "dtype"):
+            try:
+                return self.tensorflow.nest.pack_sequence_as(struct, values)
+            except (TypeError, ValueError):
+                pass
+        return values[0] if len(values) == 1 else values
+
+    def weights(self) -> Weights:
+        """Its weights by name."""
+        if self._weights is None:
+            self._weights = Weights(self.model.weights)
+        return self._weights
+
     def weight_names(self) -> list[str]:
         """Path of every weight: `conv1/kernel`."""
-        if not self._by_name:
-            self._by_name = {plain_name(weight): weight for weight in self.model.weights}
-        return list(self._by_name)
+        return self.weights().names()
 
     def bind(self, name: str, value: Any) -> str:
         """Give the weight called `name` a value; its own name. Refused where none, or none of that shape, is."""
-        names = self.weight_names()
-        wanted = name[:-2] if name.endswith(":0") else name
-        fits = [n for n in names if n == wanted]
-        fits = fits or [n for n in names if n.endswith("/" + wanted) or wanted.endswith("/" + n)]
-        if len(fits) != 1:
-            raise Refused("load", "the model has no weight of that name" if not fits else "ambiguous name")
-        weight = self._by_name[fits[0]]
-        shape = tuple(int(extent) for extent in weight.shape)
-        if shape != tuple(value.shape):
-            raise Refused("load", "shape %s, the model's is %s" % (list(value.shape), list(shape)))
-        weight.assign(value)
-        return fits[0]
-
-
-def plain_name(weight: Any) -> str:
-    """A weight's path without Keras 2's `:0`."""
-    name = str(getattr(weight, "path", None) or weight.name)
-    return name[:-2] if name.endswith(":0") else name
+        return self.weights().assign(name, value)
 
 
 def dtype_name(dtype: Any) -> str:

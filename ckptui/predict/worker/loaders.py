@@ -2,42 +2,78 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
+import sys
 import tempfile
 from typing import Any
 
 from .errors import Refused, brief
+from .graph_model import CheckpointGraph
 from .keras_model import KerasModel
 from .saved_model import GraphModel, SignatureModel
 
+LARGEST_CONFIG = 64 << 20
+"""Characters of a JSON config that are read."""
 Model = Any
-"""KerasModel, SignatureModel or GraphModel: `describe`, `call`, `bind`, `weight_names`."""
+"""KerasModel, SignatureModel, GraphModel or CheckpointGraph: `describe`, `call`, `weights`, `bind`, `weight_names`."""
+
+WHOLE = ("saved-model", "keras-archive", "keras-h5")
+"""Kinds that carry their model."""
 
 
-def load(tensorflow: Any, path: str, kind: str, signature: str | None, architecture: str | None) -> Model:
-    """The model at `path`, by the first loader that takes it.
+def load(tensorflow: Any, doc: dict[str, Any]) -> Model:
+    """The model that a request means, by the first loader that takes it.
 
-    `kind` is ckptui's: keras-archive, keras-h5, saved-model; keras-weights takes its layers from `architecture`;
-    for tf-checkpoint only `architecture` is loaded (values come by `bind`). Raises Refused with what each said.
+    `path` and `kind` are ckptui's. With `meta` the graph of that file is loaded, with `architecture` that save or
+    Keras config: values come by `bind`, unless Keras itself takes the weights file (`filled`). `signature`, `inputs`
+    and `output` are what the user chose. Raises Refused with what each loader said.
     """
-    if kind == "saved-model":
-        attempts = saved_model_loaders(tensorflow, path, signature)
-    elif kind in ("keras-archive", "keras-h5"):
-        attempts = keras_loaders(tensorflow, path, kind)
-    elif kind in ("keras-weights", "tf-checkpoint"):
-        if not architecture:
-            raise Refused("load", "weights alone are no model", "Name a .keras or .h5 with the architecture")
-        attempts = keras_loaders(tensorflow, architecture, content_kind(architecture))
-    else:
+    path, kind, architecture = str(doc["path"]), str(doc["kind"]), doc.get("architecture")
+    signature = doc.get("signature")
+    if architecture:
+        return into(tensorflow, str(architecture), path, kind, signature)
+    if doc.get("meta"):
+        return first([(CheckpointGraph.loader, lambda: CheckpointGraph(tensorflow, str(doc["meta"]), doc))])
+    if kind not in WHOLE:
+        if kind in ("keras-weights", "tf-checkpoint", "tf-checkpoint-v1"):
+            raise Refused(
+                "load", "weights alone are no model", "Name a save with the architecture: --architecture ARTIFACT"
+            )
         raise Refused("load", "a save of kind " + kind + " holds no model that can be called")
-    try:
-        model = first(attempts)
-    except Refused as error:
-        if architecture and kind in ("keras-weights", "tf-checkpoint"):
+    return first(attempts_for(tensorflow, path, kind, signature))
+
+
+def attempts_for(tensorflow: Any, path: str, kind: str, signature: str | None) -> Any:
+    """The loaders of a save that carries its model, in the order in which they are tried."""
+    if kind == "saved-model":
+        return saved_model_loaders(tensorflow, path, signature)
+    if kind == "keras-json":
+        return config_loaders(tensorflow, path)
+    return keras_loaders(tensorflow, path, kind)
+
+
+def into(tensorflow: Any, architecture: str, path: str, kind: str, signature: str | None) -> Model:
+    """The architecture's model; `filled` where Keras itself could load the weights at `path` into it."""
+
+    def fresh() -> Model:
+        try:
+            return first(attempts_for(tensorflow, architecture, content_kind(architecture), signature))
+        except Refused as error:
             error.detail = "the architecture, " + architecture + ": " + error.detail
-        raise
-    if kind == "keras-weights":
-        model.load_weights(with_suffix(path, weights_suffix(path)))
+            raise
+
+    model = fresh()
+    if kind == "keras-weights" and hasattr(model, "load_weights"):
+        said = model.others
+        try:
+            model.load_weights(with_suffix(path, weights_suffix(path)))
+            model.filled = True
+        except Refused as error:
+            # a part of them may be in it already
+            model = fresh()
+            model.others = [*said, "load_weights: " + error.detail]
     return model
 
 
@@ -50,6 +86,7 @@ def first(attempts: Any) -> Model:
             model = attempt()
         except Refused as error:
             if error.kind == "usage":
+                error.said = said
                 raise
             said.append(name + ": " + error.detail)
             hint = hint or error.hint
@@ -67,19 +104,54 @@ def keras_loaders(tensorflow: Any, path: str, kind: str) -> Any:
 
     def by(keras: Any, name: str) -> Any:
         version = str(getattr(keras, "__version__", "") or "")
-        return KerasModel(tensorflow, keras.models.load_model(place, compile=False), name + " " + version)
+        with safe_mode(keras):
+            return KerasModel(tensorflow, keras.models.load_model(place, compile=False), name + " " + version)
 
-    attempts = []
+    return by_each_keras(tensorflow, by)
+
+
+def config_loaders(tensorflow: Any, path: str) -> Any:
+    """A model without weights from what `model.to_json()` wrote."""
+    with open(path, encoding="utf-8") as file:
+        config = file.read(LARGEST_CONFIG)
+
+    def by(keras: Any, name: str) -> Any:
+        version = str(getattr(keras, "__version__", "") or "")
+        with safe_mode(keras):
+            return KerasModel(tensorflow, keras.models.model_from_json(config), name + " " + version)
+
+    return by_each_keras(tensorflow, by)
+
+
+def by_each_keras(tensorflow: Any, by: Any) -> Any:
+    """Keras as TensorFlow brings it, then tf_keras, imported only when its turn comes."""
     main = getattr(tensorflow, "keras", None)
+    attempts = []
     if main is not None:
         attempts.append(("keras", lambda: by(main, "keras")))
-    try:
-        import tf_keras
-    except ImportError:
+    if importlib.util.find_spec("tf_keras") is None:
         return attempts
-    if str(getattr(tf_keras, "__version__", "")) != str(getattr(main, "__version__", "")):
-        attempts.append(("tf_keras", lambda: by(tf_keras, "tf_keras")))
-    return attempts
+
+    def legacy() -> Any:
+        import tf_keras
+
+        if main is not None and str(tf_keras.__version__) == str(getattr(main, "__version__", "")):
+            raise Refused("load", "the same as keras")
+        return by(tf_keras, "tf_keras")
+
+    return [*attempts, ("tf_keras", legacy)]
+
+
+def safe_mode(keras: Any) -> Any:
+    """A scope in which Keras refuses code inside a file; its loaders for HDF5 and JSON enter none by themselves."""
+    package = str(getattr(keras, "__name__", "")).split(".")[0]
+    for name in dict.fromkeys([package, "keras", "tf_keras"] if package == "tensorflow" else [package]):
+        for place in (".src.saving.serialization_lib", ".saving.serialization_lib"):
+            module = sys.modules.get(name + place)
+            scope = getattr(module, "SafeModeScope", None)
+            if scope is not None:
+                return scope(safe_mode=True)
+    return contextlib.nullcontext()
 
 
 def saved_model_loaders(tensorflow: Any, path: str, signature: str | None) -> Any:
@@ -91,12 +163,17 @@ def saved_model_loaders(tensorflow: Any, path: str, signature: str | None) -> An
 
 
 def content_kind(path: str) -> str:
-    """`keras-archive` for a zip, `keras-h5` for anything else, by the first bytes."""
+    """What an architecture is: a folder a SavedModel, a zip a .keras, JSON a config, anything else HDF5."""
+    if os.path.isdir(path):
+        return "saved-model"
     try:
         with open(path, "rb") as file:
-            return "keras-archive" if file.read(2) == b"PK" else "keras-h5"
+            start = file.read(64)
     except OSError as error:
         raise Refused("load", "the architecture can't be opened: " + brief(error)) from error
+    if start.startswith(b"PK"):
+        return "keras-archive"
+    return "keras-json" if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b'"')) else "keras-h5"
 
 
 def weights_suffix(path: str) -> str:

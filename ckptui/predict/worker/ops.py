@@ -29,6 +29,7 @@ class Ops:
             "load": self.load,
             "bind": self.bind,
             "bound": self.bound,
+            "weights": self.weights,
             "predict": self.predict,
             "forget": self.forget,
         }
@@ -56,9 +57,11 @@ class Ops:
         self.forget(doc, arrays)
         tensorflow = import_tensorflow()
         begin = time.perf_counter()
-        model = load(tensorflow, str(doc["path"]), str(doc["kind"]), doc.get("signature"), doc.get("architecture"))
+        model = load(tensorflow, doc)
         self._model, self._token = model, str(doc["token"])
-        return dict(model.describe(), seconds=time.perf_counter() - begin), ()
+        facts = dict(model.describe(), seconds=time.perf_counter() - begin)
+        facts["filled"] = bool(getattr(model, "filled", False))
+        return facts, ()
 
     def bind(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
         """Push values into weights by name: `{"bound": [...], "refused": [[name, why], ...]}`."""
@@ -77,6 +80,10 @@ class Ops:
         """Which of the model's weights got no value since it was loaded."""
         names = self._loaded(doc).weight_names()
         return {"total": len(names), "missing": [name for name in names if name not in self._bound]}, ()
+
+    def weights(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
+        """What values could be pushed into: `{"weights": [[name, dtype, shape], ...]}` in the model's order."""
+        return {"weights": self._loaded(doc).weights().described()}, ()
 
     def predict(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
         """Call the model `calls` times with the same `feeds`; every output of every call, and how long each took."""

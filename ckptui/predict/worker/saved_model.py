@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from .binding import Weights
 from .errors import Refused
+from .feeding import as_array, fed, listed, tensor
+from .graph_restore import Restorer
+from .graph_walk import facts_of
 from .keras_model import dims, dtype_name
 
 DEFAULT = "serving_default"
 INITIALIZERS = ("__saved_model_init_op", "__saved_model_train_op")
 """Signatures that only name an op to run: no one can call them with an image."""
+LARGEST_GRAPH = 256 << 20
+"""Bytes of a saved_model.pb that is read a second time to follow its inputs."""
 
 
 def choose(signatures: list[str], wanted: str | None) -> str:
@@ -18,15 +25,14 @@ def choose(signatures: list[str], wanted: str | None) -> str:
     if wanted is not None:
         if wanted in usable:
             return wanted
-        there = ", ".join(usable) or "none"
-        raise Refused("usage", "no signature is called " + wanted, "There are: " + there)
+        raise Refused("usage", "no signature is called " + wanted, "There are: " + listed(usable))
     if DEFAULT in usable:
         return DEFAULT
     if len(usable) == 1:
         return usable[0]
     if not usable:
         raise Refused("load", "it has no signature to call")
-    raise Refused("usage", "it has several signatures: " + ", ".join(usable), "Name one with --signature")
+    raise Refused("usage", "it has several signatures: " + listed(usable), "Name one with --signature")
 
 
 class SignatureModel:
@@ -42,38 +48,51 @@ class SignatureModel:
         self.names = sorted(str(name) for name in signatures)
         self.signature = choose(self.names, signature)
         self._function = signatures[self.signature]
-
-    def describe(self) -> dict[str, Any]:
-        """What the client needs to know before it can call the signature."""
         specs = self._function.structured_input_signature[1]
-        ends = [
+        self._ends = [
             {"name": str(name), "dtype": dtype_name(spec.dtype), "shape": dims(spec.shape)}
             for name, spec in specs.items()
         ]
+        self._weights: Weights | None = None
+        self._walked = walked(path, self.signature)
+
+    def describe(self) -> dict[str, Any]:
+        """What the client needs to know before it can call the signature."""
         return {
             "loader": self.loader,
             "others": self.others,
             "signature": self.signature,
             "signatures": self.names,
-            "inputs": ends,
-            "outputs": [str(name) for name in self._function.structured_outputs],
+            "inputs": self._ends,
+            "outputs": [str(name) for name in self._function.structured_outputs or {}],
             "first": [],
+            "training": False,
+            "layers": False,
             "weights": len(self._function.variables),
+            **self._walked,
         }
 
     def call(self, feeds: Any, training: bool | None = None) -> list[Any]:
         """One call of the signature with `[(input or None, values), ...]`: `[(output, values), ...]`."""
-        name, spec = next(iter(self._function.structured_input_signature[1].items()))
-        x = self.tensorflow.cast(self.tensorflow.constant(feeds[0][1]), spec.dtype)
-        return [(str(key), value) for key, value in self._function(**{name: x}).items()]
+        given = {
+            str(end["name"]): tensor(self.tensorflow, value, end["dtype"]) for end, value in fed(feeds, self._ends)
+        }
+        return [(str(key), value) for key, value in self._function(**given).items()]
+
+    def weights(self) -> Weights:
+        """The variables the signature reads, by name."""
+        if self._weights is None:
+            numeric = [v for v in self._function.variables if v.dtype not in (self.tensorflow.string,)]
+            self._weights = Weights(numeric)
+        return self._weights
 
     def weight_names(self) -> list[str]:
-        """None that a value could be pushed into by name."""
-        return []
+        """Name of every variable: `conv1/kernel`."""
+        return self.weights().names()
 
     def bind(self, name: str, value: Any) -> str:
-        """Refused: an export is complete."""
-        raise Refused("load", "an exported model takes no values")
+        """Give the variable called `name` a value; its own name. Refused where none, or none of that shape, is."""
+        return self.weights().assign(name, value)
 
 
 class GraphModel:
@@ -83,6 +102,7 @@ class GraphModel:
 
     def __init__(self, tensorflow: Any, path: str, signature: str | None) -> None:
         v1 = tensorflow.compat.v1
+        self.tensorflow = tensorflow
         self.others: list[str] = []
         tags = serving_tags(path)
         self._graph = v1.Graph()
@@ -92,49 +112,120 @@ class GraphModel:
         self._signatures = meta.signature_def
         self.names = sorted(str(name) for name in self._signatures)
         self.signature = choose(self.names, signature)
-        self._definition = self._signatures[self.signature]
-        self._dtype = tensorflow.as_dtype
+        definition = self._signatures[self.signature]
+        self._inputs = {str(name): self._element(info) for name, info in sorted(definition.inputs.items())}
+        self._outputs = {str(name): self._element(info) for name, info in sorted(definition.outputs.items())}
+        self._ends = [described(name, element) for name, element in self._inputs.items()]
+        self._walked = walked(path, self.signature)
+        self._restorer: Restorer | None = None
+        self._saver = str(meta.saver_def.restore_op_name)
+
+    def _element(self, info: Any) -> Any:
+        """The tensor that a signature names, or its sparse parts as one."""
+        if not info.HasField("coo_sparse"):
+            return self._graph.get_tensor_by_name(info.name)
+        parts = info.coo_sparse
+        names = (parts.indices_tensor_name, parts.values_tensor_name, parts.dense_shape_tensor_name)
+        return self.tensorflow.SparseTensor(*[self._graph.get_tensor_by_name(name) for name in names])
 
     def describe(self) -> dict[str, Any]:
         """What the client needs to know before it can call the signature."""
-        ends = []
-        for name, info in sorted(self._definition.inputs.items()):
-            unknown = info.tensor_shape.unknown_rank
-            shape = None if unknown else [None if d.size < 0 else int(d.size) for d in info.tensor_shape.dim]
-            ends.append({"name": str(name), "dtype": self._dtype(info.dtype).name, "shape": shape})
         return {
             "loader": self.loader,
             "others": self.others,
             "signature": self.signature,
             "signatures": self.names,
-            "inputs": ends,
-            "outputs": sorted(str(name) for name in self._definition.outputs),
+            "inputs": self._ends,
+            "outputs": [name for name, _ in self._fetched()],
             "first": [],
-            "weights": 0,
+            "training": False,
+            "layers": False,
+            "weights": len(self.weight_names()),
+            **self._walked,
         }
+
+    def _fetched(self) -> list[Any]:
+        """Name and tensor of every output, a sparse one as its three parts."""
+        found = []
+        for name, element in self._outputs.items():
+            if hasattr(element, "indices"):
+                parts = ("indices", "values", "dense_shape")
+                found += [(name + "/" + part, getattr(element, part)) for part in parts]
+            else:
+                found.append((name, element))
+        return found
 
     def call(self, feeds: Any, training: bool | None = None) -> list[Any]:
         """One run of the session with `[(input or None, values), ...]`: `[(output, values), ...]`."""
-        info = next(iter(self._definition.inputs.values()))
-        x = feeds[0][1].astype(self._dtype(info.dtype).as_numpy_dtype)
-        fetch = {name: self._definition.outputs[name].name for name in sorted(self._definition.outputs)}
-        return sorted(self._session.run(fetch, {info.name: x}).items())
+        given = {}
+        for end, value in fed(feeds, self._ends):
+            element = self._inputs[end["name"]]
+            if hasattr(element, "indices"):
+                raise Refused("usage", "the input " + end["name"] + " is sparse: it can't be fed from a file")
+            given[element] = as_array(self.tensorflow, value, element.dtype)
+        fetched = self._fetched()
+        answers = self._session.run([element for _, element in fetched], given)
+        return [(name, answer) for (name, _), answer in zip(fetched, answers)]
+
+    def weights(self) -> Restorer:
+        """The variables its outputs need, by the names they are saved under."""
+        if self._restorer is None:
+            tensors = [element for _, element in self._fetched()]
+            self._restorer = Restorer(self.tensorflow, self._graph, self._session, self._saver)
+            self._restorer.need(tensors, ())
+        return self._restorer
 
     def weight_names(self) -> list[str]:
-        """None that a value could be pushed into by name."""
-        return []
+        """Saved name of every variable its outputs need."""
+        return self.weights().names()
 
     def bind(self, name: str, value: Any) -> str:
-        """Refused: an export is complete."""
-        raise Refused("load", "an exported model takes no values")
+        """Give the variable saved as `name` a value; the name. Refused where none, or none of that shape, is."""
+        return self.weights().assign(name, value)
+
+
+def described(name: str, element: Any) -> dict[str, Any]:
+    """An input as the client knows it."""
+    return {"name": name, "dtype": dtype_name(element.dtype.base_dtype), "shape": dims(element.shape)}
 
 
 def serving_tags(path: str) -> list[str]:
-    """Tags of the meta graph to load: the one tagged `serve`, else the first."""
-    from tensorflow.python.saved_model import loader_impl
-
-    graphs = [list(meta.meta_info_def.tags) for meta in loader_impl.parse_saved_model(path).meta_graphs]
+    """Tags of the meta graph to load: the one tagged `serve` with the fewest others, else the first."""
+    graphs = [list(meta.meta_info_def.tags) for meta in parsed(path).meta_graphs]
     if not graphs:
         raise Refused("load", "it holds no graph")
     serving = [tags for tags in graphs if "serve" in tags]
-    return sorted(serving or graphs, key=len)[0]
+    return sorted(serving, key=len)[0] if serving else graphs[0]
+
+
+def parsed(path: str) -> Any:
+    """The SavedModel proto, from `.pb` or `.pbtxt`."""
+    from tensorflow.python.saved_model import loader_impl
+
+    return loader_impl.parse_saved_model(path)
+
+
+def walked(path: str, signature: str) -> dict[str, Any]:
+    """What the signature's inputs reach in the saved graph; nothing where that is too large to be followed."""
+    facts: dict[str, Any] = {"connected": {}, "parsing": {}, "encoded": {}}
+    file = os.path.join(path, "saved_model.pb")
+    if os.path.exists(file) and os.path.getsize(file) > LARGEST_GRAPH:
+        return facts
+    for meta in sorted(
+        parsed(path).meta_graphs, key=lambda m: ("serve" not in m.meta_info_def.tags, len(m.meta_info_def.tags))
+    ):
+        if signature in meta.signature_def:
+            definition = meta.signature_def[signature]
+            inputs = {str(name): str(info.name) for name, info in definition.inputs.items() if info.name}
+            outputs = {str(name): str(info.name) for name, info in definition.outputs.items() if info.name}
+            texts = [str(name) for name, info in definition.inputs.items() if info.dtype in (0, 7)]
+            if len(outputs) < len(definition.outputs):
+                # an output in parts has no name of its own
+                outputs.update(sparse_parts(definition.outputs))
+            return facts_of(meta.graph_def, inputs, outputs, texts)
+    return facts
+
+
+def sparse_parts(outputs: Any) -> dict[str, str]:
+    """The values of each output that is a sparse tensor."""
+    return {str(name): str(i.coo_sparse.values_tensor_name) for name, i in outputs.items() if i.HasField("coo_sparse")}
