@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -30,6 +31,7 @@ def wilson(hits: int, trials: int) -> tuple[float, float]:
     return (0.0 if hits <= 0 else max(0.0, middle - half)), (1.0 if hits >= trials else min(1.0, middle + half))
 
 
+@functools.lru_cache(maxsize=4096)
 def student(degrees: int) -> float:
     """97.5 % point of Student's t with so many degrees of freedom (>= 1), by bisection of its tail."""
     low, high = 0.0, 1.0

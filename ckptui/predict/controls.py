@@ -66,7 +66,8 @@ def quarter_turn(pixels: Array) -> Array:
     height, width = pixels.shape[:2]
     if height == width:
         return np.ascontiguousarray(np.rot90(pixels))
-    return affine(pixels, ((0.0, height / width), (-width / height, 0.0)))
+    down, across = max(height - 1, 1), max(width - 1, 1)
+    return affine(pixels, ((0.0, down / across), (-across / down, 0.0)))
 
 
 def shear(pixels: Array) -> Array:
@@ -112,7 +113,7 @@ def own_mirror(pixels: Array, flip: str) -> bool:
 
 def _as(values: Array, like: Array) -> Array:
     if like.dtype == np.uint8:
-        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+        return np.clip(np.floor(values + 0.5), 0, 255).astype(np.uint8)
     low, high = value_range(like)
     return np.asarray(np.clip(values, low, high)).astype(like.dtype)
 

@@ -22,8 +22,10 @@ WORDS = {LEFT_RIGHT: "left-right flips", UP_DOWN: "up-down flips"}
 OTHER = {LEFT_RIGHT: UP_DOWN, UP_DOWN: LEFT_RIGHT}
 LEAST_IMAGES = 20
 SURVIVES = 0.25
-"""The upper bound of a flip's mean is below this share of the lower bound of another large change's."""
-REACTS = 0.4
+"""A flip's mean is below this share of another large change's, ..."""
+CLEAR = 0.6
+"""... and the upper bound of its interval below this share of the other's lower bound."""
+REACTS = 0.3
 """The lower bound of a flip's mean is above this share of what a turn by 90 degrees does."""
 FOLLOWS = 0.1
 """The largest lower bound is above this: the answer follows the picture's layout at all."""
@@ -69,7 +71,7 @@ def judged(moved: Moved) -> str:
         return f"{moved.images} image(s): numbers only, a verdict on training takes {LEAST_IMAGES}."
     means = {name: moved.mean(name) for name in (LEFT_RIGHT, UP_DOWN, TURN)}
     if max(low for _, low, _ in means.values()) < FOLLOWS:
-        return f"The answer hardly follows the layout of the picture ({_listed(means)}): flips tell nothing."
+        return f"The answer hardly follows the layout of the picture, so flips tell nothing. {_listed(means)}."
     blind = [name for name in WORDS if moved.mirrors.get(name, 0.0) > MOSTLY]
     if blind:
         names = " and ".join(WORDS[name] for name in blind)
@@ -79,25 +81,25 @@ def judged(moved: Moved) -> str:
         return _one_sided(alone[0], moved, means)
     if all(_below(means[name], means[TURN]) for name in WORDS):
         return (
-            f"Survives both flips as it does no turn by 90 degrees ({_listed(means)}): trained with both flips, on "
-            "pictures that come all these ways round, or mirror-symmetric by construction."
+            "Survives both flips as it does no turn by 90 degrees: trained with both flips, on pictures that come all "
+            f"these ways round, or mirror-symmetric by construction. {_listed(means)}."
         )
     if all(means[name][1] > REACTS * means[TURN][0] for name in WORDS):
         return (
-            f"Reacts to both flips as to a turn by 90 degrees ({_listed(means)}): nothing points to training with "
-            "flipped images."
+            "Reacts to both flips as to a turn by 90 degrees: nothing points to training with flipped images. "
+            f"{_listed(means)}."
         )
-    return f"{_gap(moved, LEFT_RIGHT)} ({_listed(means)}): neither survived nor plain enough for a verdict."
+    return f"{_gap(moved, LEFT_RIGHT)}: not plain enough for a verdict. {_listed(means)}."
 
 
 def _below(one: tuple[float, float, float], other: tuple[float, float, float]) -> bool:
-    return one[2] < SURVIVES * other[1]
+    return one[0] < SURVIVES * other[0] and one[2] < CLEAR * other[1]
 
 
 def _one_sided(name: str, moved: Moved, means: Mapping[str, tuple[float, float, float]]) -> str:
     return (
-        f"Survives {WORDS[name]} as it does no other large change ({_listed(means)}): trained with {WORDS[name]}, "
-        f"on pictures that come both ways round, or mirror-symmetric by construction. {_gap(moved, name)}."
+        f"Survives {WORDS[name]} as it does no other large change: trained with {WORDS[name]}, on pictures that come "
+        f"both ways round, or mirror-symmetric by construction. {_gap(moved, name)}. {_listed(means)}."
     )
 
 
@@ -111,5 +113,7 @@ def _gap(moved: Moved, name: str) -> str:
 
 
 def _listed(means: Mapping[str, tuple[float, float, float]]) -> str:
+    """`Mean moves: left-right 0.03 (0.02 to 0.06), ...`."""
     short = {LEFT_RIGHT: "left-right", UP_DOWN: "up-down", TURN: "turned by 90"}
-    return ", ".join(f"{short[name]} {m:.2f}, {low:.2f} to {high:.2f}" for name, (m, low, high) in means.items())
+    told = (f"{short[name]} {mean:.2f} ({low:.2f} to {high:.2f})" for name, (mean, low, high) in means.items())
+    return "Mean moves: " + ", ".join(told)

@@ -92,9 +92,8 @@ class Asker:
         self._model = model
         self._recipe = recipe
         self._cancel = cancel
-        shape = recipe.form.shape
-        self._fixed = int(shape[0]) if shape and shape[0] else 0
-        self.size = self._fixed or BATCH
+        self._fixed = recipe.form.rows
+        self.size = (self._fixed or BATCH) if recipe.form.batched else 1
         """Pictures a call gets at most."""
         self.why_single = ""
         """Why they go one by one, where it is not the model's own shape that says so."""

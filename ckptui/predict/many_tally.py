@@ -168,9 +168,9 @@ class Tally:
         """The section of the report."""
         moved = self.moved()
         words = self.verdict(moved)
-        told = [f"{flip}: {share:.0%}" for flip, share in moved.mirrors.items() if share]
-        if told:
-            words += f" Images next to their own mirror image, no evidence: {', '.join(told)}."
+        own = [f"{share:.0%} under {WORDS[flip]}" for flip, share in moved.mirrors.items() if share]
+        if own:
+            words += f" Next to their own mirror image, so no evidence: {' and '.join(own)} of the images."
         words = " ".join([words, *(f"{note[0].upper()}{note[1:]}." for note in notes)])
         names = self._labels.fitting(int(np.prod(self._shape)))
         counts = self._best.most_common() if self._several else []
