@@ -1,0 +1,230 @@
+"""Small models with one fault each, written by a child: `python -m tests.predict.planted FOLDER [NAME...]`.
+
+Images of 16 x 16 in grey, three answers. All weights are drawn by numpy, so that nothing looks like an initializer's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SIDE = 16
+
+Maker = Callable[[Path], None]
+
+
+def _image() -> Any:
+    import keras
+
+    return keras.Input((SIDE, SIDE, 1), name="image")
+
+
+def _end(x: Any) -> Any:
+    import keras
+
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="conv2")(x)
+    return keras.layers.Dense(3, activation="softmax", name="answer")(keras.layers.Flatten(name="flat")(x))
+
+
+def _model(image: Any, answer: Any) -> Any:
+    """The model with weights that somebody might have trained."""
+    import keras
+    import numpy as np
+
+    model = keras.Model(image, answer)
+    draw = np.random.default_rng(7)
+    for layer in model.layers:
+        if isinstance(layer, (keras.layers.Normalization, keras.layers.BatchNormalization)):
+            continue
+        for weight in layer.trainable_weights:
+            weight.assign(draw.normal(0, 0.3, weight.shape) + draw.normal(0, 0.01, weight.shape))
+    return model
+
+
+def _updated(model: Any) -> Any:
+    """Batch statistics that have seen some images."""
+    import keras
+    import numpy as np
+
+    draw = np.random.default_rng(8)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            shape = layer.moving_mean.shape
+            layer.gamma.assign(draw.normal(1, 0.1, shape))
+            layer.beta.assign(draw.normal(0, 0.1, shape))
+            layer.moving_mean.assign(draw.normal(0, 0.2, shape))
+            layer.moving_variance.assign(draw.uniform(0.2, 0.6, shape))
+    return model
+
+
+def healthy(folder: Path) -> None:
+    """Nothing wrong with it."""
+    import keras
+
+    image = _image()
+    x = keras.layers.BatchNormalization(name="bn")(keras.layers.Conv2D(4, 3, name="conv1")(image))
+    _updated(_model(image, _end(x))).save(folder / "healthy.keras")
+
+
+def batch_statistics(folder: Path) -> None:
+    """A BatchNormalization that takes its statistics from the batch at hand."""
+    import keras
+
+    image = _image()
+    x = keras.layers.BatchNormalization(name="bn")(keras.layers.Conv2D(4, 3, name="conv1")(image), training=True)
+    _updated(_model(image, _end(x))).save(folder / "batch_statistics.keras")
+
+
+def batch_statistics_export(folder: Path) -> None:
+    """The same as a SavedModel: the layer's op says `is_training`, or takes moments."""
+    import keras
+    import tensorflow as tf
+
+    batch_statistics(folder)
+    model = keras.saving.load_model(folder / "batch_statistics.keras")
+    module = tf.Module()
+    module.model = model
+    module.call = tf.function(lambda x: model(x), input_signature=[tf.TensorSpec([None, SIDE, SIDE, 1], tf.float32)])
+    tf.saved_model.save(module, str(folder / "batch_statistics_export"), signatures=module.call)
+
+
+def seeded_dropout(folder: Path) -> None:
+    """A live dropout that every process draws alike for."""
+    import keras
+
+    image = _image()
+    x = keras.layers.Dropout(0.5, seed=11, name="drop")(image, training=True)
+    _model(image, _end(x)).save(folder / "seeded_dropout.keras")
+
+
+def unadapted(folder: Path) -> None:
+    """A Normalization that never saw the training data."""
+    import keras
+
+    image = _image()
+    _model(image, _end(keras.layers.Normalization(name="norm")(image))).save(folder / "unadapted.keras")
+
+
+def disconnected(folder: Path) -> None:
+    """A SavedModel whose answer takes nothing of the input but the size of the batch."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.scores = tf.Variable([0.2, 0.7, 0.1])
+
+    def answer(image: Any) -> Any:
+        return {"scores": tf.tile(module.scores[None], [tf.shape(image)[0], 1])}
+
+    module.answer = tf.function(answer, input_signature=[tf.TensorSpec([None, SIDE, SIDE, 1], tf.float32, "image")])
+    tf.saved_model.save(module, str(folder / "disconnected"), signatures=module.answer)
+
+
+def half_bound(folder: Path) -> None:
+    """`half_bound.weights.h5` without the weights of one layer, and `half_bound.keras` whose weights they are."""
+    import h5py
+    import keras
+
+    image = _image()
+    model = _model(image, _end(keras.layers.Conv2D(4, 3, name="conv1")(image)))
+    model.save(folder / "half_bound.keras")
+    path = folder / "half_bound.weights.h5"
+    model.save_weights(path)
+    with h5py.File(path, "a") as file:
+        del file["layers/conv2d_1/vars"]["0"]
+        del file["layers/conv2d_1/vars"]["1"]
+
+
+def saturated(folder: Path) -> None:
+    """A layer whose bias keeps every unit at zero."""
+    import keras
+    import numpy as np
+
+    image = _image()
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="conv1")(image)
+    model = _model(image, _end(x))
+    model.get_layer("conv1").bias.assign(np.full(4, -5000, np.float32))
+    model.save(folder / "saturated.keras")
+
+
+def zero_kernel(folder: Path) -> None:
+    """A kernel of zeros."""
+    import keras
+    import numpy as np
+
+    image = _image()
+    model = _model(image, _end(keras.layers.Conv2D(4, 3, name="conv1")(image)))
+    model.get_layer("conv1").kernel.assign(np.zeros((3, 3, 1, 4), np.float32))
+    model.save(folder / "zero_kernel.keras")
+
+
+def not_finite(folder: Path) -> None:
+    """One NaN."""
+    import keras
+    import numpy as np
+
+    image = _image()
+    model = _model(image, _end(keras.layers.Conv2D(4, 3, name="conv1")(image)))
+    kernel = model.get_layer("conv1").kernel.numpy()
+    kernel[0, 0, 0, 0] = np.nan
+    model.get_layer("conv1").kernel.assign(kernel)
+    model.save(folder / "not_finite.keras")
+
+
+def random_flip(folder: Path) -> None:
+    """Augmentation that is live at inference."""
+    import keras
+
+    image = _image()
+    x = keras.layers.RandomFlip("horizontal", name="augment")(image, training=True)
+    _model(image, _end(x)).save(folder / "random_flip.keras")
+
+
+def transposed(folder: Path) -> None:
+    """Height and width change places before the first layer."""
+    import keras
+
+    image = _image()
+    _model(image, _end(keras.layers.Permute((2, 1, 3), name="swap")(image))).save(folder / "transposed.keras")
+
+
+def corner(folder: Path) -> None:
+    """Only the upper left corner of the image is looked at."""
+    import keras
+
+    image = _image()
+    x = keras.layers.Cropping2D(((0, SIDE - 4), (0, SIDE - 4)), name="crop")(image)
+    _model(image, _end(x)).save(folder / "corner.keras")
+
+
+def rescaled(folder: Path) -> None:
+    """The healthy model's weights behind a Rescaling that the other side does not have."""
+    import keras
+
+    image = _image()
+    x = keras.layers.Rescaling(1 / 255, name="scale")(image)
+    x = keras.layers.BatchNormalization(name="bn")(keras.layers.Conv2D(4, 3, name="conv1")(x))
+    _updated(_model(image, _end(x))).save(folder / "rescaled.keras")
+
+
+PLANTED: dict[str, Maker] = {
+    maker.__name__: maker
+    for maker in (
+        healthy, batch_statistics, batch_statistics_export, seeded_dropout, unadapted, disconnected, half_bound,
+        saturated, zero_kernel, not_finite, random_flip, transposed, corner, rescaled,
+    )
+}  # fmt: skip
+
+
+def plant(folder: Path, *names: str) -> None:
+    """Write the models with these names, or all of them, into a folder."""
+    for name in names or tuple(PLANTED):
+        PLANTED[name](folder)
+
+
+if __name__ == "__main__":
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    plant(Path(sys.argv[1]), *sys.argv[2:])
