@@ -212,6 +212,10 @@ class ImageReader(Child):
         fit(picture, form)
         return picture
 
+    def file_bytes(self, path: str, cancel: threading.Event | None = None) -> bytes:
+        """The bytes of the file at `path` as they are; raises as `decode` where it is no regular file."""
+        return bytes(self._ask("bytes", path, None, 0, cancel).arrays[0].tobytes())
+
     def encode(self, pixels: Array, cancel: threading.Event | None = None) -> bytes:
         """uint8 [h, w, c] as a PNG, without loss."""
         reply = self.ask("encode", {}, [pixels], cancel=cancel, limit=DECODE_SECONDS)

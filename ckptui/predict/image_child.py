@@ -1,10 +1,12 @@
 """Decodes and resizes images in a process of its own, limited, so that a bomb or a crash costs one image.
 
-Run as `python -m ckptui.predict.image_child`; it speaks the worker's frames and knows `decode` and `look`.
+Run as `python -m ckptui.predict.image_child`; it speaks the worker's frames and knows `decode`, `look`, `bytes` (the
+file itself), `encode` (pixels as PNG) and `given` (files of arrays and requests, as the inputs of a model).
 """
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import stat
@@ -14,8 +16,12 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ckptui.errors import CkptuiError
+from ckptui.predict.given_arrays import given
+from ckptui.predict.serving_json import Target
 from ckptui.predict.worker import cage, frames
 from ckptui.predict.worker.errors import Refused, brief
+from ckptui.predict.worker.packing import pack
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 MAX_PIXELS = 64_000_000
@@ -25,6 +31,8 @@ MEMORY = 2 << 30
 MAX_SIDE = 8192
 """Largest side asked of a resize."""
 NPY_MAGIC = b"\x93NUMPY"
+ORIENTATION = 0x0112
+"""EXIF tag of how the camera was held."""
 
 
 def decode(path: str, size: tuple[int, int] | None, channels: int) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
@@ -43,6 +51,7 @@ def decode(path: str, size: tuple[int, int] | None, channels: int) -> tuple[np.n
                 facts = {"format": image.format, "size": list(image.size), "mode": image.mode, "raw": False}
                 too_large(*image.size)
                 image.load()
+                facts["notes"] = notes_on(image)
                 return fitted(eight_bit(image), size, channels), facts
         except Refused:
             raise
@@ -67,6 +76,28 @@ def open_regular(path: str) -> IO[bytes]:
     return os.fdopen(fd, "rb")
 
 
+def notes_on(image: Image.Image) -> list[str]:
+    """What is left out or decided for this file, so that a surprising answer can be traced to it."""
+    notes = []
+    try:
+        turned = int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # Pillow raises anything at all on a damaged EXIF block, and the picture is there all the same
+        turned = 1
+    if turned in range(2, 9):
+        # tf.io.decode_image, decode_jpeg and keras.utils.load_img leave pixels as they are stored.
+        notes.append(f"EXIF orientation {turned} not applied, as TensorFlow's and Keras' loaders do not")
+    frames = int(getattr(image, "n_frames", 1))
+    if frames > 1:
+        notes.append(f"the first of {frames} frames")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        notes.append("transparency left out")
+    if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        notes.append(f"converted from {image.mode}")
+    if image.mode.startswith("I") or image.mode == "F":
+        notes.append("16 bits a pixel scaled to 8")
+    return notes
+
+
 def too_large(width: int, height: int) -> None:
     """Refuse more pixels than the cap, before any is decoded."""
     if width * height > MAX_PIXELS:
@@ -78,7 +109,7 @@ def eight_bit(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image).astype(np.float64)
-    if values.size and values.max() > 255:
+    if image.mode.startswith("I;16") or (values.size and values.max() > 255):
         values = values / 257
     return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
 
@@ -121,16 +152,42 @@ def from_npy(
     return fitted(image, size, channels), {**facts, "raw": False}
 
 
-def answer(doc: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
+def answer(doc: dict[str, Any], arrays: list[Any]) -> tuple[dict[str, Any], list[Any]]:
     """Carry out one request."""
+    path = str(doc.get("path", "what was given"))
     try:
-        size = doc.get("size")
-        pixels, facts = decode(str(doc["path"]), tuple(size) if size else None, int(doc["channels"]))
-        return facts, [] if doc.get("op") == "look" else [pixels]
+        return carried_out(doc, path, arrays)
     except Refused as error:
         return {"error": error.kind, "detail": error.detail, "hint": error.hint}, []
+    except CkptuiError as error:
+        return {"error": "usage", "detail": error.detail, "hint": error.hint}, []
     except MemoryError:
-        return {"error": "image", "detail": f"{doc.get('path')} needs too much memory to decode"}, []
+        return {"error": "image", "detail": f"{path} needs too much memory"}, []
+
+
+def carried_out(doc: dict[str, Any], path: str, arrays: list[Any]) -> tuple[dict[str, Any], list[Any]]:
+    """The answer to one request; Refused, CkptuiError and MemoryError say why there is none."""
+    op = doc.get("op")
+    if op == "given":
+        target = Target(doc["inputs"], doc["parsing"], doc["signature"])
+        found = given([(name, str(place)) for name, place in doc["files"]], target, doc["encoded"])
+        entries, sent = pack(list(found.arrays.items()))
+        return {"entries": entries, "notes": found.notes, "images": found.images}, sent
+    if op == "encode":
+        return {}, [png(arrays[0])]
+    if op == "bytes":
+        with open_regular(path) as file:
+            return {}, [np.frombuffer(file.read(MAX_FILE), np.uint8)]
+    size = doc.get("size")
+    pixels, facts = decode(path, tuple(size) if size else None, int(doc["channels"]))
+    return facts, [] if op == "look" else [pixels]
+
+
+def png(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """uint8 [h, w, c] with 1 or 3 channels as the bytes of a PNG."""
+    out = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(out, "PNG", compress_level=1)
+    return np.frombuffer(out.getvalue(), np.uint8)
 
 
 def main() -> None:
@@ -141,7 +198,7 @@ def main() -> None:
     cage.limit(resource.RLIMIT_AS, MEMORY)
     Image.MAX_IMAGE_PIXELS = None  # decode() holds its own cap, before any pixel is decoded
     while (frame := frames.read_frame(requests)) is not None:
-        reply, arrays = answer(frame[0])
+        reply, arrays = answer(*frame)
         frames.write_frame(replies, {**reply, "id": frame[0].get("id")}, arrays)
 
 

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ckptui.errors import Cancelled, CkptuiError
-from ckptui.predict.image import ImageReader, form_of
+import numpy as np
+
+from ckptui.core.text import safe
+from ckptui.errors import Cancelled, CkptuiError, NoSuchPath, UsageError
+from ckptui.predict.examples import example, supported
+from ckptui.predict.fitting import listed
+from ckptui.predict.given import EncodedMaterial, GivenMaterial, Part
+from ckptui.predict.given_files import MAX_JSON, kind_of, read_bytes
+from ckptui.predict.image import HINT, Form, ImageReader, form_of
 from ckptui.predict.material import ImageMaterial, Material
-from ckptui.predict.recipe import recipe_of
+from ckptui.predict.recipe import Recipe, recipe_of
+from ckptui.predict.serving_json import parse, signature_name
 from ckptui.predict.wish import Wish
+from ckptui.predict.worker.packing import unpack
+
+Array = np.ndarray[Any, Any]
+Failed = tuple[str, CkptuiError]
+
+IMAGE_WORDS = re.compile(r"image|img|jpe?g|png|b64|encoded|picture|photo|bytes", re.IGNORECASE)
+"""Names of string inputs, and of fields, that hold an encoded image."""
+GIVEN_SECONDS = 120.0
 
 
 def materials_of(
@@ -19,18 +38,257 @@ def materials_of(
     facts: Mapping[str, Any],
     reader: ImageReader,
     cancel: threading.Event | None = None,
-) -> Iterator[Material | tuple[str, CkptuiError]]:
+) -> Iterator[Material | Failed]:
     """Everything that is to be predicted, one after the other, for the model of `facts` (the worker's load reply).
 
-    An image that fails is a pair of its path and the error, and costs only itself.
-    Raises UsageError where the model takes nothing of the kind; Cancelled, WorkerFailed as `ImageReader.ask`.
+    First what `--input` names, as one material (each file by itself where all stand for the only input), then every
+    image; one image beside `--input` files fills the input that these leave open. What fails is a pair of its path
+    and the error, and costs only itself.
+    Raises UsageError where the model takes nothing of the kind, or has no such input; Cancelled, WorkerFailed as
+    `ImageReader.ask`.
     """
-    form = form_of(facts["inputs"])
-    recipe = recipe_of(wish, facts, form)
-    for path in images:
+    maker = _Maker(wish, facts, reader, cancel)
+    parts: list[Part] = []
+    if wish.input:
+        groups = maker.groups()
+        open_inputs = maker.left_open(groups[0]) if len(groups) == 1 and images else []
+        if open_inputs:
+            parts, words = maker.parts(groups[0])
+            given = {part.name for part in parts}
+            open_inputs = [entry for entry in maker.inputs if entry["name"] not in given]
+        if open_inputs:
+            yield from maker.beside(parts, words, open_inputs, images)
+            return
+        for group in groups:
+            yield from _tried(" ".join(path for _, path in group), lambda group=group: maker.given(group))
+    if images:
+        make = maker.image_maker(maker.inputs)
+        for path in images:
+            yield from _tried(path, lambda path=path: make(path))
+
+
+def signature_asked(wish: Wish) -> str | None:
+    """The signature that is asked for by name, or else by a request among the `--input` files.
+
+    Raises UsageError where two requests name different ones. A file that can't be read is left to `materials_of`.
+    """
+    if wish.signature is not None:
+        return wish.signature
+    found: set[str] = set()
+    for given in wish.input:
+        path = given if os.path.exists(given) else given.partition("=")[2]
         try:
-            yield ImageMaterial(reader.fitted(path, form, cancel), recipe)
-        except Cancelled:
-            raise
-        except CkptuiError as error:
-            yield path, error
+            name = signature_name(parse(read_bytes(path, MAX_JSON), path)) if kind_of(path) == "json" else None
+        except CkptuiError:
+            continue
+        if name is not None:
+            found.add(name)
+    if len(found) > 1:
+        raise UsageError(f"the requests name several signatures: {', '.join(safe(name) for name in sorted(found))}")
+    return next(iter(found), None)
+
+
+def image_recipe(wish: Wish, facts: Mapping[str, Any]) -> Recipe:
+    """The recipe for a model whose only input is an image of numbers; raises UsageError for any other."""
+    return recipe_of(wish, facts, form_of(facts["inputs"]))
+
+
+def _tried(path: str, make: Any) -> Iterator[Material | Failed]:
+    """A material, or its path and why there is none."""
+    try:
+        made: Material = make()
+    except Cancelled:
+        raise
+    except CkptuiError as error:
+        yield path, error
+    else:
+        yield made
+
+
+@dataclass(slots=True)
+class _Maker:
+    """What making materials for one model takes."""
+
+    wish: Wish
+    facts: Mapping[str, Any]
+    reader: ImageReader
+    cancel: threading.Event | None
+
+    @property
+    def inputs(self) -> Sequence[Mapping[str, Any]]:
+        """`{"name", "dtype", "shape"}` of each."""
+        found: Sequence[Mapping[str, Any]] = self.facts.get("inputs") or ()
+        return found
+
+    def groups(self) -> list[list[tuple[str | None, str]]]:
+        """The `--input` options as (input, path), those of one call together."""
+        files = [self._split(given) for given in self.wish.input]
+        if len(self.inputs) == 1 or all(name is None for name, _ in files):
+            return [[file] for file in files]
+        return [files]
+
+    def _split(self, given: str) -> tuple[str | None, str]:
+        """NAME=FILE or FILE alone. A name or a path may hold `=` itself, so known inputs and files decide."""
+        names = {form: str(e["name"]) for e in self.inputs for form in (str(e["name"]), safe(str(e["name"])))}
+        at = given.find("=")
+        while at >= 0:
+            if given[:at] in names:
+                return names[given[:at]], self._existing(given[at + 1 :])
+            at = given.find("=", at + 1)
+        name, equals, path = given.partition("=")
+        if equals and not os.path.exists(given) and os.path.exists(path):
+            hint = f"Its inputs: {safe(listed(self.inputs))}"
+            raise UsageError(f"no input is called {safe(name)}", hint, title="No such input")
+        return None, self._existing(given)
+
+    @staticmethod
+    def _existing(path: str) -> str:
+        if not os.path.exists(path):
+            raise NoSuchPath(safe(path))
+        return os.path.abspath(path)
+
+    def left_open(self, files: Sequence[tuple[str | None, str]]) -> list[Mapping[str, Any]]:
+        """Inputs that no file is named for; none where a file without a name may hold any of them."""
+        named = {name for name, _ in files}
+        return [] if None in named else [entry for entry in self.inputs if entry["name"] not in named]
+
+    def given(self, files: Sequence[tuple[str | None, str]]) -> Material:
+        """The files of one call as one material."""
+        parts, words = self.parts(files)
+        alone = parts[0].material if len(parts) == 1 else None
+        return alone if alone is not None else GivenMaterial(_label(files), parts, words)
+
+    def parts(self, files: Sequence[tuple[str | None, str]]) -> tuple[list[Part], str]:
+        """The inputs that the files hold, in the model's order, and words for what was done to them."""
+        args = {
+            "path": _label(files),
+            "files": [list(file) for file in files],
+            "inputs": list(self.inputs),
+            "parsing": self.facts.get("parsing") or {},
+            "signature": self.facts.get("signature"),
+            "encoded": [str(entry["name"]) for entry in self.inputs if self.is_encoded(entry)],
+        }
+        reply = self.reader.ask("given", args, cancel=self.cancel, limit=GIVEN_SECONDS)
+        found = {
+            name: Part(name, values, self._free(name)) for name, values in unpack(reply.doc["entries"], reply.arrays)
+        }
+        words = [safe(str(note)) for note in reply.doc["notes"]]
+        for name, path in reply.doc["images"]:
+            if name in found:
+                raise UsageError(f"the input {safe(str(name))} is given twice")
+            material = self.image_maker([self._entry(name)])(path)
+            found[name] = Part(name, material.original().first, self._free(name), material)
+            words.append(f"{safe(str(name))}: {material.words}")
+        ordered = [found[str(entry["name"])] for entry in self.inputs if entry["name"] in found]
+        return ordered, "; ".join(words) or "none, the file holds the input itself"
+
+    def beside(
+        self, parts: Sequence[Part], words: str, left: Sequence[Mapping[str, Any]], images: Sequence[str]
+    ) -> Iterator[Material | Failed]:
+        """Each image in the one input that the files leave open."""
+        if len(left) != 1:
+            raise UsageError(
+                f"{len(left)} inputs are left for one image: {safe(listed(left))}",
+                "Give all but one with --input NAME=FILE",
+            )
+        make, name = self.image_maker(left), str(left[0]["name"])
+
+        def mixed(path: str) -> Material:
+            image = make(path)
+            added = [*parts, Part(name, image.original().first, self._free(name), image)]
+            return GivenMaterial(path, added, f"{safe(name)}: {image.words}; {words}")
+
+        for path in images:
+            yield from _tried(path, lambda path=path: mixed(path))
+
+    def _entry(self, name: str) -> Mapping[str, Any]:
+        return next(entry for entry in self.inputs if entry["name"] == name)
+
+    def _free(self, name: str) -> bool:
+        shape = self._entry(name).get("shape")
+        return shape is None or (bool(shape) and shape[0] is None)
+
+    def is_encoded(self, entry: Mapping[str, Any]) -> bool:
+        """A string input that takes an image file's bytes: its graph decodes them, or its name says so."""
+        name = str(entry["name"])
+        if entry.get("dtype") != "string" or (self.facts.get("parsing") or {}).get(name):
+            return False
+        return name in (self.facts.get("encoded") or {}) or bool(IMAGE_WORDS.search(name))
+
+    def image_maker(self, inputs: Sequence[Mapping[str, Any]]) -> Any:
+        """What makes a material of an image's path for these inputs; raises UsageError where they take no image."""
+        if len(inputs) == 1 and inputs[0].get("dtype") == "string":
+            return self._string_maker(inputs[0])
+        form = form_of(inputs)
+        recipe = recipe_of(self.wish, self.facts, form)
+        return lambda path: ImageMaterial(self._fitted(path, form), recipe)
+
+    def _fitted(self, path: str, form: Form) -> Any:
+        return self.reader.fitted(path, form, self.cancel)
+
+    def _string_maker(self, entry: Mapping[str, Any]) -> Any:
+        """For an input of strings: an image's bytes as they are, or in the one field of an Example that takes them."""
+        name = str(entry["name"])
+        specs: Sequence[Mapping[str, Any]] = (self.facts.get("parsing") or {}).get(name) or ()
+        if self.is_encoded(entry):
+            decodes = name in (self.facts.get("encoded") or {})
+            reason = "the graph decodes it" if decodes else f"by the name of the input {safe(name)}"
+            return lambda path: self._encoded(path, entry, f"none, the file's bytes as they are: {reason}")
+        key = image_field(specs)
+        if key is not None:
+            supported(specs)
+            words = f"none, the file's bytes as they are, in an Example as {safe(key)}"
+            return lambda path: self._encoded(path, entry, words, (key, specs))
+        hint = f"Its inputs: {safe(listed([entry]))}; {HINT}"
+        if specs:
+            fields = ", ".join(f"{safe(str(spec['key']))} {spec['dtype']}" for spec in specs[:20])
+            raise UsageError(f"it parses Examples with {fields}", hint, title="The model takes no image")
+        raise UsageError(
+            "its input is string, and nothing in its graph decodes an image", hint, title="The model takes no image"
+        )
+
+    def _encoded(
+        self,
+        path: str,
+        entry: Mapping[str, Any],
+        words: str,
+        field: tuple[str, Sequence[Mapping[str, Any]]] | None = None,
+    ) -> Material:
+        picture = self.reader.decode(path, cancel=self.cancel)
+        if picture.raw:
+            raise UsageError(f"{safe(path)} holds numbers, the model takes encoded images as bytes")
+        data = self.reader.file_bytes(path, self.cancel)
+        if data.startswith(b"\x93NUMPY"):
+            data, words = (
+                self.reader.encode(picture.pixels, self.cancel),
+                f"sent as PNG: {words.removeprefix('none, ')}",
+            )
+        wrap = None
+        if field is not None:
+            key, specs = field
+            wrap = lambda one: example({key: one}, specs, path)  # noqa: E731
+        notes = [note for note in picture.notes if "EXIF" in note or "frames" in note]
+        told = "; ".join((words, *notes))
+
+        def encode(pixels: Array) -> bytes:
+            return self.reader.encode(pixels, self.cancel)
+
+        return EncodedMaterial(picture, data, entry.get("shape"), encode, told, wrap)
+
+
+def image_field(specs: Sequence[Mapping[str, Any]]) -> str | None:
+    """The field of an Example that holds an encoded image, where it is the only one that has to be there."""
+    texts = [spec for spec in specs if spec.get("dtype") == "string" and IMAGE_WORDS.search(str(spec.get("key")))]
+    needed = [spec for spec in specs if spec.get("required")]
+    if len(texts) > 1:
+        texts = [spec for spec in texts if spec.get("required") or str(spec.get("key")).endswith("encoded")]
+    if len(texts) != 1 or any(spec["key"] != texts[0]["key"] for spec in needed):
+        return None
+    return str(texts[0]["key"])
+
+
+def _label(files: Sequence[tuple[str | None, str]]) -> str:
+    """How the files are called in rows and messages."""
+    if len(files) == 1:
+        return files[0][1]
+    return " ".join(f"{name}={path}" if name is not None else path for name, path in files)
