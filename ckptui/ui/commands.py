@@ -19,7 +19,9 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from ckptui.ui.command import COMPARING, DOING, LOOKING, MOVING, WORKBENCH, Command
+from ckptui.ui.predict_commands import PREDICT_COMMANDS
 from ckptui.ui.timeline_commands import TIMELINE_COMMANDS
+from ckptui.ui.why_commands import WHY_COMMANDS
 
 COMMANDS: tuple[Command, ...] = (
     Command("down", "list", "move('down')", ("down", "j"), "down", "Move to the next row", MOVING),
@@ -193,15 +195,7 @@ COMMANDS: tuple[Command, ...] = (
         "log-counts", "inspector", "log_counts", ("x",), "log counts",
         "Draw the histogram's counts on a logarithmic or a linear axis", LOOKING, ("pane",), 55,
     ),
-    Command(
-        "predict-run", "predict", "run", ("enter",), "run", "Predict this image with this model", DOING,
-        ("pane",), 8,
-    ),
-    Command(
-        "predict-stop", "predict", "stop", ("escape",), "stop", "Stop the prediction", DOING, ("pane",), 9
-    ),
-    Command("predict-down", "predict", "page(1)", ("pagedown",), "page down", "Scroll the answers down", MOVING),
-    Command("predict-up", "predict", "page(-1)", ("pageup",), "page up", "Scroll the answers up", MOVING),
+    *PREDICT_COMMANDS,
     Command(
         "diff-close", "diff", "close", ("escape",), "back", "Leave the tensor's pictures, or the diff", MOVING,
         ("diff",), 5,
@@ -222,6 +216,7 @@ COMMANDS: tuple[Command, ...] = (
         "diff-pane", "diff", "next_pane", ("tab",), "pane", "Go to the other pane", WORKBENCH, (), 900, pinned=True
     ),
     *TIMELINE_COMMANDS,
+    *WHY_COMMANDS,
     Command("open", "main", "open", ("o",), "open path", "Open another file or folder", WORKBENCH, ("saves",), 100),
     Command("rescan", "main", "rescan", ("r",), "rescan", "Look for saves again", WORKBENCH, ("saves",), 110),
     Command(
@@ -249,9 +244,8 @@ _KEY_NAMES = {
     "enter": "Enter",
     "tab": "Tab",
     "shift+tab": "Shift+Tab",
-    "ctrl+p": "Ctrl+P",
-    "ctrl+c": "Ctrl+C",
     "f1": "F1",
+    "f2": "F2",
     "home": "Home",
     "end": "End",
     "space": "Space",
@@ -264,6 +258,8 @@ ARROWS = {"up": "↑", "down": "↓", "left": "←", "right": "→"}
 
 def key_text(key: str) -> str:
     """The key as people call it: `/`, `Tab`, `Ctrl+P`, `n`."""
+    if key.startswith("ctrl+"):
+        return f"Ctrl+{key[5:].upper()}"
     return _KEY_NAMES.get(key) or ARROWS.get(key) or key
 
 

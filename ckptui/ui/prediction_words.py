@@ -12,7 +12,7 @@ from textual.content import Content
 from ckptui.core.model import Finding, Run
 from ckptui.core.report import SIGNS, worst_first
 from ckptui.core.text import number_text, safe
-from ckptui.ui.fitting import left, right, shown
+from ckptui.ui.fitting import left, right, shown, wrap
 from ckptui.ui.paths import short_path
 from ckptui.ui.widgets.cells import Drawing, bar
 
@@ -36,11 +36,18 @@ ASCII_NAMES: dict[str, str] = {
     "flip-up-down": "flip u-d",
     "rotate-180": "turned 180",
 }
+ORDER = tuple(RUN_NAMES)
+WITH_DETAIL = frozenset({"against", "other-tensorflow"})
+"""Runs of one name that only their detail tells apart."""
 STEADY = frozenset({"repeat", "in-batch", "reload", "fresh-process"})
 """Runs in which the same image goes through the same weights: another answer is a fault."""
 SAME_ANSWER = 1e-6
 """Of the output's scale: less is the same answer computed in another order."""
 LEAST_BAR, MOST_BAR = 3, 14
+DETAIL = 22
+"""Columns of a name that says which save or which TensorFlow."""
+MOST_REASON = 4
+"""Lines of the reason why a run failed."""
 SCORE_WIDTH = 6
 SHORT_NAMES: dict[str, str] = {
     "fresh-process": "fresh",
@@ -67,7 +74,7 @@ def judged(run: Run, scale: float) -> Judged:
         return Judged("", "$dim")
     if run.identical:
         return Judged("bit-identical", "$success")
-    apart = number_text(run.max_abs_diff, 2).replace(".0e", "e")
+    apart = apart_text(run.max_abs_diff)
     within = run.max_abs_diff <= SAME_ANSWER * scale
     if run.top1_changed:
         return Judged(f"Δ {apart} another answer", "$error" if run.name in STEADY else "$accent")
@@ -76,6 +83,17 @@ def judged(run: Run, scale: float) -> Judged:
     if run.name in STEADY:
         return Judged(f"Δ {apart} differs", "$error")
     return Judged(f"Δ {apart}", "$dim")
+
+
+def apart_text(apart: float | None) -> str:
+    """A difference in few columns."""
+    return number_text(apart, 2).replace(".0e", "e")
+
+
+def kept(runs: Sequence[Run], run: Run) -> list[Run]:
+    """The runs with this one among them, in their order; it takes the place of an earlier one of its kind."""
+    others = [each for each in runs if (each.name, each.detail) != (run.name, run.detail)]
+    return sorted([*others, run], key=lambda each: ORDER.index(each.name) if each.name in ORDER else len(ORDER))
 
 
 def scale_of(runs: Sequence[Run]) -> float:
@@ -94,6 +112,16 @@ def run_name(name: str, drawing: Drawing, *, short: bool = False) -> str:
     if short and name in SHORT_NAMES:
         return SHORT_NAMES[name]
     return RUN_NAMES.get(name) or safe(name)
+
+
+def _name_of(run: Run, drawing: Drawing, *, short: bool = False) -> str:
+    """The name in the first column, with which save or TensorFlow it was."""
+    name = run_name(run.name, drawing, short=short)
+    if run.name not in WITH_DETAIL or not run.detail:
+        return name
+    if run.name == "other-tensorflow":
+        return shown(run.detail.replace("TensorFlow", "TF"), DETAIL)
+    return f"{name} {shown(run.detail.rstrip('/').rpartition('/')[2], DETAIL - 8)}"
 
 
 def score_text(score: float) -> str:
@@ -130,7 +158,7 @@ def _columns(runs: Sequence[Run], scale: float, width: int, drawing: Drawing) ->
         (True, False, 0),
         (True, True, 0),
     ):
-        name = max((cell_len(run_name(r.name, drawing, short=short_names)) for r in runs), default=8) + 1
+        name = max((cell_len(_name_of(r, drawing, short=short_names)) for r in runs), default=8) + 1
         words = max((len(_words(judged(run, scale), short_words)) for run in runs if not run.error), default=0)
         room = width - name - label - SCORE_WIDTH - words - 2
         if room >= least:
@@ -147,15 +175,30 @@ def run_lines(runs: Sequence[Run], width: int, drawing: Drawing) -> list[Content
     """One line a run: name, best label, bar, score, and what the difference means."""
     scale = scale_of(runs)
     columns = _columns(runs, scale, width, drawing)
-    return [_run_line(run, runs, scale, columns, drawing) for run in runs]
+    lines: list[Content] = []
+    for run in runs:
+        failed = bool(run.error) or not run.top
+        lines += _failed(run, columns, width, drawing) if failed else [_run_line(run, runs, scale, columns, drawing)]
+    return lines
+
+
+def _failed(run: Run, columns: _Columns, width: int, drawing: Drawing) -> list[Content]:
+    """The reason beside the name, and on under itself."""
+    said = wrap(safe(run.error) or "no answer", max(width - columns.name, 8))
+    if len(said) > MOST_REASON:
+        said = [*said[: MOST_REASON - 1], said[MOST_REASON - 1][: max(width - columns.name - 2, 6)] + " …"]
+    style = "$error" if run.error else "$dim"
+    name = left(_name_of(run, drawing, short=columns.short_names), columns.name)
+    return [
+        Content.assemble((name if not place else " " * columns.name, "$foreground"), (part, style))
+        for place, part in enumerate(said)
+    ]
 
 
 def _run_line(run: Run, runs: Sequence[Run], scale: float, columns: _Columns, drawing: Drawing) -> Content:
     verdict = judged(run, scale)
     style = "$mark" if run.name == ORIGINAL else verdict.style
-    name = (left(run_name(run.name, drawing, short=columns.short_names), columns.name), "$foreground")
-    if run.error or not run.top:
-        return Content.assemble(name, (verdict.words or "no answer", verdict.style))
+    name = (left(_name_of(run, drawing, short=columns.short_names), columns.name), "$foreground")
     _, label, score = run.top[0]
     drawn = f" {bar(share_of(score, runs), columns.bar, drawing)}" if columns.bar else ""
     return Content.assemble(
@@ -243,6 +286,13 @@ def verdict_lines(verdict: str) -> list[Content]:
     return [*lines, Content.styled(rest, "$dim")] if rest else lines
 
 
-def finding_lines(findings: Sequence[Finding]) -> list[Content]:
-    """One line each, gravest first."""
-    return [Content.styled(f"{SIGNS[f.severity]} {safe(f.title)}", STYLES[f.severity]) for f in worst_first(findings)]
+def finding_lines(findings: Sequence[Finding], width: int) -> list[Content]:
+    """Gravest first; what is an alarm with its details and what to do."""
+    lines = []
+    for finding in worst_first(findings):
+        style = STYLES[finding.severity]
+        lines.append(Content.styled(f"{SIGNS[finding.severity]} {safe(finding.title)}", style))
+        if finding.severity != "info":
+            for text, tone in ((finding.detail, "$foreground"), (finding.advice, "$dim")):
+                lines += [Content.styled(f"  {part}", tone) for part in wrap(safe(text), max(width - 2, 8)) if part]
+    return lines

@@ -33,6 +33,7 @@ from ckptui.core.model import (
     Storage,
     Tensor,
     TensorScan,
+    WorkerState,
 )
 from ckptui.errors import CkptuiError, NoSuchTensor
 from ckptui.ui.theme import DARK
@@ -210,6 +211,10 @@ class PaneSession:
         self.pairs: list[Pair] = []
         self.relation: dict[str, Any] = {"verdict": "same-run", "certainty": "likely", "evidence": {}}
         self.images = ["/runs/digits/images/two.png"]
+        self.options: list[dict[str, Any]] = []
+        """Of every prediction asked for."""
+        self.warmed = 0
+        self.worker = WorkerState(4242, "ready", 612_000_000, "2.21.0")
 
     def _array(self, listing: Listing, name: str) -> Array:
         return self.values.get(listing.artifact.path, VALUES)[name][0]
@@ -264,6 +269,7 @@ class PaneSession:
     ) -> Iterator[str | Run | Predicted | PredictReport]:
         """The answers set beforehand."""
         self.calls.append(("predict", f"{model} {images[0]}"))
+        self.options.append(options)
         if self.error is not None:
             raise self.error
         for item in self.predictions:
@@ -271,6 +277,14 @@ class PaneSession:
             while not self.hold.wait(0.01):
                 if cancel is not None and cancel.is_set():
                     return
+
+    def warm_up(self, tf_python: str | None = None, gpu: bool = False) -> None:
+        """Counts how often it was asked to start the worker."""
+        self.warmed += 1
+
+    def worker_state(self, tf_python: str | None = None, gpu: bool = False) -> WorkerState:
+        """The state set beforehand."""
+        return self.worker
 
     def sibling_model(self, path: str) -> str | None:
         """The model beside every checkpoint here."""

@@ -215,7 +215,7 @@ async def test_escape_stops_and_a_late_answer_is_never_shown() -> None:
         await pilot.press("escape")
         assert not pane.running
         assert "stopped" in told(pane, "state")
-        pane.on_predict_pane_answered(PredictPane.Answered(0, RUNS[0]))
+        pane.on_predict_threads_answered(PredictPane.Answered(0, RUNS[0]))
         session.hold.set()
         await pilot.pause(0.1)
         assert "0.94" not in told(pane, "runs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from textual.widgets import Input
 
@@ -16,7 +17,7 @@ from ckptui.ui.widgets.findings_panel import as_text
 
 NEEDS_SAVE = {"filter", "sort", "names", "show_tab"}
 """Actions that make sense only with a save on show."""
-NEEDS_FILES = {"mark", "diff", "predict", "check", "export", "filters", "salvage"}
+NEEDS_FILES = {"mark", "diff", "predict", "check", "export", "filters", "salvage", "why"}
 """Actions that read the save: none of them for one that was removed."""
 CAN_WAIT = {"mark", "predict", "check", "export", "filters"}
 """Actions for the save under the cursor, carried out once it is open."""
@@ -37,6 +38,8 @@ class Actions(Watching):
         is_open = record is not None and record is self.record and record.listing is not None
         if record is not None and record.gone and action in NEEDS_FILES:
             return False
+        if action == "why":
+            return record is not None and not (isinstance(self.focused, Input) and self.focus_region != "pane")
         if action == "salvage":
             return record is not None and record.phase != "unread"
         if action == "check_all":
@@ -239,8 +242,43 @@ class Actions(Watching):
         if record is None or record.listing is None or message.path != self.current:
             return
         self.pane.showing = "predict"
-        self.pane.show_model(record.listing, message.images[0] if message.images else None)
         self.show_region("pane")
+        image = message.images[0] if message.images else None
+        self.pane.show_model(record.listing, image, self.findings_of(record), self.ledger.mark)
+
+    def action_why(self) -> None:
+        """The screen opens for a save that can't be opened too: damage is a cause."""
+        record = self.ledger.saves.get(self.target or "")
+        if record is not None:
+            # numpy is not needed before it is asked for
+            from ckptui.ui.screens.why import WhyScreen
+
+            path, label = record.found.path, record.found.label
+            self.came_from = self.focus_region
+            screen = WhyScreen(session_of(self), path, label, self.pane.image)
+            self.app.push_screen(screen, partial(self._to_cause, path))
+
+    def _to_cause(self, path: str, where: str | None) -> None:
+        """Go to the tensor that a cause lies in, or to the first of its layer."""
+        if where is None:
+            return
+        if path != self.current:
+            self.open_save(path)
+        self.when_open(partial(self._show_cause, where))
+
+    def _show_cause(self, where: str) -> None:
+        from ckptui.ui.why_rows import tensor_of
+
+        listing = self.record.listing if self.record is not None else None
+        name = tensor_of(listing, where) if listing is not None else None
+        if name is None:
+            self.say(f"no tensor of this save is called {safe(where, 40)}, or lies in a layer of that name", 4)
+        else:
+            self._jump(name)
+
+    def _jump(self, tensor: str | None) -> None:
+        """Put the cursor on a tensor of the save on show."""
+        raise NotImplementedError
 
     def action_check(self) -> None:
         record = self.record
@@ -309,12 +347,14 @@ class Actions(Watching):
     # ------------------------------------------------------------------ copying
 
     def _text_here(self) -> str:
-        """What `y` copies: the finding, the tensor's name, or the path under the cursor."""
+        """What `y` copies: the finding, the answers, the tensor's name, or the path under the cursor."""
         area = self.focus_area
         finding = self.view.findings.rows.finding
         tensor = self.view.table.tensor
         if area == "findings" and finding is not None:
             return as_text(finding)
+        if area == "pane" and self.pane.showing == "predict" and self.pane.ready:
+            return self.pane.predict.as_text()
         if area in ("tensors", "pane") and tensor is not None:
             return tensor.name
         row = self.save_tree.row

@@ -23,7 +23,9 @@ PLACES: dict[str, str] = {
     "inspector": "In the inspector",
     "gallery": "In the filters",
     "predict": "In the prediction",
+    "predict-choice": "In the line `scaling`",
     "diff": "In a diff",
+    "why": "In the answer to why",
 }
 AREAS: dict[str, str] = {
     "saves": "In the saves",

@@ -1,59 +1,49 @@
-"""One image through one model: as it is, flipped, repeated, reloaded, in a fresh process."""
+"""One image through one model: as it is, flipped, repeated, reloaded, in a fresh process, beside another save."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
-from textual import work
+from textual import events
 from textual.actions import SkipAction
 from textual.app import ComposeResult
-from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.message import Message
 from textual.reactive import reactive
 from textual.timer import Timer
-from textual.widget import Widget
 from textual.widgets import Input, Static
-from textual.worker import Worker, WorkerState
+from textual.worker import Worker
+from textual.worker import WorkerState as ThreadState
 
-from ckptui.core.model import Listing, Predicted, PredictReport, Run
+from ckptui.core.model import Finding, Listing, Predicted, WorkerState
 from ckptui.core.text import number_text, safe, shape_text
-from ckptui.errors import Cancelled, CkptuiError
-from ckptui.ui.access import session_of
+from ckptui.errors import CkptuiError, Flagged, ModelDoesNotLoad
+from ckptui.ui.access import say
 from ckptui.ui.commands import bindings_for
-from ckptui.ui.paths import harmless, load_recent, remember
-from ckptui.ui.prediction_words import (
-    ORIGINAL,
-    borrowed_words,
-    error_hint,
-    finding_lines,
-    last_used,
-    packed,
-    place_words,
-    run_lines,
-    run_name,
-    top_lines,
-    verdict_lines,
-)
+from ckptui.ui.fitting import wrap
+from ckptui.ui.paths import load_recent
+from ckptui.ui.prediction_details import loader_lines, loaders_said, worker_line
+from ckptui.ui.prediction_request import AUTO, Identity, PredictRequest
+from ckptui.ui.prediction_words import borrowed_words, error_hint, last_used, packed, place_words
+from ckptui.ui.screens.flagged import FlaggedScreen
 from ckptui.ui.widgets.cells import Drawing, drawing_of
-from ckptui.ui.widgets.image_view import ImageStrip, image_of
-from ckptui.ui.widgets.path_input import PathInput
+from ckptui.ui.widgets.predict_lines import PredictLines
+from ckptui.ui.widgets.predict_results import PredictResults
+from ckptui.ui.widgets.predict_threads import PredictThreads
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".npy")
-NO_MODEL_OF_ITS_OWN = frozenset({"tf-checkpoint", "tf-checkpoint-v1", "keras-weights"})
-LOW = 30
-"""In fewer rows the verdict comes before the pictures."""
 LABEL = 8
-"""Columns of the labels of the two lines."""
+"""Columns of the labels of the lines."""
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 ASCII_SPINNER = "|/-\\"
 SPIN_SECONDS = 0.1
-Told = str | Run | Predicted | PredictReport
+LOOK_SECONDS = 1.0
+"""Between two looks at the worker's memory and state."""
 
 
-class PredictPane(Widget):
+class PredictPane(PredictThreads):
     """Asks for a model and an image, runs them, and shows each run as it finishes."""
 
     COMMAND_SCOPE = "predict"
@@ -61,103 +51,86 @@ class PredictPane(Widget):
     DEFAULT_CSS = """
     PredictPane {
         height: 1fr;
-        & .predict-line { height: 1; }
-        & .predict-label { width: 8; color: $dim; }
-        & PathInput { width: 1fr; }
         & #predict-facts { height: auto; color: $dim; padding-left: 8; }
-        & #predict-offered { height: auto; max-height: 3; color: $dim; padding-left: 8; }
-        & #predict-body { height: 1fr; margin-top: 1; scrollbar-size-vertical: 1; }
-        & #predict-body > Static { height: auto; }
-        & ImageStrip { margin-bottom: 1; }
-        &.-low ImageStrip { margin: 1 0 0 0; }
-        & #predict-state { margin-bottom: 1; }
-        & #predict-top, & #predict-verdict, & #predict-findings { margin-top: 1; }
+        & #predict-worker { height: 1; }
     }
     """
     running: reactive[bool] = reactive(False)
-
-    class Answered(Message):
-        """The worker told something, or ended."""
-
-        def __init__(self, token: int, told: Told | None = None, error: CkptuiError | None = None) -> None:
-            super().__init__()
-            self.token = token
-            self.told = told
-            self.error = error
-
-    class Borrowed(Message):
-        """Where a save without a model of its own finds one."""
-
-        def __init__(self, path: str, model: str | None) -> None:
-            super().__init__()
-            self.path = path
-            self.model = model
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._token = 0
         self._cancel = threading.Event()
-        self._timer: Timer | None = None
+        self._spin: Timer | None = None
+        self._look: Timer | None = None
         self._state, self._since = "", 0.0
-        self._runs: list[Run] = []
-        self._images: dict[str, tuple[Predicted, ...]] = {}
-        self._predicted: Predicted | None = None
-        self._report: PredictReport | None = None
         self._listing: Listing | None = None
+        self._findings: Sequence[Finding] = ()
         self._borrowed: str | None = None
-        self._needs_layers = False
-        """Is the line for an architecture on show?"""
+        self._asked: PredictRequest | None = None
+        """What runs, or ran last."""
+        self._said_yes: set[str] = set()
+        """Flagged models that were allowed to run."""
+        self._worker: WorkerState | None = None
+        self._place: tuple[str, int, int] | None = None
+        """(image, its place, images in its folder)."""
 
     def compose(self) -> ComposeResult:
-        for name, suffixes, words in (
-            ("model", (), "a .keras, .h5 or SavedModel"),
-            ("layers", (".keras", ".h5", ".hdf5"), "a .keras or .h5 with the layers of these weights"),
-            ("image", IMAGE_SUFFIXES, "path of an image; Tab completes, ↑ brings back recent ones"),
-        ):
-            with Horizontal(classes="predict-line", id=f"predict-line-{name}"):
-                yield Static(name, classes="predict-label", markup=False)
-                yield PathInput(suffixes=suffixes, placeholder=words, id=f"predict-{name}")
-        yield Static(id="predict-offered", markup=False)
+        yield PredictLines(id="predict-lines")
         yield Static(id="predict-facts", markup=False)
-        with VerticalScroll(id="predict-body"):
-            yield ImageStrip(id="predict-images")
-            yield Static(id="predict-runs", markup=False)
-            yield Static(id="predict-state", markup=False)
-            yield Static(id="predict-verdict", markup=False)
-            yield Static(id="predict-findings", markup=False)
-            yield Static(id="predict-top", markup=False)
+        yield PredictResults(id="predict-body")
+        yield Static(id="predict-worker", markup=False)
 
     def on_mount(self) -> None:
-        self._timer = self.set_interval(SPIN_SECONDS, self._draw_state, pause=True)
+        self._spin = self.set_interval(SPIN_SECONDS, self._draw_state, pause=True)
+        self._look = self.set_interval(LOOK_SECONDS, self.look_at_worker, pause=True)
         self._draw()
 
     # ------------------------------------------------------------------ what the screen calls
 
-    def show_for(self, listing: Listing, image: str | None = None) -> None:
-        """Offer this save and this image; the image used last goes before it."""
-        if self._listing is None or self._listing.artifact.path != listing.artifact.path:
+    @property
+    def lines(self) -> PredictLines:
+        """What is asked for."""
+        return self.query_one(PredictLines)
+
+    @property
+    def results(self) -> PredictResults:
+        """What came of it."""
+        return self.query_one(PredictResults)
+
+    def show_for(
+        self, listing: Listing, image: str | None = None, findings: Sequence[Finding] = (), mark: str | None = None
+    ) -> None:
+        """Offer this save and this image; the image used last goes before it. The worker begins to start.
+
+        `findings`: all that is known of the save. `mark`: the save marked as A.
+        """
+        path = listing.artifact.path
+        self._findings = findings or listing.findings
+        if self._listing is None or self._listing.artifact.path != path:
             self.halt()
-            self._listing, self._borrowed, self._needs_layers = listing, None, False
-            self._forget()
-            self._input("layers").value = ""
-            self._find_model(listing)
-        model, picture = self._input("model"), self._input("image")
-        model.set_path(listing.artifact.path)
+            self._listing, self._borrowed = listing, None
+            self.lines.needs_layers = False
+            self.lines.options_for(path)
+            self._forget("")
+            self.find_model(listing)
+        self.lines.path_line("model").set_path(path)
+        self.lines.bring_back(mark if mark != path else None)
+        picture = self.lines.path_line("image")
         if not picture.value:
-            recent = load_recent("images")
-            picture.recent = tuple(harmless(recent))
-            chosen = last_used(recent, image)
+            chosen = last_used(load_recent("images"), image)
             if chosen:
                 picture.set_path(chosen)
-        model.recent = tuple(harmless(load_recent("models")))
+        self.begin_warm_up()
         self._draw()
 
     def start(self) -> None:
         """Give the image line the keys: Enter there runs."""
-        self._input("image").focus()
+        self.lines.path_line("image").focus()
 
-    def _input(self, name: str) -> PathInput:
-        return self.query_one(f"#predict-{name}", PathInput)
+    def as_text(self) -> str:
+        """The results as plain lines, and the command that gives them as JSON."""
+        return self.results.as_text()
 
     # ------------------------------------------------------------------ keys
 
@@ -166,31 +139,60 @@ class PredictPane(Widget):
         return self.running if action == "stop" else True
 
     def action_run(self) -> None:
-        """Predict with what the two lines say."""
-        model, image = self._input("model").path, self._input("image").path
-        if not model or not image:
-            self._tell_error("Name a model and an image", "Tab completes a path")
+        """Predict with what the lines say; the results get the keys."""
+        self._run()
+
+    def action_preprocessings(self) -> None:
+        """Predict with every preprocessing."""
+        self._run(all_preprocessing=True)
+
+    def action_many(self) -> None:
+        """Predict all images of the folder."""
+        self._run(many=True)
+
+    def _run(self, *, all_preprocessing: bool = False, many: bool = False) -> None:
+        try:
+            asked = self.lines.request()
+        except ValueError as error:
+            self.halt()
+            self._tell_error(str(error), "")
             return
+        folder = os.path.dirname(os.path.abspath(asked.image)) if many else ""
+        self._begin(replace(asked, all_preprocessing=all_preprocessing, images_dir=folder))
+
+    def _begin(self, asked: PredictRequest) -> None:
         self.halt()
-        self._forget()
+        self._asked = asked
+        self._forget(asked.command(allow_flagged=asked.model in self._said_yes))
         self.running = True
         self._set_state("starting")
-        self._draw()
-        layers = self._input("layers").path if self._needs_layers else ""
-        self._predict(model, image, layers or None, self._token, self._cancel)
+        self.results.focus()
+        self.predict(asked, self._token, self._cancel)
 
     def action_stop(self) -> None:
         """Take the prediction back."""
         if not self.running:
             raise SkipAction()
         self.halt()
-        self._set_state("")
-        self.query_one("#predict-state", Static).update(Content.styled("stopped", "$warning"))
+        self.results.say([Content.styled("stopped", "$warning")])
+
+    def action_options(self) -> None:
+        """Show or fold away the options."""
+        self.lines.fold()
+
+    def action_step(self, step: int) -> None:
+        """The next image of the folder, or the one before."""
+        image = self.lines.path_line("image").path
+        if image:
+            self.find_next(image, step)
 
     def action_page(self, direction: int) -> None:
         """Scroll the results while a line has the keys."""
-        body = self.query_one("#predict-body", VerticalScroll)
-        body.scroll_relative(y=direction * max(body.size.height - 1, 1), animate=False)
+        self.action_scroll(direction * max(self.results.size.height - 1, 1))
+
+    def action_scroll(self, rows: int) -> None:
+        """Scroll the results by some rows."""
+        self.results.scroll_relative(y=rows, animate=False)
 
     def halt(self) -> None:
         """Make sure that nothing runs and no late answer is shown."""
@@ -201,66 +203,75 @@ class PredictPane(Widget):
 
     def watch_running(self, running: bool) -> None:
         """The spinner turns only while something runs."""
-        if self._timer is not None:
-            (self._timer.resume if running else self._timer.pause)()
+        if self._spin is not None:
+            (self._spin.resume if running else self._spin.pause)()
         self.refresh_bindings()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Enter in either line."""
+        """Enter in any line."""
         event.stop()
         self.action_run()
 
-    def on_input_changed(self, event: Input.Changed) -> None:
+    def on_predict_lines_edited(self, event: PredictLines.Edited) -> None:
         event.stop()
-        self.query_one("#predict-offered").display = False
         self._draw_facts()
 
-    def on_path_input_offered(self, event: PathInput.Offered) -> None:
-        """Show how the path could go on."""
-        event.stop()
-        names = [path.rstrip("/").rpartition("/")[2] + "/" * path.endswith("/") for path in event.found]
-        line = self.query_one("#predict-offered", Static)
-        line.display = bool(names)
-        line.update(Content("  ".join(safe(name) for name in names[:40])))
+    def on_show(self, event: events.Show) -> None:
+        """Look at the worker while one sees it."""
+        if self._look is not None:
+            self._look.resume()
+        self.look_at_worker()
 
-    # ------------------------------------------------------------------ threads
-
-    @work(thread=True, exclusive=True, exit_on_error=False, group="sibling")
-    def _find_model(self, listing: Listing) -> None:
-        """A checkpoint borrows the architecture of its sibling."""
-        if listing.artifact.kind in NO_MODEL_OF_ITS_OWN:
-            path = listing.artifact.path
-            self.post_message(self.Borrowed(path, session_of(self).sibling_model(path)))
-
-    @work(thread=True, exclusive=True, exit_on_error=False, group="predict")
-    def _predict(self, model: str, image: str, layers: str | None, token: int, cancel: threading.Event) -> None:
-        """Run the worker and hand on what it says."""
-        remember("images", image)
-        remember("models", model)
-        try:
-            for told in session_of(self).predict(model, [image], cancel=cancel, architecture=layers):
-                self.post_message(self.Answered(token, told))
-        except Cancelled:
-            return
-        except CkptuiError as error:
-            self.post_message(self.Answered(token, error=error))
-        else:
-            self.post_message(self.Answered(token))
+    def on_hide(self, event: events.Hide) -> None:
+        if self._look is not None:
+            self._look.pause()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """An error no one expected is shown, not swallowed."""
-        if event.state is WorkerState.ERROR and event.worker.group == "predict":
+        if event.state is ThreadState.ERROR and event.worker.group == "predict":
             self.halt()
             self._tell_error(f"{type(event.worker.error).__name__}: {event.worker.error}", "")
 
-    def on_predict_pane_borrowed(self, event: Borrowed) -> None:
+    # ------------------------------------------------------------------ what the threads say
+
+    def on_predict_threads_borrowed(self, event: PredictThreads.Borrowed) -> None:
         event.stop()
         if self._listing is not None and event.path == self._listing.artifact.path:
             self._borrowed = event.model or ""
-            self._needs_layers = not event.model
+            self.lines.needs_layers = not event.model
             self._draw_facts()
 
-    def on_predict_pane_answered(self, event: Answered) -> None:
+    def on_predict_threads_watched(self, event: PredictThreads.Watched) -> None:
+        event.stop()
+        self._worker = event.state
+        if tuple(self.results.told.limits) != event.state.sandbox:
+            self.results.told.limits = event.state.sandbox
+            self.results.draw()
+        self._draw_worker()
+
+    def on_predict_threads_stepped(self, event: PredictThreads.Stepped) -> None:
+        """Run the neighbour of an image that is still the one in the line."""
+        event.stop()
+        line = self.lines.path_line("image")
+        if line.path != event.image:
+            return
+        here, found = os.path.abspath(event.image), list(event.found)
+        others = [path for path in found if path != here]
+        if not others:
+            say(self, "no other image in this folder")
+            return
+        if here in found:
+            place = found.index(here) + event.step
+        else:
+            place = sum(path < here for path in found) - (event.step < 0)
+        if not 0 <= place < len(found):
+            say(self, "from the first image again" if event.step > 0 else "from the last image again")
+        chosen = found[place % len(found)]
+        self._place = (chosen, place % len(found) + 1, len(found))
+        line.set_path(chosen)
+        self._run()
+
+    def on_predict_threads_answered(self, event: PredictThreads.Answered) -> None:
         """Answers of another request are refused."""
         event.stop()
         if event.token != self._token:
@@ -268,39 +279,57 @@ class PredictPane(Widget):
         told = event.told
         if event.error is not None:
             self.running = False
-            self._needs_layers = self._needs_layers or "--architecture" in event.error.hint
-            self._draw_facts()
-            self._tell_error(f"{event.error.title}: {event.error.detail}", error_hint(event.error.hint))
-            return
-        if isinstance(told, str):
+            self._failed(event.error, event.identity)
+        elif told is None:
+            self.running = False
+            self._set_state("")
+        elif isinstance(told, str):
             self._set_state(told)
-        elif isinstance(told, Run):
-            self._runs = [*(run for run in self._runs if run.name != told.name), told]
-            self._draw()
-        elif isinstance(told, Predicted):
-            self._take(told)
         else:
-            self._report = told or self._report
-            self.running = told is not None and self.running
-            self._set_state("" if told is None else self._state)
-            self._draw()
+            self.results.take(told)
+            if isinstance(told, Predicted) and told.preprocess:
+                self.lines.choice.note = told.preprocess
+        self._draw_facts()
 
-    def _take(self, predicted: Predicted) -> None:
-        """First the image as the model gets it, at the end all runs and what they mean."""
-        self._predicted = predicted
-        self._runs = list(predicted.runs) or self._runs
-        image = image_of(predicted.preview, predicted.preview_size)
-        if image is not None:
-            drawing = drawing_of(self.app)
-            names = [run_name(name, drawing) for name in (ORIGINAL, "flip-left-right", "flip-up-down")]
-            self.query_one(ImageStrip).show(list(zip(names, (image, image[:, ::-1], image[::-1]), strict=True)))
-        self._draw()
+    def _failed(self, error: CkptuiError, identity: tuple[Identity, ...]) -> None:
+        if isinstance(error, Flagged):
+            self._ask(error, identity)
+            return
+        self.lines.needs_layers = self.lines.needs_layers or "--architecture" in error.hint
+        if isinstance(error, ModelDoesNotLoad):
+            said = loader_lines(loaders_said(error.detail), self.results.width)
+            title = Content.styled(f"{safe(error.title)}:", "bold $error")
+            self.results.say([title, *said, *([Content(safe(error_hint(error.hint)))] if error.hint else [])])
+        else:
+            self._tell_error(f"{error.title}: {error.detail}", error_hint(error.hint))
+
+    def _ask(self, error: Flagged, identity: tuple[Identity, ...]) -> None:
+        """A flagged model runs only if somebody says so; that is remembered for the files as they are."""
+        asked, token = self._asked, self._token
+        found = [finding for finding in error.findings if isinstance(finding, Finding)]
+        self.results.say([Content.styled(f"{safe(error.title)}: {safe(error.detail)}", "$warning")])
+
+        def answered(yes: bool | None) -> None:
+            if asked is None or token != self._token:
+                return
+            if yes:
+                self.allowed.add(identity)
+                self._said_yes.add(asked.model)
+                self._begin(asked)
+            else:
+                self.results.say([Content.styled("not run: the model is flagged", "$warning")])
+
+        if asked is not None:
+            name = asked.model.rstrip("/").rpartition("/")[2]
+            self.app.push_screen(FlaggedScreen(name, error.detail, found), answered)
 
     # ------------------------------------------------------------------ drawing
 
-    def _forget(self) -> None:
-        self._runs, self._predicted, self._report = [], None, None
-        self.query_one(ImageStrip).show(())
+    def _forget(self, command: str) -> None:
+        self.results.forget(self._findings, command)
+        self.lines.choice.note = ""
+        if self._worker is not None:
+            self.results.told.limits = self._worker.sandbox
         self._draw()
 
     def _set_state(self, words: str) -> None:
@@ -309,73 +338,65 @@ class PredictPane(Widget):
 
     def _draw_state(self) -> None:
         """The spinner, what goes on, and for how long; before the first run how to begin."""
-        line = self.query_one("#predict-state", Static)
         if self.running:
             spinner = ASCII_SPINNER if drawing_of(self.app) is Drawing.ASCII else SPINNER
             turn = spinner[int(time.monotonic() / SPIN_SECONDS) % len(spinner)]
             seconds = int(time.monotonic() - self._since)
             words = f" {safe(self._state)}" + (f"  {seconds} s" if seconds else "")
-            line.update(Content.assemble((turn, "$primary bold"), (words, "$dim")))
-        elif not self._runs:
-            line.update(Content.assemble(("Enter", "$primary bold"), (" predicts", "$dim")))
+            self.results.say(
+                [
+                    Content.assemble(
+                        (turn, "$primary bold"), (words, "$dim"), ("  Esc", "$primary bold"), (" stops", "$dim")
+                    )
+                ]
+            )
+        elif not self.results.told.runs and self.results.told.report is None:
+            self.results.say([Content.assemble(("Enter", "$primary bold"), (" predicts", "$dim"))])
         else:
-            line.update("")
-        line.display = self.running or not self._runs
+            self.results.say([])
 
-    def on_resize(self) -> None:
-        self._place_pictures()
-        self._draw()
-
-    def _place_pictures(self) -> None:
-        """Above the runs; where there are few rows behind the verdict, which is what one came for."""
-        low = self.size.height < LOW
-        if low != self.has_class("-low"):
-            self.set_class(low, "-low")
-            below = self.query_one("#predict-top" if low else "#predict-runs")
-            self.query_one("#predict-body").move_child(self.query_one(ImageStrip), before=below)
+    def on_resize(self, event: events.Resize) -> None:
+        self._draw_facts()
+        self._draw_worker()
 
     def _draw(self) -> None:
-        width, drawing = max(self.content_size.width - 1, 16), drawing_of(self.app)
         self._draw_facts()
-        self._lines("runs", run_lines(self._runs, width, drawing))
         self._draw_state()
-        self._lines("verdict", verdict_lines(self._predicted.verdict if self._predicted else ""))
-        self._lines("findings", finding_lines(self._report.findings if self._report else ()))
-        original = next((run for run in self._runs if run.name == ORIGINAL and run.top), None)
-        top = top_lines(original, width, drawing) if original is not None and len(original.top) > 1 else []
-        self._lines("top", [Content.styled("best answers to the original", "$dim"), *top] if top else [])
+        self._draw_worker()
 
-    def _lines(self, name: str, lines: Sequence[Content]) -> None:
-        static = self.query_one(f"#predict-{name}", Static)
-        static.display = bool(lines)
-        static.update(Content("\n").join(lines))
+    def _draw_worker(self) -> None:
+        self.query_one("#predict-worker", Static).update(worker_line(self._worker, self.content_size.width))
 
     def _draw_facts(self) -> None:
         """Who answers, and what the model is given."""
-        self.query_one("#predict-line-layers").display = self._needs_layers
-        room = self.content_size.width - LABEL
+        room = max(self.content_size.width - LABEL, 8)
+        told = self.results.told
         who = [borrowed_words(self._borrowed)] if self._borrowed is not None else []
-        if self._report is not None:
-            facts = self._report.model
+        if told.report is not None:
+            facts = told.report.model
             version = f"TF {facts['tensorflow']}" if facts.get("tensorflow") else ""
-            who += [Content(safe(name)) for name in (str(facts.get("loader") or ""), version) if name]
+            who += [Content(safe(str(name))) for name in (facts.get("loader"), version, facts.get("bound")) if name]
         lines = packed(who, room)
-        if self._predicted is not None:
-            low, high = number_text(self._predicted.low, 3), number_text(self._predicted.high, 3)
-            how = safe(self._predicted.preprocess)
-            parts = [shape_text(self._predicted.shape), f"{low} to {high}", how]
+        predicted = told.predicted
+        if predicted is not None and predicted.shape:
+            low, high = number_text(predicted.low, 3), number_text(predicted.high, 3)
+            parts = [shape_text(predicted.shape), f"{low} to {high}"]
+            if not (self.lines.unfolded and self.lines.choice.value == AUTO):
+                parts.append(safe(predicted.preprocess))
+            if self._place is not None and self._place[0] == os.path.abspath(predicted.path):
+                parts.insert(0, f"image {self._place[1]} of {self._place[2]}")
             lines += packed([Content(part) for part in parts], room)
-        elsewhere = place_words(self._input("image").path, self._input("model").path, room)
-        self._lines("facts", [*([Content(elsewhere)] if elsewhere else []), *lines])
+        image, model = (self.lines.path_line(name).path for name in ("image", "model"))
+        elsewhere = place_words(image, model, room)
+        lines = [*([Content(elsewhere)] if elsewhere else []), *lines]
+        static = self.query_one("#predict-facts", Static)
+        static.display = bool(lines)
+        static.update(Content("\n").join(lines))
 
     def _tell_error(self, words: str, hint: str) -> None:
         """What went wrong, and what to do about it."""
-        lines = [Content.styled(safe(words), "$error")]
-        if hint:
-            lines.append(Content.styled(safe(hint), "$foreground"))
-        line = self.query_one("#predict-state", Static)
-        line.update(Content("\n").join(lines))
-        line.display = True
+        lines = [Content.styled(part, "$error") for part in wrap(safe(words), self.results.width)]
+        self.results.say([*lines, *([Content(safe(hint))] if hint else [])])
 
     def on_unmount(self) -> None:
         self._cancel.set()

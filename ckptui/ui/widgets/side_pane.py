@@ -16,7 +16,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher
 
-from ckptui.core.model import Listing, Tensor, TensorScan
+from ckptui.core.model import Finding, Listing, Tensor, TensorScan
 
 if TYPE_CHECKING:
     from ckptui.core.model import Histogram
@@ -130,6 +130,13 @@ class SidePane(Vertical):
         return self.query_one(PredictPane)
 
     @property
+    def image(self) -> str:
+        """The image named in the predict pane; empty where none is."""
+        from ckptui.ui.widgets.path_input import PathInput
+
+        return next((line.path for line in self.query("#predict-image").results(PathInput)), "")
+
+    @property
     def history(self) -> HeatOverSaves:
         """One tensor over the saves of a run; only once `ready`."""
         from ckptui.ui.widgets.heat_over_saves import HeatOverSaves
@@ -162,9 +169,18 @@ class SidePane(Vertical):
         """Let the inspector give the keys to the filters."""
         self._soon("filters", lambda: self.inspector.show_filters())
 
-    def show_model(self, listing: Listing, image: str | None) -> None:
-        """Let the predict pane offer a model and an image."""
-        self._soon("predict", lambda: self.predict.show_for(listing, image))
+    def show_model(
+        self, listing: Listing, image: str | None, findings: Sequence[Finding] = (), mark: str | None = None
+    ) -> None:
+        """Let the predict pane offer a model and an image, and give the keys to its line for the image."""
+
+        def show() -> None:
+            self.predict.show_for(listing, image, findings, mark)
+            focused = self.screen.focused
+            if focused is None or self in focused.ancestors_with_self:
+                self.predict.start()
+
+        self._soon("predict", show)
 
     def watch_showing(self, showing: str) -> None:
         """Show the other."""
@@ -176,4 +192,12 @@ class SidePane(Vertical):
     def focus_targets(self) -> list[Widget]:
         """What can take keys in what is shown, in order."""
         shown = self.query(f"#{self.showing}")
-        return [w for pane in shown for w in pane.walk_children(Widget, with_self=True) if w.focusable]
+        return [
+            w for pane in shown for w in pane.walk_children(Widget, with_self=True) if w.focusable and _seen(w, pane)
+        ]
+
+
+def _seen(widget: Widget, pane: Widget) -> bool:
+    """Is nothing between a widget and its pane folded away?"""
+    nodes = [node for node in widget.ancestors_with_self if node is pane or pane in node.ancestors]
+    return all(node.display for node in nodes if node is not pane)
