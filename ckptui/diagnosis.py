@@ -173,8 +173,8 @@ class _Inquiry:
             step = WhyStep(name, "skipped", str(error))
         except CkptuiError as error:
             step = WhyStep(name, "failed", str(error))
-        except (OSError, MemoryError, RecursionError, ValueError) as error:
-            # one check that breaks down is no reason to leave the others out
+        except Exception as error:
+            # whatever breaks down in one check, the others are made; the step says what it was
             step = WhyStep(name, "failed", f"{type(error).__name__}: {error}")
         step = replace(step, seconds=round(time.monotonic() - began, 3))
         if name == "behaviour" and step.state != "done":

@@ -11,7 +11,7 @@ from ckptui.core.causes_kinds import Gathered, lines, of_kind
 from ckptui.core.causes_weights import of_weights
 
 BESIDE = 0.2
-"""What a cause of another symptom keeps of its score where one symptom is asked about."""
+"""What a cause of another symptom keeps of its score where one symptom is asked about; never more than its causes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,11 @@ def judge(gathered: Gathered, checked: Sequence[str] = ()) -> Judgement:
         others += more
     wanted = gathered.symptom
     if wanted is not None:
-        causes = [one if wanted in one.symptoms else replace(one, score=round(one.score * BESIDE, 3)) for one in causes]
+        most = min((one.score for one in causes if wanted in one.symptoms), default=1.0)
+        causes = [
+            one if wanted in one.symptoms else replace(one, score=round(min(one.score, most) * BESIDE, 3))
+            for one in causes
+        ]
         others = [one for one in others if wanted in one.symptoms]
     ranked = sorted(_merged(causes), key=lambda one: -one.score)
     named = {one.code for one in ranked}
@@ -69,25 +73,29 @@ def _symmetry(gathered: Gathered) -> list[RuledOut]:
 
 
 def _verdict(gathered: Gathered, shown: Sequence[Symptom], causes: Sequence[Cause], checked: Sequence[str]) -> str:
-    seen = "; ".join(SYMPTOMS[symptom] for symptom in shown)
+    """What was seen and the first cause; the cause comes first where nothing could be asked."""
     wanted = gathered.symptom
-    real = [one for one in causes if one.symptoms and (wanted is None or wanted in one.symptoms)]
-    parts = []
+    seen = ""
     if wanted is not None and wanted not in shown:
         why = "was not seen here" if gathered.behaved else f"could not be looked for: {gathered.why_not}"
-        parts.append(f"The symptom ({SYMPTOMS[wanted]}) {why}.")
-    elif seen:
-        parts.append(f"Seen: {seen}.")
+        seen = f"The symptom ({SYMPTOMS[wanted]}) {why}."
+    elif shown:
+        seen = f"Seen: {'; '.join(SYMPTOMS[symptom] for symptom in shown)}."
     elif not gathered.behaved:
-        parts.append(f"No prediction was made: {gathered.why_not}.")
-    if real:
-        first = real[0]
+        seen = f"No prediction was made: {gathered.why_not}."
+    told = _first(causes, wanted, checked)
+    parts = [seen, told] if gathered.behaved else [told, seen]
+    return " ".join(part for part in parts if part)
+
+
+def _first(causes: Sequence[Cause], wanted: Symptom | None, checked: Sequence[str]) -> str:
+    """The likeliest cause in a sentence, or that there is none."""
+    first = next((one for one in causes if one.symptoms and (wanted is None or wanted in one.symptoms)), None)
+    if first is not None:
         where = f", {first.where}" if first.where and first.where not in first.title else ""
-        sure = {"confirmed": "", "likely": "likely ", "possible": "possibly "}[first.certainty]
-        parts.append(f"{sure}{first.title}{where}."[:1].upper() + f"{sure}{first.title}{where}."[1:])
-    elif causes and wanted is None:
-        parts.append(f"Nothing found that explains a symptom. {causes[0].title}: {causes[0].evidence[0]}.")
-    else:
-        what = "; checked: " + ", ".join(checked) if checked else ""
-        parts.append(f"Nothing found{what}.")
-    return " ".join(parts)
+        sure = {"confirmed": "", "likely": "Likely: ", "possible": "Possibly: "}[first.certainty]
+        return f"{sure}{first.title}{where}."
+    looked = f"; checked: {', '.join(checked)}." if checked else "."
+    if causes and wanted is None:
+        return f"Nothing found that explains a symptom{looked} {causes[0].title} ({causes[0].evidence[0]})."
+    return f"Nothing found{looked}"

@@ -1,0 +1,399 @@
+"""Causes told apart, from facts alone: no file is read and no model asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from ckptui.core.catalogue import make
+from ckptui.core.causes import SYMPTOMS, Cause, Symptom
+from ckptui.core.causes_behaviour import closed_layers, same_scores, unreached_inputs
+from ckptui.core.causes_judged import Judgement, judge
+from ckptui.core.causes_kinds import KINDS, Gathered
+from ckptui.core.model import (
+    ArchitectureRow,
+    Expectation,
+    Finding,
+    LayerSpread,
+    ManyImages,
+    Move,
+    Operation,
+    Predicted,
+    PredictReport,
+    Probe,
+    Run,
+    Variant,
+)
+
+PATH = "m.keras"
+ORIGINAL = Run("original", ((0, "a", 0.7), (1, "b", 0.3)), (0.7, 0.3), None, None, 0.01)
+ROWS = ("flip-left-right", "flip-up-down", "rotate-180", "repeat", "in-batch", "reload", "fresh-process")
+
+
+def row(name: str, far: float = 0.0, **more: Any) -> Run:
+    return Run(name, ORIGINAL.top, ORIGINAL.output, far, False, 0.01, identical=far == 0, **more)
+
+
+def image(path: str = "1.png", flips: float = 0.2, probe: float = 0.4, **more: Any) -> Predicted:
+    rows = [row(name, flips if "-" in name and name not in ("in-batch", "fresh-process") else 0.0) for name in ROWS]
+    probes = (Probe("zeros", probe, probe == 0), Probe("noise", probe, probe == 0))
+    runs = more.pop("runs", (ORIGINAL, *rows))
+    return Predicted(path, "0..1", (1, 16, 16, 1), 0.0, 1.0, runs, probes=probes, **more)
+
+
+def report(*findings: Finding, images: Sequence[Predicted] = (), **more: Any) -> PredictReport:
+    return PredictReport(more.pop("model", {"path": PATH}), tuple(images) or (image(),), findings, **more)
+
+
+def judged(*findings: Finding, symptom: Symptom | None = None, **more: Any) -> Judgement:
+    told = more.get("report")
+    every = (*findings, *(told.findings if told is not None else ()))
+    return judge(Gathered(PATH, more.pop("kind", "keras-archive"), every, symptom=symptom, **more), ["everything"])
+
+
+def codes(causes: Sequence[Cause]) -> list[str]:
+    return [one.code for one in causes]
+
+
+def reason(judgement: Judgement, code: str) -> tuple[bool, str]:
+    one = next(one for one in judgement.ruled_out if one.code == code)
+    return one.asked, one.reason
+
+
+def found(code: str, tensor: str | None = None, **more: Any) -> Finding:
+    return make(code, PATH, tensor, **more)
+
+
+HEALTHY = report()
+CONSTANT = report(found("constant-output", detail="all the same"), images=[image(flips=0, probe=0)])
+
+
+def test_every_cause_of_a_symptom_is_told_ruled_out_or_not_asked() -> None:
+    for facts in ({}, {"report": HEALTHY}, {"report": CONSTANT}):
+        for symptom in (None, *SYMPTOMS):
+            came = judged(symptom=symptom, **facts)
+            named = {*codes(came.causes), *(one.code for one in came.ruled_out)}
+            wanted = {k.code for k in KINDS.values() if (symptom in k.symptoms if symptom else k.symptoms)}
+            assert wanted <= named
+            assert len(named) == len(came.causes) + len(came.ruled_out)
+
+
+def test_nothing_found_says_what_was_checked() -> None:
+    came = judged(report=HEALTHY)
+    assert came.causes == ()
+    assert came.shown == ()
+    assert came.verdict == "Nothing found; checked: everything."
+
+
+def test_without_a_prediction_behaviour_is_not_asked() -> None:
+    came = judged(unpredicted="there is no TensorFlow here")
+    assert came.causes == ()
+    asked = {one.code: one.asked for one in came.ruled_out}
+    for code in ("output-disconnected", "dead-layer", "live-dropout", "batch-statistics", "unsaved-state"):
+        assert not asked[code]
+        assert "there is no TensorFlow here" in reason(came, code)[1]
+    assert asked["weights-zero"]
+    assert "there is no TensorFlow here" in came.verdict
+
+
+# ---------------------------------------------------------------------- constant
+
+
+def test_the_layer_where_the_input_ends_is_named() -> None:
+    layers = (
+        LayerSpread("conv", "Conv2D", (None, 4), 2.0, 3.0, 0.1, True),
+        LayerSpread("gate", "Rescaling", (None, 4), 0.0, 0.0, 1.0, True),
+    )
+    told = report(*CONSTANT.findings, images=CONSTANT.images, layers=layers, dies_at="gate")
+    first = judged(report=told).causes[0]
+    assert (first.code, first.where, first.score) == ("dead-layer", "gate", 1.0)
+    assert first.findings == ("constant-output",)
+    assert any("conv before it still varies by 2" in line for line in first.evidence)
+
+
+def test_a_layer_that_multiplies_by_zero_is_found_without_its_activations() -> None:
+    gate = ArchitectureRow("gate", "Rescaling", config={"scale": 0.0})
+    assert judged(report=CONSTANT, architecture=(gate,)).causes[0].where == "gate"
+    asleep = judged(architecture=(gate,)).causes[0]
+    assert (asleep.code, asleep.score) == ("dead-layer", 0.42)
+    assert closed_layers([ArchitectureRow("fine", "Rescaling", config={"scale": 0.5})]) == []
+
+
+def test_an_output_without_a_path_from_the_input() -> None:
+    told = report(*CONSTANT.findings, images=CONSTANT.images, model={"connected": False})
+    came = judged(report=told)
+    assert codes(came.causes) == ["output-disconnected"]
+    assert came.shown == ("constant",)
+
+
+def test_an_input_that_leads_nowhere() -> None:
+    rows = (
+        ArchitectureRow("image", "InputLayer"),
+        ArchitectureRow("extra", "InputLayer"),
+        ArchitectureRow("dense", "Dense", inbound=(("extra",),)),
+    )
+    assert [one.name for one in unreached_inputs(rows)] == ["image"]
+    assert unreached_inputs(rows[:1]) == []
+    first = judged(report=CONSTANT, architecture=rows).causes[0]
+    assert (first.code, first.where) == ("output-disconnected", "image")
+
+
+def test_weights_of_the_layer_where_it_ends_are_its_evidence() -> None:
+    zero = found("all-zero", "vars/0", detail="all 36 values are 0")
+    told = report(*CONSTANT.findings, images=CONSTANT.images, dies_at="conv")
+    came = judged(zero, report=told, layers={"vars/0": "conv"}, names={"vars/0": "conv/kernel"})
+    assert codes(came.causes) == ["dead-layer", "weights-zero"]
+    assert came.causes[0].findings == ("constant-output", "all-zero")
+    assert came.causes[1].where == "conv/kernel"
+    assert came.causes[1].score == 0.9
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("non-finite", "weights-not-finite"),
+        ("all-zero", "weights-zero"),
+        ("constant", "weights-zero"),
+        ("at-initializer", "weights-untouched"),
+        ("untouched-filters", "weights-untouched"),
+        ("statistics-at-initial", "statistics-never-updated"),
+        ("normalization-unadapted", "preprocessing-off"),
+        ("dead-filters", "dead-filters"),
+        ("weights-missing", "restore-partial"),
+        ("shape-mismatch", "restore-partial"),
+    ],
+)
+def test_a_fault_of_the_weights_is_told_below_one_that_was_seen(code: str, cause: str) -> None:
+    unseen = judged(found(code, "t"), report=HEALTHY).causes
+    assert codes(unseen) == [cause]
+    assert unseen[0].findings == (code,)
+    seen = judged(found(code, "t"), report=CONSTANT).causes
+    assert "dead-layer" in codes(seen)
+    assert next(one for one in seen if one.code == cause).score > unseen[0].score
+    random = report(found("nondeterministic", evidence={"seeded": False}))
+    mixed = codes(judged(found(code, "t"), report=random).causes)
+    assert mixed[0] == "live-dropout"
+    assert cause in mixed
+
+
+def test_an_info_is_no_cause() -> None:
+    assert judged(found("untouched-filters", "t", severity="info"), report=HEALTHY).causes == ()
+    assert judged(found("slots-at-zero"), found("generator-unused"), report=HEALTHY).causes == ()
+
+
+def test_slots_are_in_no_answer() -> None:
+    slot = judged(found("non-finite", "slot"), report=HEALTHY, spare=frozenset({"slot"})).causes[0]
+    weight = judged(found("non-finite", "slot"), report=HEALTHY).causes[0]
+    assert slot.score < weight.score
+
+
+def test_another_range_that_moves_the_answer() -> None:
+    variants = (
+        Variant("0..1", 0, 1, (), 0.0, False, chosen=True),
+        Variant("0..255", 0, 255, (), 0.8, True),
+    )
+    told = report(*CONSTANT.findings, images=[image(flips=0, probe=0, variants=variants)])
+    off = next(one for one in judged(report=told).causes if one.code == "preprocessing-off")
+    assert (off.certainty, off.score) == ("possible", 0.36)
+    assert "under 0..255 (0 to 255) the answer is another, by 0.8" in off.evidence
+    still = report(
+        *CONSTANT.findings,
+        images=[image(flips=0, probe=0, variants=(variants[0], Variant("caffe", 0, 1, (), 0.0, False)))],
+    )
+    assert reason(judged(report=still), "preprocessing-off") == (
+        True,
+        "1 other preprocessings give the same answer too",
+    )
+
+
+# ---------------------------------------------------------------------- flip
+
+
+def many(turn: float = 0.6, left_right: float = 0.5, images: int = 40) -> ManyImages:
+    def move(name: str, mean: float) -> Move:
+        return Move(name, name in ("rotate-90", "noise"), mean, mean - 0.05, mean + 0.05, 0.4, 0.3, 0.5)
+
+    moves = (move("flip-left-right", left_right), move("rotate-90", turn), move("noise", 0.1))
+    return ManyImages("images", images, (), "total variation", moves, 0.9, (("a", images),), "A sentence.")
+
+
+def test_flips_over_many_images_beside_a_turn() -> None:
+    came = judged(report=report(many=many()), symptom="flip")
+    assert codes(came.causes) == ["one-sided-training"]
+    assert came.shown == ("flip",)
+    assert "over 40 images flip-left-right moves the answer by 0.5" in came.causes[0].evidence[0]
+    bears = judged(report=report(many=many(left_right=0.06)), symptom="flip")
+    assert bears.causes == ()
+    assert reason(bears, "one-sided-training")[0]
+    few = judged(report=report(many=many(images=12)), symptom="flip")
+    assert reason(few, "one-sided-training") == (False, "12 images are too few: 20 or more tell")
+    assert "--images DIR" in reason(judged(report=HEALTHY), "one-sided-training")[1]
+
+
+def test_a_flip_that_changes_one_image_is_a_fact_not_a_symptom() -> None:
+    told = report(found("flip-changes-prediction"))
+    assert judged(report=told).shown == ()
+    asked = judged(report=told, symptom="flip")
+    assert asked.shown == ("flip",)
+    assert asked.causes == ()
+
+
+def test_symmetric_filters_never_explain_a_flip() -> None:
+    mirrored = found("symmetric-filters", "t", detail="32 of 32 filters mirror-symmetric")
+    for told in (HEALTHY, report(found("flip-changes-prediction"))):
+        asked = judged(mirrored, report=told, symptom="flip")
+        assert asked.causes == ()
+        assert "survive flips" in reason(asked, "symmetric-filters")[1]
+    alone = judged(mirrored, report=HEALTHY)
+    assert codes(alone.causes) == ["symmetric-filters"]
+    assert alone.causes[0].symptoms == ()
+    assert alone.verdict.startswith("Nothing found that explains a symptom; checked: everything.")
+
+
+def test_layers_that_turn_images() -> None:
+    live = ArchitectureRow("augment", "RandomFlip", live=True)
+    assert judged(report=HEALTHY, architecture=(live,), symptom="flip").causes[0].where == "augment"
+    swap = ArchitectureRow("swap", "Permute", config={"dims": [2, 1, 3]})
+    came = judged(report=HEALTHY, architecture=(swap,), symptom="flip").causes
+    assert [(one.code, one.where, one.certainty) for one in came] == [("preprocessing-flips", "swap", "possible")]
+    other = ArchitectureRow("swap", "Permute", config={"dims": [1, 3, 2]})
+    assert judged(report=HEALTHY, architecture=(other,), symptom="flip").causes == ()
+
+
+def test_a_recorded_answer_that_belongs_to_the_flipped_image() -> None:
+    flipped = Run("flip-left-right", ((1, "b", 0.9), (0, "a", 0.1)), (0.1, 0.9), 0.6, True, 0.01, identical=False)
+    expected = Expectation("e.json", 0.6, True, False, False, ((1, "b", 0.9), (0, "a", 0.1)))
+    told = report(
+        found("expectation-differs"), images=[image(runs=(ORIGINAL, flipped, row("repeat")), expected=expected)]
+    )
+    first = judged(report=told).causes[0]
+    assert (first.code, first.certainty) == ("preprocessing-flips", "likely")
+    assert "flip-left-right" in first.evidence[0]
+
+
+def test_images_that_differ_only_when_flipped() -> None:
+    came = judged(report=report(images=[image("1.png"), image("2.png")]), symptom="flip")
+    assert codes(came.causes) == ["layout-input"]
+    other = Run("original", ORIGINAL.top, (0.6, 0.4), None, None, 0.01)
+    apart = image("2.png", runs=(other, *image().runs[1:]))
+    assert judged(report=report(images=[image("1.png"), apart]), symptom="flip").causes == ()
+
+
+# ---------------------------------------------------------------------- unstable
+
+
+@pytest.mark.parametrize("seeded", [True, False])
+def test_the_live_random_layer_is_named(seeded: bool) -> None:
+    told = report(found("nondeterministic", detail="they differ", evidence={"seeded": seeded}))
+    rows = (ArchitectureRow("drop", "Dropout", live=True), ArchitectureRow("other", "Dropout"))
+    came = judged(report=told, architecture=rows)
+    assert came.shown == ("unstable",)
+    first = came.causes[0]
+    assert (first.code, first.where, first.certainty) == ("live-dropout", "drop", "confirmed")
+    assert first.title.endswith("live, seeded" if seeded else "live, not seeded")
+    op = Operation("model/drop/StatelessRandomUniformV2", "StatelessRandomUniformV2")
+    assert judged(report=told, operations=(op,)).causes[0].where == op.name
+    unnamed = judged(report=told).causes[0]
+    assert unnamed.where is None
+    assert any("custom layer" in line for line in unnamed.evidence)
+
+
+def test_batch_statistics_seen_and_suspected() -> None:
+    bn = ArchitectureRow("bn", "BatchNormalization", live=True)
+    seen = judged(report=report(found("batch-dependent", detail="by 0.2")), architecture=(bn,)).causes[0]
+    assert (seen.code, seen.where, seen.score) == ("batch-statistics", "bn", 1.0)
+    suspected = judged(architecture=(bn,)).causes[0]
+    assert (suspected.code, suspected.score) == ("batch-statistics", 0.42)
+    op = Operation("m/bn/FusedBatchNormV3", "FusedBatchNormV3", {"is_training": True})
+    assert judged(operations=(op,)).causes[0].where == op.name
+
+
+@pytest.mark.parametrize("code", ["state-stale", "state-dangling", "state-elsewhere"])
+def test_a_state_file_that_misleads(code: str) -> None:
+    assert codes(judged(found(code), report=HEALTHY, kind="tf-checkpoint").causes) == ["wrong-checkpoint"]
+
+
+@pytest.mark.parametrize("code", ["checksum-mismatch", "zip-damaged", "shard-truncated", "implausible-values"])
+def test_damage_comes_first(code: str) -> None:
+    came = judged(
+        found(code, detail="at byte 12"), found("state-dangling"), found("weights-missing"), found("non-finite", "t"),
+        report=HEALTHY,
+    )  # fmt: skip
+    assert came.causes[0].code == "damaged-save"
+    assert came.causes[0].findings == (code,)
+    assert "at byte 12" in came.causes[0].evidence
+
+
+@pytest.mark.parametrize(
+    ("verdict", "cause"),
+    [
+        ("independent", "other-training"),
+        ("different-architecture", "other-training"),
+        ("same-run", "wrong-checkpoint"),
+        ("fine-tuned", "wrong-checkpoint"),
+        ("identical", None),
+    ],
+)
+def test_the_relation_to_another_save(verdict: str, cause: str | None) -> None:
+    relation = {"verdict": verdict, "certainty": "confirmed", "evidence": {"reason": "because"}}
+    came = judged(relation=relation, against="b.keras", report=HEALTHY)
+    assert codes(came.causes) == ([cause] if cause else [])
+    if cause is None:
+        assert "b.keras" in reason(came, "wrong-checkpoint")[1]
+
+
+def test_settings_that_prepare_an_input_are_a_skew() -> None:
+    relation = {"verdict": "identical", "certainty": "confirmed", "evidence": {}}
+    scale = found("config-changed", title="A Rescaling only in B", evidence={"class": "Rescaling"})
+    pad = found("config-changed", title="conv1: padding", evidence={"class": "Conv2D"})
+    assert codes(judged(scale, relation=relation, against="b").causes) == ["preprocessing-skew"]
+    assert codes(judged(pad, relation=relation, against="b").causes) == ["configuration-changed"]
+
+
+def test_neighbours_that_share_nothing() -> None:
+    two = judged(strangers=(("a", "confirmed"), ("c", "confirmed"))).causes[0]
+    assert (two.code, two.certainty) == ("other-training", "likely")
+    assert judged(strangers=(("a", "confirmed"),), kin=("c",)).causes[0].certainty == "possible"
+    assert reason(judged(kin=("c",)), "other-training")[0]
+
+
+def test_a_recorded_answer_under_another_preprocessing() -> None:
+    recorded = ((1, "b", 0.8), (0, "a", 0.2))
+    variants = (Variant("0..255", 0, 255, ((1, "b", 0.80004), (0, "a", 0.2)), 0.5, True),)
+    expected = Expectation("e.json", 0.5, True, False, False, recorded)
+    told = report(found("expectation-differs"), images=[image(expected=expected, variants=variants)])
+    first = judged(report=told).causes[0]
+    assert (first.code, first.certainty) == ("preprocessing-skew", "likely")
+    assert "under 0..255" in first.evidence[0]
+    unknown = report(found("expectation-differs"), images=[image(expected=expected)])
+    assert judged(report=unknown).causes[0].certainty == "possible"
+
+
+def test_scores_as_recorded() -> None:
+    one = ((0, "a", 0.7), (1, "b", 0.3))
+    assert same_scores(one, ((0, "x", 0.7004), (1, "y", 0.2996)))
+    assert not same_scores(one, ((1, "b", 0.7), (0, "a", 0.3)))
+    assert not same_scores(one, ((0, "a", 0.71), (1, "b", 0.29)))
+    assert not same_scores((), one)
+
+
+def test_reload_versions_and_weights_drawn_anew() -> None:
+    reload = report(found("reload-differs", detail="by 0.3"))
+    assert codes(judged(report=reload).causes) == ["unsaved-state"]
+    unbound = judged(found("weights-missing", "t"), report=reload).causes
+    assert codes(unbound) == ["restore-partial", "unsaved-state"]
+    assert codes(judged(report=report(found("versions-differ"))).causes) == ["other-tensorflow"]
+    same = image(runs=(*image().runs, row("other-tensorflow", detail="TensorFlow 2.15.1")))
+    assert "2.15.1" in reason(judged(report=report(images=[same])), "other-tensorflow")[1]
+
+
+def test_one_symptom_asked_ranks_its_own_causes_first() -> None:
+    told = report(found("nondeterministic", evidence={"seeded": False}))
+    came = judged(found("dead-filters", "t"), report=told, symptom="constant")
+    assert [one.code for one in came.causes] == ["live-dropout", "dead-filters"] or came.causes[
+        0
+    ].code == "dead-filters"
+    assert came.verdict.startswith("The symptom (the same prediction for every input) was not seen here.")
+    assert all("constant" in one.symptoms for one in came.ruled_out)
