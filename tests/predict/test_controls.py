@@ -11,7 +11,7 @@ from PIL import Image
 from ckptui.predict.controls import CHANGES, CONTROLS, changed, own_mirror, value_range
 
 DRAW = np.random.default_rng(8)
-PICTURES = {
+PICTURES: dict[str, np.ndarray[Any, Any]] = {
     "grey": DRAW.integers(0, 256, (16, 16, 1), dtype=np.uint8),
     "colour, wide": DRAW.integers(0, 256, (9, 21, 3), dtype=np.uint8),
     "raw": DRAW.normal(size=(12, 10, 2)).astype(np.float32),
