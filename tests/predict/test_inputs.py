@@ -65,6 +65,7 @@ def refused(found: list[Any]) -> CkptuiError:
     """The error of the only thing that was asked for."""
     assert len(found) == 1
     assert isinstance(found[0], tuple)
+    assert isinstance(found[0][1], CkptuiError)
     return found[0][1]
 
 
@@ -313,7 +314,7 @@ REQUESTS: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("document", "expected"), REQUESTS)
+@pytest.mark.parametrize(("document", "expected"), REQUESTS, ids=range(len(REQUESTS)))
 def test_a_serving_request_gives_its_rows(reader: ImageReader, tmp_path: Path, document: Any, expected: Any) -> None:
     known = {**ONE, "signature": "serving_default"}
     material = only(made(reader, known, [written(tmp_path, "request", document)]))
@@ -321,27 +322,27 @@ def test_a_serving_request_gives_its_rows(reader: ImageReader, tmp_path: Path, d
     assert material.words.startswith("Serving JSON")
 
 
-@pytest.mark.parametrize(
-    ("document", "words"),
-    [
-        ({"instances": [[1, 2, 3], [4, 5]]}, "rows of different lengths"),
-        ({"instances": [{"x": [1, 2, 3], "y": 1}]}, "instance 0 of .* has y"),
-        ({"instances": [{"x": [1, 2, 3]}, {}]}, "instance 1 of .* lacks x"),
-        ({"instances": [{"x": [1, 2, 3]}, [1, 2, 3]]}, "instance 1 of .* is no object"),
-        ({"instances": []}, "no list with something in it"),
-        ({"instances": [["a", "b", "c"]]}, "x holds text, the model takes float32"),
-        ({"instances": [[1, None, 3]]}, "no number"),
-        ({"instances": [[1, 10**400, 3]]}, "no number|too large|different lengths"),
-        ({"inputs": [[1, 2, 3]], "instances": [[1, 2, 3]]}, "instances and inputs"),
-        ({"data": 1}, "has data. It takes"),
-        ([1, 2, 3], "is no request"),
-        ({"inputs": {"y": [[1, 2, 3]]}}, "no input is called y"),
-        ({"signature_name": "other", "inputs": [[1, 2, 3]]}, "for the signature other, loaded is serving_default"),
-        ("{'instances': []}", "is no JSON"),
-        ('{"instances": ' + "[" * 200_000 + "]" * 200_000 + "}", "nested too deeply|no JSON"),
-        ('{"instances": ' + "[" * 500 + "1" + "]" * 500 + "}", "different lengths|no number|nested|holds"),
-    ],
-)
+WRONG_REQUESTS: list[tuple[Any, str]] = [
+    ({"instances": [[1, 2, 3], [4, 5]]}, "rows of different lengths"),
+    ({"instances": [{"x": [1, 2, 3], "y": 1}]}, "instance 0 of .* has y"),
+    ({"instances": [{"x": [1, 2, 3]}, {}]}, "instance 1 of .* lacks x"),
+    ({"instances": [{"x": [1, 2, 3]}, [1, 2, 3]]}, "instance 1 of .* is no object"),
+    ({"instances": []}, "no list with something in it"),
+    ({"instances": [["a", "b", "c"]]}, "x holds text, the model takes float32"),
+    ({"instances": [[1, None, 3]]}, "no number"),
+    ({"instances": [[1, 10**400, 3]]}, "no number|too large|different lengths"),
+    ({"inputs": [[1, 2, 3]], "instances": [[1, 2, 3]]}, "instances and inputs"),
+    ({"data": 1}, "has data. It takes"),
+    ([1, 2, 3], "is no request"),
+    ({"inputs": {"y": [[1, 2, 3]]}}, "no input is called y"),
+    ({"signature_name": "other", "inputs": [[1, 2, 3]]}, "for the signature other, loaded is serving_default"),
+    ("{'instances': []}", "is no JSON"),
+    ('{"instances": ' + "[" * 200_000 + "]" * 200_000 + "}", "nested too deeply|no JSON"),
+    ('{"instances": ' + "[" * 500 + "1" + "]" * 500 + "}", "different lengths|no number|nested|holds"),
+]
+
+
+@pytest.mark.parametrize(("document", "words"), WRONG_REQUESTS, ids=range(len(WRONG_REQUESTS)))
 def test_a_request_that_does_not_fit_is_told_in_words(
     reader: ImageReader, tmp_path: Path, document: Any, words: str
 ) -> None:
@@ -446,11 +447,14 @@ def npy(descr: str, shape: tuple[int, ...], body: bytes = b"") -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + body
 
 
-def bomb(path: Path) -> None:
-    """A .npz of some hundred kilobytes that unpacks to more than any array may have."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w") as member:
-        for _ in range(520):
-            member.write(bytes(1 << 20))
+def bomb(path: Path, declared: int) -> None:
+    """A .npz whose one member says that it unpacks to `declared` bytes, and holds 4 MiB of zeros in four kilobytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", bytes(4 << 20))
+    size = (4 << 20).to_bytes(4, "little")
+    raw = path.read_bytes()
+    assert raw.count(size) == 2
+    path.write_bytes(raw.replace(size, declared.to_bytes(4, "little")))
 
 
 def test_hostile_files_are_one_error_each_and_the_reader_lives(reader: ImageReader, tmp_path: Path) -> None:
@@ -468,7 +472,8 @@ def test_hostile_files_are_one_error_each_and_the_reader_lives(reader: ImageRead
     }
     for name, content in make.items():
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    bomb(tmp_path / "bomb.npz")
+    bomb(tmp_path / "bomb.npz", 3 << 30)
+    bomb(tmp_path / "liar.npz", 200)
     np.savez(tmp_path / "pickled.npz", x=np.array([{}], dtype=object))
     os.mkfifo(tmp_path / "fifo.npy")
     (tmp_path / "folder.npz").mkdir()
@@ -484,7 +489,8 @@ def test_hostile_files_are_one_error_each_and_the_reader_lives(reader: ImageRead
         said[path.name] = error.detail
     assert "a pickle, which is never opened" in said["objects.npy"]
     assert "a pickle, which is never opened" in said["pickled.npz"]
-    assert "at most" in said["bomb.npz"]
+    assert "it declares 3221225472 bytes, at most" in said["bomb.npz"]
+    assert "more than the 200 bytes it declares" in said["liar.npz"]
     assert "at most" in said["large.json"]
     assert "no regular file" in said["fifo.npy"]
     assert "12 bytes; 11 are there" in said["cut.npy"]
