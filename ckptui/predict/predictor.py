@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
+import functools
+import importlib.util
 import os
+import shutil
+import sys
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from ckptui.core.model import Finding, Listing, Predicted, PredictReport, Run, WorkerState
 from ckptui.errors import Cancelled, CkptuiError, UsageError, WorkerFailed
 from ckptui.predict.borrow import Borrowed
 from ckptui.predict.client import Worker
-from ckptui.predict.course import Against, Course, prepare
+from ckptui.predict.course import Course, prepare
 from ckptui.predict.image import ImageReader
+from ckptui.predict.inputs import signature_asked
 from ckptui.predict.labels import labels_for
-from ckptui.predict.loading import Loaded, Order
+from ckptui.predict.loading import Loaded, Order, named_inputs
+from ckptui.predict.recorded import read_recorded
+from ckptui.predict.rivals import Against
+from ckptui.predict.sandbox import not_enforced
 from ckptui.predict.signature import check_signature
-from ckptui.predict.trust import not_enforced
 from ckptui.predict.wish import Wish
 
 Told = str | Run | Predicted | PredictReport
@@ -71,9 +78,12 @@ class Predictor:
             raise UsageError("no image is given", "Name at least one PNG, JPEG, GIF, BMP, WebP or .npy")
         path, kind = listing.artifact.path, listing.artifact.kind
         self._check(path, kind, weights is not None)
+        if kind == "saved-model":
+            wish = replace(wish, signature=signature_asked(wish))
         check_signature(listing, wish.signature)
         labels = labels_for(path, images, wish.labels)
-        order = Order(path, kind, wish.signature, wish.architecture, weights, wish.output)
+        recorded = read_recorded(wish.expect) if wish.expect else None
+        order = Order(path, kind, wish.signature, wish.architecture, weights, wish.output, named_inputs(wish))
         place = (wish.tf_python[0] if wish.tf_python else None, wish.gpu)
         self._wait(cancel)
         fresh = self._fresh = Worker(place[0], gpu=place[1], nice=self._nice)
@@ -87,7 +97,8 @@ class Predictor:
             else:
                 model.order = order
             course = Course(order, images, wish, labels, self._images, model, fresh, versions)
-            course.against, course.flagged, course.cancel = against, flagged, cancel
+            course.against, course.recorded, course.others = against, recorded, self._others(wish)
+            course.flagged, course.cancel = flagged, cancel
             self._doing[place] = "busy"
             yield from course.run()
         finally:
@@ -101,6 +112,14 @@ class Predictor:
             if place not in self._workers:
                 self._workers[place] = Worker(place[0], gpu=place[1], nice=self._nice)
             return self._workers[place]
+
+    def _others(self, wish: Wish) -> list[Callable[[], Worker]]:
+        """Workers under the other Pythons; beside a single one that is named ckptui's own, where it has TensorFlow."""
+        others: list[str | None] = list(wish.tf_python[1:])
+        named = wish.tf_python[0] if len(wish.tf_python) == 1 else None
+        if named is not None and not _same_program(named) and importlib.util.find_spec("tensorflow") is not None:
+            others.append(None)
+        return [functools.partial(Worker, python, gpu=wish.gpu, nice=self._nice) for python in others]
 
     def warm_up(self, tf_python: str | None = None, gpu: bool = False) -> None:
         """Have the worker import TensorFlow in a thread of its own; a failure is told when it is asked in earnest."""
@@ -136,7 +155,7 @@ class Predictor:
         model = self._loaded.get(place)
         if doing == "busy" and worker is not None and model is not None and worker.holds is not model:
             doing = "loading"
-        return WorkerState(pid, doing, resident(pid), said, kept)
+        return WorkerState(pid, doing, worker.memory if worker is not None else 0, said, kept)
 
     @staticmethod
     def _check(path: str, kind: str, filled: bool) -> None:
@@ -204,8 +223,7 @@ class Predictor:
         self._loaded.clear()
 
 
-def resident(pid: int | None) -> int:
-    """Bytes of memory a process has resident, proc(5) statm; 0 where it does not run."""
-    with contextlib.suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-    return 0
+def _same_program(python: str) -> bool:
+    """Whether it is the Python that runs here; links are not followed, they tell environments apart."""
+    found = shutil.which(python) or python
+    return os.path.abspath(found) == os.path.abspath(sys.executable)
