@@ -57,21 +57,23 @@ class Borrowed:
         """The file the model comes from."""
         return self.architecture or self.meta
 
-    def pairs(self, weights: Sequence[Sequence[Any]]) -> list[tuple[str, str]]:
-        """(weight of the model, name in the save) of all that belong together; `weights` are (name, dtype, shape)."""
+    def plan(self, weights: Sequence[Sequence[Any]]) -> tuple[list[tuple[str, str]], list[str]]:
+        """(weight of the model, name in the save) of all that belong together, and what is left of the save's weights.
+
+        `weights` are (name, dtype, shape). A graph takes what it needs: nothing of its checkpoint counts as left.
+        """
         if self.listing is None:
-            return list(self.names)
+            return list(self.names), []
         if self.meta:
             there = {tensor.name for tensor in self.listing.tensors}
-            return [(name, name) for name, *_ in weights if name in there]
-        return paired(self.listing, weights)
-
-    def left_over(self, pairs: Sequence[tuple[str, str]]) -> list[str]:
-        """Weights of the save that belong to none of the model's; a graph takes what it needs."""
-        if self.listing is None or self.meta:
-            return []
-        taken = {stored for _, stored in pairs}
-        return [tensor.name for tensor in self.listing.tensors if is_weight(tensor) and tensor.name not in taken]
+            return [(name, name) for name, *_ in weights if name in there], []
+        pairs = paired(self.listing, weights)
+        placed = {stored for _, stored in pairs}
+        left = [tensor.name for tensor in self.listing.tensors if is_weight(tensor) and tensor.name not in placed]
+        firsts: dict[str, str] = {}
+        for weight, stored in pairs:
+            firsts.setdefault(weight, stored)
+        return list(firsts.items()), left
 
 
 def borrowed_architecture(source: Arrays, listing: Listing, architecture: str | None) -> Borrowed | None:
@@ -89,6 +91,11 @@ def borrowed_architecture(source: Arrays, listing: Listing, architecture: str | 
         return Borrowed(architecture, names, fetch, listing)
     meta = meta_beside(listing.artifact.path) if kind in CHECKPOINTS else None
     return Borrowed("", (), fetch, listing, meta) if meta is not None else None
+
+
+def needs_layers(path: str, kind: str) -> bool:
+    """A save of weights alone whose model has to come from another save: it has no graph beside it."""
+    return kind == "keras-weights" or (kind in CHECKPOINTS and meta_beside(path) is None)
 
 
 def meta_beside(path: str) -> str | None:
@@ -114,15 +121,14 @@ def meta_beside(path: str) -> str | None:
 
 
 def paired(listing: Listing, weights: Sequence[Sequence[Any]]) -> list[tuple[str, str]]:
-    """(weight of the model, name in the save), by names, then by the order of layers; see `core.matching`."""
+    """(weight of the model, name in the save), by names, then by the order of layers; see `core.matching`.
+
+    A variable that the save stores twice is in it twice, its first copy first.
+    """
     mine = listing_of(weights)
     theirs = [tensor for tensor in listing.tensors if tensor.dtype in ITEMSIZE and not tensor.problem]
     own = Listing(listing.artifact, theirs, architecture=listing.architecture, order=listing.order)
-    found: dict[str, str] = {}
-    for stored, weight, _ in match_listings(own, mine):
-        if stored is not None and weight is not None:
-            found.setdefault(weight.name, stored.name)
-    return [(tensor.name, found[tensor.name]) for tensor in mine.tensors if tensor.name in found]
+    return [(two.name, one.name) for one, two, _ in match_listings(own, mine) if one is not None and two is not None]
 
 
 def listing_of(weights: Sequence[Sequence[Any]]) -> Listing:

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from ckptui.core.model import LayerSpread
 from ckptui.core.text import safe
 from ckptui.errors import Cancelled, CkptuiError, ModelDoesNotLoad, UsageError
 from ckptui.predict.answers import Answer, Feed
 from ckptui.predict.borrow import Borrowed
 from ckptui.predict.client import Worker
+from ckptui.predict.dying import spread_of
+from ckptui.predict.wish import Wish
 from ckptui.predict.worker.packing import pack, unpack
 
 Array = np.ndarray[Any, Any]
@@ -154,8 +157,8 @@ class Loaded:
             arrays.clear()
 
         places = self.worker.ask("weights", {"token": self.order.path}, cancel=cancel).doc["weights"]
-        pairs = weights.pairs(places)
-        refused += [f"{safe(name)}: the model has no such weight" for name in weights.left_over(pairs)]
+        pairs, left = weights.plan(places)
+        refused += [f"{safe(name)}: the model has no such weight" for name in left]
         for name, stored in pairs:
             try:
                 arrays.append(weights.fetch(stored))
@@ -217,11 +220,27 @@ class Loaded:
         self.facts["output"] = answers[0].named[answers[0].chosen][0] if answers and answers[0].named else None
         return answers, sum(seconds) / max(len(seconds), 1)
 
+    def layers(self, feed: Feed, cancel: threading.Event | None = None) -> tuple[LayerSpread, ...]:
+        """Every layer's output over the rows of `feed`, each a probe of its own, in the order of the calls.
+
+        Raises UsageError where nothing can be seen inside the model; WorkerFailed, Cancelled as `Worker.ask`.
+        """
+        entries, arrays = pack(feed.parts)
+        args = {"token": self.order.path, "feeds": entries}
+        reply = self.worker.ask("layers", args, arrays, cancel=cancel, limit=CALL_SECONDS)
+        return tuple(spread_of(row) for row in reply.doc["rows"])
+
     def _wanted(self, named: Sequence[tuple[str, Array]]) -> str | None:
         wanted, names = self.order.output, [safe(str(name)) for name, _ in named]
         if wanted is not None and wanted not in names:
             raise UsageError(f"no output is called {safe(wanted)}", f"Its outputs: {', '.join(names)}")
         return wanted
+
+
+def named_inputs(wish: Wish) -> tuple[str, ...]:
+    """The names in `--input NAME=FILE`; a file whose own name holds a `=` names none."""
+    pairs = [given.partition("=") for given in wish.input if not os.path.exists(given)]
+    return tuple(name for name, equals, _ in pairs if name and equals)
 
 
 def stamps(path: str) -> tuple[tuple[Any, ...], ...]:

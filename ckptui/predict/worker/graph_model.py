@@ -7,8 +7,8 @@ from typing import Any
 
 from .errors import Refused, brief
 from .feeding import as_array, fed, listed
-from .graph_propose import WITH_DEFAULT, Proposal, inference_value, placeholders_before, tensor_name
-from .graph_restore import Restorer
+from .graph_propose import PLACEHOLDERS, WITH_DEFAULT, Proposal, inference_value, placeholders_before, tensor_name
+from .graph_restore import Restorer, before
 from .graph_walk import facts_of
 from .saved_model import choose, described
 
@@ -31,7 +31,7 @@ class CheckpointGraph:
         self.names = sorted(str(name) for name in self._meta.signature_def)
         self.signature = ""
         chosen = [self._tensor(str(name)) for name in wish.get("inputs") or ()]
-        self.proposal = Proposal(self._graph, [t for t in chosen if inference_value(t) is None])
+        self.proposal = Proposal(self._graph, [tensor for tensor in chosen if not is_switch(tensor)])
         self._inputs, self._outputs = self._ends(chosen, wish)
         self.switches = self._switches()
         saver = str(self._meta.saver_def.restore_op_name)
@@ -57,24 +57,22 @@ class CheckpointGraph:
             hint = "Name an operation of the graph: --output NAME"
             raise Refused("usage", "the graph has nothing that looks like an answer", hint)
         if not inputs:
-            inputs = {str(name): tensor for name, tensor in zip(wish.get("inputs") or (), chosen)}
-            have = {tensor.name for tensor in inputs.values()}
-            needed = placeholders_before(list(outputs.values()), have)
-            names = {tensor.name for tensor in needed}
-            kept = [t for t in self.proposal.candidates if not chosen and t.name in self._leading(outputs)]
-            kept += [t for t in needed if t.op.type != WITH_DEFAULT and inference_value(t) is None]
-            inputs.update((tensor_name(t), t) for t in kept if t.name not in have and (t.name in names or not chosen))
+            inputs = {str(name): t for name, t in zip(wish.get("inputs") or (), chosen) if not is_switch(t)}
+            inputs = inputs or {tensor_name(t): t for t in self._leading(outputs)}
+        have = {tensor.name for tensor in inputs.values()}
+        for tensor in placeholders_before(list(outputs.values()), have):
+            if tensor.op.type != WITH_DEFAULT and inference_value(tensor) is None:
+                inputs[tensor_name(tensor)] = tensor
+        inputs.update((str(name), t) for name, t in zip(wish.get("inputs") or (), chosen) if is_switch(t))
         return inputs, outputs
 
-    def _leading(self, outputs: dict[str, Any]) -> set[str]:
-        """Names of all tensors that the outputs are computed from, not past the proposed inputs."""
-        from .graph_restore import before
-
+    def _leading(self, outputs: dict[str, Any]) -> list[Any]:
+        """Those of the proposal's candidates that the outputs are computed from."""
         stops = {tensor.name for tensor in self.proposal.candidates}
-        found = set(tensor.name for tensor in outputs.values())
+        found = {tensor.name for tensor in outputs.values()}
         for op in before([tensor.op for tensor in outputs.values() if tensor.name not in stops], stops):
             found.update(tensor.name for tensor in op.inputs)
-        return found
+        return [tensor for tensor in self.proposal.candidates if tensor.name in found]
 
     def _tensor(self, name: str) -> Any:
         """The tensor a user names: `dense/add` or `dense/add:0`."""
@@ -185,6 +183,12 @@ class CheckpointGraph:
     def bind(self, name: str, value: Any) -> str:
         """Give the variable saved as `name` a value; the name. Refused where none, or none of that shape, is."""
         return self._restorer.assign(name, value)
+
+
+def is_switch(tensor: Any) -> bool:
+    """It tells training from inference, or is a scalar with a default: no image goes there."""
+    scalar = tensor.op.type == WITH_DEFAULT and not (tensor.shape.rank or 0)
+    return scalar or (tensor.op.type in PLACEHOLDERS and inference_value(tensor) is not None)
 
 
 def read_meta(path: str) -> Any:
