@@ -1,4 +1,4 @@
-"""What asking why does in a thread: finds images, runs the checks, posts what they say; knows no widget."""
+"""What asking why does in a thread: runs the checks, posts what they say; knows no widget."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from ckptui.errors import Cancelled, CkptuiError
 from ckptui.session import Session
 
 Post = Callable[[Message], object]
-MOST_IMAGES = 8
-"""Of the images beside a save: enough to see whether answers differ, and soon done."""
 
 
 class Asked(Message):
@@ -22,14 +20,6 @@ class Asked(Message):
     def __init__(self, token: int) -> None:
         super().__init__()
         self.token = token
-
-
-class ImagesChosen(Asked):
-    """The images that are asked about."""
-
-    def __init__(self, token: int, images: tuple[str, ...]) -> None:
-        super().__init__(token)
-        self.images = images
 
 
 class Stepped(Asked):
@@ -74,10 +64,9 @@ def ask_why(
     *,
     allow_flagged: bool = False,
 ) -> None:
-    """Ask about the save at `path` with that image, else with those beside it."""
+    """Ask about the save at `path` with that image; without one those beside it are taken."""
     try:
-        images = (image,) if image else tuple(session.sibling_images(path)[:MOST_IMAGES])
-        post(ImagesChosen(token, images))
+        images = (image,) if image else ()
         for told in session.why(path, images, cancel=cancel, allow_flagged=allow_flagged):
             if cancel.is_set():
                 return

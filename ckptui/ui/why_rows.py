@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ckptui.core.model import SYMPTOMS, Cause, Listing, RuledOut, Symptom, WhyReport
+from rich.cells import cell_len
+
+from ckptui.core.causes import SYMPTOMS, Cause, RuledOut, Symptom, WhyReport
+from ckptui.core.model import Listing
 from ckptui.core.text import safe
 from ckptui.ui.fitting import wrap
 
@@ -63,12 +66,16 @@ def card(number: int, cause: Cause, width: int) -> Iterator[Line]:
     """A cause: number, title and certainty; its evidence; the next step; where it lies and what it rests on."""
     room = max(width - INDENT - 2, LEAST)
     sure = cause.certainty
-    first, *rest = wrap(safe(cause.title), max(room - len(sure) - 2, LEAST))
-    gap = " " * max(room - len(first) - len(sure), 2)
+    beside = room - len(sure) - 2 >= LEAST
+    first, *rest = wrap(safe(cause.title), room - len(sure) - 2 if beside else room)
+    gap = " " * max(room - cell_len(first) - len(sure), 2)
     style = CERTAINTY_STYLES[sure]
-    yield Line(((f"{number:>3}  ", style), (first, "strong"), (gap, ""), (sure, style)), cause, head=True)
+    told = ((gap, ""), (sure, style)) if beside else ()
+    yield Line(((f"{number:>3}  ", style), (first, "strong"), *told), cause, head=True)
     for text in rest:
         yield Line(((" " * INDENT, ""), (text, "strong")), cause)
+    if not beside:
+        yield Line(((" " * INDENT, ""), (sure, style)), cause)
     for fact in cause.evidence:
         yield from _hanging(fact, "· ", cause, room, "")
     yield from _hanging(cause.next_step, "→ ", cause, room, "accent")
@@ -118,10 +125,9 @@ def as_text(entry: Entry, report: WhyReport, symptom: Symptom | None) -> str:
 def tensor_of(listing: Listing, where: str) -> str | None:
     """The stored name of the tensor a cause lies in, or of the first one of its layer; None where nothing fits."""
     tensors = listing.tensors
-    for named in (lambda t: t.name, lambda t: t.object_path, lambda t: t.layer):
-        for tensor in tensors:
-            if named(tensor) == where:
-                return tensor.name
+    for names in ([t.name for t in tensors], [t.object_path for t in tensors], [t.layer for t in tensors]):
+        if where in names:
+            return tensors[names.index(where)].name
     # a loaded model calls a layer by its last name, a file by the whole path to it
     for tensor in tensors:
         if tensor.layer.rpartition("/")[2] == where or tensor.object_path.startswith(f"{where}/"):

@@ -30,6 +30,7 @@ from ckptui.core.model import (
 from ckptui.errors import CkptuiError, Damaged
 from tests.ui.course_fake import CourseSession
 from tests.ui.pane_data import LAYERS, Array, PaneSession, kernel, odd_first_kernel, scan_of, tensor_of
+from tests.ui.why_fake import WhyFake
 
 ROOT = "/runs/digits"
 RUN = f"{ROOT}/run"
@@ -89,12 +90,13 @@ LAYER_FINDINGS = (
 )  # fmt: skip
 
 
-class FakeSession(CourseSession, PaneSession):
+class FakeSession(CourseSession, WhyFake, PaneSession):
     """Serves saves from memory; `gate` cleared holds every scan before its first tensor."""
 
     def __init__(self) -> None:
         super().__init__()
         self._begin_courses()
+        self.begin_why()
         self.settings = Settings()
         self.found: list[Found | RunFolder | Finding] = []
         self.listings: dict[str, Listing] = {}

@@ -26,11 +26,6 @@ def test_a_key_means_one_thing_in_a_scope(scope: str) -> None:
     assert [key for key, count in keys.items() if count > 1] == []
 
 
-def test_what_later_issues_bring_is_not_offered_yet() -> None:
-    main = {key for command in in_scope("main") for key in command.keys}
-    assert not main & {"w"}
-
-
 def test_help_lists_every_command_with_its_keys() -> None:
     words = help_text(100).plain.replace("\n", " ")
     for command in COMMANDS:

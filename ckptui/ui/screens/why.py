@@ -16,7 +16,8 @@ from textual.timer import Timer
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
-from ckptui.core.model import SYMPTOMS, Cause, Finding, Symptom, WhyReport, WhyStep
+from ckptui.core.causes import SYMPTOMS, Cause, Symptom, WhyReport, WhyStep
+from ckptui.core.model import Finding
 from ckptui.core.report import SIGNS
 from ckptui.core.text import safe
 from ckptui.errors import Flagged
@@ -146,11 +147,6 @@ class WhyScreen(Screen[str | None]):
     def _mine(self, event: why_job.Asked) -> bool:
         event.stop()
         return event.token == self._token
-
-    def on_images_chosen(self, event: why_job.ImagesChosen) -> None:
-        if self._mine(event):
-            self.images = event.images
-            self._draw()
 
     def on_stepped(self, event: why_job.Stepped) -> None:
         if self._mine(event):
@@ -287,10 +283,13 @@ class WhyScreen(Screen[str | None]):
         room = max(self.size.width - 8, 20)
         label = shown(self.label, room // 2)
         self.query_one("#why-title", Static).update(
-            Content.assemble(
-                ("Why  ", "bold $primary"), (label, "bold"), (f"  {images_words(self.images, room // 2)}", "$dim")
-            )
+            Content.assemble(("Why  ", "bold $primary"), (label, "bold"), (f"  {self._images(room // 2)}", "$dim"))
         )
+
+    def _images(self, room: int) -> str:
+        if self.images:
+            return images_words(self.images, room)
+        return "no image" if self.report is not None else "images beside it"
 
     def _draw_symptoms(self) -> None:
         """`0 all  1 constant ●  ...`: the chosen one bold, a dot where it was really seen."""
@@ -331,7 +330,7 @@ class WhyScreen(Screen[str | None]):
         if not room:
             return Content.assemble((sign, style), " ", (name, "" if busy else "$dim"))
         seconds = time.monotonic() - self._begun.get(step.name, time.monotonic()) if busy else step.seconds
-        took = f"{seconds:.0f} s" if busy else f"{seconds:.1f} s" if seconds else ""
+        took = f"{seconds:.1f} s" if seconds and not busy else f"{seconds:.0f} s" if seconds >= 1 else ""
         detail = shown(self._doing or step.detail if busy else step.detail, max(room - STEP_WIDTH - 12, 10))
         return Content.assemble(
             (sign, style), " ", (name.ljust(STEP_WIDTH), "bold" if busy else ""), (" " + detail, "$dim"),
@@ -340,8 +339,6 @@ class WhyScreen(Screen[str | None]):
 
 
 def images_words(images: Sequence[str], room: int) -> str:
-    """`image 3.png`, `3.png and 7 more`, or that there is none."""
-    if not images:
-        return "no image beside it: what needs one is not asked"
+    """`image 3.png`, or `images 3.png and 7 more`."""
     first = shown(os.path.basename(images[0]), max(room - 16, 8))
     return f"image {first}" if len(images) == 1 else f"images {first} and {len(images) - 1} more"

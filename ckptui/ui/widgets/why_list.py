@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ckptui.core.model import Cause, Symptom, WhyReport
+from ckptui.core.causes import Cause, Symptom, WhyReport
 from ckptui.ui.why_rows import Entry, Fold, Line, Piece, lines_of
 from ckptui.ui.widgets.row_list import RowList
+
+WAITING = Line((("  Causes are ranked once every check has spoken", "dim"),))
 
 
 class WhyList(RowList):
@@ -30,6 +32,9 @@ class WhyList(RowList):
         """Open or close a fold."""
         self._unfolded ^= {fold}
         self._arrange(fold)
+        if fold in self._unfolded and self.cursor - self.first_visible > self.page // 2:
+            # what came out is to be seen
+            self.scroll_to(y=self.cursor, animate=False, force=True)
 
     @property
     def entry(self) -> Entry | None:
@@ -45,7 +50,7 @@ class WhyList(RowList):
         """Lines for the width there is; the cursor stays on `keep`."""
         width = self.scrollable_content_region.width
         report = self.report
-        self._lines = [] if report is None else lines_of(report, self.symptom, self._unfolded, width)
+        self._lines = [WAITING] if report is None else lines_of(report, self.symptom, self._unfolded, width)
         heads = [place for place, line in enumerate(self._lines) if line.head]
         kept = [place for place in heads if keep is not None and self._lines[place].entry == keep]
         self.rows_changed((kept or heads or [0])[0])
