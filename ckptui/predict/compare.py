@@ -63,6 +63,8 @@ class Facts:
     """Relative: among copies of itself against among others."""
     among_others_by: float = 0.0
     """The same as a difference."""
+    blocked: list[tuple[str, str]] = field(default_factory=list)
+    """(run, what it tried) of calls that the worker's cage stopped."""
     outputs: int = 0
     dies_at: str = ""
     """`conv2 (Conv2D)`: where a constant output stops following the input, as far as layers can be looked at."""

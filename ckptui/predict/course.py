@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from ckptui.core.model import Finding, Listing, Predicted, PredictReport, Run
-from ckptui.core.text import safe
-from ckptui.errors import Cancelled, CkptuiError, ModelDoesNotLoad
-from ckptui.predict import compare
-from ckptui.predict.borrow import Borrowed
+from ckptui.core.model import Finding, LayerSpread, ManyImages, Predicted, PredictReport, Run
+from ckptui.errors import Blocked, Cancelled, CkptuiError, ModelDoesNotLoad
+from ckptui.predict import compare, expect, probes, rivals
 from ckptui.predict.client import Worker
-from ckptui.predict.image import ImageReader
+from ckptui.predict.dying import where_it_dies
+from ckptui.predict.image import ImageReader, form_of
 from ckptui.predict.inputs import materials_of
 from ckptui.predict.judging import findings_of
 from ckptui.predict.labels import Labels
 from ckptui.predict.loading import Loaded, Order
+from ckptui.predict.many import many_images
+from ckptui.predict.recipe import recipe_of
+from ckptui.predict.recorded import Recorded
 from ckptui.predict.reporting import described, load_findings, refused
+from ckptui.predict.sandbox import not_enforced
 from ckptui.predict.subject import Subject
-from ckptui.predict.trust import not_enforced
+from ckptui.predict.trust import blocked_findings
 from ckptui.predict.wish import Wish
 
 Told = str | Run | Predicted | PredictReport
-
-
-@dataclass(frozen=True, slots=True)
-class Against:
-    """Another save or model whose answers stand beside the first one's."""
-
-    listing: Listing
-    architecture: str | None = None
-    weights: Borrowed | None = None
-
-    def order(self, wish: Wish) -> Order:
-        """What is to be loaded for it."""
-        artifact = self.listing.artifact
-        return Order(artifact.path, artifact.kind, wish.signature, self.architecture, self.weights, wish.output)
 
 
 @dataclass(slots=True)
@@ -54,41 +43,69 @@ class Course:
     model: Loaded
     fresh: Worker
     versions: dict[str, Any]
-    against: Against | None = None
+    against: rivals.Against | None = None
     others: Sequence[Callable[[], Worker]] = ()
     """Makes a worker under another Python each."""
     flagged: tuple[Finding, ...] = ()
     cancel: threading.Event | None = None
+    recorded: Recorded | None = None
+    """Answers of another time."""
     subjects: list[Subject] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    many: ManyImages | None = None
+    folder_findings: list[Finding] = field(default_factory=list)
+    layers: tuple[LayerSpread, ...] = ()
+    dies_at: str | None = None
 
     def run(self) -> Iterator[Told]:
         """Everything, in order; the report is last."""
-        yield f"loading {_name(self.order.path)}"
+        yield f"loading {rivals.name_of(self.order.path)}"
         try:
             self.model.ensure(self.cancel)
-        except ModelDoesNotLoad as error:
+        except (Blocked, ModelDoesNotLoad) as error:
             yield refused(self.order, self.versions, error, self.flagged)
             return
         if self.model.bound is not None:
             yield self.model.bound.words
         yield from self._first()
         asked = [subject for subject in self.subjects if subject.failed is None]
-        for subject in self.subjects if not asked else ():
-            assert subject.failed is not None
-            raise subject.failed
+        self._raise_without_answer(asked)
         yield from self._beside(asked)
+        self._quietly(self._look_at_layers)
+        yield from self._folder()
         if asked:
             yield "reloading"
             yield from again(asked, compare.RELOAD, self.model, self.cancel)
             yield "in a fresh process"
             yield from again(asked, compare.FRESH, Loaded(self.fresh, self.order), self.cancel)
+            yield from rivals.against(self, asked)
+            yield from rivals.other_versions(self, asked)
         predicted = tuple(subject.predicted() for subject in self.subjects)
         yield from predicted
-        findings = load_findings(self.model)
-        findings += findings_of(self.order.path, [subject.facts for subject in self.subjects])
+        yield self._report(predicted)
+
+    def _raise_without_answer(self, asked: Sequence[Subject]) -> None:
+        """Where not one image has an answer that is the error; what the cage stopped is a finding instead."""
+        failed = [subject.failed for subject in self.subjects if subject.failed is not None]
+        stopped = any(isinstance(error, Blocked) for error in failed)
+        if failed and not asked and not stopped and self.wish.images_dir is None:
+            raise failed[0]
+
+    def _report(self, predicted: tuple[Predicted, ...]) -> PredictReport:
+        facts, path = [subject.facts for subject in self.subjects], self.order.path
+        findings = load_findings(self.model) + findings_of(path, facts, self.layers, self.dies_at)
+        findings += probes.variant_findings(path, self.subjects)
+        if self.recorded is not None:
+            held = [(subject.path, subject.expected) for subject in self.subjects]
+            findings += expect.findings(path, self.recorded, [(p, e) for p, e in held if e is not None])
+        findings += blocked_findings(path, facts)
+        codes = {finding.code for finding in findings}
+        findings += [finding for finding in self.folder_findings if finding.code not in codes]
         about = described(self.order, self.model.facts, self.versions, self.model.bound, self.flagged)
-        notes = not_enforced(self.versions.get("cage") or {})
-        yield PredictReport(about, predicted, tuple(findings), notes=notes)
+        notes = (*not_enforced(self.versions.get("cage") or {}), *self.notes)
+        return PredictReport(
+            about, predicted, tuple(findings), self.many, tuple(self.layers), self.dies_at, tuple(notes)
+        )
 
     def _first(self) -> Iterator[Told]:
         """Everything of each image that needs nothing but the loaded model; one that fails costs only itself."""
@@ -98,40 +115,74 @@ class Course:
             subject = Subject(path, self.labels, self.wish.top)
             self.subjects.append(subject)
             subject.facts.partly = bound.words if bound is not None and bound.missing else ""
-            yield f"predicting {_name(path)}"
+            yield f"predicting {rivals.name_of(path)}"
             if isinstance(made, tuple):
                 yield subject.fail(made[1])
                 continue
             subject.prepare(made)
             yield subject.predicted()
             try:
+                self.alive()
                 yield subject.original(self.model, self.cancel)
             except Cancelled:
                 raise
             except CkptuiError as error:
-                if self.model.worker.pid is None:
+                if self.model.worker.pid is None and not isinstance(error, Blocked):
                     raise
                 yield subject.fail(error)
                 continue
             for name in subject.flips():
-                yield from self._row(subject, name, subject.changed, name)
-            yield from self._row(subject, compare.REPEAT, subject.repeated)
+                yield from self.row(subject, name, subject.changed, name)
+            yield from self.row(subject, compare.REPEAT, subject.repeated)
             self._quietly(subject.probed)
             self._quietly(subject.silenced)
+            if self.wish.all_preprocessing:
+                yield "under every preprocessing"
+                self._quietly(partial(probes.vary, subject))
+            if self.recorded is not None:
+                row = self.recorded.row_for(len(self.subjects) - 1, path, len(self.images))
+                subject.expected = expect.expectation(self.recorded, row, subject.answer, subject.labels, self.wish.top)
 
     def _beside(self, asked: Sequence[Subject]) -> Iterator[Told]:
         """Among each other, and in training mode: the last runs before the model is loaded anew."""
         materials = [subject.material for subject in asked if subject.material is not None]
         for subject in asked:
             others = [material for material in materials if material is not subject.material]
-            yield from self._row(subject, compare.IN_BATCH, subject.batched, others)
+            yield from self.row(subject, compare.IN_BATCH, subject.batched, others)
         for subject in asked if self.model.takes_training else ():
-            yield from self._row(subject, compare.TRAINING, subject.trained)
+            yield from self.row(subject, compare.TRAINING, subject.trained)
 
-    def _row(self, subject: Subject, name: str, run: Callable[..., Run | None], *args: Any) -> Iterator[Run]:
+    def _look_at_layers(self, model: Loaded, cancel: threading.Event | None) -> None:
+        """Where an answer that nothing moves stops following the input."""
+        constant = [subject for subject in self.subjects if subject.facts.constant]
+        feed = probes.together(constant[0].material) if constant and constant[0].material else None
+        if feed is None or not model.facts.get("layers"):
+            return
+        self.layers = model.layers(feed, cancel)
+        self.dies_at = where_it_dies(self.layers)
+        dead = next((row for row in self.layers if row.layer == self.dies_at), None)
+        for subject in constant if dead is not None else ():
+            subject.facts.dies_at = f"{dead.layer} ({dead.class_name})" if dead is not None else ""
+
+    def _folder(self) -> Iterator[Told]:
+        """What only many images show."""
+        if self.wish.images_dir is None:
+            return
+        recipe = recipe_of(self.wish, self.model.facts, form_of(self.model.facts["inputs"]))
+        self.alive()
+        found = many_images(self.model, self.wish.images_dir, recipe, self.reader, self.labels, self.cancel)
+        for item in found:
+            if isinstance(item, ManyImages):
+                self.many = item
+            elif isinstance(item, Finding):
+                self.folder_findings.append(item)
+            else:
+                yield item
+
+    def row(self, subject: Subject, name: str, run: Callable[..., Run | None], *args: Any) -> Iterator[Run]:
         """One run; what fails is a row with its error, and a worker that died of it is started again."""
         try:
-            self._alive()
+            self.alive()
             row = run(self.model, *args, self.cancel)
         except Cancelled:
             raise
@@ -143,14 +194,14 @@ class Course:
     def _quietly(self, ask: Callable[[Loaded, threading.Event | None], None]) -> None:
         """What makes no row of its own: where it fails its facts stay unknown."""
         try:
-            self._alive()
+            self.alive()
             ask(self.model, self.cancel)
         except Cancelled:
             raise
         except CkptuiError:
             return
 
-    def _alive(self) -> None:
+    def alive(self) -> None:
         if self.model.worker.pid is None:
             self.model.ensure(self.cancel)
 
@@ -184,7 +235,3 @@ def prepare(worker: Worker, cancel: threading.Event | None) -> None:
             worker.hello(cancel)
 
     threading.Thread(target=begin, name="ckptui-fresh", daemon=True).start()
-
-
-def _name(path: str) -> str:
-    return safe(os.path.basename(path.rstrip("/")) or path)

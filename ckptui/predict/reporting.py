@@ -7,9 +7,10 @@ from typing import Any
 
 from ckptui.core.catalogue import make
 from ckptui.core.model import Finding, PredictReport
-from ckptui.errors import ModelDoesNotLoad
+from ckptui.errors import Blocked, ModelDoesNotLoad
 from ckptui.predict.loading import Bound, Loaded, Order
-from ckptui.predict.trust import not_enforced, sandbox_of
+from ckptui.predict.sandbox import not_enforced
+from ckptui.predict.trust import blocked_finding, sandbox_of
 
 NAMED = 5
 """Names of weights that a detail lists."""
@@ -42,22 +43,27 @@ def described(
     }
     if order.architecture is not None:
         model["architecture"] = order.architecture
+    if facts.get("connected"):
+        # by input: whether anything of it but its shape gets to an output, where the graph could be followed
+        model["connected"] = {str(name): bool(reached) for name, reached in facts["connected"].items()}
     if bound is not None:
         model["bound"] = bound.words
     return model
 
 
 def refused(
-    order: Order, versions: Mapping[str, Any], error: ModelDoesNotLoad, flagged: Sequence[Finding] = ()
+    order: Order,
+    versions: Mapping[str, Any],
+    error: ModelDoesNotLoad | Blocked,
+    flagged: Sequence[Finding] = (),
 ) -> PredictReport:
-    """The report of a model that no loader takes."""
-    finding = make(
-        "model-does-not-load",
-        order.path,
-        detail=error.detail,
-        evidence={"tensorflow": versions.get("tensorflow", ""), "keras": versions.get("keras", "")},
-        advice=error.hint or None,
-    )
+    """The report of a model that no loader takes, or whose loading tried what the worker may not do."""
+    if isinstance(error, Blocked):
+        finding = blocked_finding(order.path, [f"while it was loaded: {error.detail}"], ["load"])
+    else:
+        evidence = {"tensorflow": versions.get("tensorflow", ""), "keras": versions.get("keras", "")}
+        advice = error.hint or None
+        finding = make("model-does-not-load", order.path, detail=error.detail, evidence=evidence, advice=advice)
     notes = not_enforced(versions.get("cage") or {})
     return PredictReport(described(order, {}, versions, None, flagged), (), (finding,), notes=notes)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ckptui.core.model import Expectation, Predicted, Probe, Run, Variant
-from ckptui.errors import CkptuiError
+from ckptui.errors import Blocked, CkptuiError
 from ckptui.predict import compare
 from ckptui.predict.answers import Answer, Feed
 from ckptui.predict.compare import IN_BATCH, ORIGINAL, REPEAT, ROWS, TRAINING, Facts
@@ -48,6 +48,7 @@ class Subject:
     def fail(self, error: CkptuiError) -> Run:
         """No answer for this one: the row that says why."""
         self.failed = error
+        self._told_blocked(ORIGINAL, error)
         return self._keep(compare.failed_run(ORIGINAL, str(error)))
 
     def feed(self) -> Feed:
@@ -77,6 +78,10 @@ class Subject:
         if isinstance(self.material, ImageMaterial) and feed.rows > 1:
             answers = [answer.row(0, feed.rows) for answer in answers]
         return answers, seconds
+
+    def called(self, model: Loaded, feed: Feed, cancel: threading.Event | None) -> Answer:
+        """The answer to one call with another feed."""
+        return self._call(model, feed, 1, cancel)[0][0]
 
     def flips(self) -> list[str]:
         """The flips that make sense for it."""
@@ -149,16 +154,18 @@ class Subject:
             self._sequences.append(answers)
         return self.compared(name, answers, seconds)
 
-    def elsewhere(
-        self, model: Loaded, name: str, feed: Feed, detail: str, cancel: threading.Event | None
-    ) -> tuple[Run, Answer]:
-        """Through another model, or under another TensorFlow; the row, and the answer."""
-        answers, seconds = self._call(model, feed, 1, cancel)
-        return self.compared(name, answers, seconds, detail), answers[0]
+    def elsewhere(self, model: Loaded, name: str, feed: Feed, detail: str, cancel: threading.Event | None) -> Run:
+        """Through another model, or under another TensorFlow."""
+        return self.compared(name, *self._call(model, feed, 1, cancel), detail)
 
     def not_run(self, name: str, error: CkptuiError | str, detail: str = "") -> Run:
         """The row of a run that failed."""
+        self._told_blocked(name, error)
         return self._keep(compare.failed_run(name, str(error), detail))
+
+    def _told_blocked(self, name: str, error: CkptuiError | str) -> None:
+        if isinstance(error, Blocked):
+            self.facts.blocked.append((name, error.detail))
 
     def compared(self, name: str, answers: Sequence[Answer], seconds: float, detail: str = "") -> Run:
         """The row of answers held against the original's."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ckptui.core.catalogue import make
 from ckptui.core.model import Finding, Listing
 from ckptui.core.text import safe
 from ckptui.errors import Flagged
+from ckptui.predict.compare import Facts
 
 FLAGS = ("unsafe-op", "unsafe-layer", "external-reference")
 """Codes of findings that someone has to have seen before a model runs."""
-NEEDED = {
-    "network": "the worker's network can't be taken away here",
-    "writes": "the worker can't be kept from writing outside its own folder here",
-    "programs": "the worker can't be kept from starting programs here",
-}
-"""What a cage keeps from a model, and the words where it could not."""
+TOLD = 3
+"""Things it tried that a detail lists."""
+KEPT_FROM = ("network", "writes", "programs")
+"""What a cage keeps from a model, as the worker's hello names it."""
 
 
 def flags_of(listing: Listing) -> tuple[Finding, ...]:
@@ -26,19 +26,7 @@ def flags_of(listing: Listing) -> tuple[Finding, ...]:
 
 def sandbox_of(cage: Mapping[str, Any]) -> dict[str, Any]:
     """`sandbox` of the predict document: per thing whether the worker is kept from it."""
-    return {
-        "network": bool(cage.get("seccomp")),
-        "writes": bool(cage.get("landlock")),
-        "programs": bool(cage.get("seccomp")) and not cage.get("gpu"),
-    }
-
-
-def not_enforced(cage: Mapping[str, Any]) -> tuple[str, ...]:
-    """What could not be enforced on this machine, a sentence each; nothing where the worker never said."""
-    if not cage:
-        return ()
-    kept = sandbox_of(cage)
-    return tuple(words for name, words in NEEDED.items() if not kept[name])
+    return {name: bool(cage.get(name)) for name in KEPT_FROM}
 
 
 def allowed(listings: Sequence[Listing], allow: bool) -> tuple[Finding, ...]:
@@ -58,3 +46,21 @@ def allowed(listings: Sequence[Listing], allow: bool) -> tuple[Finding, ...]:
             findings=tuple(found.values()),
         )
     return tuple(found.values())
+
+
+def blocked_finding(model: str, tried: Sequence[str], runs: Sequence[str] = ()) -> Finding:
+    """`unsafe-op` for a model that tried what the worker may not do; `tried` says what, `runs` in which."""
+    return make(
+        "unsafe-op",
+        model,
+        title="The model tried what it may not do",
+        detail="; ".join(list(dict.fromkeys(tried))[:TOLD]),
+        evidence={"blocked": True, "runs": list(dict.fromkeys(runs))},
+        severity="error",
+    )
+
+
+def blocked_findings(model: str, images: Sequence[Facts]) -> list[Finding]:
+    """The same for the runs of images; none where nothing was blocked."""
+    blocked = [(name, words) for facts in images for name, words in facts.blocked]
+    return [blocked_finding(model, [words for _, words in blocked], [name for name, _ in blocked])] if blocked else []

@@ -12,11 +12,8 @@ from ckptui.core.model import Finding, Found, Kind, Listing, Predicted, PredictR
 if TYPE_CHECKING:
     import numpy as np
 
-    from ckptui.predict.course import Against
     from ckptui.predict.predictor import Predictor
-
-WITHOUT_MODEL: frozenset[str] = frozenset({"tf-checkpoint", "keras-weights"})
-"""Kinds whose layers another save has to lend."""
+    from ckptui.predict.rivals import Against
 
 
 class Predicting(Protocol):
@@ -49,19 +46,19 @@ class PredictUseCases:
                 is not set; no worker was started.
             The rest as `predict.predictor.Predictor.predict`.
         """
-        from ckptui.predict.borrow import borrowed_architecture
+        from ckptui.predict.borrow import borrowed_architecture, needs_layers
         from ckptui.predict.trust import allowed
         from ckptui.predict.wish import wish_of
 
         wish = wish_of(options)
         found = self.resolve(model)
         listing = self.open(found.path, found=found)
-        if found.kind in WITHOUT_MODEL and not wish.architecture:
+        if needs_layers(found.path, found.kind) and not wish.architecture:
             wish = replace(wish, architecture=self.sibling_model(found.path))
         weights = borrowed_architecture(self, listing, wish.architecture)
         against = _against(self, wish.against, wish.architecture) if wish.against else None
         opened = [listing]
-        opened += [self.open(path) for path in (wish.architecture, against and against.architecture) if path]
+        opened += [_layers_of(self, path) for path in (wish.architecture, against and against.architecture) if path]
         opened += [against.listing] if against else []
         flagged = allowed(opened, wish.allow_flagged)
         yield from self.predictor.predict(
@@ -75,7 +72,7 @@ class PredictUseCases:
         """
         from ckptui.predict.trust import allowed
 
-        return allowed([self.open(path) for path in (model, architecture) if path], True)
+        return allowed([_layers_of(self, path) for path in (model, architecture) if path], True)
 
     def warm_up(self: Predicting, tf_python: str | None = None, gpu: bool = False) -> None:
         """Start the worker and have it import TensorFlow; returns at once, and says nothing where that fails."""
@@ -86,14 +83,21 @@ class PredictUseCases:
         return self.predictor.state(tf_python, gpu)
 
 
+def _layers_of(session: Predicting, path: str) -> Listing:
+    """The listing of a save, or of the Keras config that lends its layers."""
+    from ckptui.predict.config_file import config_listing, is_config
+
+    return config_listing(path) if is_config(path) else session.open(path)
+
+
 def _against(session: Predicting, path: str, architecture: str | None) -> Against:
     """The other save, opened; weights without a model go into the layers the first one's went into, or a sibling's."""
-    from ckptui.predict.borrow import borrowed_architecture
-    from ckptui.predict.course import Against
+    from ckptui.predict.borrow import borrowed_architecture, needs_layers
+    from ckptui.predict.rivals import Against
 
     found = session.resolve(path)
     listing = session.open(found.path, found=found)
-    if found.kind not in WITHOUT_MODEL:
-        return Against(listing)
+    if not needs_layers(found.path, found.kind):
+        return Against(listing, None, borrowed_architecture(session, listing, None))
     layers = architecture or session.sibling_model(found.path)
     return Against(listing, layers, borrowed_architecture(session, listing, layers))
