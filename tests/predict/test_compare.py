@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckptui.core.model import Finding
-from ckptui.predict import compare
+from ckptui.core.model import Finding, LayerSpread, Probe
+from ckptui.predict import answers
+from ckptui.predict.answers import Answer, largest_difference
 from ckptui.predict.compare import (
     FLIP_LR,
     FLIP_UD,
@@ -17,17 +18,17 @@ from ckptui.predict.compare import (
     ORIGINAL,
     RELOAD,
     REPEAT,
+    TURNED,
     Facts,
-    Probe,
     best,
     compared_run,
     failed_run,
-    findings_of,
-    largest_difference,
+    key_of,
     original_run,
     same_sequences,
     top_of,
 )
+from ckptui.predict.judging import findings_of
 from ckptui.predict.words import verdict
 
 BASE = np.array([[0.1, 0.7, 0.2]], np.float32)
@@ -36,13 +37,16 @@ NEAR = np.array([[0.1000001, 0.7, 0.2]], np.float32)
 WOBBLY = np.array([[0.1, 0.69, 0.21]], np.float32)
 
 
+def said(values: Any, name: str = "out") -> Answer:
+    return Answer(((name, np.asarray(values)),))
+
+
 def facts(**outputs: Any) -> Facts:
     """Runs by row name (dashes as underscores), each an output, a list of outputs or an error's text."""
     made = Facts("x.png", outputs=3)
-    base = outputs.pop("original", BASE)
-    made.runs[ORIGINAL] = original_run(base, 0.1, (), 5)
-    made.finite = bool(np.isfinite(base).all())
-    made.scale = float(np.abs(np.nan_to_num(base)).max()) or 1.0
+    base = said(outputs.pop("original", BASE))
+    made.keep(original_run(base, 0.1, (), 5))
+    made.finite, made.scale = base.finite, base.scale
     defaults = {
         "repeat": BASE,
         "reload": BASE,
@@ -51,14 +55,23 @@ def facts(**outputs: Any) -> Facts:
         "flip_up_down": OTHER,
     }
     for key, value in {**defaults, **outputs}.items():
-        name = key.replace("_", "-")
+        name, _, detail = key.replace("_", "-").partition("@")
         if isinstance(value, str):
-            made.runs[name] = failed_run(name, value)
-        else:
-            several = value if isinstance(value, list) else [value]
-            made.runs[name] = compared_run(name, base, several, 0.1, (), 5)
-    made.probes = (Probe("noise", 0.5, False), Probe("the negative", 0.4, False))
+            made.keep(failed_run(name, value, detail))
+            continue
+        several = [said(each) for each in (value if isinstance(value, list) else [value])]
+        run = compared_run(name, base, several, 0.1, (), 5, detail)
+        made.keep(run)
+        made.relative[key_of(run)] = max(base.relative(each) for each in several)
+    probed(made, 0.5, 0.4)
     return made
+
+
+def probed(made: Facts, *moved: float, identical: bool = False) -> None:
+    """Noise, the negative, ... move the answer by so much, and by as much of its scale."""
+    names = ("noise", "the negative", "zeros", "ones")
+    made.probes = tuple(Probe(name, by, identical) for name, by in zip(names, moved, strict=False))
+    made.probes_moved = tuple(by / made.scale for by in moved)
 
 
 def codes(*images: Facts) -> list[str]:
@@ -75,7 +88,7 @@ def test_a_healthy_model_has_nothing_but_the_facts_of_its_flips() -> None:
     assert codes(facts(flip_left_right=WOBBLY, flip_up_down=WOBBLY)) == []
     assert verdict(facts()) == (
         "Restores cleanly. The answer follows the image and is the same after reload and in a fresh process. "
-        "It changes under both flips; one image is no proof."
+        "It changes under a left-right flip and an up-down flip; one image is no proof."
     )
 
 
@@ -84,7 +97,7 @@ def test_a_healthy_model_has_nothing_but_the_facts_of_its_flips() -> None:
     [
         ({"flip_left_right": WOBBLY}, "It changes under an up-down flip, not under a left-right flip;"),
         ({"flip_up_down": WOBBLY}, "It changes under a left-right flip, not under an up-down flip;"),
-        ({"flip_left_right": WOBBLY, "flip_up_down": WOBBLY}, "It survives both flips;"),
+        ({"flip_left_right": WOBBLY, "flip_up_down": WOBBLY}, "It survives a left-right flip and an up-down flip;"),
         ({"flip_left_right": "it broke"}, "It changes under an up-down flip;"),
         ({"flip_left_right": "it broke", "flip_up_down": WOBBLY}, "It survives an up-down flip;"),
     ],
@@ -160,21 +173,21 @@ def test_a_load_that_fails_is_a_row_with_its_reason() -> None:
 def test_an_output_nothing_moves_is_constant_and_how_sure_depends_on_the_evidence() -> None:
     same = {"flip_left_right": BASE, "flip_up_down": BASE}
     constant = facts(**same)
-    constant.probes = (Probe("noise", 0.0, True), Probe("the negative", 0.0, True))
+    probed(constant, 0.0, 0.0, identical=True)
     finding = only(constant)
     assert (finding.code, finding.certainty) == ("constant-output", "confirmed")
     assert "does not follow the image" in verdict(constant)
-    constant.probes = (Probe("noise", 1e-9, False), Probe("the negative", 0.0, True))
+    probed(constant, 1e-9, 0.0)
     assert only(constant).certainty == "likely"
     constant.outputs = 1
-    constant.probes = (Probe("noise", 0.0, True), Probe("the negative", 0.0, True))
+    probed(constant, 0.0, 0.0, identical=True)
     assert only(constant).certainty == "likely", "one saturated number may repeat by itself"
 
 
 def test_flip_invariance_needs_noise_that_moves_the_output() -> None:
     still = facts(flip_left_right=BASE, flip_up_down=OTHER)
     assert codes(still) == ["flip-changes-prediction", "flip-invariant"]
-    still.probes = (Probe("noise", 1e-9, False),)
+    probed(still, 1e-9)
     assert "flip-invariant" not in codes(still)
 
 
@@ -213,7 +226,7 @@ def test_differences_are_in_float64_and_survive_nan_and_inf() -> None:
 
 
 def test_a_repeat_shows_the_call_that_differs_most() -> None:
-    run = compared_run(REPEAT, BASE, [WOBBLY, OTHER, BASE], 0.1, (), 1)
+    run = compared_run(REPEAT, said(BASE), [said(WOBBLY), said(OTHER), said(BASE)], 0.1, (), 1)
     assert run.top[0][0] == 0
     assert run.max_abs_diff == pytest.approx(0.5)
     assert run.top1_changed
@@ -234,17 +247,110 @@ def test_a_single_probability_changes_its_answer_at_one_half() -> None:
 
 
 def test_sequences_compare_call_by_call() -> None:
-    assert same_sequences([BASE, OTHER], [BASE.copy(), OTHER.copy()])
-    assert not same_sequences([BASE, OTHER], [OTHER, BASE])
-    assert not same_sequences([BASE], [BASE, OTHER])
+    base, other = said(BASE), said(OTHER)
+    assert same_sequences([base, other], [said(BASE.copy()), said(OTHER.copy())])
+    assert not same_sequences([base, other], [other, base])
+    assert not same_sequences([base], [base, other])
     assert not same_sequences([], [])
 
 
-def test_a_huge_output_is_kept_in_part_and_compared_in_full() -> None:
-    huge = np.zeros((1, compare.MAX_OUTPUT + 10), np.float32)
+def test_a_huge_output_is_left_out_of_the_report_and_compared_in_full() -> None:
+    huge = np.zeros((1, answers.MAX_OUTPUT + 10), np.float32)
     other = huge.copy()
     other[0, -1] = 1
-    run = compared_run(FRESH, huge, [other], 0.1, (), 5)
-    assert len(run.output) == compare.MAX_OUTPUT
+    run = compared_run(FRESH, said(huge), [said(other)], 0.1, (), 5)
+    assert run.output == ()
     assert run.max_abs_diff == 1
-    assert compared_run(RELOAD, huge, [huge.copy()], 0.1, (), 5).identical
+    assert compared_run(RELOAD, said(huge), [said(huge.copy())], 0.1, (), 5).identical
+
+
+def test_differences_are_over_every_output_each_on_its_own_scale() -> None:
+    small, large = np.array([[1e-3, 2e-3]], np.float32), np.array([[1000.0, 2000.0]], np.float32)
+    one = Answer((("boxes", large), ("scores", small)))
+    other = Answer((("boxes", large), ("scores", np.array([[1e-3, 3e-3]], np.float32))))
+    assert one.apart(other) == pytest.approx(1e-3)
+    assert one.relative(other) == pytest.approx(0.5)
+    assert one.relative(other, alone=True) == 0
+    run = compared_run(RELOAD, one, [other], 0.1, (), 2)
+    assert run.identical is False
+    assert [output.name for output in run.outputs] == ["boxes", "scores"]
+    assert run.outputs[0].values == ()
+    assert run.outputs[1].values == pytest.approx((1e-3, 3e-3))
+
+
+def test_shown_is_the_wanted_output_else_one_of_floating_numbers() -> None:
+    ids, words = np.array([[0, 1]]), np.array([b"cat", b"dog"], dtype=object)
+    named = [("all_class_ids", ids), ("classes", words), ("scores", BASE)]
+    assert Answer.of(named).main is BASE
+    assert Answer.of(named, "all_class_ids").main is ids
+    assert Answer.of(named[:2]).kind == "integer"
+    only = Answer.of(named[1:2])
+    assert (only.kind, only.finite, only.main.size) == ("text", True, 0), "text is not an answer of NaN"
+    assert only.outputs()[0].texts == ("cat", "dog")
+
+
+def test_an_answer_that_depends_on_the_batch_is_told_from_the_rounding_of_batched_kernels() -> None:
+    image = facts(in_batch=OTHER)
+    image.among_copies, image.among_others, image.among_others_by = 8e-7, 0.33, 0.23
+    finding = next(f for f in findings_of("m", [image]) if f.code == "batch-dependent")
+    assert (finding.severity, finding.evidence["max_abs"]) == ("error", 0.23)
+    assert "it depends on the rest of the batch: among other images it moves by 0.23" in verdict(image)
+    image.among_others = 9e-6
+    assert "batch-dependent" not in codes(image)
+    image.among_others, image.among_copies = 8e-5, 2e-5
+    assert "batch-dependent" not in codes(image), "a model that rounds coarsely"
+    random = facts(repeat=OTHER)
+    random.among_copies, random.among_others = 0.0, 0.5
+    assert codes(random) == ["nondeterministic"]
+
+
+def test_another_tensorflow_differs_beyond_rounding_or_not_at_all() -> None:
+    rounded = {"other_tensorflow@TensorFlow 2.15.1": NEAR}
+    assert "versions-differ" not in codes(facts(**rounded))
+    assert "TensorFlow 2.15.1 gives the same to" in verdict(facts(**rounded))
+    both = facts(**rounded, **{"other_tensorflow@TensorFlow 2.4.1": WOBBLY})
+    finding = next(f for f in findings_of("m", [both]) if f.code == "versions-differ")
+    assert finding.severity == "warning"
+    assert finding.evidence["versions"] == {"TensorFlow 2.4.1": pytest.approx(0.01, rel=1e-3)}
+    assert finding.evidence["relative"] == pytest.approx(0.01 / 0.7, rel=1e-3)
+    assert finding.evidence["tolerance"] == 1e-4
+    assert "TensorFlow 2.4.1 answers otherwise, by 0.01" in verdict(both)
+
+
+def test_training_mode_is_a_fact_and_another_save_is_named() -> None:
+    image = facts(training_mode=OTHER, **{"against@ckpt-2": WOBBLY})
+    found = {finding.code: finding for finding in findings_of("m", [image])}
+    assert found["training-mode-differs"].severity == "info"
+    assert "ckpt-2 differs by 0.01, the top answer is the same." in verdict(image)
+    assert "ckpt-2 gives the same bits." in verdict(facts(**{"against@ckpt-2": BASE}))
+
+
+def test_a_constant_answer_names_the_layer_where_it_dies() -> None:
+    image = facts(flip_left_right=BASE, flip_up_down=BASE)
+    probed(image, 0.0, 0.0, identical=True)
+    image.dies_at = "conv1 (Conv2D)"
+    rows = [
+        LayerSpread("image", "InputLayer", (None, 4), 1.0, 1.0, 0.0, True),
+        LayerSpread("conv1", "Conv2D", (None, 4), 0.0, 0.0, 1.0, True, ("conv1/kernel",)),
+    ]
+    (finding,) = findings_of("m", [image], rows, "conv1")
+    assert (finding.evidence["layer"], finding.evidence["class"]) == ("conv1", "Conv2D")
+    assert finding.evidence["weights"] == ["conv1/kernel"]
+    assert finding.evidence["spread"] == 0
+    assert "conv1 (Conv2D), all zeros" in finding.detail
+    assert "It dies at conv1 (Conv2D)." in verdict(image)
+
+
+def test_a_class_index_that_stays_the_same_proves_little() -> None:
+    image = facts(original=np.array([3]), repeat=np.array([3]), reload=np.array([3]), fresh_process=np.array([3]),
+                  flip_left_right=np.array([3]), flip_up_down=np.array([3]))  # fmt: skip
+    image.kind, image.outputs = "integer", 1
+    probed(image, 0.0, 0.0, identical=True)
+    assert only(image).certainty == "possible"
+
+
+def test_an_image_that_was_turned_counts_as_flipped() -> None:
+    image = facts(flip_left_right=WOBBLY, flip_up_down=WOBBLY, rotate_180=OTHER)
+    finding = only(image)
+    assert finding.evidence["flips"] == [TURNED]
+    assert "It changes under a turn by 180 degrees, not under a left-right flip and an up-down flip" in verdict(image)
