@@ -125,6 +125,16 @@ class WorkerFailed(CkptuiError):
     title = "Prediction worker failed"
 
 
+class OutOfMemory(WorkerFailed):
+    """The prediction worker needed more memory than it may have, and was ended or refused."""
+
+
+class Blocked(WorkerFailed):
+    """The model tried to write a file, open a connection or start a program, and the worker's cage refused."""
+
+    title = "The model was blocked"
+
+
 class ModelDoesNotLoad(CkptuiError):
     """Every loader refused the model; the detail carries what each said."""
 

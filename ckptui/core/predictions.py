@@ -249,6 +249,16 @@ class LayerSpread:
     finite: bool
     weights: tuple[str, ...] = ()
     """Names of its weights, as the loaded model calls them."""
+    fed: bool = True
+    """What it is given differs between the probes; False for an input of the model."""
+    sources: tuple[int, ...] = ()
+    """Places of the rows whose outputs it takes."""
+    outputs: tuple[str, ...] = ()
+    """Outputs of the model that it gives."""
+    activation: str = ""
+    """Name of the function it ends in."""
+    flat: float = 0.0
+    """Share of values where that function flattens out: 0 and 1 of a sigmoid."""
 
     def to_json(self) -> dict[str, Any]:
         return {

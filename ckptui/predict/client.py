@@ -16,14 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from ckptui.core.text import safe
-from ckptui.errors import Cancelled, WorkerFailed
+from ckptui.errors import Blocked, Cancelled, OutOfMemory, WorkerFailed
 from ckptui.predict import spawn
+from ckptui.predict.memory import available, resident, size
 from ckptui.predict.protocol import FrameBuffer, FrameError, Reply, encode, refusal
 
 WORKER = Path(__file__).resolve().parent / "worker"
 TICK = 0.02
 """Seconds between two looks at the cancel flag."""
 CHUNK = 1 << 18
+BLOCKED_HINT = "`ckptui check` names the ops in its graph that reach outside"
 TAIL_LINES = 40
 
 
@@ -42,12 +44,15 @@ class Child:
         env: dict[str, str] | None = None,
         silence: float = 30.0,
         nice: int = 0,
+        memory: int = 0,
     ) -> None:
         self.command = list(command)
         self.what = what
         """How messages call it."""
         self.silence = silence
         """Seconds without an answer or a heartbeat after which it counts as hung."""
+        self.memory_limit = memory
+        """Resident bytes over which it is killed while it works; 0: none."""
         self.generation = 0
         """Raised with every start: state inside the child is gone when it changed."""
         self._env = env or {}
@@ -68,6 +73,12 @@ class Child:
         """Process id while it runs."""
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
+
+    @property
+    def memory(self) -> int:
+        """Resident bytes; 0 while it does not run."""
+        pid = self.pid
+        return resident(pid) if pid is not None else 0
 
     def start(self) -> None:
         """Start the child unless it runs. Raises WorkerFailed when it can't be started."""
@@ -124,7 +135,8 @@ class Child:
         Raises:
             Cancelled: `cancel` was set; the child was killed, so that no late answer can be taken for another's.
             WorkerFailed: it died, hung (`limit` seconds in all, or `silence` without a heartbeat, the child's own
-                when not said), or gave no proper answer.
+                when not said), or gave no proper answer; OutOfMemory, Blocked: it needed too much, or tried what it
+                may not.
             ModelDoesNotLoad, UsageError: what the child itself said.
         """
         with self._lock:
@@ -174,9 +186,19 @@ class Child:
                 frame = self._answer()
                 if frame is not None:
                     return frame
+            self._weigh(process.pid)
             if now > deadline or now - heard > silence:
                 waited = f"for {now - heard:.0f} s" if now <= deadline else "in time"
                 raise self._failed(f"it made no progress {waited} and was killed{self._last_words()}")
+
+    def _weigh(self, pid: int) -> None:
+        """Raise OutOfMemory where the child holds more than it may."""
+        if self.memory_limit and resident(pid) > self.memory_limit:
+            raise OutOfMemory(
+                f"it needed more than {size(self.memory_limit)} and was killed",
+                "Free memory, or use a smaller batch or model",
+                title=f"{self.what.capitalize()} failed",
+            )
 
     def _send(self, fd: int, waiting: collections.deque[memoryview]) -> bool:
         """Write what the pipe takes; False when all is sent or nobody reads any more."""
@@ -198,7 +220,11 @@ class Child:
         except BlockingIOError:
             return
         if not data:
-            raise self._failed(self._obituary())
+            reason = self._obituary()
+            process = self._process
+            if process is not None and process.returncode == -signal.SIGSYS:
+                raise Blocked("the model tried to open a network connection; ckptui does not let it", BLOCKED_HINT)
+            raise self._failed(reason)
         self._buffer.feed(data)
 
     def _answer(self) -> tuple[dict[str, Any], list[Any]] | None:
@@ -277,8 +303,11 @@ class Worker(Child):
         nice: int = 0,
         silence: float = 60.0,
         command: Sequence[str] | None = None,
+        memory: int | None = None,
     ) -> None:
+        """`memory`: bytes it may have resident; None: what the machine has free at its start, less a reserve."""
         self.python = python or sys.executable
+        self._free = memory is None
         self.holds: object = None
         """A token of what was loaded last, for whoever loads: theirs as long as nobody else's."""
         quiet = {
@@ -297,7 +326,31 @@ class Worker(Child):
             env=quiet,
             silence=silence,
             nice=nice,
+            memory=memory or 0,
         )
+
+    def start(self) -> None:
+        """As `Child.start`; what it may have resident is settled now."""
+        with self._lock:
+            if self.pid is None:
+                if self._free:
+                    self.memory_limit = available()
+                self._env["CKPTUI_WORKER_MEMORY"] = str(self.memory_limit)
+            super().start()
+
+    def ask(self, op: str, *args: Any, **options: Any) -> Reply:
+        """As `Child.ask`. Where loading ends as Blocked in a worker that has run a model, it is tried in a fresh one.
+
+        Once a model has run, any internet socket ends the worker, also that of a library which is imported to load
+        the next model and only asks whether there is IPv6.
+        """
+        before = self.generation
+        try:
+            return super().ask(op, *args, **options)
+        except Blocked:
+            if op != "load" or self.generation != before or self.pid is not None:
+                raise
+            return super().ask(op, *args, **options)
 
     def hello(self, cancel: threading.Event | None = None) -> dict[str, Any]:
         """Versions of Python, TensorFlow, Keras and numpy in there; imports them when it is the first request.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ckptui.core.text import safe
-from ckptui.errors import CkptuiError, ModelDoesNotLoad, UsageError, WorkerFailed
+from ckptui.errors import Blocked, CkptuiError, ModelDoesNotLoad, OutOfMemory, UsageError, WorkerFailed
 from ckptui.predict.worker.frames import FrameBuffer, FrameError, encode
 
 __all__ = ["FrameBuffer", "FrameError", "Reply", "encode", "refusal"]
@@ -33,6 +33,10 @@ def refusal(doc: dict[str, Any]) -> CkptuiError | None:
         return ModelDoesNotLoad(detail, hint or "Another TensorFlow may load it: --tf-python PATH")
     if kind == "missing":
         return WorkerFailed(detail, hint, title="TensorFlow is missing")
+    if kind == "blocked":
+        return Blocked(detail, hint)
+    if kind == "memory":
+        return OutOfMemory(detail, hint)
     if kind == "image":
         return UsageError(detail, hint, title="No image")
     if kind == "usage":

@@ -153,6 +153,17 @@ attempt("internet", lambda: socket.socket(socket.AF_INET))
 attempt("internet6", lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
 attempt("large", lambda: os.truncate(own + "/file", 1 << 30))
 attempt("local", lambda: socket.socket(socket.AF_UNIX).close())
+attempt("netlink", lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW).close())
+attempt("raw", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW).close())
+attempt("pair", lambda: [end.close() for end in socket.socketpair()])
+def ring():
+    import ctypes, platform
+    params = ctypes.create_string_buffer(120)
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.syscall(425, 1, params)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "io_uring_setup")
+attempt("ring", ring)
 print(json.dumps([report, done]))
 """
 
@@ -169,7 +180,7 @@ def escaped(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], d
     return report, done
 
 
-@pytest.mark.parametrize("action", ["own", "null", "read", "local"])
+@pytest.mark.parametrize("action", ["own", "null", "read", "pair"])
 def test_the_cage_leaves_reading_and_its_own_folder(
     escaped: tuple[dict[str, Any], dict[str, bool]], action: str
 ) -> None:
@@ -185,7 +196,7 @@ def test_the_cage_forbids_writing_elsewhere(escaped: tuple[dict[str, Any], dict[
     assert not escaped[1][action]
 
 
-@pytest.mark.parametrize("action", ["run", "internet", "internet6"])
+@pytest.mark.parametrize("action", ["run", "internet", "internet6", "local", "netlink", "raw", "ring"])
 def test_the_cage_forbids_programs_and_the_network(
     escaped: tuple[dict[str, Any], dict[str, bool]], action: str
 ) -> None:

@@ -12,7 +12,10 @@ DEVICE = re.compile(r"You may be trying to load on a different device .*", re.DO
 
 
 class Refused(Exception):
-    """A request that can't be carried out. `kind`: load | usage | input | image | missing | request."""
+    """A request that can't be carried out.
+
+    `kind`: load | usage | input | image | missing | blocked | memory | request.
+    """
 
     def __init__(self, kind: str, detail: str, hint: str = "", said: list[str] | None = None) -> None:
         super().__init__(detail)

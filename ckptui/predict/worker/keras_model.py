@@ -1,18 +1,22 @@
-"""A Keras model: its input, its first layers, its weights by name, one call at inference."""
+"""A Keras model: its inputs and outputs, its first layers, its weights by name, calls that leave it as it was."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .binding import Weights
+from .ends import Inputs, dims, dtype_name, named_outputs, output_names
 from .errors import Refused, brief
 from .feeding import fed, tensor
+from .first_layers import first_layers
+from .layer_walk import layer_rows
+from .snapshot import Snapshot
 
-FIRST_LAYERS = 8
+__all__ = ["KerasModel", "dims", "dtype_name"]
 
 
 class KerasModel:
-    """A model of Keras 2 or 3, loaded without its compilation."""
+    """A model of Keras 2 or 3, loaded without its compilation: Sequential, Functional or subclassed."""
 
     def __init__(self, tensorflow: Any, model: Any, loader: str) -> None:
         if not callable(model) or not hasattr(model, "weights"):
@@ -22,6 +26,7 @@ class KerasModel:
         self.loader = loader.strip()
         self.others: list[str] = []
         self._weights: Weights | None = None
+        self._inputs = Inputs(model)
 
     def describe(self) -> dict[str, Any]:
         """What the client needs to know before it can call the model."""
@@ -30,41 +35,69 @@ class KerasModel:
             "others": self.others,
             "signature": "",
             "signatures": [],
-            "inputs": self._ends("inputs"),
-            "outputs": [str(name) for name in getattr(self.model, "output_names", None) or []],
+            "inputs": self._inputs.ends,
+            "outputs": output_names(self.model),
             "first": first_layers(self.model),
             "training": True,
+            "layers": True,
+            "parsing": {},
+            "encoded": {},
+            "proposed": {},
             "weights": len(self.model.weights),
         }
 
-    def _ends(self, which: str) -> list[dict[str, Any]]:
-        try:
-            ends = list(getattr(self.model, which) or [])
-        except (AttributeError, ValueError, TypeError):
-            ends = []
-        names = list(getattr(self.model, "input_names", None) or [])
-        found = []
-        for place, end in enumerate(ends):
-            name = names[place] if place < len(names) else str(getattr(end, "name", "input"))
-            found.append({"name": str(name), "dtype": dtype_name(end.dtype), "shape": dims(end.shape)})
-        return found or [{"name": "input", "dtype": "float32", "shape": None}]
-
     def call(self, feeds: Any, training: bool | None = None) -> list[Any]:
-        """One call with `[(input or None, values), ...]`: `[(output, values), ...]`.
+        """One call with `[(input or None, values), ...]`: `[(output, values), ...]`, every output there is.
 
         `training` mostly stays unsaid: in Keras 3, False silences a dropout built with `training=True`, which every
-        plain call of the model has live.
+        plain call of the model has live. Where it is said, the model is left as it was, to the last bit: statistics,
+        states and generators of random numbers are put back.
         """
-        ends = self._ends("inputs")
-        values = {end["name"]: tensor(self.tensorflow, value, end["dtype"]) for end, value in fed(feeds, ends)}
-        x = self._structured([values[end["name"]] for end in ends])
-        answer = self.model(x) if training is None else self.model(x, training=training)
-        if isinstance(answer, dict):
-            return [(str(key), value) for key, value in answer.items()]
-        several = list(answer) if isinstance(answer, (list, tuple)) else [answer]
-        names = [str(name) for name in getattr(self.model, "output_names", None) or []]
-        names += ["output_%d" % place for place in range(len(names), len(several))]
-        return [(names[place], value) for place, value in enumerate(several)]
+        named = self._named(feeds)
+        if training is None:
+            return named_outputs(self.model, self._called(named))
+        state = Snapshot(self.model)
+        try:
+            return named_outputs(self.model, self._trained(named, training))
+        finally:
+            state.restore()
+
+    def layers(self, feeds: Any) -> list[dict[str, Any]]:
+        """A row of numbers for each call of each layer, over the rows of `feeds`, each a probe of its own.
+
+        Raises Refused (usage) where nothing can be seen inside, or the feeds hold no two probes.
+        """
+        named = self._named(feeds)
+        extents = {int(value.shape[0]) if value.shape.rank else 0 for value in named.values()}
+        count = extents.pop() if len(extents) == 1 else 0
+        if count < 2:
+            raise Refused("usage", "can't look inside: the inputs hold no batch of several probes")
+        probes = [{name: value[place : place + 1] for name, value in named.items()} for place in range(count)]
+        names = output_names(self.model)
+        return list(layer_rows(self.tensorflow, self.model, self._inputs.arranged, self._called, probes, names))
+
+    def _named(self, feeds: Any) -> dict[str, Any]:
+        """The tensor of each input; values of other kinds than floats stay as they are where the dtype is a guess."""
+        ends = self._inputs.ends
+        found = {}
+        for end, value in fed(feeds, ends, self._inputs.optional):
+            guessed = end["name"] in self._inputs.guessed and value.dtype.kind in "iu"
+            found[end["name"]] = tensor(self.tensorflow, value, value.dtype.name if guessed else end["dtype"])
+        return found
+
+    def _called(self, named: Any, **options: Any) -> Any:
+        x = self._inputs.arranged(named)
+        return self.model(**x, **options) if self._inputs.keywords else self.model(x, **options)
+
+    def _trained(self, named: Any, training: bool) -> Any:
+        """A call that says `training`.
+
+        Layers of Keras 2 draw from kernels that TensorFlow caches by seed and whose state no one can read: inside a
+        function of its own the call has its own kernels, and those of plain calls stay where they are.
+        """
+        if type(self.model).__module__.startswith("keras.src"):
+            return self._called(named, training=training)
+        return self.tensorflow.function(lambda given: self._called(given, training=training), autograph=False)(named)
 
     def load_weights(self, path: str) -> None:
         """Fill the model from a weights file; Refused with Keras' own words where it does not fit."""
@@ -72,18 +105,6 @@ class KerasModel:
             self.model.load_weights(path)
         except Exception as error:  # Keras raises anything at all here; its words are the answer
             raise Refused("load", "the weights do not fit the architecture: " + brief(error)) from error
-
-    def _structured(self, values: list[Any]) -> Any:
-        """The inputs as the model was built to take them: one alone, by name, or in a list."""
-        struct = getattr(self.model, "_inputs_struct", None)
-        if struct is None:
-            struct = getattr(self.model, "_nested_inputs", None)
-        if struct is not None and not hasattr(struct, "dtype"):
-            try:
-                return self.tensorflow.nest.pack_sequence_as(struct, values)
-            except (TypeError, ValueError):
-                pass
-        return values[0] if len(values) == 1 else values
 
     def weights(self) -> Weights:
         """Its weights by name."""
@@ -98,35 +119,3 @@ class KerasModel:
     def bind(self, name: str, value: Any) -> str:
         """Give the weight called `name` a value; its own name. Refused where none, or none of that shape, is."""
         return self.weights().assign(name, value)
-
-
-def dtype_name(dtype: Any) -> str:
-    """`float32` from a string, a DType or a numpy dtype."""
-    return str(getattr(dtype, "name", dtype))
-
-
-def dims(shape: Any) -> list[int | None] | None:
-    """A shape as a list with None for unknown extents; None for an unknown rank."""
-    if shape is None or getattr(shape, "rank", 0) is None:
-        return None
-    return [None if extent is None else int(extent) for extent in list(shape)]
-
-
-def first_layers(model: Any) -> list[dict[str, Any]]:
-    """Class names of what an image meets first, nested models opened, with the numbers of a Rescaling."""
-    found: list[dict[str, Any]] = []
-    waiting = [model]
-    while waiting and len(found) < FIRST_LAYERS:
-        layer = waiting.pop(0)
-        inner = list(getattr(layer, "operations", None) or getattr(layer, "layers", None) or [])
-        if inner:
-            waiting = inner + waiting
-            continue
-        entry: dict[str, Any] = {"class": type(layer).__name__}
-        for key in ("scale", "offset"):
-            value = getattr(layer, key, None)
-            if entry["class"] == "Rescaling" and value is not None:
-                flat = value if isinstance(value, (list, tuple)) else [value]
-                entry[key] = [float(number) for number in flat]
-        found.append(entry)
-    return found

@@ -1,23 +1,28 @@
-"""What the worker can be asked: hello, load, bind, bound, predict, forget."""
+"""What the worker can be asked: hello, load, bind, bound, weights, predict, layers, forget."""
 
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import time
 from typing import Any
 
-from . import frames
+from . import cage, frames
+from .blocked import as_blocked
 from .errors import Refused, brief
+from .layer_spread import array_of
 from .loaders import Model, load
 from .packing import pack, unpack
+from .snapshot import restart_randomness
 
 
 class Ops:
     """The state between requests: one loaded model and the token it was loaded under."""
 
-    def __init__(self, cage: dict[str, Any]) -> None:
-        self._cage = cage
+    def __init__(self, enforced: dict[str, Any]) -> None:
+        self._cage = enforced
+        self._armed = False
         self._model: Model | None = None
         self._token = ""
         self._bound: set[str] = set()
@@ -31,6 +36,7 @@ class Ops:
             "bound": self.bound,
             "weights": self.weights,
             "predict": self.predict,
+            "layers": self.layers,
             "forget": self.forget,
         }
         if op not in known:
@@ -57,7 +63,13 @@ class Ops:
         self.forget(doc, arrays)
         tensorflow = import_tensorflow()
         begin = time.perf_counter()
-        model = load(tensorflow, doc)
+        restart_randomness(tensorflow)
+        try:
+            model = load(tensorflow, doc)
+        except Refused:
+            raise
+        except Exception as error:  # the loaders' own words are Refused already; this is the cage or the memory
+            raise outside(error) or error from error
         self._model, self._token = model, str(doc["token"])
         facts = dict(model.describe(), seconds=time.perf_counter() - begin)
         facts["filled"] = bool(getattr(model, "filled", False))
@@ -94,17 +106,33 @@ class Ops:
         seconds = []
         for _ in range(int(doc.get("calls", 1))):
             begin = time.perf_counter()
-            try:
-                named = model.call(feeds, doc.get("training"))
-            except Refused:
-                raise
-            except Exception as error:  # whatever a model's code raises says that it refuses this input
-                raise Refused("input", "the model refuses the image: " + brief(error)) from error
+            named = self._run(lambda: model.call(feeds, doc.get("training")))
             seconds.append(time.perf_counter() - begin)
             entries, sent = pack([(name, sendable(value)) for name, value in named])
             called.append(entries)
             results += sent
         return {"seconds": seconds, "calls": called}, results
+
+    def layers(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
+        """Numbers of every layer's output over the rows of `feeds`, each a probe: `{"rows": [...]}` in their order."""
+        model = self._loaded(doc)
+        if not hasattr(model, "layers"):
+            raise Refused("usage", "can't look inside: what " + str(model.loader) + " loads keeps no layers")
+        feeds = unpack(doc["feeds"], arrays)
+        return {"rows": self._run(lambda: model.layers(feeds))}, ()
+
+    def _run(self, call: Any) -> Any:
+        """Run a model's own code; Refused for all that goes wrong in it."""
+        if not self._armed:
+            # Only now: what is imported while a model loads may try for the network and mean no harm.
+            self._armed = True
+            self._cage["armed"] = cage.arm()
+        try:
+            return call()
+        except Refused:
+            raise
+        except Exception as error:  # whatever a model's code raises says that it refuses this input
+            raise outside(error) or Refused("input", "the model refuses the image: " + brief(error)) from error
 
     def forget(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
         """Drop the loaded model."""
@@ -119,26 +147,52 @@ class Ops:
         return self._model
 
 
+def outside(error: BaseException) -> Refused | None:
+    """What the machine refused, not the model: memory, or what the cage forbids; None for anything else."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return Refused("memory", "it needed more memory than it may have: " + brief(error))
+    return as_blocked(error)
+
+
 def sendable(output: Any) -> Any:
-    """The output as the protocol can carry it: extended floats widened, the rest as it is."""
+    """The output as the protocol can carry it: extended floats widened, complex numbers as pairs, the rest as it is."""
     import numpy as np
 
-    array = np.asarray(output.numpy() if hasattr(output, "numpy") else output)
-    if array.dtype.kind in "OSU" or (array.dtype.name in frames.PLAIN and array.dtype.kind != "c"):
+    array = array_of(output)
+    if array.dtype.kind == "c":
+        return np.stack([array.real, array.imag], axis=-1)
+    if array.dtype.kind in "OSU" or array.dtype.name in frames.PLAIN:
         return array
     return array.astype(np.float32)
 
 
 def import_tensorflow() -> Any:
-    """tensorflow, or Refused saying which Python lacks it."""
+    """tensorflow, or Refused saying which Python lacks it, or lacks numpy."""
+    lacking = "numpy"
     try:
+        import numpy
+
+        assert numpy
+        lacking = "TensorFlow"
         import tensorflow
     except Exception as error:  # a TensorFlow that does not fit its numpy raises AttributeError and others
         raise Refused(
             "missing",
-            "no usable TensorFlow in " + sys.executable + " (" + brief(error) + ")",
+            "no usable " + lacking + " in " + sys.executable + " (" + brief(error) + ")",
             "Install it there (pip install 'ckptui[tf]'), or name a Python that has it with --tf-python",
         ) from error
     if not hasattr(tensorflow, "__version__"):
         raise Refused("missing", "what " + sys.executable + " imports as tensorflow is not TensorFlow")
+    if os.environ.get("CKPTUI_WORKER_GPU") == "1":
+        share_devices(tensorflow)
     return tensorflow
+
+
+def share_devices(tensorflow: Any) -> None:
+    """Take memory of a GPU only as it is needed: by default TensorFlow takes all of it, away from a training job."""
+    try:
+        for device in tensorflow.config.list_physical_devices("GPU"):
+            tensorflow.config.experimental.set_memory_growth(device, True)
+    except (RuntimeError, ValueError, AttributeError):
+        # RuntimeError: the devices are in use already, by an earlier call that did the same.
+        return

@@ -83,7 +83,8 @@ def answer(ops: Ops, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], 
 def main(requests: int, replies: int) -> None:
     """Serve until the client closes the pipe."""
     gpu = os.environ.get("CKPTUI_WORKER_GPU") == "1"
-    ops = Ops(cage.apply(tempfile.gettempdir(), gpu))
+    memory = int(os.environ.get("CKPTUI_WORKER_MEMORY") or 0)
+    ops = Ops(cage.apply(tempfile.gettempdir(), gpu, memory))
     link = Link(requests, replies)
     inbox: Any = queue.Queue()
     threading.Thread(target=listen, args=(link, inbox), daemon=True).start()
