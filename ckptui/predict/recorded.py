@@ -216,6 +216,8 @@ def _array(made: Any) -> Array:
             raise UsageError("the lists of recorded numbers are uneven or nested too deeply", FORMS)
         shape.append(sizes.pop())
         level = [inner for item in level for inner in item]
+    if any(isinstance(item, list) for item in level):
+        raise UsageError("the lists of recorded numbers are uneven or nested too deeply", FORMS)
     flat = np.empty(len(level), dtype=object)
     for place, item in enumerate(level):
         flat[place] = _number(item)
