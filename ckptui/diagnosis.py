@@ -6,85 +6,27 @@ import contextlib
 import os
 import tempfile
 import threading
-import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from ckptui.core.causes_judged import judge
 from ckptui.core.causes_kinds import Gathered
-from ckptui.core.model import (
-    ArchitectureRow,
-    Artifact,
-    DiffReport,
-    Finding,
-    Found,
-    Layer,
-    Listing,
-    Pair,
-    Predicted,
-    PredictReport,
-    Progress,
-    Run,
-    RunFolder,
-    TensorScan,
-    WhyReport,
-    WhyStep,
-)
+from ckptui.core.model import ArchitectureRow, Predicted, PredictReport, Run, WhyReport
 from ckptui.core.naming import own_names
 from ckptui.core.relation_rows import NOT_WEIGHTS
 from ckptui.core.settling import settled
-from ckptui.core.text import human_count, safe
-from ckptui.errors import Cancelled, CkptuiError, Flagged, ReaderFailed, UsageError
+from ckptui.core.text import safe
+from ckptui.errors import CkptuiError
+from ckptui.inquiry import Diagnosing, Inquiry, Skipped, Step, WhyTold
 
 if TYPE_CHECKING:
     from ckptui.core.causes import Symptom
 
 MOST_IMAGES = 4
 """Images found beside a model that are tried; of those named all are."""
-MOST_NEIGHBOUR_BYTES = 2_000_000_000
-"""Saves of a run larger than this are not held against each other unasked."""
 NOISE_SIDE = 96
 """Pixels of the noise that takes the place of an image."""
-WhyTold = WhyStep | Progress | str | Run | Predicted | WhyReport
-_Step = Generator[Progress | str | Run | Predicted, None, str]
-"""What a step tells while it is at work; it returns what it found, in words."""
-
-
-class Diagnosing(Protocol):
-    """What this use case stands on."""
-
-    def resolve(self, argument: str) -> Found: ...
-
-    def open(self, path: str, *, found: Found | None = None) -> Listing: ...
-
-    def find(
-        self, paths: Sequence[str], cancel: threading.Event | None = None
-    ) -> Iterator[Found | RunFolder | Finding]: ...
-
-    def run_at(self, path: str | os.PathLike[str]) -> RunFolder: ...
-
-    def verify(self, listing: Listing) -> list[Finding]: ...
-
-    def scan(
-        self, listing: Listing, *, stats: bool = True, cancel: threading.Event | None = None
-    ) -> Iterator[TensorScan | Progress | Finding]: ...
-
-    def layers(
-        self, listing: Listing, names: Sequence[str] | None = None, cancel: threading.Event | None = None
-    ) -> Iterator[Layer | Finding]: ...
-
-    def diff(
-        self, a: Listing, b: Listing, *, weights: bool = False, cancel: threading.Event | None = None
-    ) -> Iterator[Pair | Progress | DiffReport]: ...
-
-    def predict(
-        self, model: str, images: Sequence[str], *, cancel: threading.Event | None = None, **options: Any
-    ) -> Iterator[str | Run | Predicted | PredictReport]: ...
-
-    def sibling_model(self, path: str) -> str | None: ...
-
-    def sibling_images(self, path: str) -> list[str]: ...
 
 
 class DiagnosisUseCases:
@@ -111,223 +53,38 @@ class DiagnosisUseCases:
             Flagged: the model holds ops or layers that reach outside, and `allow_flagged` was not given.
             Cancelled: `cancel` was set before the end.
         """
-        inquiry = _Inquiry(self, model, tuple(images), symptom, dict(options), cancel)
+        inquiry = _Diagnosis(self, model, tuple(images), symptom, dict(options), cancel)
         yield from inquiry.steps_of(predict)
         yield inquiry.report()
 
 
-class _Skipped(Exception):
-    """The step can't be taken; the message says why."""
-
-
-@dataclass(slots=True)
-class _Inquiry:
-    """One question on its way through the steps."""
-
-    session: Diagnosing
-    model: str
-    images: tuple[str, ...]
-    symptom: Symptom | None
-    options: dict[str, Any]
-    cancel: threading.Event | None
-    steps: list[WhyStep] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    checked: list[str] = field(default_factory=list)
-    """What was looked at, for a verdict that found nothing."""
-    notes: list[str] = field(default_factory=list)
-    listing: Listing | None = None
-    run: RunFolder | None = None
-    bad: set[str] = field(default_factory=set)
-    """Tensors whose bytes are not what was stored."""
-    predicted: PredictReport | None = None
-    compared: DiffReport | None = None
-    strangers: list[tuple[str, str]] = field(default_factory=list)
-    kin: list[str] = field(default_factory=list)
-    unpredicted: str = ""
+class _Diagnosis(Inquiry):
+    """The whole question: with what the model answers, and judged."""
 
     def steps_of(self, predict: bool) -> Iterator[WhyTold]:
         """Every step in order."""
         found = self.session.resolve(self.model)
-        yield from self._taken("storage", self._storage(found))
+        yield from self.taken("storage", self.storage(found))
         if predict:
             from ckptui.predict.trust import allowed
 
             # asked before anything slow is done; the prediction asks again, with what it borrows
-            allowed([self._listed()], bool(self.options.get("allow_flagged")))
-        yield from self._taken("values", self._values())
-        yield from self._taken("filters", self._filters())
-        yield from self._taken("run", self._relations())
-        yield from self._taken("behaviour", self._behaviour(predict))
-        yield from self._taken("many-images", self._many())
-
-    def _taken(self, name: str, work: _Step) -> Iterator[WhyTold]:
-        """A step's own items between its beginning and its end."""
-        yield WhyStep(name, "running")
-        began = time.monotonic()
-        try:
-            detail = yield from work
-            step = WhyStep(name, "done", detail)
-        except (Cancelled, Flagged):
-            raise
-        except (_Skipped, UsageError) as error:
-            step = WhyStep(name, "skipped", str(error))
-        except CkptuiError as error:
-            step = WhyStep(name, "failed", str(error))
-        except Exception as error:
-            # whatever breaks down in one check, the others are made; the step says what it was
-            step = WhyStep(name, "failed", f"{type(error).__name__}: {error}")
-        step = replace(step, seconds=round(time.monotonic() - began, 3))
-        if name == "behaviour" and step.state != "done":
-            self.unpredicted = step.detail
-        self.steps.append(step)
-        yield step
-
-    def _listed(self) -> Listing:
-        assert self.listing is not None
-        return self.listing
-
-    @property
-    def path(self) -> str:
-        """What a user would type for the save."""
-        return self.artifact.path
-
-    @property
-    def artifact(self) -> Artifact:
-        """The save."""
-        return self._listed().artifact
-
-    def _opened(self) -> Listing:
-        """The listing. Raises _Skipped where the save can't be opened at all."""
-        listing = self._listed()
-        if not listing.tensors:
-            raise _Skipped("the save could not be opened" if self.findings else "it holds no tensors")
-        return listing
-
-    # ------------------------------------------------------------------ storage and values
-
-    def _storage(self, found: Found) -> _Step:
-        """Directory, checksums of members, the state file and leftovers of its run."""
-        yield f"opening {safe(found.label)}"
-        try:
-            self.listing = self.session.open(found.path, found=found)
-        except Cancelled:
-            raise
-        except CkptuiError as error:
-            self.listing = _bare(found, error)
-        else:
-            self.findings = settled(self.listing.findings, self.session.verify(self.listing))
-        self.findings = self.findings or list(self.listing.findings)
-        with contextlib.suppress(CkptuiError):
-            self.run = self.session.run_at(self.model)
-        own = {(f.code, f.tensor, f.detail) for f in self.findings}
-        more = list(self.run.findings) if self.run is not None else list(found.findings)
-        if any(f.code == "state-dangling" for f in more):
-            more += self._lost_saves(found)
-        self.findings += [f for f in more if (f.code, f.tensor, f.detail) not in own]
-        errors = sum(f.severity == "error" for f in self.findings)
-        self.checked.append("its directory")
-        return f"{errors} errors" if errors else f"{human_count(self.artifact.tensors)} tensors, nothing damaged so far"
-
-    def _lost_saves(self, found: Found) -> list[Finding]:
-        """Saves of the folder that can't be opened, where its state file names one that is not there."""
-        lost: list[Finding] = []
-        for item in self.session.find([found.folder], self.cancel):
-            if isinstance(item, Found):
-                lost += item.findings
-        return [f for f in lost if f.severity == "error"]
-
-    def _values(self) -> _Step:
-        """Every checksum, every value."""
-        listing, found, unread = self._opened(), list[Finding](), 0
-        for item in self.session.scan(listing, stats=True, cancel=self.cancel):
-            if isinstance(item, Progress):
-                yield item
-            elif isinstance(item, Finding):
-                found.append(item)
-            else:
-                found += item.findings
-                unread += item.checksum == "unread"
-                if item.checksum in ("mismatch", "unread"):
-                    self.bad.add(item.name)
-        self.findings = settled(self.findings, found)
-        count = len(listing.tensors)
-        self.checked.append(f"the values of {human_count(count - unread)} tensors")
-        return f"{human_count(count - unread)} of {human_count(count)} tensors read, {len(found)} findings"
-
-    def _filters(self) -> _Step:
-        """Kernels filter by filter; those whose bytes are not what was stored are no evidence."""
-        yield "looking at the filters"
-        listing = self._opened()
-        names = [t.name for t in listing.tensors if t.role in ("kernel", "embedding") and t.name not in self.bad]
-        if not names:
-            raise _Skipped("there are no kernels")
-        looked, found = 0, list[Finding]()
-        for item in self.session.layers(listing, names, self.cancel):
-            if isinstance(item, Finding):
-                found.append(item)
-            else:
-                looked += 1
-        self.findings = settled(self.findings, found)
-        kernels = f"{looked} kernel{'s' if looked != 1 else ''}"
-        self.checked.append(f"{kernels} filter by filter")
-        return f"{kernels}, {len(found)} findings"
-
-    # ------------------------------------------------------------------ the saves around it
-
-    def _relations(self) -> _Step:
-        """The save that was named beside it, else its neighbours in the run."""
-        listing = self._opened()
-        if self.options.get("against"):
-            other = self.session.resolve(str(self.options["against"]))
-            beside = self.session.open(other.path, found=other)
-            self.compared = yield from self._diff(beside, listing)
-            about = [f for f in self.compared.findings if f.code == "config-changed"]
-            self.findings += about
-            self.checked.append(f"its relation to {safe(other.label)}")
-            return f"{self.compared.relation.get('verdict')} to {safe(other.label)}, {len(about)} settings differ"
-        beside_it = self._neighbours()
-        if not beside_it:
-            raise _Skipped("it is no save of a run; --against B holds it against another")
-        if self.artifact.bytes > MOST_NEIGHBOUR_BYTES:
-            raise _Skipped("its saves are too large to be held against each other unasked: give --against B")
-        for path in beside_it:
-            try:
-                report = yield from self._diff(self.session.open(path), listing)
-            except Cancelled:
-                raise
-            except CkptuiError:
-                continue
-            verdict = str(report.relation.get("verdict"))
-            if verdict in ("independent", "different-architecture"):
-                self.strangers.append((path, str(report.relation.get("certainty"))))
-            else:
-                self.kin.append(path)
-        self.checked.append("its relation to the saves beside it")
-        return f"related to {len(self.kin)} of {len(self.kin) + len(self.strangers)} saves beside it"
-
-    def _diff(self, a: Listing, b: Listing) -> Generator[Progress | str | Run | Predicted, None, DiffReport]:
-        for item in self.session.diff(a, b, weights=True, cancel=self.cancel):
-            if isinstance(item, Progress):
-                yield item
-            elif isinstance(item, DiffReport):
-                return item
-        raise AssertionError("a diff ends in its report")
-
-    def _neighbours(self) -> list[str]:
-        """The saves before and after it in its run."""
-        saves = list(self.run.saves) if self.run is not None else []
-        places = [n for n, path in enumerate(saves) if os.path.realpath(path) == os.path.realpath(self.path)]
-        return [saves[n] for n in (places[0] - 1, places[0] + 1) if 0 <= n < len(saves)] if places else []
+            allowed([self.listed()], bool(self.options.get("allow_flagged")))
+        yield from self.taken("values", self.values())
+        yield from self.taken("filters", self.filters())
+        yield from self.taken("run", self.relations())
+        yield from self.taken("behaviour", self._behaviour(predict))
+        yield from self.taken("many-images", self._many())
 
     # ------------------------------------------------------------------ behaviour
 
-    def _behaviour(self, predict: bool) -> _Step:
+    def _behaviour(self, predict: bool) -> Step:
         """Every run of a prediction."""
         if not predict:
-            raise _Skipped("it was not to be asked (--no-predict)")
+            raise Skipped("it was not to be asked (--no-predict)")
         there = [path for path in self.images if os.path.exists(path)]
         if self.images and not there:
-            raise _Skipped(f"no such image: {', '.join(safe(path) for path in self.images[:3])}")
+            raise Skipped(f"no such image: {', '.join(safe(path) for path in self.images[:3])}")
         self.notes += [f"no such image: {safe(path)}" for path in self.images if path not in there]
         if not there and not self.options.get("input"):
             there = _spread(self.session.sibling_images(self.path), MOST_IMAGES)
@@ -366,16 +123,14 @@ class _Inquiry:
             wishes.setdefault("all_preprocessing", True)
         return wishes
 
-    def _many(self) -> _Step:
+    def _many(self) -> Step:
         """The part of the prediction that is about a folder of images."""
         yield from ()
         if not self.options.get("images_dir"):
-            raise _Skipped("no folder of images was named; --images DIR with 20 or more tells what one image can't")
+            raise Skipped("no folder of images was named; --images DIR with 20 or more tells what one image can't")
         many = self.predicted.many if self.predicted is not None else None
         if many is None:
-            raise _Skipped(
-                f"nothing was predicted: {self.unpredicted}" if self.unpredicted else "no image was answered"
-            )
+            raise Skipped(f"nothing was predicted: {self.unpredicted}" if self.unpredicted else "no image was answered")
         self.checked.append(f"{many.images} images of a folder under flips and controls")
         return f"{many.images} images, {len(many.failed)} that could not be read"
 
@@ -403,7 +158,7 @@ class _Inquiry:
         )
 
     def _gathered(self) -> Gathered:
-        listing = self._listed()
+        listing = self.listed()
         about = {f.tensor for f in self.findings if f.tensor}
         tensors = [t for t in listing.tensors if t.name in about] if about else []
         done = {step.name for step in self.steps if step.state == "done"}
@@ -421,6 +176,8 @@ class _Inquiry:
             operations=listing.operations if self.artifact.kind == "saved-model" else (),
             report=self.predicted,
             unpredicted=self.unpredicted,
+            death=self._death(),
+            normalizing=tuple(dict.fromkeys(t.layer for t in listing.tensors if t.role == "moving-mean" and t.layer)),
             relation=relation,
             against=str(self.options.get("against") or ""),
             changed=tuple(p.b or p.a or "" for p in pairs if p.status != "identical" and p.role not in NOT_WEIGHTS),
@@ -432,9 +189,16 @@ class _Inquiry:
             folder_asked=bool(self.options.get("images_dir")),
         )
 
+    def _death(self) -> tuple[str, str]:
+        """How the input gets lost, where the layers were looked at."""
+        from ckptui.predict.dying import death_of
+
+        death = death_of(self.predicted.layers) if self.predicted is not None and self.predicted.layers else None
+        return (death.how, death.words) if death is not None else ("", "")
+
     def _architecture(self) -> tuple[ArchitectureRow, ...]:
         """The save's layers; of weights alone those of the model they go into."""
-        own = self._listed().architecture
+        own = self.listed().architecture
         if self.artifact.kind == "meta-graph":
             return ()
         if own or self.artifact.kind not in ("tf-checkpoint", "keras-weights"):
@@ -443,33 +207,6 @@ class _Inquiry:
             borrowed = self.options.get("architecture") or self.session.sibling_model(self.path)
             return self.session.open(str(borrowed)).architecture if borrowed else ()
         return ()
-
-
-def _bare(found: Found, error: CkptuiError) -> Listing:
-    """The listing of a save that can't be opened at all."""
-    gone = "reader-crashed" if isinstance(error, ReaderFailed) else "changed-while-reading"
-    finding = Finding(
-        code=getattr(error, "code", None) or gone,
-        severity="error",
-        title=error.title,
-        artifact=found.path,
-        detail=error.detail,
-        evidence=getattr(error, "evidence", {}),
-        advice=error.hint,
-    )
-    artifact = Artifact(
-        path=found.path,
-        kind=found.kind,
-        label=found.label,
-        step=found.step,
-        bytes=0,
-        shards=0,
-        tensors=0,
-        parameters=0,
-        modified=found.modified,
-        status="error",
-    )
-    return Listing(artifact, (), tuple(found.findings) or (finding,))
 
 
 def _spread(paths: Sequence[str], most: int) -> list[str]:

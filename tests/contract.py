@@ -334,6 +334,7 @@ MODEL = record(
         "others": many(text),
         "architecture": text,
         "bound": text,
+        "connected": facts,
         "sandbox": facts,
         "flagged": many(text),
     },

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ckptui.core.causes import SYMPTOMS, Cause, RuledOut, Symptom
-from ckptui.core.causes_behaviour import of_behaviour, symptoms_shown
+from ckptui.core.causes_constant import of_constant
+from ckptui.core.causes_flip import of_flips, one_sided, same_unless_flipped
 from ckptui.core.causes_kinds import Gathered, lines, of_kind
+from ckptui.core.causes_unstable import of_repeats
 from ckptui.core.causes_weights import of_weights
 
 BESIDE = 0.2
@@ -29,7 +31,7 @@ def judge(gathered: Gathered, checked: Sequence[str] = ()) -> Judgement:
     shown = symptoms_shown(gathered)
     causes: list[Cause] = []
     others: list[RuledOut] = []
-    for judged in (of_behaviour(gathered), of_weights(gathered, shown)):
+    for judged in (of_constant(gathered), of_flips(gathered), of_repeats(gathered), of_weights(gathered, shown)):
         some, more = of_kind(judged)
         causes += some
         others += more
@@ -47,6 +49,25 @@ def judge(gathered: Gathered, checked: Sequence[str] = ()) -> Judgement:
     kept = [*ruled.values(), *_symmetry(gathered)]
     kept.sort(key=lambda one: not one.asked)
     return Judgement(shown, tuple(ranked), tuple(kept), _verdict(gathered, shown, ranked, checked))
+
+
+def symptoms_shown(gathered: Gathered) -> tuple[Symptom, ...]:
+    """The symptoms that the prediction shows.
+
+    A flip that changes an answer is a fact of an image: it counts where it is asked about, or over many images.
+    """
+    shown: list[Symptom] = []
+    if gathered.has("constant-output") or any(f.tensor is None for f in gathered.of("non-finite")):
+        # NaN is one answer for all, too
+        shown.append("constant")
+    many = gathered.report.many if gathered.report is not None else None
+    flips = gathered.has("flip-changes-prediction") or bool(same_unless_flipped(gathered))
+    if (flips and gathered.symptom == "flip") or (many is not None and one_sided(many)):
+        shown.append("flip")
+    unstable = ("nondeterministic", "reload-differs", "batch-dependent", "versions-differ", "expectation-differs")
+    if any(gathered.has(code) for code in unstable):
+        shown.append("unstable")
+    return tuple(shown)
 
 
 def _merged(causes: Sequence[Cause]) -> list[Cause]:

@@ -14,6 +14,7 @@ from typing import Any
 from ckptui.core.causes import Cause, RuledOut, Symptom
 from ckptui.core.config_sides import TRAINING_ONLY
 from ckptui.core.layer_fields import class_of
+from ckptui.core.names import clean
 from ckptui.core.predictions import Predicted, PredictReport, Run
 from ckptui.core.vocabulary import ArchitectureRow, Certainty, Finding, Operation
 
@@ -207,6 +208,10 @@ class Gathered:
     report: PredictReport | None = None
     unpredicted: str = ""
     """Why there is no prediction."""
+    death: tuple[str, str] = ("", "")
+    """(how, in words) the input gets lost in the layers: dead, saturated, constant, not finite, disconnected."""
+    normalizing: tuple[str, ...] = ()
+    """Layers that keep batch statistics."""
     relation: Mapping[str, Any] | None = None
     """{"verdict", "certainty", "evidence"} to the save that was named beside it."""
     against: str = ""
@@ -233,7 +238,7 @@ class Gathered:
 
     def place(self, finding: Finding) -> str:
         """What people call the tensor a finding is about."""
-        return self.names.get(finding.tensor or "", "") or finding.tensor or ""
+        return self.names.get(finding.tensor or "", "") or clean(finding.tensor or "")
 
     def answered(self) -> list[Predicted]:
         """Images with an answer."""

@@ -9,7 +9,8 @@ import pytest
 
 from ckptui.core.catalogue import make
 from ckptui.core.causes import SYMPTOMS, Cause, Symptom
-from ckptui.core.causes_behaviour import closed_layers, same_scores, unreached_inputs
+from ckptui.core.causes_constant import closed_layers, unreached_inputs
+from ckptui.core.causes_flip import same_scores
 from ckptui.core.causes_judged import Judgement, judge
 from ckptui.core.causes_kinds import KINDS, Gathered
 from ckptui.core.model import (
@@ -122,9 +123,14 @@ def test_a_layer_that_multiplies_by_zero_is_found_without_its_activations() -> N
 
 
 def test_an_output_without_a_path_from_the_input() -> None:
-    told = report(*CONSTANT.findings, images=CONSTANT.images, model={"connected": False})
+    told = report(*CONSTANT.findings, images=CONSTANT.images, model={"connected": {"image": False}})
     came = judged(report=told)
     assert codes(came.causes) == ["output-disconnected"]
+    assert came.causes[0].where == "image"
+    linked = report(*CONSTANT.findings, images=CONSTANT.images, model={"connected": {"image": True, "more": False}})
+    assert codes(judged(report=linked).causes) == ["dead-layer"]
+    lost = judged(report=CONSTANT, death=("disconnected", "no layer is given what varies"))
+    assert codes(lost.causes) == ["output-disconnected"]
     assert came.shown == ("constant",)
 
 

@@ -1,0 +1,147 @@
+"""Why an answer changes when the image is flipped: training, preprocessing, layout. Pure.
+
+Mirror-symmetric filters are no cause of it: they make an answer survive flips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ckptui.core.causes_kinds import (
+    Gathered,
+    Judged,
+    cause,
+    out,
+    unasked,
+)
+from ckptui.core.config_sides import kind_of
+from ckptui.core.model import Certainty, ManyImages, Move, Predicted, Run
+from ckptui.core.text import number_text
+
+AS_RECORDED = 1e-3
+"""Scores within this are the recorded ones: servers print three to six digits."""
+ENOUGH_IMAGES = 20
+"""Images below which nothing is said of a training."""
+TURN = "rotate-90"
+"""The control that a flip is held against: as large a change as a flip is."""
+REACTS, FOLLOWS = 0.4, 0.1
+"""A flip's lower bound above this share of what the turn does, where the turn does at least that much: the bounds by
+which many images are judged, measured in docs/many-images.md."""
+FLIPS = ("flip-left-right", "flip-up-down", "rotate-180")
+
+
+def of_flips(gathered: Gathered) -> Iterator[Judged]:
+    """What flips of one image and of many say."""
+    yield from _flip_training(gathered)
+    yield from _flip_preprocessing(gathered)
+    yield from _layout(gathered)
+
+
+def one_sided(many: ManyImages) -> list[Move]:
+    """Flips that move the answers as a turn by 90 degrees does: no training has made the model bear them."""
+    turn = next((move for move in many.moves if move.name == TURN), None)
+    if many.images < ENOUGH_IMAGES or turn is None or turn.low < FOLLOWS:
+        return []
+    return [m for m in many.moves if m.name in FLIPS and m.low > REACTS * turn.mean]
+
+
+def _flip_training(gathered: Gathered) -> Iterator[Judged]:
+    many = gathered.report.many if gathered.report is not None else None
+    if many is None:
+        why = f" ({gathered.why_not})" if gathered.folder_asked else ""
+        yield unasked(
+            "one-sided-training", f"only many images tell: give --images DIR with {ENOUGH_IMAGES} or more{why}"
+        )
+        return
+    if many.images < ENOUGH_IMAGES:
+        yield unasked("one-sided-training", f"{many.images} images are too few: {ENOUGH_IMAGES} or more tell")
+        return
+    sided = one_sided(many)
+    controls = ", ".join(f"{move.name} {number_text(move.mean, 2)}" for move in many.moves if move.control)
+    if not sided:
+        flips = ", ".join(f"{move.name} {number_text(move.mean, 2)}" for move in many.moves if not move.control)
+        told = f"over {many.images} images no flip moves the answer as a turn does: {flips}; controls: {controls}"
+        yield out("one-sided-training", told)
+        return
+    evidence = [
+        f"over {many.images} images {move.name} moves the answer by {number_text(move.mean, 2)} "
+        f"({number_text(move.low, 2)} to {number_text(move.high, 2)}, {many.measure})"
+        for move in sided
+    ]
+    evidence += [f"controls: {controls}", *([many.verdict] if many.verdict else [])]
+    yield cause("one-sided-training", "likely", 0.8, evidence, ["flip-changes-prediction"])
+
+
+def _flip_preprocessing(gathered: Gathered) -> Iterator[Judged]:
+    live = [row for row in gathered.live() if kind_of(row) in ("RandomFlip", "RandomRotation", "RandAugment")]
+    turned = [row for row in gathered.architecture if kind_of(row) == "Permute" and _swaps(row.config)]
+    recorded = _recorded_flip(gathered)
+    if recorded:
+        image, run = recorded
+        told = f"{image.path}: what was recorded for it is the answer to the image after {run.name}"
+        yield cause("preprocessing-flips", "likely", 1.0, [told], ["expectation-differs"])
+    elif live:
+        turning = [f"layer {row.name} ({kind_of(row)}) is called with training=True: it turns images at inference"
+                   for row in live]  # fmt: skip
+        sure: Certainty = "confirmed" if gathered.has("nondeterministic") else "likely"
+        yield cause("preprocessing-flips", sure, 0.8, turning, where=live[0].name)
+    elif turned:
+        swapping = [f"layer {row.name} (Permute) swaps height and width: {row.config.get('dims')}" for row in turned]
+        yield cause("preprocessing-flips", "possible", 0.8, swapping, where=turned[0].name)
+    elif any(image.expected is not None for image in gathered.answered()):
+        yield out("preprocessing-flips", "no flip of an image gives what was recorded for it")
+    elif gathered.architecture:
+        told_out = "no layer turns images; for the code around the model give --expect with the other side's answers"
+        yield unasked("preprocessing-flips", told_out)
+    else:
+        yield unasked("preprocessing-flips", "give --expect with the answers of the other side")
+
+
+def _swaps(config: Mapping[str, Any]) -> bool:
+    """A Permute of an image's height and width."""
+    dims = config.get("dims")
+    return isinstance(dims, (list, tuple)) and list(dims)[:2] == [2, 1]
+
+
+def _recorded_flip(gathered: Gathered) -> tuple[Predicted, Run] | None:
+    """An image whose recorded answer is that of one of its flips."""
+    for image in gathered.answered():
+        if image.expected is None or image.expected.within or not image.expected.top:
+            continue
+        for run in image.runs:
+            if run.name in FLIPS and not run.error and same_scores(image.expected.top, run.top):
+                return image, run
+    return None
+
+
+def same_scores(one: Sequence[tuple[int, str, float]], other: Sequence[tuple[int, str, float]]) -> bool:
+    """The same best answers with the same scores, as far as recorded digits go."""
+    scores = {index: score for index, _, score in other}
+    shared = [(score, scores[index]) for index, _, score in one if index in scores]
+    if not one or not other or one[0][0] != other[0][0] or len(shared) < min(len(one), len(other)):
+        return False
+    return all(abs(a - b) <= AS_RECORDED * max(1.0, abs(a)) for a, b in shared)
+
+
+def same_unless_flipped(gathered: Gathered) -> list[str]:
+    """Flips that move the answer of images which all have the same one."""
+    images = gathered.answered()
+    outputs = {run.output for run in gathered.runs("original") if run.output}
+    if len(images) < 2 or len(outputs) != 1 or gathered.has("constant-output") or gathered.has("nondeterministic"):
+        return []
+    return [name for name in FLIPS if any(run.identical is False and run.max_abs_diff for run in gathered.runs(name))]
+
+
+def _layout(gathered: Gathered) -> Iterator[Judged]:
+    moved = same_unless_flipped(gathered)
+    images = gathered.answered()
+    if moved:
+        told = f"{len(images)} images have the same answer to the bit; {' and '.join(moved)} changes it"
+        yield cause("layout-input", "likely", 0.95, [told], where=None)
+    elif gathered.has("constant-output"):
+        yield out("layout-input", "no flip changes the answer either")
+    elif len(images) >= 2:
+        yield out("layout-input", f"{len(images)} images have different answers before any flip")
+    else:
+        yield unasked("layout-input", "give several different images")

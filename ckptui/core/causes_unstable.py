@@ -1,0 +1,129 @@
+"""Why an answer is another one each time: what is random, what hangs on the batch, the load or the place. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ckptui.core.causes_flip import same_scores
+from ckptui.core.causes_kinds import (
+    UNASKED,
+    UNSEEN,
+    Gathered,
+    Judged,
+    cause,
+    lines,
+    out,
+    unasked,
+)
+from ckptui.core.config_sides import kind_of
+from ckptui.core.text import number_text
+
+RANDOM_OPS = ("Random", "StatelessRandom", "Multinomial")
+
+
+def of_repeats(gathered: Gathered) -> Iterator[Judged]:
+    """What calls that should agree say."""
+    yield from _random(gathered)
+    yield from _batch(gathered)
+    yield from _reload(gathered)
+    yield from _versions(gathered)
+    yield from _recorded(gathered)
+
+
+def _random(gathered: Gathered) -> Iterator[Judged]:
+    found = gathered.of("nondeterministic")
+    live = gathered.live_random()
+    ops = [op for op in gathered.operations if op.op.startswith(RANDOM_OPS)]
+    named = [f"layer {row.name} ({kind_of(row)}) is called with training=True" for row in live]
+    named += [f"the served graph runs {op.op} at {op.name}" for op in ops[:3]] if not live else []
+    where = live[0].name if live else ops[0].name if ops else None
+    if found:
+        seeded = bool(found[0].evidence.get("seeded"))
+        how = "seeded: every process repeats the same sequence" if seeded else "not seeded: no two processes agree"
+        what = f"{kind_of(live[0])} {live[0].name}" if live else "a random op"
+        title = f"Random at inference: {what} is live, {'seeded' if seeded else 'not seeded'}"
+        if not named:
+            named = ["no layer's call says training=True: a custom layer or an op outside the layers draws"]
+        yield cause("live-dropout", "confirmed", 1.0, [*lines(gathered, found), how, *named], found, where=where,
+                    title=title)  # fmt: skip
+    elif gathered.runs("repeat"):
+        yield out("live-dropout", f"three calls with the same input give the same bits, for {_images(gathered)}")
+    elif live:
+        yield cause("live-dropout", "likely", 1.0, named, where=where, factor=UNASKED)
+    else:
+        yield unasked("live-dropout", f"{gathered.why_not}; a prediction would tell")
+
+
+def _images(gathered: Gathered) -> str:
+    count = len(gathered.answered())
+    return f"{count} image{'s' if count != 1 else ''}"
+
+
+def _batch(gathered: Gathered) -> Iterator[Judged]:
+    found = gathered.of("batch-dependent")
+    live = [row for row in gathered.live() if kind_of(row) == "BatchNormalization"]
+    ops = [op for op in gathered.operations if op.attributes.get("is_training") is True]
+    named = [f"layer {row.name} (BatchNormalization) is called with training=True" for row in live]
+    named += [f"the served graph runs {op.op} at {op.name} with is_training" for op in ops[:3]] if not live else []
+    where = live[0].name if live else ops[0].name if ops else None
+    if found:
+        if not named and gathered.normalizing:
+            named = [f"layers with batch statistics: {', '.join(gathered.normalizing[:6])}"]
+            where = gathered.normalizing[0] if len(gathered.normalizing) == 1 else None
+        yield cause("batch-statistics", "confirmed", 1.0, [*lines(gathered, found), *named], found, where=where)
+    elif named:
+        asked = bool(gathered.runs("in-batch"))
+        yield cause("batch-statistics", "likely", 1.0, named, where=where, factor=UNSEEN if asked else UNASKED)
+    elif gathered.runs("in-batch"):
+        yield out("batch-statistics", "in a batch of others an image has the answer that it has alone")
+    elif gathered.behaved:
+        yield unasked("batch-statistics", "the model was not asked with an image in a batch of others")
+    else:
+        yield unasked("batch-statistics", f"{gathered.why_not}; a prediction would tell")
+
+
+def _reload(gathered: Gathered) -> Iterator[Judged]:
+    found = gathered.of("reload-differs")
+    if found and gathered.has("nondeterministic"):
+        yield unasked("unsaved-state", "a model that answers at random answers so after a reload too")
+    elif found:
+        explained = bool(gathered.of("weights-missing", "weights-never-saved"))
+        yield cause("unsaved-state", "likely", 0.6 if explained else 0.9, lines(gathered, found), found)
+    elif gathered.runs("reload") or gathered.runs("fresh-process"):
+        yield out("unsaved-state", "a reload and a fresh process give the same answer")
+    else:
+        yield unasked("unsaved-state", f"{gathered.why_not}; a prediction would tell")
+
+
+def _versions(gathered: Gathered) -> Iterator[Judged]:
+    found = gathered.of("versions-differ")
+    if found:
+        yield cause("other-tensorflow", "confirmed", 0.9, lines(gathered, found), found)
+    elif rows := gathered.runs("other-tensorflow"):
+        names = ", ".join(dict.fromkeys(run.detail for run in rows if run.detail))
+        yield out("other-tensorflow", f"{names or 'another TensorFlow'} gives the same answer")
+    else:
+        yield unasked("other-tensorflow", "give --tf-python with the Python of the other environment")
+
+
+def _recorded(gathered: Gathered) -> Iterator[Judged]:
+    """Answers recorded elsewhere: does another preprocessing give them?"""
+    held = [image for image in gathered.answered() if image.expected is not None and not image.expected.error]
+    if not held:
+        return
+    apart = [image for image in held if image.expected is not None and not image.expected.within]
+    if not apart:
+        yield out("preprocessing-skew", f"{len(held)} recorded answers are given here too")
+        return
+    for image in apart:
+        for variant in image.variants:
+            assert image.expected is not None
+            if not variant.chosen and same_scores(image.expected.top, variant.top):
+                told = f"{image.path}: the recorded answer is given under {variant.preprocess}, not under "
+                evidence = [told + image.preprocess]
+                yield cause("preprocessing-skew", "likely", 1.0, evidence, ["expectation-differs"])
+                return
+    far = max((i.expected.max_abs_diff or 0.0) for i in apart if i.expected is not None)
+    told = f"{len(apart)} of {len(held)} recorded answers differ, by up to {number_text(far)}"
+    yield cause("preprocessing-skew", "possible", 0.7, [told, "no other preprocessing tried gives them"],
+                ["expectation-differs"])  # fmt: skip

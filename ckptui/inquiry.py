@@ -1,0 +1,299 @@
+"""What a question why is made of: the steps that read a save and the saves around it, one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ckptui.core.model import (
+    Artifact,
+    DiffReport,
+    Finding,
+    Found,
+    Layer,
+    Listing,
+    Pair,
+    Predicted,
+    PredictReport,
+    Progress,
+    Run,
+    RunFolder,
+    TensorScan,
+    WhyReport,
+    WhyStep,
+)
+from ckptui.core.settling import settled
+from ckptui.core.text import human_count, safe
+from ckptui.errors import Cancelled, CkptuiError, Flagged, ReaderFailed, UsageError
+
+if TYPE_CHECKING:
+    from ckptui.core.causes import Symptom
+
+MOST_NEIGHBOUR_BYTES = 2_000_000_000
+"""Saves of a run larger than this are not held against each other unasked."""
+WhyTold = WhyStep | Progress | str | Run | Predicted | WhyReport
+Step = Generator[Progress | str | Run | Predicted, None, str]
+"""What a step tells while it is at work; it returns what it found, in words."""
+
+
+class Diagnosing(Protocol):
+    """What this use case stands on."""
+
+    def resolve(self, argument: str) -> Found: ...
+
+    def open(self, path: str, *, found: Found | None = None) -> Listing: ...
+
+    def find(
+        self, paths: Sequence[str], cancel: threading.Event | None = None
+    ) -> Iterator[Found | RunFolder | Finding]: ...
+
+    def run_at(self, path: str | os.PathLike[str]) -> RunFolder: ...
+
+    def verify(self, listing: Listing) -> list[Finding]: ...
+
+    def scan(
+        self, listing: Listing, *, stats: bool = True, cancel: threading.Event | None = None
+    ) -> Iterator[TensorScan | Progress | Finding]: ...
+
+    def layers(
+        self, listing: Listing, names: Sequence[str] | None = None, cancel: threading.Event | None = None
+    ) -> Iterator[Layer | Finding]: ...
+
+    def diff(
+        self, a: Listing, b: Listing, *, weights: bool = False, cancel: threading.Event | None = None
+    ) -> Iterator[Pair | Progress | DiffReport]: ...
+
+    def predict(
+        self, model: str, images: Sequence[str], *, cancel: threading.Event | None = None, **options: Any
+    ) -> Iterator[str | Run | Predicted | PredictReport]: ...
+
+    def sibling_model(self, path: str) -> str | None: ...
+
+    def sibling_images(self, path: str) -> list[str]: ...
+
+
+class Skipped(Exception):
+    """The step can't be taken; the message says why."""
+
+
+@dataclass(slots=True)
+class Inquiry:
+    """One question on its way through the steps that ask no model."""
+
+    session: Diagnosing
+    model: str
+    images: tuple[str, ...]
+    symptom: Symptom | None
+    options: dict[str, Any]
+    cancel: threading.Event | None
+    steps: list[WhyStep] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    checked: list[str] = field(default_factory=list)
+    """What was looked at, for a verdict that found nothing."""
+    notes: list[str] = field(default_factory=list)
+    listing: Listing | None = None
+    run: RunFolder | None = None
+    bad: set[str] = field(default_factory=set)
+    """Tensors whose bytes are not what was stored."""
+    predicted: PredictReport | None = None
+    compared: DiffReport | None = None
+    strangers: list[tuple[str, str]] = field(default_factory=list)
+    kin: list[str] = field(default_factory=list)
+    unpredicted: str = ""
+
+    def taken(self, name: str, work: Step) -> Iterator[WhyTold]:
+        """A step's own items between its beginning and its end."""
+        yield WhyStep(name, "running")
+        began = time.monotonic()
+        try:
+            detail = yield from work
+            step = WhyStep(name, "done", detail)
+        except (Cancelled, Flagged):
+            raise
+        except (Skipped, UsageError) as error:
+            step = WhyStep(name, "skipped", str(error))
+        except CkptuiError as error:
+            step = WhyStep(name, "failed", str(error))
+        except Exception as error:
+            # whatever breaks down in one check, the others are made; the step says what it was
+            step = WhyStep(name, "failed", f"{type(error).__name__}: {error}")
+        step = replace(step, seconds=round(time.monotonic() - began, 3))
+        if name == "behaviour" and step.state != "done":
+            self.unpredicted = step.detail
+        self.steps.append(step)
+        yield step
+
+    def listed(self) -> Listing:
+        assert self.listing is not None
+        return self.listing
+
+    @property
+    def path(self) -> str:
+        """What a user would type for the save."""
+        return self.artifact.path
+
+    @property
+    def artifact(self) -> Artifact:
+        """The save."""
+        return self.listed().artifact
+
+    def _opened(self) -> Listing:
+        """The listing. Raises Skipped where the save can't be opened at all."""
+        listing = self.listed()
+        if not listing.tensors:
+            raise Skipped("the save could not be opened" if self.findings else "it holds no tensors")
+        return listing
+
+    # ------------------------------------------------------------------ storage and values
+
+    def storage(self, found: Found) -> Step:
+        """Directory, checksums of members, the state file and leftovers of its run."""
+        yield f"opening {safe(found.label)}"
+        try:
+            self.listing = self.session.open(found.path, found=found)
+        except Cancelled:
+            raise
+        except CkptuiError as error:
+            self.listing = _bare(found, error)
+        else:
+            self.findings = settled(self.listing.findings, self.session.verify(self.listing))
+        self.findings = self.findings or list(self.listing.findings)
+        with contextlib.suppress(CkptuiError):
+            self.run = self.session.run_at(self.model)
+        own = {(f.code, f.tensor, f.detail) for f in self.findings}
+        more = list(self.run.findings) if self.run is not None else list(found.findings)
+        if any(f.code == "state-dangling" for f in more):
+            more += self._lost_saves(found)
+        self.findings += [f for f in more if (f.code, f.tensor, f.detail) not in own]
+        errors = sum(f.severity == "error" for f in self.findings)
+        self.checked.append("its directory")
+        return f"{errors} errors" if errors else f"{human_count(self.artifact.tensors)} tensors, nothing damaged so far"
+
+    def _lost_saves(self, found: Found) -> list[Finding]:
+        """Saves of the folder that can't be opened, where its state file names one that is not there."""
+        lost: list[Finding] = []
+        for item in self.session.find([found.folder], self.cancel):
+            if isinstance(item, Found):
+                lost += item.findings
+        return [f for f in lost if f.severity == "error"]
+
+    def values(self) -> Step:
+        """Every checksum, every value."""
+        listing, found, unread = self._opened(), list[Finding](), 0
+        for item in self.session.scan(listing, stats=True, cancel=self.cancel):
+            if isinstance(item, Progress):
+                yield item
+            elif isinstance(item, Finding):
+                found.append(item)
+            else:
+                found += item.findings
+                unread += item.checksum == "unread"
+                if item.checksum in ("mismatch", "unread"):
+                    self.bad.add(item.name)
+        self.findings = settled(self.findings, found)
+        count = len(listing.tensors)
+        self.checked.append(f"the values of {human_count(count - unread)} tensors")
+        return f"{human_count(count - unread)} of {human_count(count)} tensors read, {len(found)} findings"
+
+    def filters(self) -> Step:
+        """Kernels filter by filter; those whose bytes are not what was stored are no evidence."""
+        yield "looking at the filters"
+        listing = self._opened()
+        names = [t.name for t in listing.tensors if t.role in ("kernel", "embedding") and t.name not in self.bad]
+        if not names:
+            raise Skipped("there are no kernels")
+        looked, found = 0, list[Finding]()
+        for item in self.session.layers(listing, names, self.cancel):
+            if isinstance(item, Finding):
+                found.append(item)
+            else:
+                looked += 1
+        self.findings = settled(self.findings, found)
+        kernels = f"{looked} kernel{'s' if looked != 1 else ''}"
+        self.checked.append(f"{kernels} filter by filter")
+        return f"{kernels}, {len(found)} findings"
+
+    # ------------------------------------------------------------------ the saves around it
+
+    def relations(self) -> Step:
+        """The save that was named beside it, else its neighbours in the run."""
+        listing = self._opened()
+        if self.options.get("against"):
+            other = self.session.resolve(str(self.options["against"]))
+            named = self.session.open(other.path, found=other)
+            self.compared = yield from self._diff(named, listing)
+            about = [f for f in self.compared.findings if f.code == "config-changed"]
+            self.findings += about
+            self.checked.append(f"its relation to {safe(other.label)}")
+            return f"{self.compared.relation.get('verdict')} to {safe(other.label)}, {len(about)} settings differ"
+        beside_it = self._neighbours()
+        if not beside_it:
+            raise Skipped("it is no save of a run; --against B holds it against another")
+        if self.artifact.bytes > MOST_NEIGHBOUR_BYTES:
+            raise Skipped("its saves are too large to be held against each other unasked: give --against B")
+        for path in beside_it:
+            try:
+                beside = self.session.open(path)
+                if not beside.tensors or beside.artifact.status == "error":
+                    # what is damaged itself is no witness
+                    continue
+                report = yield from self._diff(beside, listing)
+            except Cancelled:
+                raise
+            except CkptuiError:
+                continue
+            verdict = str(report.relation.get("verdict"))
+            if verdict in ("independent", "different-architecture"):
+                self.strangers.append((path, str(report.relation.get("certainty"))))
+            else:
+                self.kin.append(path)
+        if not self.kin and not self.strangers:
+            raise Skipped("no save beside it could be compared")
+        self.checked.append("its relation to the saves beside it")
+        return f"related to {len(self.kin)} of {len(self.kin) + len(self.strangers)} saves beside it"
+
+    def _diff(self, a: Listing, b: Listing) -> Generator[Progress | str | Run | Predicted, None, DiffReport]:
+        for item in self.session.diff(a, b, weights=True, cancel=self.cancel):
+            if isinstance(item, Progress):
+                yield item
+            elif isinstance(item, DiffReport):
+                return item
+        raise AssertionError("a diff ends in its report")
+
+    def _neighbours(self) -> list[str]:
+        """The saves before and after it in its run."""
+        saves = list(self.run.saves) if self.run is not None else []
+        places = [n for n, path in enumerate(saves) if os.path.realpath(path) == os.path.realpath(self.path)]
+        return [saves[n] for n in (places[0] - 1, places[0] + 1) if 0 <= n < len(saves)] if places else []
+
+
+def _bare(found: Found, error: CkptuiError) -> Listing:
+    """The listing of a save that can't be opened at all."""
+    gone = "reader-crashed" if isinstance(error, ReaderFailed) else "changed-while-reading"
+    finding = Finding(
+        code=getattr(error, "code", None) or gone,
+        severity="error",
+        title=error.title,
+        artifact=found.path,
+        detail=error.detail,
+        evidence=getattr(error, "evidence", {}),
+        advice=error.hint,
+    )
+    artifact = Artifact(
+        path=found.path,
+        kind=found.kind,
+        label=found.label,
+        step=found.step,
+        bytes=0,
+        shards=0,
+        tensors=0,
+        parameters=0,
+        modified=found.modified,
+        status="error",
+    )
+    return Listing(artifact, (), tuple(found.findings) or (finding,))
