@@ -16,6 +16,8 @@ from ckptui.predict.config_file import is_config
 from ckptui.session import Session
 
 Told = TypeVar("Told")
+MOST_NAMED = 6
+"""Ops and layers that one line names."""
 NAME_ONE = "Name at least one PNG, JPEG, GIF, BMP, WebP or .npy"
 
 
@@ -96,7 +98,9 @@ def steps(
         hint = error.hint if "--allow-flagged" in error.hint else "--allow-flagged runs it all the same"
         found = [finding for finding in error.findings if isinstance(finding, Finding)]
         if not may_ask or not ask([*flagged_lines(error.detail, found), ""], "Run it all the same?"):
-            raise Flagged(error.detail, hint, findings=error.findings) from error
+            names = dict.fromkeys(str(f.evidence.get("op") or f.evidence.get("class") or f.title) for f in found)
+            named = f" ({', '.join(safe(name, 40) for name in list(names)[:MOST_NAMED])})" if names else ""
+            raise Flagged(f"{error.detail}{named}", hint, findings=error.findings) from error
     yield from begin(**{**options, "allow_flagged": True})
 
 
