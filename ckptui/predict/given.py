@@ -105,7 +105,10 @@ def _shuffled(values: Array, draw: np.random.Generator) -> Array | None:
     if not values.ndim:
         return None
     flat = values.reshape(values.shape[0], -1) if values.ndim > 1 else values.reshape(1, -1)
-    moved: Array = flat[:, draw.permutation(flat.shape[1])].reshape(values.shape)
+    order = draw.permutation(flat.shape[1])
+    if np.array_equal(order, np.arange(len(order))):
+        order = order[::-1]
+    moved: Array = flat[:, order].reshape(values.shape)
     return moved
 
 

@@ -23,8 +23,8 @@ TORCH_MEAN = (0.485, 0.456, 0.406)
 TORCH_STD = (0.229, 0.224, 0.225)
 BEFORE_SCALING = ("InputLayer", "Resizing", "CenterCrop", "ZeroPadding2D", "Reshape", "Cast", "Permute", "Identity")
 """Layers, beside all called Random*, that an image passes before its values are scaled."""
-SCALING_OPS = ("TrueDivide", "Divide", "Multiply", "Subtract", "Add", "TFOpLambda")
-"""Operations on values that stand in front of a model in place of a Rescaling layer."""
+DIVISIONS = ("TrueDivide", "Divide", "TFOpLambda")
+"""Operations that stand in front of a model in place of a Rescaling, where their numbers are not known."""
 LARGE_SCALE = 0.1
 """A Rescaling by less than this takes pixels of 0..255; by more, values of 0..1."""
 FAR_OFFSET = 10.0
@@ -44,8 +44,9 @@ def choose(
 ) -> tuple[str, str]:
     """The preprocessing to apply and the words for it; `auto` goes by the model's first layers and its dtype.
 
-    `first` are the worker's facts: `class`, and for those that scale `scale`, `offset`, `mean`, `variance` and
-    `unadapted`; none for a model that has no layers to look at. A given `mean` or `std` replaces `auto`.
+    `first` are the worker's facts: `class`, and for those that scale `scale` and `offset`, `mean`, `variance` and
+    `unadapted`, or `op`, `constant` and `reversed`; none for a model that has no layers to look at. A given `mean`
+    or `std` replaces `auto`.
     """
     if asked not in (*PREPROCESS, MEAN_STD):
         raise UsageError(f"unknown preprocessing {asked!r}", f"Known: {', '.join(PREPROCESS)}")
@@ -68,49 +69,69 @@ def by_layers(first: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """What the first layers that scale ask for, and the words for it."""
     if not first:
         return "0..1", "0..1, nothing in the model tells; --all-preprocessing shows whether it matters"
-    unadapted = False
+    found, notes = ("0..1", "0..1"), []
     for layer in first:
         kind = str(layer.get("class"))
         if kind in BEFORE_SCALING or kind.startswith("Random"):
             continue
-        found: tuple[str, str] | None = None
-        if kind == "Rescaling":
-            found = _rescaling(layer)
-            if found is None:
-                continue
-        elif kind == "Normalization" and layer.get("unadapted"):
-            unadapted = True
+        if kind == "Normalization" and layer.get("unadapted"):
+            notes.append(NEVER_ADAPTED)
             continue
-        elif kind in ("Normalization", "BatchNormalization"):
-            found = _normalization(layer, kind)
-        elif kind in SCALING_OPS:
-            found = "0..255", "0..255, the model scales by itself"
-        if found is None:
+        if layer.get("reverses"):
+            notes.append("the model turns an axis of its input round")
+            continue
+        judged, leaves = _judged(layer, kind)
+        found = judged or found
+        if judged is not None or not leaves:
             break
-        how, words = found
-        return (how, f"{words}; {NEVER_ADAPTED}") if unadapted else found
-    if unadapted:
-        return "0..1", f"0..1, {NEVER_ADAPTED} and does not scale"
-    return "0..1", "0..1"
+    how, words = found
+    return how, "; ".join((words, *notes))
 
 
-NEVER_ADAPTED = "Normalization in the model was never adapted"
+NEVER_ADAPTED = "Normalization in the model was never adapted: it does not scale"
 
 
-def _rescaling(layer: Mapping[str, Any]) -> tuple[str, str] | None:
-    """What a Rescaling takes; None for one that leaves values as they are."""
-    scale, offset = numbers(layer.get("scale", 1.0)), numbers(layer.get("offset", 0.0))
+def _judged(layer: Mapping[str, Any], kind: str) -> tuple[tuple[str, str] | None, bool]:
+    """What one layer asks for, if it does; and whether it hands values on as they are."""
+    if kind == "Rescaling":
+        scale, offset = numbers(layer.get("scale", 1.0)), numbers(layer.get("offset", 0.0))
+        told = f"× {_listed(scale)}"
+        if any(offset):
+            single = len(set(offset)) == 1
+            told += f" - {_listed([-offset[0]])}" if single and offset[0] < 0 else f" + {_listed(offset)}"
+        return _affine(scale, offset, f"the model rescales ({told})")
+    if kind in ("Normalization", "BatchNormalization"):
+        return (None if layer.get("invert") else _normalization(layer, kind)), False
+    if layer.get("op"):
+        return _operation(layer)
+    if kind in DIVISIONS:
+        return ("0..255", "0..255, the model scales by itself"), False
+    return None, kind == "GetItem"
+
+
+def _operation(layer: Mapping[str, Any]) -> tuple[tuple[str, str] | None, bool]:
+    """What arithmetic with a constant asks for; nothing where it divides the constant by the values."""
+    op, turned, constant = layer.get("op"), bool(layer.get("reversed")), numbers(layer.get("constant"))
+    if not constant or (op == "divide" and (turned or 0 in constant)):
+        return None, False
+    told = _listed(constant)
+    if op == "divide":
+        return _affine([1 / value for value in constant], [0.0], f"the model scales by itself (÷ {told})")
+    if op == "multiply":
+        return _affine(constant, [0.0], f"the model scales by itself (× {told})")
+    words = {"subtract": f"{told} - values" if turned else f"- {told}", "add": f"+ {told}"}.get(str(op))
+    return _affine([1.0], constant, f"the model scales by itself ({words})") if words else (None, False)
+
+
+def _affine(scale: Sequence[float], offset: Sequence[float], words: str) -> tuple[tuple[str, str] | None, bool]:
+    """The pixels that values × scale + offset is made for."""
     largest = max((abs(value) for value in scale), default=1.0)
     shift = max((abs(value) for value in offset), default=0.0)
-    told = f"× {_listed(scale)}"
-    if shift:
-        told += f" {'-' if min(offset) < 0 and len(offset) == 1 else '+'} "
-        told += _listed([abs(offset[0])] if len(offset) == 1 else offset)
     if largest < LARGE_SCALE or shift >= FAR_OFFSET * largest:
-        return "0..255", f"0..255, the model rescales ({told})"
+        return ("0..255", f"0..255, {words}"), False
     if largest == 1.0 and not shift:
-        return None
-    return "0..1", f"0..1, the model rescales ({told})"
+        return None, True
+    return ("0..1", f"0..1, {words}"), False
 
 
 def _normalization(layer: Mapping[str, Any], kind: str) -> tuple[str, str] | None:

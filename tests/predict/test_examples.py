@@ -1,0 +1,245 @@
+"""Examples and encoded images: what ckptui writes, TensorFlow reads; through models that parse and decode."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ckptui.errors import UsageError
+from ckptui.predict.client import Worker
+from ckptui.predict.examples import example
+from ckptui.predict.image import ImageReader
+from ckptui.predict.inputs import materials_of
+from ckptui.predict.loading import Loaded, Order
+from ckptui.predict.material import Material
+from ckptui.predict.wish import Wish
+from ckptui.readers.wire import fields, signed, varints
+
+PIXELS = np.random.default_rng(7).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+
+def spec(key: str, dtype: str, shape: Any = None, kind: str = "dense", required: bool = True) -> dict[str, Any]:
+    return {"key": key, "dtype": dtype, "shape": shape, "kind": kind, "required": required}
+
+
+SPECS = [
+    spec("age", "int64", [1]),
+    spec("weights", "float32", [3], required=False),
+    spec("name", "string", [], required=False),
+    spec("ids", "int64", [None], "sparse", False),
+    spec("parts", "float32", [None, 2], required=False),
+]
+ROWS: list[dict[str, Any]] = [
+    {"age": 40},
+    {"age": [-(1 << 63)], "weights": [[1.5], [-2], [1e-3]], "name": "é", "ids": list(range(300))},
+    {"age": (1 << 63) - 1, "name": b"\x00\xff", "ids": [], "weights": [float("inf"), 0, 3.25]},
+    {"age": True, "parts": [[1, 2], [3, 4]], "ids": -1, "name": None},
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Messages, images and models, and what TensorFlow made of them in a process of its own."""
+    place = tmp_path_factory.mktemp("parsed")
+    made = [example(row, SPECS, "a row") for row in ROWS]
+    steps = [{**spec("steps", "int64", [2]), "sequence": True}, spec("length", "int64", [])]
+    sequence = example({"steps": [[1, 2], [3, 4], [5, 6]], "length": 3}, steps, "a row")
+    data = np.frombuffer(b"".join(made), np.uint8)
+    lengths = [len(one) for one in made]
+    np.savez(place / "asked.npz", data=data, lengths=lengths, sequence=np.frombuffer(sequence, np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(PIXELS).save(place / "turned.jpg", exif=exif, quality=95)
+    Image.fromarray(PIXELS).save(place / "image.png")
+    script = Path(__file__).with_name("parsed_by_tensorflow.py")
+    subprocess.run([sys.executable, script, place], check=True, timeout=300, capture_output=True)
+    return place
+
+
+@pytest.fixture(scope="module")
+def told(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
+    with np.load(folder / "told.npz") as stored:
+        return dict(stored)
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    made = Worker()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[ImageReader]:
+    made = ImageReader()
+    yield made
+    made.close()
+
+
+def test_tensorflow_reads_every_field_as_it_was_given(told: dict[str, np.ndarray[Any, Any]]) -> None:
+    assert all(told[f"same/{number}"] for number in range(len(ROWS)))
+    assert told["0/age/int64_list"].tolist() == [40]
+    assert set(name for name in told if name.startswith("0/")) == {"0/age/int64_list"}
+    assert told["1/age/int64_list"].tolist() == [-(1 << 63)]
+    assert told["1/weights/float_list"].tolist() == np.array([1.5, -2, 1e-3], np.float32).tolist()
+    assert told["1/name/bytes_list"].tolist() == ["é".encode()]
+    assert told["1/ids/int64_list"].tolist() == list(range(300))
+    assert told["2/age/int64_list"].tolist() == [(1 << 63) - 1]
+    assert told["2/name/bytes_list"].tolist() == [b"\x00\xff"]
+    assert told["2/ids/int64_list"].tolist() == []
+    assert told["2/weights/float_list"].tolist() == [float("inf"), 0, 3.25]
+    assert told["3/age/int64_list"].tolist() == [1]
+    assert told["3/parts/float_list"].tolist() == [1, 2, 3, 4]
+    assert "3/name/bytes_list" not in told
+    assert told["sequence"].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert told["context"].tolist() == [3]
+
+
+def test_orientation_is_left_alone_as_tensorflow_and_keras_leave_it(
+    told: dict[str, np.ndarray[Any, Any]], folder: Path, reader: ImageReader
+) -> None:
+    ours = reader.decode(str(folder / "turned.jpg"))
+    assert ours.pixels.shape == told["decoded"].shape == told["loaded"].shape == (24, 32, 3)
+    assert np.array_equal(ours.pixels, told["loaded"])
+    assert int(np.abs(ours.pixels.astype(int) - told["decoded"].astype(int)).max()) <= 8
+    assert np.array_equal(reader.decode(str(folder / "image.png")).pixels, told["png"])
+
+
+def loaded(worker: Worker, folder: Path, name: str) -> Loaded:
+    model = Loaded(worker, Order(str(folder / name), "saved-model"))
+    model.ensure()
+    return model
+
+
+def materials(model: Loaded, reader: ImageReader, images: Any = (), given: Any = ()) -> list[Material]:
+    found = list(materials_of(Wish(input=tuple(given)), images, model.facts, reader))
+    for one in found:
+        if isinstance(one, tuple):
+            raise one[1]
+    return [one for one in found if isinstance(one, Material)]
+
+
+def test_requests_become_examples_by_the_graphs_own_spec(
+    folder: Path, worker: Worker, reader: ImageReader, tmp_path: Path
+) -> None:
+    model = loaded(worker, folder, "examples")
+    assert {one["key"] for one in model.facts["parsing"]["examples"]} == {"age", "weights", "name", "ids"}
+    rows = [{"age": 40}, {"age": [2], "weights": [1, 2, 3.5], "ids": [10, 20], "name": "x"}]
+    documents: list[dict[str, Any]] = [
+        {"instances": rows},
+        {"inputs": {"age": [40, 2], "weights": [[1, 1, 1], [1, 2, 3.5]], "ids": [[], [10, 20]]}},
+        {"signature_name": "serving_default", "examples": rows, "context": {"name": "all"}},
+    ]
+    for number, document in enumerate(documents):
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps(document))
+        (material,) = materials(model, reader, given=[str(path)])
+        (answer,), _ = model.call(material.original())
+        assert answer.main.tolist() == [43, 38.5]
+    np.savez(tmp_path / "fields.npz", age=np.array([40, 2]), weights=np.array([[1, 1, 1], [1, 2, 3.5]]))
+    (material,) = materials(model, reader, given=[f"examples={tmp_path / 'fields.npz'}"])
+    (answer,), _ = model.call(material.original())
+    assert answer.main.tolist() == [43, 8.5]
+    (tmp_path / "one.pb").write_bytes(example({"age": 5}, SPECS, "a row"))
+    (material,) = materials(model, reader, given=[str(tmp_path / "one.pb")])
+    (answer,), _ = model.call(material.original())
+    assert answer.main.tolist() == [8]
+    (tmp_path / "wrong.json").write_text(json.dumps({"instances": [{"age": 1}, {"agee": 1, "weights": [1]}]}))
+    with pytest.raises(UsageError) as caught:
+        materials(model, reader, given=[str(tmp_path / "wrong.json")])
+    assert "agee is no field the graph parses" in caught.value.detail
+    assert "age int64 1 is missing" in caught.value.detail
+    assert "weights has 1 value(s), not 3; the graph wants weights float32 3, may be left out" in caught.value.detail
+    with pytest.raises(UsageError, match="parses Examples with"):
+        materials(model, reader, images=[str(folder / "image.png")])
+
+
+def test_encoded_images_flip_as_their_pixels_do(folder: Path, worker: Worker, reader: ImageReader) -> None:
+    model = loaded(worker, folder, "pictures")
+    assert model.facts["encoded"] == {"data": 3}
+    (material,) = materials(model, reader, images=[str(folder / "image.png")])
+
+    def lean(feed: Any) -> float:
+        (answer,), _ = model.call(feed)
+        return float(answer.main[0])
+
+    expected = float(PIXELS[:, :16].mean() - PIXELS[:, 16:].mean())
+    assert lean(material.original()) == pytest.approx(expected, abs=1e-3)
+    assert lean(material.changed("flip-left-right")) == pytest.approx(-expected, abs=1e-3)
+    assert lean(material.changed("flip-up-down")) == pytest.approx(expected, abs=1e-3)
+    assert lean(material.changed("zeros")) == 0
+    batch = material.among([])
+    assert batch is not None
+    (answer,), _ = model.call(batch)
+    assert answer.main.shape == (4,)
+    assert answer.main[0] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({}, "age int64 1 is missing"),
+        ({"age": "4"}, "age holds text '4'"),
+        ({"age": 1.5}, "age holds 1.5"),
+        ({"age": float("nan")}, "age holds nan"),
+        ({"age": 1 << 63}, "age holds 9223372036854775808"),
+        ({"age": 1 << 5000}, "age holds a number too large"),
+        ({"age": [1, 2]}, r"age has 2 value\(s\), not 1"),
+        ({"age": 1, "weights": [1, 2, 1e39]}, r"weights holds 1e\+39"),
+        ({"age": 1, "name": 5}, "name holds 5"),
+        ({"age": 1, "parts": [1, 2, 3]}, r"parts has 3 value\(s\), no multiple of 2"),
+        ({"age": 1, "ids": [None]}, "ids holds null"),
+        ({"age": 1, "\x1b[2J": 1}, "is no field the graph parses"),
+        ({"age": [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]}, "nested more than 16 levels"),
+    ],
+)
+def test_a_field_that_does_not_fit_is_told_with_what_the_graph_wants(row: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words) as caught:
+        example(row, SPECS, "instance 3")
+    assert caught.value.detail.startswith("instance 3: ")
+    assert "age int64 1" in caught.value.hint
+
+
+def test_a_spec_of_another_kind_is_said_to_be_unsupported() -> None:
+    with pytest.raises(UsageError, match="not supported"):
+        example({"x": 1}, [spec("x", "float64")], "a row")
+    with pytest.raises(UsageError, match="not supported"):
+        example({"x": 1}, [spec("x", "int64", kind="columns")], "a row")
+
+
+values = st.one_of(
+    st.tuples(st.just("int64"), st.lists(st.integers(-(1 << 63), (1 << 63) - 1), max_size=20)),
+    st.tuples(st.just("float32"), st.lists(st.floats(width=32, allow_nan=False), max_size=20)),
+    st.tuples(st.just("string"), st.lists(st.binary(max_size=200), max_size=5)),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(st.text(min_size=1, max_size=10), values, max_size=6))
+def test_any_fields_come_back_from_the_bytes(rows: dict[str, tuple[str, list[Any]]]) -> None:
+    specs = [spec(key, dtype, [None], "sparse", False) for key, (dtype, _) in rows.items()]
+    message = example({key: held for key, (_, held) in rows.items()}, specs, "a row")
+    found: dict[str, tuple[str, list[Any]]] = {}
+    for _, _, features in fields(message):
+        for _, _, entry in fields(bytes(features)):
+            parts = {number: bytes(value) for number, _, value in fields(bytes(entry))}
+            ((kind, _, body),) = fields(parts[2])
+            items = [value for _, _, value in fields(bytes(body))]
+            key = parts[1].decode("utf-8", "surrogatepass")
+            if kind == 1:
+                found[key] = ("string", [bytes(item) for item in items])
+            elif kind == 2:
+                found[key] = ("float32", np.frombuffer(bytes(items[0]), "<f4").tolist())
+            else:
+                found[key] = ("int64", [signed(number) for number in varints(items[0])])
+    assert found == rows
