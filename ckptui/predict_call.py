@@ -13,6 +13,7 @@ from ckptui.core.text import safe
 from ckptui.errors import Flagged, NoSuchPath, UsageError
 from ckptui.narrator import Narrator, ask
 from ckptui.predict.config_file import is_config
+from ckptui.predict.config_file import is_config
 from ckptui.session import Session
 
 Told = TypeVar("Told")
@@ -45,7 +46,7 @@ def looked_at(session: Session, images: Sequence[str], options: Mapping[str, Any
         if os.path.isdir(python) or shutil.which(python) is None:
             raise NoSuchPath(f"--tf-python {python}", "Name the program itself: ENVIRONMENT/bin/python")
     for name in ("architecture", "against"):
-        if name in given and not (name == "architecture" and is_config(given[name])):
+        if name in given and not (name == "architecture" and os.path.isfile(given[name]) and is_config(given[name])):
             given[name] = session.resolve(given[name]).path
     return given
 
