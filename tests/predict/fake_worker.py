@@ -57,6 +57,23 @@ def misbehave(op: str, doc: dict[str, object], replies: int) -> None:
             os.write(2, b"x" * 4000 + b"\n")
 
 
+def overdo(op: str, doc: dict[str, object], replies: int) -> None:
+    """Ways of saying or taking too much."""
+    if op == "loud":
+        # 8 MB on the protocol's pipe: nothing of it is an answer.
+        for _ in range(2048):
+            os.write(replies, b"y" * 4096)
+    if op == "late":
+        # The answer to the request before, then the one that is due.
+        frames.write_frame(replies, {"id": int(str(doc["id"])) - 1, "value": "late"})
+    if op == "twice":
+        frames.write_frame(replies, {"id": doc["id"], "value": doc.get("value")})
+    if op == "eat":
+        kept = []
+        while True:
+            kept.append(bytearray(os.urandom(1 << 20)) * 16)
+
+
 def main() -> None:
     """Answer `echo`, `slow` and `refuse`; misbehave for anything else."""
     replies, requests = os.dup(1), os.dup(0)
@@ -67,6 +84,7 @@ def main() -> None:
         op = str(doc["op"])
         die(op, doc, replies)
         misbehave(op, doc, replies)
+        overdo(op, doc, replies)
         if op == "slow":
             time.sleep(float(str(doc["seconds"])))
         print("noise of a library, on file descriptor 1", flush=True)

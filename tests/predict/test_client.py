@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import sys
 import threading
@@ -212,27 +211,3 @@ def test_a_python_that_is_no_python_is_told_as_such_with_what_it_did(tmp_path: P
         worker.hello()
     assert "--tf-python" in caught.value.hint
     worker.close()
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_fifty_drills_in_random_order_leave_no_process_no_pipe_and_no_folder(seed: int) -> None:
-    draw = random.Random(seed)
-    quick = [failure for failure in FAILURES if "hang" not in failure[0] and failure[0] != "wrong-id"]
-    before = len(os.listdir("/proc/self/fd"))
-    child = Child(FAKE, what="fake worker", env={"PYTHONPATH": str(ROOT)}, silence=30.0)
-    pids: set[int] = set()
-    for number in range(13):
-        if draw.random() < 0.4:
-            pids.add(int(child.ask("echo", {"value": number}).doc["pid"]))
-            continue
-        op, args, words = draw.choice(quick)
-        with pytest.raises(WorkerFailed, match=words):
-            child.ask(op, args)
-    folder = child._folder
-    child.close()
-    assert all(gone(pid) for pid in pids)
-    assert not os.path.exists(folder)
-    deadline = time.monotonic() + 2
-    while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert len(os.listdir("/proc/self/fd")) <= before
