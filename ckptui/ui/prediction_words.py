@@ -49,6 +49,7 @@ DETAIL = 22
 MOST_REASON = 4
 """Lines of the reason why a run failed."""
 SCORE_WIDTH = 6
+SHORT_WORDS = (("another answer", "changed"), ("bit-identical", "identical"), ("same to ", "to "))
 SHORT_NAMES: dict[str, str] = {
     "fresh-process": "fresh",
     "training-mode": "training",
@@ -73,13 +74,13 @@ def judged(run: Run, scale: float) -> Judged:
     if run.max_abs_diff is None:
         return Judged("", "$dim")
     if run.identical:
-        return Judged("bit-identical", "$success")
+        return Judged("bit-identical", "$success" if run.name in STEADY else "$foreground")
     apart = apart_text(run.max_abs_diff)
     within = run.max_abs_diff <= SAME_ANSWER * scale
     if run.top1_changed:
         return Judged(f"Δ {apart} another answer", "$error" if run.name in STEADY else "$accent")
     if within and run.name != "repeat":
-        return Judged(f"same to {apart}", "$success")
+        return Judged(f"same to {number_text(run.max_abs_diff, 1)}", "$success")
     if run.name in STEADY:
         return Judged(f"Δ {apart} differs", "$error")
     return Judged(f"Δ {apart}", "$dim")
@@ -168,7 +169,12 @@ def _columns(runs: Sequence[Run], scale: float, width: int, drawing: Drawing) ->
 
 
 def _words(verdict: Judged, short: bool) -> str:
-    return verdict.words.replace("another answer", "changed") if short else verdict.words
+    if not short:
+        return verdict.words
+    for whole, part in SHORT_WORDS:
+        if whole in verdict.words:
+            return verdict.words.replace(whole, part)
+    return verdict.words
 
 
 def run_lines(runs: Sequence[Run], width: int, drawing: Drawing) -> list[Content]:
@@ -277,13 +283,25 @@ def place_words(image: str, model: str, width: int) -> str:
     return f"image from {shown(short_path(folder), max(width - 11, 1))}"
 
 
+FAULTS = ("But ", "Does not", "Could not", "Restores only", "No answer", "The answer is not")
+"""How the sentences of a verdict begin that name a fault."""
+
+
 def verdict_lines(verdict: str) -> list[Content]:
-    """The first sentence stands out."""
-    if not verdict:
-        return []
-    first, dot, rest = safe(verdict).partition(". ")
-    lines = [Content.styled(first + dot.rstrip(), "bold")]
-    return [*lines, Content.styled(rest, "$dim")] if rest else lines
+    """The first sentence stands out, and so does any that names a fault; the rest is dim, on lines of their own."""
+    lines: list[Content] = []
+    rest: list[str] = []
+    for place, sentence in enumerate(part for part in safe(verdict).split(". ") if part):
+        words = sentence.rstrip(".") + "."
+        if sentence.startswith(FAULTS):
+            lines.append(
+                Content.styled(words.removeprefix("But ")[:1].upper() + words.removeprefix("But ")[1:], "$error bold")
+            )
+        elif not place:
+            lines.append(Content.styled(words, "bold"))
+        else:
+            rest.append(words)
+    return [*lines, Content.styled(" ".join(rest), "$dim")] if rest else lines
 
 
 def finding_lines(findings: Sequence[Finding], width: int) -> list[Content]:

@@ -21,6 +21,8 @@ Image = npt.NDArray[np.uint8]
 BETWEEN = 2
 LEAST_ROWS, MOST_ROWS = 6, 14
 """Text rows of a picture: a quarter of the screen, within these."""
+LEAST_PIXELS = 12
+"""Across or down a picture, before the last ones are left out."""
 LUMINANCE = (0.299, 0.587, 0.114)
 
 
@@ -65,10 +67,19 @@ class ImageStrip(Widget):
         self._lines = []
         self.refresh(layout=True)
 
-    def _pixels(self, width: int) -> tuple[int, int, int]:
-        """Height and width of a picture in pixels, and the columns it takes."""
+    def _shown(self, width: int) -> Sequence[tuple[str, Image]]:
+        """The pictures there is room for: better one that can be recognized than three that can't."""
+        for count in range(len(self.pictures), 1, -1):
+            height, wide, _ = self._pixels(width, count)
+            natural = self.pictures[0][1].shape
+            if min(height, wide) >= min(LEAST_PIXELS, *natural[:2]):
+                return self.pictures[:count]
+        return self.pictures[:1]
+
+    def _pixels(self, width: int, count: int) -> tuple[int, int, int]:
+        """Height and width of one of `count` pictures in pixels, and the columns it takes."""
         image = self.pictures[0][1]
-        room = (width - BETWEEN * (len(self.pictures) - 1)) // len(self.pictures)
+        room = (width - BETWEEN * (count - 1)) // count
         coloured = drawing_of(self.app) is Drawing.COLOUR
         rows = min(max(self.screen.size.height // 4, LEAST_ROWS), MOST_ROWS)
         across, down = (room, rows * 2) if coloured else (room // 2, rows)
@@ -79,19 +90,20 @@ class ImageStrip(Widget):
         """As many rows as the pictures take in this width, and one for their titles."""
         if not self.pictures or width <= 0:
             return 0
-        height = self._pixels(width)[0]
+        height = self._pixels(width, len(self._shown(width)))[0]
         return 1 + (-(-height // 2) if drawing_of(self.app) is Drawing.COLOUR else height)
 
     def on_resize(self, event: events.Resize) -> None:
         self._lines = []
 
     def _draw(self) -> list[Row]:
-        height, wide, columns = self._pixels(self.content_size.width)
-        pitch = max(columns, *(len(title) for title, _ in self.pictures)) + BETWEEN
+        pictures = self._shown(self.content_size.width)
+        height, wide, columns = self._pixels(self.content_size.width, len(pictures))
+        pitch = max(columns, *(len(title) for title, _ in pictures)) + BETWEEN
         style = self.get_component_rich_style("image-strip--title", partial=True)
-        lines: list[Row] = [[Segment(left(title, pitch), style) for title, _ in self.pictures]]
+        lines: list[Row] = [[Segment(left(title, pitch), style) for title, _ in pictures]]
         gap = Segment(" " * (pitch - columns))
-        for rows in zip(*(self._body(image, height, wide) for _, image in self.pictures), strict=True):
+        for rows in zip(*(self._body(image, height, wide) for _, image in pictures), strict=True):
             lines.append([segment for row in rows for segment in (*row, gap)])
         return lines
 

@@ -12,6 +12,7 @@ from textual import events
 from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.content import Content
+from textual.message import Message
 from textual.reactive import reactive
 from textual.timer import Timer
 from textual.widgets import Input, Static
@@ -25,7 +26,7 @@ from ckptui.ui.access import say
 from ckptui.ui.commands import bindings_for
 from ckptui.ui.fitting import wrap
 from ckptui.ui.paths import load_recent
-from ckptui.ui.prediction_details import loader_lines, loaders_said, worker_line
+from ckptui.ui.prediction_details import loader_lines, loaders_said
 from ckptui.ui.prediction_request import AUTO, Identity, PredictRequest
 from ckptui.ui.prediction_words import borrowed_words, error_hint, last_used, packed, place_words
 from ckptui.ui.screens.flagged import FlaggedScreen
@@ -52,10 +53,16 @@ class PredictPane(PredictThreads):
     PredictPane {
         height: 1fr;
         & #predict-facts { height: auto; color: $dim; padding-left: 8; }
-        & #predict-worker { height: 1; }
     }
     """
     running: reactive[bool] = reactive(False)
+
+    class WorkerTold(Message):
+        """What the worker does at this moment, for whoever shows it."""
+
+        def __init__(self, state: WorkerState) -> None:
+            super().__init__()
+            self.state = state
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -79,7 +86,6 @@ class PredictPane(PredictThreads):
         yield PredictLines(id="predict-lines")
         yield Static(id="predict-facts", markup=False)
         yield PredictResults(id="predict-body")
-        yield Static(id="predict-worker", markup=False)
 
     def on_mount(self) -> None:
         self._spin = self.set_interval(SPIN_SECONDS, self._draw_state, pause=True)
@@ -247,7 +253,7 @@ class PredictPane(PredictThreads):
         if tuple(self.results.told.limits) != event.state.sandbox:
             self.results.told.limits = event.state.sandbox
             self.results.draw()
-        self._draw_worker()
+        self.post_message(self.WorkerTold(event.state))
 
     def on_predict_threads_stepped(self, event: PredictThreads.Stepped) -> None:
         """Run the neighbour of an image that is still the one in the line."""
@@ -357,15 +363,10 @@ class PredictPane(PredictThreads):
 
     def on_resize(self, event: events.Resize) -> None:
         self._draw_facts()
-        self._draw_worker()
 
     def _draw(self) -> None:
         self._draw_facts()
         self._draw_state()
-        self._draw_worker()
-
-    def _draw_worker(self) -> None:
-        self.query_one("#predict-worker", Static).update(worker_line(self._worker, self.content_size.width))
 
     def _draw_facts(self) -> None:
         """Who answers, and what the model is given."""
@@ -376,7 +377,6 @@ class PredictPane(PredictThreads):
             facts = told.report.model
             version = f"TF {facts['tensorflow']}" if facts.get("tensorflow") else ""
             who += [Content(safe(str(name))) for name in (facts.get("loader"), version, facts.get("bound")) if name]
-        lines = packed(who, room)
         predicted = told.predicted
         if predicted is not None and predicted.shape:
             low, high = number_text(predicted.low, 3), number_text(predicted.high, 3)
@@ -385,10 +385,10 @@ class PredictPane(PredictThreads):
                 parts.append(safe(predicted.preprocess))
             if self._place is not None and self._place[0] == os.path.abspath(predicted.path):
                 parts.insert(0, f"image {self._place[1]} of {self._place[2]}")
-            lines += packed([Content(part) for part in parts], room)
+            who += [Content(part) for part in parts]
         image, model = (self.lines.path_line(name).path for name in ("image", "model"))
         elsewhere = place_words(image, model, room)
-        lines = [*([Content(elsewhere)] if elsewhere else []), *lines]
+        lines = [*([Content(elsewhere)] if elsewhere else []), *packed(who, room)]
         static = self.query_one("#predict-facts", Static)
         static.display = bool(lines)
         static.update(Content("\n").join(lines))

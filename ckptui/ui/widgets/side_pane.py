@@ -185,8 +185,19 @@ class SidePane(Vertical):
     def watch_showing(self, showing: str) -> None:
         """Show the other."""
         self.border_title = Content(TITLES[showing])
+        self.border_subtitle = Content("")
+        if self.is_attached:
+            self.screen.set_class(showing == "predict", "-predicting")
         if self.is_mounted and self.ready:
             self._switch()
+
+    def on_predict_pane_worker_told(self, event: PredictPane.WorkerTold) -> None:
+        """State and memory of the prediction worker stand in the frame: they take no row."""
+        event.stop()
+        from ckptui.ui.prediction_details import worker_line
+
+        if self.showing == "predict":
+            self.border_subtitle = worker_line(event.state, max(self.size.width - 6, 8))
 
     @property
     def focus_targets(self) -> list[Widget]:
