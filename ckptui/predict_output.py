@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ SANDBOX_WORDS = {
     "processes": "no other processes",
 }
 """What is kept from the worker, by key of the document's `sandbox`."""
+WIDTH = 100
+"""Columns that sentences are folded to."""
 MOST_SAID = 200
 """Characters of what a loader said that are printed; the document has all."""
 
@@ -114,7 +117,7 @@ def _endpoint(entry: Any) -> str:
 def image_lines(image: Predicted) -> list[str]:
     """What the model got, a row a run, probes, other preprocessings, the recorded answer, what it means together."""
     if all(run.error for run in image.runs):
-        return [f"image  {safe(image.path)}", "", safe(image.verdict)]
+        return [f"image  {safe(image.path)}", "", *_folded(image.verdict)]
     facts = [safe(image.path), safe(image.preprocess), shape_text(image.shape)]
     # inputs that are text have no range
     if math.isfinite(image.low) or math.isfinite(image.high):
@@ -130,7 +133,11 @@ def image_lines(image: Predicted) -> list[str]:
         lines += ["", *variant_lines(image.variants)]
     if image.expected is not None:
         lines += ["", expected_line(image)]
-    return [*lines, "", safe(image.verdict)]
+    return [*lines, "", *_folded(image.verdict)]
+
+
+def _folded(words: str) -> list[str]:
+    return textwrap.wrap(safe(words), WIDTH)
 
 
 def run_lines(runs: Iterable[Run]) -> list[str]:
@@ -207,7 +214,7 @@ def many_lines(many: ManyImages) -> list[str]:
         shown = ", ".join(f"{safe(label)} {human_count(count)}" for label, count in many.classes[:8])
         more = f", … {len(many.classes) - 8} more" if len(many.classes) > 8 else ""
         lines += ["", f"best answers  {shown}{more};  two images are up to {number_text(many.spread)} apart"]
-    return [*lines, *(["", safe(many.verdict)] if many.verdict else [])]
+    return [*lines, *(["", *_folded(many.verdict)] if many.verdict else [])]
 
 
 def layer_lines(layers: Sequence[LayerSpread], dies_at: str | None) -> list[str]:

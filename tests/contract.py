@@ -339,6 +339,35 @@ MODEL = record(
         "flagged": many(text),
     },
 )
+SYMPTOMS = ("constant", "flip", "unstable")
+CAUSE = record(
+    {
+        "cause": text,
+        "title": text,
+        "symptoms": many(one_of(*SYMPTOMS)),
+        "certainty": one_of(*get_args(Certainty)),
+        "score": number,
+        "evidence": many(text),
+        "next_step": text,
+        "findings": many(text),
+        "where": maybe(text),
+    }
+)
+WHY = {
+    "model": facts,
+    "symptom": maybe(one_of(*SYMPTOMS)),
+    "shown": many(one_of(*SYMPTOMS)),
+    "verdict": text,
+    "causes": many(CAUSE),
+    "ruled_out": many(
+        record({"cause": text, "title": text, "symptoms": many(one_of(*SYMPTOMS)), "reason": text, "asked": flag})
+    ),
+    "steps": many(
+        record({"name": text, "state": one_of("done", "failed", "skipped"), "detail": text, "seconds": number})
+    ),
+    "images": many(text),
+    "notes": many(text),
+}
 SUMMARY = record(
     dict.fromkeys(
         ("error", "warning", "info", "artifacts", "tensors_checked", "tensors_unreadable", "bytes_read"), whole
@@ -423,6 +452,7 @@ DOCUMENTS: dict[str, dict[str, Check]] = {
     },
     "ckptui/filters/1": {"artifact": ARTIFACT, "layers": many(LAYER)},
     "ckptui/predict/1": {"model": MODEL, "images": many(PREDICTED)} | PREDICTION_KEYS,
+    "ckptui/why/1": WHY,
     "ckptui/export/1": {
         "artifact": ARTIFACT,
         "file": text,
@@ -477,12 +507,9 @@ def _meaning(document: Mapping[str, Any]) -> Iterator[str]:
                 yield f"summary.{severity} is not the number of findings"
         if document["summary"]["artifacts"] != len(document["artifacts"]):
             yield "summary.artifacts is not the number of artifacts"
-    if document["schema"] == "ckptui/salvage/1":
-        yield from _outcomes_counted(document)
-    if document["schema"] == "ckptui/timeline/1":
-        yield from _courses_meaning(document)
-    if document["schema"] == "ckptui/predict/1":
-        yield from _predictions_meaning(document)
+    own = OWN_MEANING.get(document["schema"])
+    if own is not None:
+        yield from own(document)
     yield from _runs_meaning(document)
     if document["schema"] == "ckptui/diff/1":
         for status in get_args(PairStatus):
@@ -531,6 +558,17 @@ def _predictions_meaning(document: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{move['name']}: {value} lies outside of its {ends}"
 
 
+def _causes_meaning(document: Mapping[str, Any]) -> Iterator[str]:
+    """Ranked, each with evidence, and none of them ruled out too; no step is left running."""
+    scores = [cause["score"] for cause in document["causes"]]
+    if scores != sorted(scores, reverse=True) or not all(0 <= score <= 1 for score in scores):
+        yield f"causes are not ranked by their score: {scores}"
+    yield from (f"{cause['cause']}: no evidence" for cause in document["causes"] if not cause["evidence"])
+    ruled = {entry["cause"] for entry in document["ruled_out"]}
+    yield from (f"{c['cause']}: a cause, and ruled out" for c in document["causes"] if c["cause"] in ruled)
+    yield from (f"{step['name']} is still running" for step in document["steps"] if step["state"] == "running")
+
+
 def _outcomes_counted(document: Mapping[str, Any]) -> Iterator[str]:
     for outcome in get_args(Outcome):
         if document["summary"][outcome] != sum(t["outcome"] == outcome for t in document["tensors"]):
@@ -564,3 +602,11 @@ def _stats_meaning(tensor: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: smallest and largest of integers are no integers"
         if stats["nan"] or stats["posinf"] or stats["neginf"]:
             yield f"{name}: an integer that is not finite"
+
+
+OWN_MEANING: dict[str, Callable[[Mapping[str, Any]], Iterator[str]]] = {
+    "ckptui/salvage/1": _outcomes_counted,
+    "ckptui/timeline/1": _courses_meaning,
+    "ckptui/predict/1": _predictions_meaning,
+    "ckptui/why/1": _causes_meaning,
+}

@@ -32,10 +32,12 @@ from ckptui.errors import Flagged
 from ckptui.predict.wish import Wish
 from ckptui.predict_call import flagged_lines
 from ckptui.predict_output import predict_document, predict_text
+from ckptui.why_output import why_document
 from tests.contract import problems
 from tests.places import ROOT, SAMPLES, needs_samples
 from tests.readers.protos import graph, meta_graph, node, saved_model_proto
 from tests.test_contract import told
+from tests.ui.why_fake import REPORT
 
 IMAGE = str(SAMPLES / "images" / "3.png")
 KERAS = str(SAMPLES / "digits.keras")
@@ -321,6 +323,16 @@ def test_the_text_says_all_of_it_and_nothing_acts_on_the_terminal() -> None:
     # what one recorded as the answer lies under its image, before the verdict
     assert text.index("recorded in") < text.index("It follows.")
     assert max(len(line) for line in lines if line.startswith("       before it")) <= 220
+
+
+def test_the_document_of_why_keeps_the_contract() -> None:
+    document = json.loads(json.dumps(why_document(REPORT), allow_nan=False))
+    assert problems(document) == []
+    document["causes"].reverse()
+    document["steps"][0]["state"] = "running"
+    document["ruled_out"][0]["cause"] = document["causes"][0]["cause"]
+    document["causes"][1]["evidence"] = []
+    assert len(problems(document)) == 4
 
 
 @needs_samples
