@@ -7,16 +7,19 @@ whose saver knows the names.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from crc32c import crc32c
 
 from ckptui.core.dtypes import ITEMSIZE
 from ckptui.core.matching import match_listings
 from ckptui.core.model import Artifact, Listing, Role, Tensor
 from ckptui.core.names import layer_of, natural_key, role_of, step_of
+from ckptui.errors import Damaged
 
 NOT_WEIGHTS: frozenset[Role] = frozenset({"slot", "counter", "step", "rng-state", "metric", "object-graph"})
 """Roles of tensors that are no weight of a layer."""
@@ -28,6 +31,10 @@ WHOLE: frozenset[str] = frozenset({"keras-archive", "keras-h5", "saved-model"})
 CHECKPOINTS: frozenset[str] = frozenset({"tf-checkpoint", "tf-checkpoint-v1"})
 SOURCES: frozenset[str] = WHOLE | CHECKPOINTS | {"keras-weights", "hdf5"}
 """Kinds whose tensors may go into another save's model."""
+
+
+SHARDS = re.compile(r"(-[0-9?]{5}-of-[0-9]{5}|\.index|\.meta)$")
+"""How the files of a checkpoint end after its prefix; the first version has its shards alone."""
 
 
 class Arrays(Protocol):
@@ -83,14 +90,29 @@ def borrowed_architecture(source: Arrays, listing: Listing, architecture: str | 
     """
     kind = listing.artifact.kind
 
+    stored = {tensor.name: tensor for tensor in listing.tensors} if kind in CHECKPOINTS else {}
+
     def fetch(name: str) -> np.ndarray[Any, Any]:
-        return source.array(listing, name, LARGEST)
+        values = source.array(listing, name, LARGEST)
+        if name in stored:
+            check(stored[name], values)
+        return values
 
     if architecture is not None and kind in SOURCES:
         names = tuple((bind_name(tensor), tensor.name) for tensor in listing.tensors if is_weight(tensor))
         return Borrowed(architecture, names, fetch, listing)
     meta = meta_beside(listing.artifact.path) if kind in CHECKPOINTS else None
     return Borrowed("", (), fetch, listing, meta) if meta is not None else None
+
+
+def check(tensor: Tensor, values: np.ndarray[Any, Any]) -> None:
+    """Raises Damaged for values that are not what was written, by the checksum beside them: TensorFlow takes none."""
+    place = tensor.storage
+    plain = place.encoding == "plain" and not (place.big_endian or place.npy_dtype)
+    if plain and place.crc32c is not None and values.nbytes == tensor.bytes:
+        found = crc32c(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+        if found != place.crc32c:
+            raise Damaged(f"its checksum is wrong: {found:#010x}, stored {place.crc32c:#010x}")
 
 
 def needs_layers(path: str, kind: str) -> bool:
@@ -100,8 +122,7 @@ def needs_layers(path: str, kind: str) -> bool:
 
 def meta_beside(path: str) -> str | None:
     """The `.meta` of a checkpoint: its own, else that of the save of its run whose step is nearest."""
-    if path.endswith((".index", ".meta")):
-        path = path.rpartition(".")[0]
+    path = SHARDS.sub("", path)
     own = path + ".meta"
     if os.path.isfile(own):
         return own

@@ -21,9 +21,11 @@ NO_MODEL = re.compile(
 """Names of what trains, saves, starts and watches a model."""
 NO_OUTPUT = re.compile(
     r"(?i)(\w*summary\w*|shape.*|size|rank|const|assign\w*|\w*apply\w*|noop|save\w*|restore\w*|assert|print\w*"
-    r"|placeholder\w*|identityn?|\w*entropy\w*|l2loss|isvariableinitialized|random\w*|\w*grad)"
+    r"|placeholder\w*|\w*entropy\w*|l2loss|isvariableinitialized|random\w*|\w*grad)"
 )
 """Kinds of operations that are no answer of a model."""
+WATCHERS = re.compile(r"(?i)\w*summary\w*|shape.*|size|rank|assert|print\w*|isfinite|isnan|checknumerics\w*")
+"""Kinds of operations that look at an answer and hand it to nobody."""
 LOSSES = re.compile(r"(?i)(^|/)(\w*entropy\w*|\w*loss\w*|accuracy\w*|metrics?|xent\w*|costs?)(_[0-9]+)?(/|$)")
 """Names of what compares answers with labels: whatever it takes is an answer."""
 AVERAGES = re.compile(r"(^|/)(AssignMovingAvg\w*|ExponentialMovingAverage|moments(_[0-9]+)?)(/|$)")
@@ -145,8 +147,7 @@ class Proposal:
         if op.type in ("Softmax", "Sigmoid", "ArgMax"):
             return True
         takers = [taker for tensor in op.outputs for taker in tensor.consumers() if taker.name in self._needs]
-        takers = [taker for taker in takers if not NO_OUTPUT.fullmatch(taker.type) or "Entropy" in taker.type]
-        takers = [taker for taker in takers if not AVERAGES.search(taker.name)]
+        takers = [taker for taker in takers if not WATCHERS.fullmatch(taker.type) and not AVERAGES.search(taker.name)]
         if not takers or any(LOSSES.search(taker.name) for taker in takers):
             return True
         return any(self._needs[taker.name] != self._needs[op.name] for taker in takers)

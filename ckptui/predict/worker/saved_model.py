@@ -51,7 +51,7 @@ class SignatureModel:
         specs = self._function.structured_input_signature[1]
         self._ends = [
             {"name": str(name), "dtype": dtype_name(spec.dtype), "shape": dims(spec.shape)}
-            for name, spec in specs.items()
+            for name, spec in sorted(specs.items())
         ]
         self._weights: Weights | None = None
         self._walked = walked(path, self.signature)
