@@ -25,7 +25,7 @@ class Given:
     images: list[tuple[str, str]] = field(default_factory=list)
     """(input, path) of the files that are left to be decoded as images."""
 
-    def add(self, name: str, values: Array, target: Target, what: str) -> None:
+    def add(self, name: str, values: Array, target: Target, what: str, *, typed: bool = True) -> None:
         """Keep an array for an input; raises UsageError where it does not fit, or the input has one already."""
         entry = target.entry(name)
         if entry is None:
@@ -33,7 +33,8 @@ class Given:
         if name in self.arrays:
             raise UsageError(f"the input {name} is given twice")
         self.arrays[name], notes = fitted(values, entry, what)
-        self.notes += notes
+        # The numbers of JSON have no dtype that could be told to change.
+        self.notes += [note for note in notes if typed or " made " not in note]
 
 
 def given(files: Sequence[tuple[str | None, str]], target: Target, encoded: Collection[str]) -> Given:
@@ -48,7 +49,7 @@ def given(files: Sequence[tuple[str | None, str]], target: Target, encoded: Coll
             raise UsageError(f"no input is called {name}", f"The model's inputs: {listed(target.inputs)}")
         if kind == "json":
             for key, values in _json(name, path, target, found.notes).items():
-                found.add(key, values, target, path)
+                found.add(key, values, target, path, typed=False)
         elif kind == "npz":
             for key, values in _npz(name, path, target).items():
                 found.add(key, values, target, path)

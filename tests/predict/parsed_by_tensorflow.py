@@ -1,6 +1,7 @@
 """What TensorFlow itself reads in serialized Examples and encoded images, and models that take them.
 
-Run as a script with a folder: reads `asked.npz` there, writes `told.npz` and the SavedModels `examples`, `pictures`.
+Run as a script with a folder: reads `asked.npz` there, writes `told.npz` and the SavedModels `examples`, `sequences`,
+`pictures`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,17 @@ class Examples(tf.Module):
         return {"total": total + tf.cast(ids, tf.float32)}
 
 
+class Sequences(tf.Module):
+    """length + sum(steps) of serialized SequenceExamples."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="sequences")])
+    def serve(self, sequences: Any) -> dict[str, Any]:
+        context = {"length": tf.io.FixedLenFeature([], tf.int64), "tags": tf.io.VarLenFeature(tf.string)}
+        lists = {"steps": tf.io.FixedLenSequenceFeature([2], tf.int64), "more": tf.io.RaggedFeature(tf.float32)}
+        held, steps, _ = tf.io.parse_sequence_example(sequences, context, lists)
+        return {"total": held["length"] + tf.reduce_sum(steps["steps"], [1, 2])}
+
+
 class Pictures(tf.Module):
     """Mean of the left half less the mean of the right, of encoded images."""
 
@@ -74,7 +86,7 @@ def main(folder: Path) -> None:
     told["decoded"] = tf.io.decode_jpeg(encoded).numpy()
     told["loaded"] = np.asarray(keras.utils.load_img(folder / "turned.jpg"))
     told["png"] = tf.io.decode_image((folder / "image.png").read_bytes()).numpy()
-    for name, module in (("examples", Examples()), ("pictures", Pictures())):
+    for name, module in (("examples", Examples()), ("sequences", Sequences()), ("pictures", Pictures())):
         tf.saved_model.save(module, str(folder / name), signatures=module.serve)
     np.savez(folder / "told.npz", **told)
 

@@ -24,6 +24,7 @@ from ckptui.predict.loading import Loaded, Order
 from ckptui.predict.material import Material
 from ckptui.predict.wish import Wish
 from ckptui.readers.wire import fields, signed, varints
+from tests.places import CORPUS, needs_corpus
 
 PIXELS = np.random.default_rng(7).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
@@ -162,6 +163,57 @@ def test_requests_become_examples_by_the_graphs_own_spec(
     assert "weights has 1 value(s), not 3; the graph wants weights float32 3, may be left out" in caught.value.detail
     with pytest.raises(UsageError, match="parses Examples with"):
         materials(model, reader, images=[str(folder / "image.png")])
+
+
+def test_requests_become_sequence_examples_too(
+    folder: Path, worker: Worker, reader: ImageReader, tmp_path: Path
+) -> None:
+    model = loaded(worker, folder, "sequences")
+    specs = {one["key"]: one for one in model.facts["parsing"]["sequences"]}
+    assert {key: (one["kind"], one["required"], "sequence" in one) for key, one in specs.items()} == {
+        "length": ("dense", True, False),
+        "tags": ("sparse", False, False),
+        "steps": ("dense", True, True),
+        "more": ("ragged", False, True),
+    }
+    rows = [{"length": 3, "steps": [[1, 2], [3, 4]]}, {"length": 0, "steps": [], "tags": ["a"], "more": [[1], [2, 3]]}]
+    path = tmp_path / "sequences.json"
+    path.write_text(json.dumps({"instances": rows}))
+    (material,) = materials(model, reader, given=[str(path)])
+    (answer,), _ = model.call(material.original())
+    assert answer.main.tolist() == [13, 0]
+    path.write_text(json.dumps({"instances": [{"length": 1, "steps": [[1, 2], [3]]}]}))
+    with pytest.raises(UsageError, match=r"steps has 1 value\(s\), not 2"):
+        materials(model, reader, given=[str(path)])
+
+
+@needs_corpus
+@pytest.mark.parametrize(
+    ("name", "signature", "document", "expected"),
+    [
+        ("tf-predictor-export", None, {"inputs": {"x": 3, "y": 4}}, 7),
+        ("tf-predictor-export", "product", {"instances": [{"x": 3, "y": 4}]}, 12),
+        ("serving/saved_model_half_plus_two_cpu/00000123", None, {"instances": [[1.0], [2]]}, [[2.5], [3]]),
+        (
+            "serving/saved_model_half_plus_two_cpu/00000123",
+            "regress_x_to_y",
+            {"examples": [{"x": 1.0}, {"x": 5}]},
+            [[2.5], [4.5]],
+        ),
+        ("serving/saved_model_half_plus_two_tf2_cpu/00000123", None, {"instances": [1.0]}, [2.5]),
+        ("serving/matrix_half_plus_two/1", None, {"inputs": {"x": [[[2] * 3] * 3]}}, [[[3.0] * 3] * 3]),
+    ],
+)
+def test_real_exports_answer_requests(
+    worker: Worker, reader: ImageReader, tmp_path: Path, name: str, signature: str | None, document: Any, expected: Any
+) -> None:
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps(document))
+    model = Loaded(worker, Order(str(CORPUS / name), "saved-model", signature))
+    model.ensure()
+    (material,) = materials(model, reader, given=[str(path)])
+    (answer,), _ = model.call(material.original())
+    assert answer.main.tolist() == expected
 
 
 def test_encoded_images_flip_as_their_pixels_do(folder: Path, worker: Worker, reader: ImageReader) -> None:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-PARSERS = frozenset({"ParseExample", "ParseExampleV2", "ParseSingleExample"})
+UNREAD = frozenset({"ParseSequenceExample", "ParseSingleSequenceExample"})
+"""Parsers whose spec is not read: what they take is told as of kind `sequence`."""
+SEQUENCES = "ParseSequenceExampleV2"
+PARSERS = frozenset({"ParseExample", "ParseExampleV2", "ParseSingleExample", SEQUENCES}) | UNREAD
 DECODERS = frozenset(
     {"DecodeJpeg", "DecodePng", "DecodeImage", "DecodeBmp", "DecodeGif", "DecodeWebP", "DecodeAndCropJpeg"}
 )
@@ -25,7 +28,12 @@ def parser_specs(node: Any, constant: Callable[[str], Any]) -> list[dict[str, An
     """`{"key", "dtype", "shape", "kind", "required"}` of every feature a parser takes.
 
     `constant` gives the node that an input comes from. Keys that are computed can't be told and are left out.
+    What a SequenceExample has a step each is marked `sequence`.
     """
+    if node.op == SEQUENCES:
+        return sequence_specs(node, constant)
+    if node.op in UNREAD:
+        return [{"key": node.op, "dtype": "string", "shape": [], "kind": "sequence", "required": True}]
     if node.op == "ParseSingleExample":
         lists = {kind: [text(key) for key in node.attr[kind + "_keys"].list.s] for kind in ("sparse", "dense")}
         lists["ragged"] = []
@@ -61,6 +69,47 @@ def parser_specs(node: Any, constant: Callable[[str], Any]) -> list[dict[str, An
                 }
             )
     return found
+
+
+def sequence_specs(node: Any, constant: Callable[[str], Any]) -> list[dict[str, Any]]:
+    """The context and the feature lists that ParseSequenceExampleV2 takes."""
+    found = []
+    empty = booleans_of(constant(str(node.input[8])))
+    defaults = [str(name) for name in node.input[9:]]
+    places = (
+        ("context_dense", 3, "Tcontext_dense"),
+        ("context_sparse", 2, "context_sparse_types"),
+        ("context_ragged", 4, "context_ragged_value_types"),
+        ("feature_list_dense", 6, "feature_list_dense_types"),
+        ("feature_list_sparse", 5, "feature_list_sparse_types"),
+        ("feature_list_ragged", 7, "feature_list_ragged_value_types"),
+    )
+    for name, at, types in places:
+        steps, dense = name.startswith("feature_list"), name.endswith("dense")
+        dtypes = list(node.attr[types].list.type)
+        shapes = list(node.attr[name + "_shapes"].list.shape) if dense else []
+        for place, key in enumerate(keys_of(constant(str(node.input[at])))[:MOST_KEYS]):
+            needed = dense and not (place < len(empty) and empty[place])
+            if not steps:
+                needed = dense and not has_default(constant(defaults[place]) if place < len(defaults) else None)
+            entry = {
+                "key": key,
+                "dtype": dtype_name(dtypes[place]) if place < len(dtypes) else "",
+                "shape": extents(shapes[place]) if place < len(shapes) else [None],
+                "kind": name.rsplit("_", 1)[1],
+                "required": needed,
+            }
+            found.append(dict(entry, sequence=True) if steps else entry)
+    return found
+
+
+def booleans_of(node: Any) -> list[bool]:
+    """The values of a constant vector of booleans."""
+    if node is None or node.op != "Const":
+        return []
+    import tensorflow
+
+    return [bool(value) for value in tensorflow.make_ndarray(node.attr["value"].tensor).reshape(-1)]
 
 
 def keys_of(node: Any) -> list[str]:
