@@ -69,7 +69,7 @@ class Facts:
     dies_at: str = ""
     """`conv2 (Conv2D)`: where a constant output stops following the input, as far as layers can be looked at."""
     partly: str = ""
-    """`38 of 40 weights bound` where a checkpoint did not fill the whole architecture."""
+    """`38 of 40 weights bound; not bound: ...` where a checkpoint did not fill the whole architecture."""
 
     def keep(self, run: Run) -> None:
         """Add a row."""

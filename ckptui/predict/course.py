@@ -66,7 +66,7 @@ class Course:
             yield refused(self.order, self.versions, error, self.flagged)
             return
         if self.model.bound is not None:
-            yield self.model.bound.words
+            yield self.model.bound.told
         yield from self._first()
         asked = [subject for subject in self.subjects if subject.failed is None]
         self._raise_without_answer(asked)
@@ -114,7 +114,7 @@ class Course:
             path = made[0] if isinstance(made, tuple) else made.path
             subject = Subject(path, self.labels, self.wish.top)
             self.subjects.append(subject)
-            subject.facts.partly = bound.words if bound is not None and bound.missing else ""
+            subject.facts.partly = f"{bound.told}; the rest {bound.rest}" if bound is not None and bound.missing else ""
             yield f"predicting {rivals.name_of(path)}"
             if isinstance(made, tuple):
                 yield subject.fail(made[1])

@@ -124,9 +124,9 @@ class Predictor:
     def warm_up(self, tf_python: str | None = None, gpu: bool = False) -> None:
         """Have the worker import TensorFlow in a thread of its own; a failure is told when it is asked in earnest."""
         place = (tf_python, gpu)
+        worker = self._worker(place)
         with self._lock:
-            known = self._workers.get(place)
-            if place in self._starting or (known is not None and known.pid is not None):
+            if place in self._starting or worker.pid is not None:
                 return
             thread = threading.Thread(target=self._warm, args=(place,), name="ckptui-warm-up", daemon=True)
             self._starting[place] = thread

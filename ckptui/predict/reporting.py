@@ -76,8 +76,7 @@ def load_findings(model: Loaded) -> list[Finding]:
             make(
                 "weights-missing",
                 model.order.path,
-                detail=f"{bound.words} into {model.order.architecture}; not bound: "
-                f"{some(bound.missing, bound.total - bound.bound)}, which keep that file's values",
+                detail=f"{bound.told}; the rest {bound.rest} ({model.order.architecture or model.order.meta})",
                 evidence={"bound": bound.bound, "total": bound.total, "missing": list(bound.missing)},
             )
         )

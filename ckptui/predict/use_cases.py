@@ -60,6 +60,8 @@ class PredictUseCases:
         opened = [listing]
         opened += [_layers_of(self, path) for path in (wish.architecture, against and against.architecture) if path]
         opened += [against.listing] if against else []
+        for borrowed in (weights, against.weights if against is not None else None):
+            opened += [self.open(borrowed.meta)] if borrowed is not None and borrowed.meta else []
         flagged = allowed(opened, wish.allow_flagged)
         yield from self.predictor.predict(
             listing, images, weights=weights, wish=wish, against=against, flagged=flagged, cancel=cancel

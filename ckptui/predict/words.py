@@ -61,7 +61,7 @@ def restores(facts: Facts) -> str:
     if failed:
         return f"Could not be loaded again {LOAD_WORDS[failed[0].name]}: {failed[0].error}."
     if facts.partly:
-        return f"Restores only in part: {facts.partly}, the rest keeps the values of the architecture's own file."
+        return f"Restores only in part: {facts.partly}."
     differing = facts.differing_loads()
     if differing and facts.finite:
         parts = " and ".join(f"{LOAD_WORDS[run.name]} (by {size(run)})" for run in differing)

@@ -1,4 +1,4 @@
-"""What plain TensorFlow answers, without ckptui: run as a script with the samples' folder and an .npz to write."""
+"""What plain TensorFlow answers, without ckptui: run with the samples' folder, an .npz to write, models to plant."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
+
+from tests.predict.planted import plant
 
 
 def main(samples: Path, output: str) -> None:
@@ -48,3 +50,4 @@ def main(samples: Path, output: str) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), sys.argv[2])
+    plant(Path(sys.argv[2]).parent, *sys.argv[3:])

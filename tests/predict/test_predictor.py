@@ -4,99 +4,30 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ckptui.core.model import Artifact, Kind, Listing, Predicted, PredictReport, Run, Tensor
-from ckptui.errors import Cancelled, Damaged, ModelDoesNotLoad, UsageError, WorkerFailed
+from ckptui.core.model import Kind, Run
+from ckptui.errors import Cancelled, UsageError
 from ckptui.predict import course as course_module
 from ckptui.predict import predictor as predictor_module
-from ckptui.predict.answers import Feed
-from ckptui.predict.borrow import Borrowed, borrowed_architecture
 from ckptui.predict.client import Worker
 from ckptui.predict.labels import Labels
 from ckptui.predict.loading import Loaded, Order
 from ckptui.predict.predictor import Predictor
+from ckptui.predict.rivals import Against
 from ckptui.predict.subject import Subject
-from tests.places import CORPUS, ROOT, SAMPLES, needs_corpus, needs_samples
+from ckptui.predict.wish import Wish
+from tests.places import SAMPLES, needs_samples
+from tests.predict.asking import RUNS, TWO, Answer, listing
 
 pytestmark = [pytest.mark.tensorflow, needs_samples]
-
-TWO = str(SAMPLES / "images" / "2.png")
-RUNS = [
-    "original",
-    "flip-left-right",
-    "flip-up-down",
-    "rotate-180",
-    "repeat",
-    "in-batch",
-    "reload",
-    "fresh-process",
-    "training-mode",
-]
-
-
-def listing(path: str | Path, kind: Kind) -> Listing:
-    return Listing(Artifact(str(path), kind, "m", None, 0, 1, 0, 0, 0.0), ())
-
-
-class Answer:
-    """Everything a prediction yields, sorted."""
-
-    def __init__(self, told: list[Any]) -> None:
-        self.lines = [item for item in told if isinstance(item, str)]
-        self.runs = [item for item in told if isinstance(item, Run)]
-        self.early = [item for item in told if isinstance(item, Predicted) and not item.runs]
-        assert isinstance(told[-1], PredictReport)
-        self.report = told[-1]
-        self.codes = [finding.code for finding in self.report.findings]
-
-    def run(self, name: str, image: int = 0) -> Run:
-        return next(run for run in self.report.images[image].runs if run.name == name)
-
-
-@pytest.fixture(scope="module")
-def predictor() -> Iterator[Predictor]:
-    made = Predictor()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def worker(predictor: Predictor, healthy: Answer) -> Worker:
-    """The predictor's own warm worker: importing TensorFlow once is enough."""
-    assert healthy.report
-    return predictor._workers[None, False]
-
-
-@pytest.fixture
-def one_process(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The warm worker stands in for the fresh process, where a test claims nothing about that."""
-    monkeypatch.setattr(predictor_module, "Worker", lambda *args, **options: worker)
-    monkeypatch.setattr(worker, "close", lambda: None)
-
-
-@pytest.fixture(scope="module")
-def direct(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What plain TensorFlow answers in a process of its own."""
-    output = tmp_path_factory.mktemp("direct") / "answers.npz"
-    script = str(ROOT / "tests" / "predict" / "direct_tensorflow.py")
-    subprocess.run([sys.executable, script, str(SAMPLES), str(output)], check=True, capture_output=True, timeout=120)
-    return np.load(output)
-
-
-@pytest.fixture(scope="module")
-def healthy(predictor: Predictor) -> Answer:
-    images = [TWO, str(SAMPLES / "images" / "8.png"), str(SAMPLES / "labels.txt")]
-    return Answer(list(predictor.predict(listing(SAMPLES / "digits.keras", "keras-archive"), images)))
 
 
 def test_a_healthy_model_gives_every_run_and_restores_cleanly(healthy: Answer) -> None:
@@ -242,167 +173,112 @@ def test_images_of_which_none_can_be_decoded_are_refused_before_tensorflow_start
     made.close()
 
 
-def loaded(worker: Worker, path: Path, kind: str, **options: Any) -> Loaded:
-    model = Loaded(worker, Order(str(path), kind, **options))
-    model.ensure()
-    return model
-
-
-def batch() -> np.ndarray[Any, Any]:
-    from PIL import Image
-
-    with Image.open(TWO) as image:
-        pixels = np.array(image, np.float32)
-    pixels /= np.float32(255)
-    return pixels[None, :, :, None]
-
-
+@pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize(
-    ("name", "kind", "wanted", "options"),
+    ("name", "kind", "code", "evidence"),
     [
-        ("digits.h5", "keras-h5", "h5", {}),
-        ("digits_saved_model", "saved-model", "saved", {}),
-        ("digits_saved_model", "saved-model", "saved", {"signature": "serve"}),
-        ("digits.weights.h5", "keras-weights", "keras", {"architecture": str(SAMPLES / "digits.h5")}),
+        ("batch_statistics.keras", "keras-archive", "batch-dependent", {}),
+        ("disconnected", "saved-model", "constant-output", {"identical_bits": True, "spread": 0.0}),
+        ("saturated.keras", "keras-archive", "constant-output", {"layer": "conv1", "class": "Conv2D", "zeros": 1.0}),
+        ("not_finite.keras", "keras-archive", "non-finite", {}),
+        ("healthy.keras", "keras-archive", "", {}),
+        ("rescaled.keras", "keras-archive", "", {}),
     ],
 )
-def test_every_format_answers_like_a_plain_call(
-    worker: Worker, direct: Any, name: str, kind: str, wanted: str, options: dict[str, Any]
+def test_each_planted_fault_is_found_and_nothing_else(
+    predictor: Predictor, planted: Path, name: str, kind: Kind, code: str, evidence: dict[str, Any]
 ) -> None:
-    outputs, _ = loaded(worker, SAMPLES / name, kind, **options).call(Feed.of(batch()))
-    assert outputs[0].main.tobytes() == direct[wanted].tobytes()
+    answer = Answer(list(predictor.predict(listing(planted / name, kind), [TWO])))
+    errors = [finding for finding in answer.report.findings if finding.severity != "info"]
+    assert [finding.code for finding in errors] == ([code] if code else [])
+    for finding in errors:
+        assert {key: finding.evidence[key] for key in evidence} == evidence
+        print(f"{name}: {finding.detail}")
+    print(f"{name}: {answer.report.images[0].verdict}")
 
 
-def test_a_model_is_loaded_by_content_whatever_its_suffix(worker: Worker, direct: Any, tmp_path: Path) -> None:
-    for name, kind, odd in (("digits.h5", "keras-h5", "h5.keras"), ("digits.keras", "keras-archive", "zip.h5")):
-        (tmp_path / odd).write_bytes((SAMPLES / name).read_bytes())
-        outputs, _ = loaded(worker, tmp_path / odd, kind).call(Feed.of(batch()))
-        assert outputs[0].main.tobytes() == direct["h5" if kind == "keras-h5" else "keras"].tobytes()
+@pytest.mark.usefixtures("one_process")
+def test_beside_the_model_stand_its_export_another_python_every_preprocessing_and_recorded_answers(
+    predictor: Predictor, direct: Any, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "recorded.npy", direct["keras"])
+    wish = Wish(all_preprocessing=True, expect=str(tmp_path / "recorded.npy"), tf_python=(sys.executable,) * 2)
+    predictor._workers[sys.executable, False] = predictor._workers[None, False]
+    export = Against(listing(SAMPLES / "digits_saved_model", "saved-model"))
+    told = predictor.predict(listing(SAMPLES / "digits.keras", "keras-archive"), [TWO], wish=wish, against=export)
+    answer = Answer(list(told))
+    del predictor._workers[sys.executable, False]
+    assert np.array_equal(np.array(answer.run("against").output, np.float32), direct["saved"][0])
+    assert answer.run("against").detail == "digits_saved_model"
+    assert answer.run("other-tensorflow").identical
+    assert answer.run("other-tensorflow").detail.startswith("TensorFlow ")
+    image = answer.report.images[0]
+    assert image.expected is not None
+    assert (image.expected.identical, image.expected.within) == (True, True)
+    assert [row.preprocess for row in image.variants if row.chosen] == ["0..1"]
+    assert "versions-differ" not in answer.codes
+    assert answer.report.model["sandbox"].keys() == {"network", "writes", "programs"}
+    print(image.verdict)
 
 
-def test_a_model_whose_file_changed_is_loaded_again_and_one_that_did_not_is_not(worker: Worker, tmp_path: Path) -> None:
-    path = tmp_path / "model.keras"
-    path.write_bytes((SAMPLES / "digits.keras").read_bytes())
-    model = loaded(worker, path, "keras-archive")
-    before = model.facts
-    model.ensure()
-    assert model.facts is before
-    path.write_bytes((SAMPLES / "suspicious" / "ignores_input.keras").read_bytes())
-    model.ensure()
-    assert model.facts is not before
-    assert loaded(worker, SAMPLES / "digits.keras", "keras-archive").facts["weights"] == 10
-    with pytest.raises(WorkerFailed, match="another model"):
-        model.call(Feed.of(batch()))
+def test_the_warm_worker_tells_its_state(predictor: Predictor, healthy: Answer) -> None:
+    assert healthy.report
+    state = predictor.state()
+    assert (state.state, state.tensorflow) == ("ready", healthy.report.model["tensorflow"])
+    assert state.memory > 100 << 20
+    predictor.warm_up()
+    assert predictor.state().pid == state.pid, "it runs already"
+    assert Predictor().state().state == "none"
 
 
-def borrowed(direct: Any, leave_out: str = "") -> Borrowed:
-    names = [name for name in direct.files if name.startswith("weight:") and name != f"weight:{leave_out}"]
-    pairs = tuple((name.removeprefix("weight:"), name) for name in names)
-    return Borrowed(str(SAMPLES / "digits.keras"), pairs, lambda name: direct[name])
+class Slow:
+    """A worker that takes its time to import TensorFlow."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        self.pid: int | None = None
+        self.memory = 0
+        self.asked = threading.Event()
+        self.go = threading.Event()
+
+    def hello(self, cancel: threading.Event | None = None) -> dict[str, Any]:
+        self.pid = 1
+        self.asked.set()
+        self.go.wait(10)
+        return {"tensorflow": "2.21.0", "cage": {}}
+
+    def close(self) -> None:
+        self.pid = None
 
 
-def reading(weights: Borrowed) -> Callable[[str], np.ndarray[Any, Any]]:
-    """Reads like `weights`, but one tensor is damaged."""
-
-    def fetch(name: str) -> np.ndarray[Any, Any]:
-        if name == "cut off":
-            raise Damaged("cut off")
-        return weights.fetch(name)
-
-    return fetch
-
-
-def test_a_checkpoint_borrows_a_siblings_layers_and_answers_like_a_restore(worker: Worker, direct: Any) -> None:
-    prefix, architecture = SAMPLES / "digits" / "ckpt-1", str(SAMPLES / "digits.keras")
-    options = {"architecture": architecture, "weights": borrowed(direct)}
-    model = loaded(worker, prefix, "tf-checkpoint", **options)
-    assert model.bound is not None
-    assert model.bound.words == "10 of 10 weights bound"
-    assert model.call(Feed.of(batch()))[0][0].main.tobytes() == direct["checkpoint"].tobytes()
-
-
-def test_weights_a_checkpoint_lacks_and_values_without_a_place_are_named(worker: Worker, direct: Any) -> None:
-    weights = borrowed(direct, leave_out="conv2/kernel")
-    wrong = (("nowhere/kernel", "weight:dense/bias"), ("conv2/kernel", "weight:dense/bias"))
-    partial = Borrowed(weights.architecture, weights.names + wrong, weights.fetch)
-    options = {"architecture": weights.architecture, "weights": partial}
-    bound = loaded(worker, SAMPLES / "digits" / "ckpt-1", "tf-checkpoint", **options).bound
-    assert bound is not None
-    assert (bound.bound, bound.total, bound.missing) == (9, 10, ("conv2/kernel",))
-    assert "no weight of that name" in bound.refused[0]
-    assert "shape [10], the model's is [3, 3, 32, 24]" in bound.refused[1]
-    broken = Borrowed(weights.architecture, (*weights.names, ("conv2/kernel", "cut off")), reading(weights))
-    again = loaded(worker, SAMPLES / "digits" / "ckpt-1", "tf-checkpoint", **{**options, "weights": broken}).bound
-    assert again is not None
-    assert again.refused == ("conv2/kernel: Damaged: cut off",)
-    strangers = Borrowed(weights.architecture, wrong[:1], weights.fetch)
-    with pytest.raises(ModelDoesNotLoad, match=r"only 0 of 10 weights bound: .*another model"):
-        loaded(
-            worker,
-            SAMPLES / "digits" / "ckpt-1",
-            "tf-checkpoint",
-            architecture=weights.architecture,
-            weights=strangers,
-        )
+def test_warming_up_returns_at_once_and_a_prediction_that_waits_for_it_can_be_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(predictor_module, "Worker", Slow)
+    made, cancel = Predictor(), threading.Event()
+    begin = time.monotonic()
+    made.warm_up()
+    made.warm_up()
+    slow: Any = made._workers[None, False]
+    assert slow.asked.wait(5)
+    assert made.state().state == "starting"
+    told = made.predict(listing(SAMPLES / "digits.keras", "keras-archive"), [TWO], cancel=cancel)
+    assert next(told) == "starting TensorFlow"
+    cancel.set()
+    with pytest.raises(Cancelled):
+        list(told)
+    assert time.monotonic() - begin < 5
+    slow.go.set()
+    while made.state().state == "starting":
+        time.sleep(0.01)
+    assert (made.state().state, made.state().tensorflow) == ("ready", "2.21.0")
+    assert made.state().sandbox, "nothing was reported as enforced"
+    made.close()
 
 
-def test_a_batch_of_the_wrong_shape_is_refused_in_words(worker: Worker) -> None:
-    model = loaded(worker, SAMPLES / "digits.keras", "keras-archive")
-    with pytest.raises(UsageError, match="the model refuses the image"):
-        model.call(Feed.of(np.zeros((1, 3, 3, 7), np.float32)))
-    assert model.call(Feed.of(batch()))[0][0].main.shape == (1, 10)
-
-
-def test_an_unknown_signature_or_output_is_told_with_those_there_are(worker: Worker) -> None:
-    with pytest.raises(UsageError, match=r"called train\. There are: serve, serving_default"):
-        loaded(worker, SAMPLES / "digits_saved_model", "saved-model", signature="train")
-    with pytest.raises(UsageError, match="no output is called logits"):
-        loaded(worker, SAMPLES / "digits_saved_model", "saved-model", output="logits").call(Feed.of(batch()))
-
-
-@needs_corpus
-def test_an_export_the_new_loader_chokes_on_is_loaded_in_a_session(worker: Worker) -> None:
-    model = loaded(worker, CORPUS / "mlperf-kws-savedmodel", "saved-model")
-    assert model.facts["loader"] == "tf.compat.v1.saved_model.load"
-    assert "add_slot" in model.facts["others"][0]
-    output = model.call(Feed.of(np.zeros((1, 49, 10, 1), np.float32)))[0][0].main
-    assert output.ravel()[:3].tolist() == pytest.approx([0.02484, 0.02942, 0.01517], abs=1e-5)
-
-
-def test_a_warm_prediction_costs_little_more_than_the_plain_call(worker: Worker, direct: Any) -> None:
-    model = loaded(worker, SAMPLES / "digits.keras", "keras-archive")
-    x = Feed.of(batch())
-    model.call(x)
-    spent = []
-    for _ in range(20):
-        begin = time.perf_counter()
-        model.call(x)
-        spent.append(time.perf_counter() - begin)
-    assert sorted(spent)[len(spent) // 2] < 3 * float(direct["seconds"]) + 0.05
-
-
-class Reader:
-    """Stands for the session: gives arrays by name."""
-
-    def array(self, listing: Listing, name: str, limit: int = 0) -> np.ndarray[Any, Any]:
-        return np.full(2, len(name))
-
-
-def test_only_weights_are_borrowed_and_bound_under_their_own_names() -> None:
-    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
-    tensors = (
-        Tensor("a" + suffix, "float32", (2,), 8, role="kernel", object_path="conv1/kernel"),
-        Tensor("conv1/bias", "float32", (2,), 8, role="bias"),
-        Tensor("step" + suffix, "int64", (), 8, role="step"),
-        Tensor("m" + suffix, "float32", (2,), 8, role="slot", object_path="adam/conv1_kernel_momentum"),
-        Tensor("_CHECKPOINTABLE_OBJECT_GRAPH", "string", (), 99, role="object-graph"),
-        Tensor("hurt", "float32", (2,), 8, role="kernel", problem="cut off"),
-        Tensor("words", "string", (2,), 8),
-    )
-    save = Listing(listing("ckpt-1", "tf-checkpoint").artifact, tensors)
-    weights = borrowed_architecture(Reader(), save, "m.keras")
-    assert weights is not None
-    assert weights.names == (("conv1/kernel", "a" + suffix), ("conv1/bias", "conv1/bias"))
-    assert weights.fetch("conv1/bias").tolist() == [10, 10]
-    assert borrowed_architecture(Reader(), save, None) is None
-    assert borrowed_architecture(Reader(), listing("m.h5", "keras-h5"), "m.keras") is None
+def test_of_several_pythons_the_first_predicts_and_a_single_one_stands_beside_our_own() -> None:
+    made = Predictor()
+    both = [worker().python for worker in made._others(Wish(tf_python=("/a/python", "/b/python")))]
+    assert both == ["/b/python"]
+    assert [worker().python for worker in made._others(Wish(tf_python=("/a/python",)))] == [sys.executable]
+    assert made._others(Wish(tf_python=(sys.executable,))) == []
+    assert made._others(Wish()) == []
