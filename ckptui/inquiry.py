@@ -65,7 +65,7 @@ class Diagnosing(Protocol):
     ) -> Iterator[Layer | Finding]: ...
 
     def diff(
-        self, a: Listing, b: Listing, *, weights: bool = False, cancel: threading.Event | None = None
+        self, a: Listing, b: Listing, *, cancel: threading.Event | None = None
     ) -> Iterator[Pair | Progress | DiffReport]: ...
 
     def predict(
@@ -258,7 +258,7 @@ class Inquiry:
         return f"related to {len(self.kin)} of {len(self.kin) + len(self.strangers)} saves beside it"
 
     def _diff(self, a: Listing, b: Listing) -> Generator[Progress | str | Run | Predicted, None, DiffReport]:
-        for item in self.session.diff(a, b, weights=True, cancel=self.cancel):
+        for item in self.session.diff(a, b, cancel=self.cancel):
             if isinstance(item, Progress):
                 yield item
             elif isinstance(item, DiffReport):

@@ -18,7 +18,6 @@ from ckptui.core.causes_kinds import (
     unasked,
     where_of,
 )
-from ckptui.core.config_sides import kind_of
 from ckptui.core.model import Certainty, Finding
 
 DAMAGE = (
@@ -31,6 +30,7 @@ DAMAGE = (
 UNBOUND = (
     "weights-missing", "weights-never-saved", "shape-mismatch", "graph-variables-mismatch", "weights-unexpected",
 )  # fmt: skip
+MOST_TITLES = 5
 WEIGHTS_ALONE = ("tf-checkpoint", "tf-checkpoint-v1", "keras-weights")
 STATE = ("state-dangling", "state-stale", "state-elsewhere")
 PREPARING = frozenset({"Rescaling", "Normalization", "Resizing", "CenterCrop", "InputLayer", "TextVectorization"})
@@ -242,16 +242,32 @@ def _configuration(gathered: Gathered) -> Iterator[Judged]:
     shifted = gathered.of("config-changed")
     preparing = [f for f in found if _prepares(f)]
     others = [f for f in shifted if f not in preparing]
+    sides = f"A is {gathered.against}, B the save asked about"
+    # of another model altogether other settings are expected
+    alien = (gathered.relation or {}).get("verdict") in ("independent", "different-architecture")
+    factor = 0.5 if alien else 1.0
     if preparing:
         yield cause(
-            "preprocessing-skew", best_of(*(f.certainty for f in preparing)), 0.9, _titles(preparing), preparing
+            "preprocessing-skew",
+            best_of(*(f.certainty for f in preparing)),
+            0.9,
+            [*_titles(preparing), sides],
+            preparing,
+            factor=factor,
         )
     elif gathered.relation is not None:
         yield out("preprocessing-skew", f"{gathered.against} prepares its input alike, as far as layers tell")
     elif not (gathered.report is not None and any(i.expected is not None for i in gathered.report.images)):
         yield unasked("preprocessing-skew", "give --against with the other side's model, or --expect with its answers")
     if others:
-        yield cause("configuration-changed", best_of(*(f.certainty for f in others)), 0.85, _titles(others), others)
+        yield cause(
+            "configuration-changed",
+            best_of(*(f.certainty for f in others)),
+            0.85,
+            [*_titles(others), sides],
+            others,
+            factor=factor,
+        )
     elif gathered.relation is not None and gathered.architecture:
         yield out("configuration-changed", f"the layers of {gathered.against} are configured alike")
     else:
@@ -259,14 +275,10 @@ def _configuration(gathered: Gathered) -> Iterator[Judged]:
 
 
 def _titles(findings: Sequence[Finding]) -> list[str]:
-    return [f.title if not f.detail else f"{f.title}: {f.detail}" for f in findings][:6]
+    told = [f.title for f in findings]
+    return told if len(told) <= MOST_TITLES else [*told[:MOST_TITLES], f"and {len(told) - MOST_TITLES} more"]
 
 
 def _prepares(finding: Finding) -> bool:
     named = [str(finding.evidence.get("class", ""))]
     return any(word in PREPARING or word.startswith("Random") for word in named)
-
-
-def preparing_layers(gathered: Gathered) -> list[str]:
-    """Names of the layers that prepare the input."""
-    return [row.name for row in gathered.architecture if kind_of(row) in PREPARING - {"InputLayer"}]
