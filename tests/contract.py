@@ -339,35 +339,6 @@ MODEL = record(
         "flagged": many(text),
     },
 )
-SYMPTOMS = ("constant", "flip", "unstable")
-CAUSE = record(
-    {
-        "cause": text,
-        "title": text,
-        "symptoms": many(one_of(*SYMPTOMS)),
-        "certainty": one_of(*get_args(Certainty)),
-        "score": number,
-        "evidence": many(text),
-        "next_step": text,
-        "findings": many(text),
-        "where": maybe(text),
-    }
-)
-WHY = {
-    "model": facts,
-    "symptom": maybe(one_of(*SYMPTOMS)),
-    "shown": many(one_of(*SYMPTOMS)),
-    "verdict": text,
-    "causes": many(CAUSE),
-    "ruled_out": many(
-        record({"cause": text, "title": text, "symptoms": many(one_of(*SYMPTOMS)), "reason": text, "asked": flag})
-    ),
-    "steps": many(
-        record({"name": text, "state": one_of("done", "failed", "skipped"), "detail": text, "seconds": number})
-    ),
-    "images": many(text),
-    "notes": many(text),
-}
 SUMMARY = record(
     dict.fromkeys(
         ("error", "warning", "info", "artifacts", "tensors_checked", "tensors_unreadable", "bytes_read"), whole
@@ -452,7 +423,6 @@ DOCUMENTS: dict[str, dict[str, Check]] = {
     },
     "ckptui/filters/1": {"artifact": ARTIFACT, "layers": many(LAYER)},
     "ckptui/predict/1": {"model": MODEL, "images": many(PREDICTED)} | PREDICTION_KEYS,
-    "ckptui/why/1": WHY,
     "ckptui/export/1": {
         "artifact": ARTIFACT,
         "file": text,
@@ -559,14 +529,13 @@ def _predictions_meaning(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _causes_meaning(document: Mapping[str, Any]) -> Iterator[str]:
-    """Ranked, each with evidence, and none of them ruled out too; no step is left running."""
+    """Ranked, each with evidence, and none of them ruled out too."""
     scores = [cause["score"] for cause in document["causes"]]
     if scores != sorted(scores, reverse=True) or not all(0 <= score <= 1 for score in scores):
         yield f"causes are not ranked by their score: {scores}"
     yield from (f"{cause['cause']}: no evidence" for cause in document["causes"] if not cause["evidence"])
     ruled = {entry["cause"] for entry in document["ruled_out"]}
     yield from (f"{c['cause']}: a cause, and ruled out" for c in document["causes"] if c["cause"] in ruled)
-    yield from (f"{step['name']} is still running" for step in document["steps"] if step["state"] == "running")
 
 
 def _outcomes_counted(document: Mapping[str, Any]) -> Iterator[str]:
