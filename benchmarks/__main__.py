@@ -21,6 +21,7 @@ from benchmarks.diff import diff_rows
 from benchmarks.filters import filter_rows
 from benchmarks.gallery import gallery_rows
 from benchmarks.measure import Terminal, in_turn, run_process
+from benchmarks.predict import predict_rows
 
 LIST_VARIABLES = """
 import os, sys
@@ -238,6 +239,7 @@ def main() -> None:
             rows += filter_rows(Path(folder), options.rounds)
             rows += _all_else(places, options)
             rows += gallery_rows(Path(folder), options.rounds)
+            rows += predict_rows(Path(folder), options.rounds)
     print("| what | ckptui | beside it | ratio |\n|---|---|---|---|")
     for row in rows:
         print("| " + " | ".join(row) + " |")
