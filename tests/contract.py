@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
+from ckptui.core.causes import SYMPTOMS
 from ckptui.core.dtypes import ITEMSIZE
 from ckptui.core.model import Certainty, Kind, PairStatus, Role, Severity, Status
 from ckptui.core.salvage import Method, Outcome, Target
@@ -339,6 +340,33 @@ MODEL = record(
         "flagged": many(text),
     },
 )
+SYMPTOM = one_of(*SYMPTOMS)
+CAUSE = record(
+    {
+        "cause": text,
+        "title": text,
+        "symptoms": many(SYMPTOM),
+        "certainty": one_of(*get_args(Certainty)),
+        "score": number,
+        "evidence": many(text),
+        "next_step": text,
+        "findings": many(text),
+        "where": maybe(text),
+    }
+)
+RULED_OUT = record({"cause": text, "title": text, "symptoms": many(SYMPTOM), "reason": text, "asked": flag})
+WHY_STEP = record({"name": text, "state": one_of("done", "failed", "skipped"), "detail": text, "seconds": number})
+WHY = {
+    "model": facts,
+    "symptom": maybe(SYMPTOM),
+    "shown": many(SYMPTOM),
+    "verdict": text,
+    "causes": many(CAUSE),
+    "ruled_out": many(RULED_OUT),
+    "steps": many(WHY_STEP),
+    "images": many(text),
+    "notes": many(text),
+}
 SUMMARY = record(
     dict.fromkeys(
         ("error", "warning", "info", "artifacts", "tensors_checked", "tensors_unreadable", "bytes_read"), whole
@@ -423,6 +451,7 @@ DOCUMENTS: dict[str, dict[str, Check]] = {
     },
     "ckptui/filters/1": {"artifact": ARTIFACT, "layers": many(LAYER)},
     "ckptui/predict/1": {"model": MODEL, "images": many(PREDICTED)} | PREDICTION_KEYS,
+    "ckptui/why/1": WHY,
     "ckptui/export/1": {
         "artifact": ARTIFACT,
         "file": text,
