@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,7 @@ def warm(worker: Worker, what: str, path: Path, kind: str, shape: tuple[int, ...
 def cold(rounds: int) -> Row:
     """From process start to the first answer."""
     model, image = str(SAMPLES / "digits.keras"), str(SAMPLES / "images" / "2.png")
-    commands = {
+    commands: dict[str, Sequence[str]] = {
         "own": [sys.executable, "-c", OWN_COLD, model, image],
         "plain": [sys.executable, "-c", COLD, model, image],
     }
