@@ -360,6 +360,8 @@ class Worker(Child):
         before = self.generation
         try:
             return self.ask("hello", cancel=cancel).doc
+        except (OutOfMemory, Blocked):
+            raise
         except WorkerFailed as error:
             started, refused = self.generation > before, self.pid is not None
             if refused or not started:

@@ -21,8 +21,11 @@ class Inputs:
         self._struct = structure_of(model)
         if self._struct is None:
             self._struct, self.keywords = built_structure(model)
-        for key, leaf in leaves(self._struct):
-            self._add(key, leaf)
+        flat = list(leaves(self._struct))
+        keys = [key for key, _ in flat]
+        for key, leaf in flat:
+            # Several in a list under one key: each goes by its own name.
+            self._add(key if keys.count(key) == 1 or isinstance(leaf, Shape) else "", leaf)
 
     def _add(self, key: str, leaf: Any) -> None:
         entry: dict[str, Any]

@@ -11,7 +11,7 @@ from typing import Any
 
 from .binding import plain_name
 from .errors import Refused
-from .layer_graph import Step, flat_tensors, graph_of, keys_of, matched, steps_of
+from .layer_graph import Step, flat_tensors, graph_of, keys_of, matched, steps_of, symbols
 from .layer_spread import Spread, activation_of, array_of
 from .snapshot import Snapshot, layers_below, random_inside, seeded_kernels
 
@@ -62,7 +62,7 @@ class Walk:
         called = [step.arguments(tensors) for tensors in live]
         sources = sorted({row for key in step.takes for row in origin[key]})
         inner = graph_of(step.operation)
-        if inner is not None and all(len(args) == 1 and not set(kwargs) - {"training"} for args, kwargs in called):
+        if inner is not None and all(plainly_called(args, kwargs) for args, kwargs in called):
             outputs, origins = self._nested(step, inner, called, sources, prefix, training)
         else:
             outputs = self._called(step.operation, called, training)
@@ -133,6 +133,12 @@ class Walk:
 
     def _varies(self, place: int) -> bool:
         return varies(self.rows[place])
+
+
+def plainly_called(args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a model within the model is given its inputs and nothing else that counts."""
+    others = [value for name, value in kwargs.items() if name != "training"]
+    return len(args) == 1 and all(leaf is None for leaf in symbols(others))
 
 
 def varies(row: dict[str, Any]) -> bool:
@@ -220,9 +226,10 @@ def layer_rows(tensorflow: Any, model: Any, arranged: Any, call: Any, probes: An
     `arranged(named)` gives what the model is called with, `call(named)` calls it. Raises Refused (usage) for a model
     that shows no layers.
     """
-    state = Snapshot(model)
+    graph = graph_of(model)
+    # A copy of all weights would be the largest part of what this takes; a graph of layers moves none of them.
+    state = Snapshot(model, trained=graph is None)
     try:
-        graph = graph_of(model)
         if graph is not None:
             walk = Walk(tensorflow)
             walk.model(graph, [matched(graph, arranged(named)) for named in probes], names)

@@ -9,10 +9,12 @@ from typing import Any
 class Snapshot:
     """The values of every variable of a model as they are now."""
 
-    def __init__(self, owner: Any) -> None:
+    def __init__(self, owner: Any, trained: bool = True) -> None:
+        """`trained`: also those that training would change by gradients, which no call of Keras' own layers does."""
         import numpy as np
 
-        self._kept = [(variable, np.array(variable.numpy(), copy=True)) for variable in variables_of(owner)]
+        variables = [each for each in variables_of(owner) if trained or not getattr(each, "trainable", False)]
+        self._kept = [(variable, np.array(variable.numpy(), copy=True)) for variable in variables]
 
     def restore(self) -> list[str]:
         """Put back what changed, bit for bit; the names of what did."""
