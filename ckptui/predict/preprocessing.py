@@ -69,7 +69,7 @@ def by_layers(first: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """What the first layers that scale ask for, and the words for it."""
     if not first:
         return "0..1", "0..1, nothing in the model tells; --all-preprocessing shows whether it matters"
-    found, notes = ("0..1", "0..1"), []
+    found, notes = ("0..1", "0..1, the model itself does not scale"), []
     for layer in first:
         kind = str(layer.get("class"))
         if kind in BEFORE_SCALING or kind.startswith("Random"):

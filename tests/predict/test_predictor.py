@@ -39,7 +39,8 @@ def test_a_healthy_model_gives_every_run_and_restores_cleanly(healthy: Answer) -
         assert healthy.run(name).identical
         assert healthy.run(name).max_abs_diff == 0
     assert first.verdict.startswith("Restores cleanly. The answer follows the image")
-    assert (first.shape, first.preprocess, first.low, first.high) == ((1, 16, 16, 1), "0..1", 0, 1)
+    assert (first.shape, first.low, first.high) == ((1, 16, 16, 1), 0, 1)
+    assert first.preprocess == "0..1, the model itself does not scale"
     assert len(first.preview) == 16 * 16 * 3
     assert healthy.codes == ["training-mode-differs", "flip-changes-prediction"]
 
@@ -282,3 +283,17 @@ def test_of_several_pythons_the_first_predicts_and_a_single_one_stands_beside_ou
     assert [worker().python for worker in made._others(Wish(tf_python=("/a/python",)))] == [sys.executable]
     assert made._others(Wish(tf_python=(sys.executable,))) == []
     assert made._others(Wish()) == []
+
+
+@pytest.mark.usefixtures("one_process")
+def test_a_folder_of_images_needs_no_image_beside_it(predictor: Predictor) -> None:
+    wish = Wish(images_dir=str(SAMPLES / "images"))
+    answer = Answer(list(predictor.predict(listing(SAMPLES / "digits.keras", "keras-archive"), [], wish=wish)))
+    many = answer.report.many
+    assert many is not None
+    assert many.images == len(list((SAMPLES / "images").glob("*.png")))
+    assert answer.report.images == ()
+    assert answer.report.layers == ()
+    assert "constant-output" not in answer.codes
+    dead = SAMPLES / "suspicious" / "ignores_input.keras"
+    assert "constant-output" in Answer(list(predictor.predict(listing(dead, "keras-archive"), [], wish=wish))).codes

@@ -50,7 +50,7 @@ UNADAPTED = normalization([0.0] * 3, [1.0] * 3, unadapted=True)
         ([rescaling([255.0]), rescaling([1 / 255])], "0..1, the model rescales (× 255)"),
         ([rescaling([1.0]), rescaling([1 / 255])], "0..255, the model rescales (× 0.00392)"),
         ([rescaling(1 / 255), CONV], "0..255, the model rescales (× 0.00392)"),
-        ([CONV, rescaling([1 / 255])], "0..1"),
+        ([CONV, rescaling([1 / 255])], "0..1, the model itself does not scale"),
         (
             [normalization([120.0, 110.0, 100.0], [4000.0, 4100.0, 4200.0])],
             "0..255, the model normalises (mean [120, 110, 100], std [63.2, 64, 64.8])",
@@ -58,14 +58,17 @@ UNADAPTED = normalization([0.0] * 3, [1.0] * 3, unadapted=True)
         ([normalization([0.45], [0.08])], "0..1, the model normalises (mean 0.45, std 0.283)"),
         ([normalization([-0.1], [0.3])], "-1..1, the model normalises (mean -0.1, std 0.548)"),
         ([normalization([500.0], [9.0])], "0..255, the model normalises (mean 500, std 3), which fits no usual range"),
-        ([UNADAPTED, CONV], "0..1; Normalization in the model was never adapted: it does not scale"),
+        (
+            [UNADAPTED, CONV],
+            "0..1, the model itself does not scale; Normalization in the model was never adapted: it does not scale",
+        ),
         (
             [UNADAPTED, rescaling([1 / 255])],
             "0..255, the model rescales (× 0.00392); Normalization in the model was never adapted: it does not scale",
         ),
-        ([normalization([120.0], [4000.0], invert=True)], "0..1"),
-        ([{"class": "BatchNormalization", "mean": [0.0], "variance": [1.0]}], "0..1"),
-        ([{"class": "BatchNormalization"}, CONV], "0..1"),
+        ([normalization([120.0], [4000.0], invert=True)], "0..1, the model itself does not scale"),
+        ([{"class": "BatchNormalization", "mean": [0.0], "variance": [1.0]}], "0..1, the model itself does not scale"),
+        ([{"class": "BatchNormalization"}, CONV], "0..1, the model itself does not scale"),
         ([{"class": "TrueDivide", "op": "divide", "constant": [255.0]}], "0..255, the model scales by itself (÷ 255)"),
         (
             [{"class": "Subtract", "op": "subtract", "constant": list(CAFFE_MEAN)}],
@@ -83,7 +86,7 @@ UNADAPTED = normalization([0.0] * 3, [1.0] * 3, unadapted=True)
             [{"class": "GetItem", "reverses": True}, {"class": "Add", "op": "add", "constant": [-103.9]}],
             "0..255, the model scales by itself (+ -104); the model turns an axis of its input round",
         ),
-        ([{"class": "Add"}, rescaling([1 / 255])], "0..1"),
+        ([{"class": "Add"}, rescaling([1 / 255])], "0..1, the model itself does not scale"),
         ([], "0..1, nothing in the model tells; --all-preprocessing shows whether it matters"),
     ],
 )
