@@ -3,6 +3,7 @@
 Arguments: folder for the models, samples' folder, folder of the third-party models ("" where there is none).
 """
 
+# mypy: disable-error-code="misc, untyped-decorator"
 from __future__ import annotations
 
 import os
