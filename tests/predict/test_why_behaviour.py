@@ -1,0 +1,167 @@
+"""`why` with TensorFlow: every sick sample and planted model ends in its own cause, healthy ones in none."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import docs.symptoms
+from ckptui.core.causes import WhyReport
+from ckptui.predict import predictor as predictor_module
+from ckptui.predict.client import Worker
+from ckptui.session import Session
+from tests.places import ROOT, SAMPLES, needs_samples
+
+pytestmark = [pytest.mark.tensorflow, needs_samples]
+
+THREE = str(SAMPLES / "images" / "3.png")
+MADE = (
+    "healthy", "batch_statistics_export", "seeded_dropout", "unadapted", "disconnected", "half_bound", "saturated",
+    "corner",
+)  # fmt: skip
+
+
+class Kept(Worker):
+    """Stands for the fresh process of a prediction, and outlives it: each would import TensorFlow anew."""
+
+    def close(self) -> None:
+        """Not yet."""
+
+    def end(self) -> None:
+        """Now."""
+        super().close()
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    """One session, whose workers import TensorFlow once."""
+    workers: list[Kept] = []
+
+    def make(*args: Any, **options: Any) -> Worker:
+        # the first is the warm one; every other is asked for as a fresh one
+        if len(workers) < 2:
+            workers.append(Kept(*args, **options))
+        return workers[-1]
+
+    with pytest.MonkeyPatch.context() as patch, Session(cache=False) as made:
+        patch.setattr(predictor_module, "Worker", make)
+        yield made
+    for worker in workers:
+        worker.end()
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The planted models, with images whose upper left corner is black."""
+    folder = tmp_path_factory.mktemp("planted")
+    quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "tests.predict.planted", str(folder), *MADE]
+    subprocess.run(command, cwd=ROOT, env=quiet, check=True, capture_output=True, timeout=200)
+    draw = np.random.default_rng(3)
+    for number in (1, 2):
+        pixels = draw.integers(0, 256, (16, 16, 1), dtype=np.uint8)
+        pixels[:4, :4] = 0
+        np.save(folder / f"{number}.npy", pixels)
+    return folder
+
+
+def asked(session: Session, path: str | Path, *images: str | Path, **options: Any) -> WhyReport:
+    *_, report = session.why(str(path), [str(one) for one in images], **options)
+    assert isinstance(report, WhyReport)
+    states = {step.name: (step.state, step.detail) for step in report.steps}
+    assert states["behaviour"][0] == "done", states
+    return report
+
+
+def told(report: WhyReport) -> list[tuple[str, str | None]]:
+    return [(cause.code, cause.where) for cause in report.causes]
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "where", "finding", "shown"),
+    [
+        ("dead_filters", "dead-filters", "conv2/kernel", "dead-filters", ()),
+        ("dropout_live", "live-dropout", "dropout", "nondeterministic", ("unstable",)),
+        ("ignores_input", "dead-layer", "gate", "constant-output", ("constant",)),
+        ("mirror_symmetric", "symmetric-filters", "conv1/kernel", "symmetric-filters", ()),
+        ("never_adapted", "preprocessing-off", "norm/mean", "normalization-unadapted", ()),
+        ("untouched_layer", "weights-untouched", "conv2/kernel", "at-initializer", ()),
+    ],
+)
+def test_each_suspicious_sample_ends_in_its_own_cause(
+    session: Session, name: str, cause: str, where: str, finding: str, shown: tuple[str, ...]
+) -> None:
+    report = asked(session, SAMPLES / "suspicious" / f"{name}.keras", THREE)
+    assert told(report)[0] == (cause, where)
+    assert finding in report.causes[0].findings
+    assert report.shown == shown
+    assert finding in {found.code for found in report.findings}
+
+
+@pytest.mark.parametrize("name", ["digits.keras", "digits_saved_model", "digits/ckpt-5", "digits.weights.h5"])
+def test_a_healthy_sample_ends_in_none(session: Session, name: str) -> None:
+    report = asked(session, SAMPLES / name, THREE)
+    assert report.causes == ()
+    assert report.shown == ()
+    assert report.verdict.startswith("Nothing found; checked:")
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "where"),
+    [
+        ("batch_statistics_export", "batch-statistics", "bn"),
+        ("seeded_dropout.keras", "live-dropout", "drop"),
+        ("unadapted.keras", "preprocessing-off", "norm/mean"),
+        ("disconnected", "output-disconnected", "image"),
+        ("saturated.keras", "dead-layer", "conv1"),
+    ],
+)
+def test_each_planted_model_ends_in_its_own_cause(
+    session: Session, planted: Path, name: str, cause: str, where: str
+) -> None:
+    report = asked(session, planted / name, planted / "1.npy")
+    assert told(report)[0] == (cause, where)
+    assert report.causes[0].certainty == "confirmed"
+    if name == "seeded_dropout.keras":
+        assert report.causes[0].title.endswith("is live, seeded")
+
+
+def test_the_planted_model_without_a_fault(session: Session, planted: Path) -> None:
+    assert told(asked(session, planted / "healthy.keras", planted / "1.npy")) == []
+
+
+def test_weights_bound_by_half(session: Session, planted: Path) -> None:
+    report = asked(
+        session, planted / "half_bound.weights.h5", planted / "1.npy", architecture=str(planted / "half_bound.keras")
+    )
+    assert told(report)[0][0] == "restore-partial"
+    assert any("4 of 6" in line for line in report.causes[0].evidence)
+
+
+def test_a_corner_that_is_the_same_until_the_image_is_flipped(session: Session, planted: Path) -> None:
+    report = asked(session, planted / "corner.keras", planted / "1.npy", planted / "2.npy", symptom="flip")
+    assert told(report)[0][0] == "layout-input"
+    assert report.shown == ("flip",)
+
+
+def plain(lines: list[str]) -> list[str]:
+    """Words alone, without numbers and line ends: random answers and versions differ from time to time."""
+    return re.sub(r"[−\d][\d.,]*(e[−-]?\d+)?", "#", " ".join(lines)).split()
+
+
+def test_the_page_of_symptoms_shows_what_is_printed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("ckptui.diagnosing.Session", lambda: contextlib.nullcontext(session))
+    page = docs.symptoms.PAGE.read_text()
+    made = docs.symptoms.page()
+    assert plain(made.splitlines()) == plain(page.splitlines())
+    assert page.count("$ ckptui why") == 7
