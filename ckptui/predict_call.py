@@ -13,7 +13,6 @@ from ckptui.core.text import safe
 from ckptui.errors import Flagged, NoSuchPath, UsageError
 from ckptui.narrator import Narrator, ask
 from ckptui.predict.config_file import is_config
-from ckptui.predict.config_file import is_config
 from ckptui.session import Session
 
 Told = TypeVar("Told")
