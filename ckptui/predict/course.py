@@ -22,7 +22,7 @@ from ckptui.predict.loading import Loaded, Order
 from ckptui.predict.many import many_images
 from ckptui.predict.recipe import recipe_of
 from ckptui.predict.recorded import Recorded
-from ckptui.predict.reporting import described, load_findings, refused
+from ckptui.predict.reporting import described, load_findings, refused, switch_notes
 from ckptui.predict.sandbox import not_enforced
 from ckptui.predict.subject import Subject
 from ckptui.predict.trust import blocked_findings
@@ -102,7 +102,7 @@ class Course:
         codes = {finding.code for finding in findings}
         findings += [finding for finding in self.folder_findings if finding.code not in codes]
         about = described(self.order, self.model.facts, self.versions, self.model.bound, self.flagged)
-        notes = (*not_enforced(self.versions.get("cage") or {}), *self.notes)
+        notes = (*not_enforced(self.versions.get("cage") or {}), *switch_notes(self.model.facts), *self.notes)
         return PredictReport(
             about, predicted, tuple(findings), self.many, tuple(self.layers), self.dies_at, tuple(notes)
         )

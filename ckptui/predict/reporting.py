@@ -7,6 +7,7 @@ from typing import Any
 
 from ckptui.core.catalogue import make
 from ckptui.core.model import Finding, PredictReport
+from ckptui.core.text import safe
 from ckptui.errors import Blocked, ModelDoesNotLoad
 from ckptui.predict.loading import Bound, Loaded, Order
 from ckptui.predict.sandbox import not_enforced
@@ -46,9 +47,20 @@ def described(
     if facts.get("connected"):
         # by input: whether anything of it but its shape gets to an output, where the graph could be followed
         model["connected"] = {str(name): bool(reached) for name, reached in facts["connected"].items()}
+    if facts.get("proposed"):
+        model["proposed"] = dict(facts["proposed"])
+        model["switches"] = list(facts.get("switches") or [])
     if bound is not None:
-        model["bound"] = bound.words
+        model["bound"] = bound.told
     return model
+
+
+def switch_notes(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a graph was fed besides the input, or kept by itself, a sentence each."""
+    return tuple(
+        f"{safe(str(switch['name']))} is {safe(str(switch['value']))}: {safe(str(switch['why']))}"
+        for switch in facts.get("switches") or ()
+    )
 
 
 def refused(
