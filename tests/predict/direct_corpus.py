@@ -35,22 +35,23 @@ def listed(shape: Any) -> list[int | None] | None:
     return None if shape.rank is None else shape.as_list()
 
 
-def of_keras(model: Any, loader: str) -> Model:
+def of_keras(model: Any, loader: str, training: bool | None = None) -> Model:
     """A functional or sequential model, called as a function; its outputs by their place."""
     ends = [{"name": i.name, "dtype": tf.as_dtype(i.dtype).name, "shape": list(i.shape)} for i in model.inputs]
 
     def call(given: dict[str, Any]) -> dict[str, Any]:
         (values,) = given.values()
-        answer = model(tf.constant(values))
+        x = tf.constant(values)
+        answer = model(x) if training is None else model(x, training=training)
         several = answer if isinstance(answer, (list, tuple)) else [answer]
         return {str(place): value.numpy() for place, value in enumerate(several)}
 
     return loader, ends, call
 
 
-def by_keras(path: str) -> Model:
+def by_keras(path: str, training: bool | None) -> Model:
     try:
-        return of_keras(keras.models.load_model(path, compile=False), "keras")
+        return of_keras(keras.models.load_model(path, compile=False), "keras", training)
     except Exception:
         import tf_keras
 
@@ -117,7 +118,7 @@ def loaded(case: dict[str, Any]) -> Model:
         return into(case["architecture"], path, kind)
     if kind == "saved-model":
         return by_signature(path, case["signature"])
-    return by_meta(path) if kind == "tf-checkpoint" else by_keras(path)
+    return by_meta(path) if kind == "tf-checkpoint" else by_keras(path, case["training"])
 
 
 def pixels_for(image: str, end: dict[str, Any]) -> Any:
