@@ -336,6 +336,8 @@ MODEL = record(
         "architecture": text,
         "bound": text,
         "connected": facts,
+        "proposed": facts,
+        "switches": many(facts),
         "sandbox": facts,
         "flagged": many(text),
     },

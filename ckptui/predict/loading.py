@@ -88,11 +88,11 @@ class Bound:
 
     @property
     def told(self) -> str:
-        """`38 of 40 weights bound; not bound: conv1/kernel, conv1/bias`."""
+        """`38 of 40 bound; not bound: conv1/kernel, conv1/bias`."""
         if not self.missing:
-            return self.words
+            return f"{self.bound} of {self.total} bound"
         names, more = ", ".join(self.missing[:NAMED]), self.lacking - NAMED
-        return f"{self.words}; not bound: {names}{f' and {more} more' if more > 0 else ''}"
+        return f"{self.bound} of {self.total} bound; not bound: {names}{f' and {more} more' if more > 0 else ''}"
 
 
 @dataclass(slots=True)

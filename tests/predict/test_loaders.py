@@ -81,7 +81,7 @@ def test_a_checkpoint_with_its_meta_answers_like_a_restored_session(lab: Lab) ->
     assert model.facts["proposed"] == {"inputs": ["image"], "outputs": ["dense/add", "ArgMax"]}
     assert model.facts["connected"] == {"image": True}
     assert model.bound is not None
-    assert model.bound.told == "6 of 6 weights bound"
+    assert model.bound.told == "6 of 6 bound"
     found = answers(model, (None, images(2, 16, 16, 1)))
     assert lab.equal(found["dense/add"], "estimator")
     assert lab.equal(found["ArgMax"], "estimator-class")
@@ -127,7 +127,7 @@ def test_inputs_and_outputs_are_chosen_by_name(lab: Lab) -> None:
     assert lab.equal(found["logits:0"], "run-logits")
     inner = lab.load("run/model.ckpt-20", inputs=("Relu",))
     assert inner.bound is not None
-    assert inner.bound.told == "2 of 2 weights bound"
+    assert inner.bound.told == "2 of 2 bound"
     assert answers(inner, (None, images(2, 5)))["answer"].shape == (2, 4)
 
 
@@ -157,7 +157,7 @@ def test_a_damaged_checkpoint_binds_in_part_and_names_the_rest(lab: Lab, tmp_pat
     data.write_bytes(flipped)
     model = lab.load(tmp_path / "model.ckpt-300")
     assert model.bound is not None
-    assert model.bound.told == "5 of 6 weights bound; not bound: dense/bias"
+    assert model.bound.told == "5 of 6 bound; not bound: dense/bias"
     assert model.bound.rest == "is zero"
     assert "checksum" in model.bound.refused[0]
     data.write_bytes(data.read_bytes()[: segment.offset])
@@ -312,10 +312,10 @@ def test_weights_of_any_kind_go_into_any_architecture(lab: Lab, weights: str, ar
     model = lab.load(weights, architecture)
     assert model.bound is not None
     if weights.startswith("ten"):
-        assert model.bound.told == "8 of 8 weights bound"
+        assert model.bound.told == "8 of 8 bound"
         assert lab.equal(next(iter(answers(model, (None, images(2, 8, 8, 1))).values())), "ten")
         return
-    assert model.bound.told == "6 of 8 weights bound; not bound: head/kernel, head/bias"
+    assert model.bound.told == "6 of 8 bound; not bound: head/kernel, head/bias"
     assert [line.split(":")[0] for line in model.bound.refused] == ["head/kernel", "head/bias"]
     refused = [line for line in model.facts["others"] if line.startswith("load_weights: ")]
     assert len(refused) == (weights == "four.weights.h5" and architecture != "ten_export")
@@ -327,14 +327,14 @@ def test_weights_of_any_kind_go_into_any_architecture(lab: Lab, weights: str, ar
 def test_every_form_of_a_model_fills_its_export(lab: Lab, weights: str) -> None:
     model = lab.load(SAMPLES / weights, SAMPLES / "digits_saved_model")
     assert model.bound is not None
-    assert (model.bound.told, model.bound.refused) == ("10 of 10 weights bound", ())
+    assert (model.bound.told, model.bound.refused) == ("10 of 10 bound", ())
 
 
 @needs_corpus
 def test_a_checkpoint_without_a_graph_fills_a_keras_model(lab: Lab) -> None:
     model = lab.load(CORPUS / "sugyan-mnist" / "regression.ckpt", "dense.json")
     assert model.bound is not None
-    assert model.bound.told == "2 of 2 weights bound"
+    assert model.bound.told == "2 of 2 bound"
     listing = lab.session.open(str(CORPUS / "sugyan-mnist" / "regression.ckpt"))
     kernel, bias = (lab.session.array(listing, t.name) for t in sorted(listing.tensors, key=lambda t: -t.count))
     logits = images(2, 784).astype(np.float64) @ kernel + bias
