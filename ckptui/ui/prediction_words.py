@@ -12,7 +12,7 @@ from textual.content import Content
 from ckptui.core.model import Finding, Run
 from ckptui.core.report import SIGNS, worst_first
 from ckptui.core.text import number_text, safe
-from ckptui.ui.fitting import left, right, shown, wrap
+from ckptui.ui.fitting import fit_middle, left, right, shown, wrap
 from ckptui.ui.paths import short_path
 from ckptui.ui.widgets.cells import Drawing, bar
 
@@ -46,6 +46,7 @@ SAME_ANSWER = 1e-6
 LEAST_BAR, MOST_BAR = 3, 14
 DETAIL = 22
 """Columns of a name that says which save or which TensorFlow."""
+LEAST_NAME = 9
 MOST_REASON = 4
 """Lines of the reason why a run failed."""
 SCORE_WIDTH = 6
@@ -80,7 +81,7 @@ def judged(run: Run, scale: float) -> Judged:
     if run.top1_changed:
         return Judged(f"Δ {apart} another answer", "$error" if run.name in STEADY else "$accent")
     if within and run.name != "repeat":
-        return Judged(f"same to {number_text(run.max_abs_diff, 1)}", "$success")
+        return Judged(f"same to {apart_text(float(f'{run.max_abs_diff:.0e}'))}", "$success")
     if run.name in STEADY:
         return Judged(f"Δ {apart} differs", "$error")
     return Judged(f"Δ {apart}", "$dim")
@@ -165,7 +166,8 @@ def _columns(runs: Sequence[Run], scale: float, width: int, drawing: Drawing) ->
         if room >= least:
             bar_width = min(room - 1, MOST_BAR) if room > LEAST_BAR else 0
             return _Columns(short_names, short_words, name, label, bar_width)
-    return _Columns(True, True, name, max(label + room, min(label, 3)), 0)
+    least = max(label + room, min(label, 3))
+    return _Columns(True, True, max(name + room + label - least, min(name, LEAST_NAME)), least, 0)
 
 
 def _words(verdict: Judged, short: bool) -> str:
@@ -194,7 +196,7 @@ def _failed(run: Run, columns: _Columns, width: int, drawing: Drawing) -> list[C
     if len(said) > MOST_REASON:
         said = [*said[: MOST_REASON - 1], said[MOST_REASON - 1][: max(width - columns.name - 2, 6)] + " …"]
     style = "$error" if run.error else "$dim"
-    name = left(_name_of(run, drawing, short=columns.short_names), columns.name)
+    name = left(fit_middle(_name_of(run, drawing, short=columns.short_names), columns.name - 1), columns.name)
     return [
         Content.assemble((name if not place else " " * columns.name, "$foreground"), (part, style))
         for place, part in enumerate(said)
@@ -204,7 +206,10 @@ def _failed(run: Run, columns: _Columns, width: int, drawing: Drawing) -> list[C
 def _run_line(run: Run, runs: Sequence[Run], scale: float, columns: _Columns, drawing: Drawing) -> Content:
     verdict = judged(run, scale)
     style = "$mark" if run.name == ORIGINAL else verdict.style
-    name = (left(_name_of(run, drawing, short=columns.short_names), columns.name), "$foreground")
+    name = (
+        left(fit_middle(_name_of(run, drawing, short=columns.short_names), columns.name - 1), columns.name),
+        "$foreground",
+    )
     _, label, score = run.top[0]
     drawn = f" {bar(share_of(score, runs), columns.bar, drawing)}" if columns.bar else ""
     return Content.assemble(
@@ -264,6 +269,11 @@ def packed(parts: Sequence[Content], width: int) -> list[Content]:
         else:
             lines.append(part)
     return lines
+
+
+def keys_for(words: str) -> str:
+    """Words of the engine for someone in front of a pane: an option of the command line is a key here."""
+    return words.replace("--all-preprocessing", "v")
 
 
 def error_hint(hint: str) -> str:

@@ -28,7 +28,7 @@ from ckptui.ui.fitting import wrap
 from ckptui.ui.paths import load_recent
 from ckptui.ui.prediction_details import loader_lines, loaders_said
 from ckptui.ui.prediction_request import AUTO, Identity, PredictRequest
-from ckptui.ui.prediction_words import borrowed_words, error_hint, last_used, packed, place_words
+from ckptui.ui.prediction_words import borrowed_words, error_hint, keys_for, last_used, packed, place_words
 from ckptui.ui.screens.flagged import FlaggedScreen
 from ckptui.ui.widgets.cells import Drawing, drawing_of
 from ckptui.ui.widgets.predict_lines import PredictLines
@@ -69,7 +69,6 @@ class PredictPane(PredictThreads):
         self._token = 0
         self._cancel = threading.Event()
         self._spin: Timer | None = None
-        self._look: Timer | None = None
         self._state, self._since = "", 0.0
         self._listing: Listing | None = None
         self._findings: Sequence[Finding] = ()
@@ -89,7 +88,7 @@ class PredictPane(PredictThreads):
 
     def on_mount(self) -> None:
         self._spin = self.set_interval(SPIN_SECONDS, self._draw_state, pause=True)
-        self._look = self.set_interval(LOOK_SECONDS, self.look_at_worker, pause=True)
+        self.set_interval(LOOK_SECONDS, self._look)
         self._draw()
 
     # ------------------------------------------------------------------ what the screen calls
@@ -223,14 +222,13 @@ class PredictPane(PredictThreads):
         self._draw_facts()
 
     def on_show(self, event: events.Show) -> None:
-        """Look at the worker while one sees it."""
-        if self._look is not None:
-            self._look.resume()
+        """What is shown of the worker is not older than the pane."""
         self.look_at_worker()
 
-    def on_hide(self, event: events.Hide) -> None:
-        if self._look is not None:
-            self._look.pause()
+    def _look(self) -> None:
+        """Look at the worker while one sees it."""
+        if self.is_on_screen:
+            self.look_at_worker()
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """An error no one expected is shown, not swallowed."""
@@ -294,7 +292,7 @@ class PredictPane(PredictThreads):
         else:
             self.results.take(told)
             if isinstance(told, Predicted) and told.preprocess:
-                self.lines.choice.note = told.preprocess
+                self.lines.choice.note = keys_for(told.preprocess)
         self._draw_facts()
 
     def _failed(self, error: CkptuiError, identity: tuple[Identity, ...]) -> None:
@@ -382,7 +380,7 @@ class PredictPane(PredictThreads):
             low, high = number_text(predicted.low, 3), number_text(predicted.high, 3)
             parts = [shape_text(predicted.shape), f"{low} to {high}"]
             if not (self.lines.unfolded and self.lines.choice.value == AUTO):
-                parts.append(safe(predicted.preprocess))
+                parts.append(safe(keys_for(predicted.preprocess)))
             if self._place is not None and self._place[0] == os.path.abspath(predicted.path):
                 parts.insert(0, f"image {self._place[1]} of {self._place[2]}")
             who += [Content(part) for part in parts]

@@ -1,0 +1,360 @@
+"""The lines of the predict pane and its keys: options, the next image, flagged models, cancelling, any size."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+
+from ckptui.core.model import Finding, LayerSpread, PredictReport, WorkerState
+from ckptui.errors import Flagged, ModelDoesNotLoad
+from ckptui.ui.paths import load_recent
+from ckptui.ui.screens.flagged import FlaggedScreen
+from ckptui.ui.screens.telling import TextScreen
+from ckptui.ui.widgets.key_footer import KeyFooter
+from ckptui.ui.widgets.path_input import PathInput
+from ckptui.ui.widgets.predict_lines import ChoiceLine, PredictLines
+from ckptui.ui.widgets.predict_pane import PredictPane
+from ckptui.ui.widgets.predict_threads import PredictThreads
+from tests.ui.driving import NARROW, WIDE, Bench, screen_text, settled, until
+from tests.ui.fake_session import digits
+from tests.ui.pane_data import RUNS, PaneSession, digit, listing_of, prediction
+from tests.ui.test_predict_pane import IMAGE, PredictApp, finished, run, session_with, told
+
+TALL = (60, 44)
+
+
+def pane_of(app: PredictApp) -> PredictPane:
+    return app.query_one(PredictPane)
+
+
+async def opened(pilot: Pilot[None], app: PredictApp, image: str = IMAGE) -> PredictPane:
+    pane = pane_of(app)
+    pane.show_for(listing_of("ckpt-5", 5000), image)
+    pane.start()
+    await pilot.pause()
+    return pane
+
+
+# ------------------------------------------------------------------ options
+
+
+async def test_options_fold_away_are_remembered_and_still_told() -> None:
+    app = PredictApp(session_with(prediction()))
+    async with app.run_test(size=TALL) as pilot:
+        pane = await opened(pilot, app)
+        lines = pane.query_one(PredictLines)
+        assert lines.size.height == 2
+        await pilot.press("ctrl+o")
+        await pilot.pause()
+        assert lines.size.height == 5
+        assert load_recent("predict-options")[0] == "open"
+        lines.choice.focus()
+        await pilot.press("right")
+        assert lines.choice.value == "0..1"
+        await pilot.press("left", "left")
+        assert lines.choice.value == "mean/std"
+        await pilot.pause()
+        assert pane.query_one("#predict-line-numbers").display
+        lines.query_one("#predict-numbers").focus()
+        await pilot.press(*"127.5/58")
+        lines.path_line("against").set_path("/runs/digits/ckpt-2")
+        await pilot.press("enter")
+        await until(pilot, lambda: not pane.running)
+        assert app.session.options[-1] == {
+            "preprocess": "mean/std", "mean": (127.5,), "std": (58.0,), "against": "/runs/digits/ckpt-2",
+        }  # fmt: skip
+        lines.query_one("#predict-numbers").focus()
+        await pilot.press("ctrl+o")
+        await pilot.pause()
+        assert lines.path_line("image").has_focus, "a line that is folded away does not keep the keys"
+        assert "scaling mean/std 127.5/58 · against ckpt-2" in told(pane, "asked")
+        # another model begins anew, the first one gets its own back
+        pane.show_for(listing_of("ckpt-4", 4000), IMAGE)
+        assert (lines.choice.value, lines.path_line("against").value) == ("auto", "")
+        pane.show_for(listing_of("ckpt-5", 5000), IMAGE)
+        assert (lines.choice.value, lines.path_line("against").path) == ("mean/std", "/runs/digits/ckpt-2")
+
+
+async def test_wrong_numbers_are_words_and_nothing_runs() -> None:
+    app = PredictApp(session_with(prediction()))
+    async with app.run_test(size=TALL) as pilot:
+        pane = await opened(pilot, app)
+        pane.lines.choice.value = "mean/std"
+        await pilot.press("enter")
+        assert "Write mean / std" in told(pane, "state")
+        assert not app.session.calls
+
+
+async def test_what_auto_found_stands_beside_it() -> None:
+    app = PredictApp(session_with(prediction()))
+    async with app.run_test(size=TALL) as pilot:
+        pane = await opened(pilot, app)
+        await pilot.press("ctrl+o", "enter")
+        await until(pilot, lambda: not pane.running)
+        assert pane.query_one(ChoiceLine).render().plain == "← auto →  0..1"
+        assert "0..1" not in told(pane, "facts")
+
+
+async def test_letters_go_into_the_lines_and_are_keys_in_the_results(tmp_path: Path) -> None:
+    app = PredictApp(session_with(prediction()))
+    async with app.run_test(size=TALL) as pilot:
+        pane = await opened(pilot, app, "")
+        line = pane.query_one("#predict-image", PathInput)
+        line.value = ""
+        await pilot.press(*"nNvijk")
+        assert line.value == "nNvijk"
+        assert not app.session.calls
+        line.set_path(IMAGE)
+        await pilot.press("enter")
+        await until(pilot, lambda: not pane.running)
+        assert pane.results.has_focus
+        await pilot.press("v")
+        await until(pilot, lambda: len(app.session.options) == 2 and not pane.running)
+        assert app.session.options[-1] == {"all_preprocessing": True}
+        await pilot.press("i")
+        await until(pilot, lambda: len(app.session.options) == 3 and not pane.running)
+        assert app.session.options[-1] == {"images_dir": "/runs/digits/images"}
+        assert line.value.endswith("two.png")
+
+
+# ------------------------------------------------------------------ the next image
+
+
+async def test_the_next_image_of_the_folder_runs_at_once_and_goes_round(tmp_path: Path) -> None:
+    for place in range(300):
+        (tmp_path / f"i{place:03}.png").touch()
+    (tmp_path / "z.txt").touch()
+    (tmp_path / "evil\x1b[31m.png").touch()
+    app = PredictApp(session_with(prediction()))
+    async with app.run_test(size=TALL) as pilot:
+        pane = await opened(pilot, app)
+        line = pane.query_one("#predict-image", PathInput)
+        line.set_path(str(tmp_path / "i298.png"))
+        await pilot.press("ctrl+n")
+        await until(pilot, lambda: len(app.session.calls) == 1 and not pane.running)
+        assert app.session.calls[-1][1].endswith("/i299.png")
+        await pilot.press("n")
+        await until(pilot, lambda: len(app.session.calls) == 2 and not pane.running)
+        assert app.session.calls[-1][1].endswith("evil\x1b[31m.png"), "opened as it is"
+        assert "\x1b" not in line.value
+        assert [n.message for n in app._notifications] == ["from the first image again"]
+        await pilot.press("n", "N")
+        await until(pilot, lambda: len(app.session.calls) >= 3 and not pane.running)
+    async with PredictApp().run_test(size=TALL) as pilot:
+        lonely = pilot.app.query_one(PredictPane)
+        lonely.lines.path_line("image").set_path("/nowhere/at/all.png")
+        lonely.action_step(1)
+        await until(pilot, lambda: [n.message for n in pilot.app._notifications] == ["no other image in this folder"])
+
+
+# ------------------------------------------------------------------ cancelling
+
+
+class Slow(PaneSession):
+    """Goes on telling after it was cancelled, as a thread may that has not looked at the flag yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    def predict(self, model: str, images: Any, *, cancel: Any = None, **options: Any) -> Iterator[Any]:
+        self.calls.append(("predict", images[0]))
+        yield from prediction()[:3]
+        self.begun.set()
+        self.go.wait(5)
+        yield from prediction()[3:]
+
+
+async def test_escape_keeps_what_is_on_show_and_nothing_late_joins_it() -> None:
+    session = Slow()
+    app = PredictApp(session)
+    async with app.run_test(size=TALL) as pilot:
+        pane = await run(pilot, app)
+        await until(pilot, lambda: "original" in told(pane, "runs"))
+        token = pane._token
+        await pilot.press("escape")
+        assert not pane.running
+        assert told(pane, "state") == "stopped"
+        session.go.set()
+        pane.on_predict_threads_answered(PredictThreads.Answered(token, RUNS[1]))
+        await until(pilot, lambda: not any(w.is_running for w in app.workers))
+        await pilot.pause()
+        assert "0.94" in told(pane, "runs")
+        assert "flip" not in told(pane, "runs")
+        assert told(pane, "verdict") == ""
+
+
+# ------------------------------------------------------------------ flagged models
+
+
+def flagged() -> Flagged:
+    found = (
+        Finding("unsafe-layer", "warning", "A layer runs code", "/m", "lambda\x1b[31m_1", detail="[/red] Python code"),
+        Finding("unsafe-op", "error", "An op writes files", "/m", detail="WriteFile"),
+    )
+    return Flagged("it reaches outside", "--allow-flagged runs it all the same", findings=found)
+
+
+class Guarded(PaneSession):
+    """Refuses to run unless told otherwise."""
+
+    def predict(self, model: str, images: Any, *, cancel: Any = None, **options: Any) -> Iterator[Any]:
+        if not options.get("allow_flagged"):
+            self.calls.append(("asked", model))
+            raise flagged()
+        yield from super().predict(model, images, cancel=cancel, **options)
+
+
+@pytest.mark.parametrize("key", ["n", "escape", "enter"])
+async def test_a_flagged_model_does_not_run_unless_one_says_yes(key: str) -> None:
+    session = Guarded()
+    app = PredictApp(session)
+    async with app.run_test(size=NARROW) as pilot:
+        pane = await run(pilot, app)
+        await until(pilot, lambda: isinstance(app.screen, FlaggedScreen))
+        words = str(app.screen.query_one("#flagged-words").render())
+        assert words.index("An op writes files") < words.index("A layer runs code")
+        assert "error" in words
+        assert "\x1b" not in words
+        await pilot.press(key)
+        await until(pilot, lambda: not isinstance(app.screen, FlaggedScreen))
+        assert session.calls == [("asked", "/runs/digits/ckpt-5")]
+        assert "not run: the model is flagged" in told(pane, "state")
+
+
+async def test_yes_runs_it_and_is_remembered_for_the_files_as_they_are(tmp_path: Path) -> None:
+    model = tmp_path / "m.keras"
+    model.write_bytes(b"first")
+    session = Guarded()
+    session.predictions = prediction()
+    app = PredictApp(session)
+    async with app.run_test(size=TALL) as pilot:
+        pane = await opened(pilot, app)
+        pane.lines.path_line("model").set_path(str(model))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, FlaggedScreen))
+        await pilot.press("y")
+        await until(pilot, lambda: "bit-identical" in told(pane, "runs") and not pane.running)
+        assert "--allow-flagged" in told(pane, "details").replace("\n", "")
+        await pilot.press("enter")
+        await until(pilot, lambda: len(session.options) == 2 and not pane.running)
+        assert session.calls.count(("asked", str(model))) == 1, "no second question"
+        model.write_bytes(b"another file")
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, FlaggedScreen))
+
+
+# ------------------------------------------------------------------ results
+
+
+async def test_what_every_loader_said_is_readable() -> None:
+    session = session_with(prediction())
+    session.error = ModelDoesNotLoad("keras: Unknown layer 'A'; tf_keras: No file", "Name its layers: --architecture X")
+    app = PredictApp(session)
+    async with app.run_test(size=TALL) as pilot:
+        pane = await finished(pilot, app)
+        lines = told(pane, "state").splitlines()
+        assert lines[1:5] == ["keras", "  Unknown layer 'A'", "tf_keras", "  No file"]
+        assert pane.lines.needs_layers
+        finding = Finding("model-does-not-load", "error", "It does not load", "/m", detail=session.error.detail)
+        session.error, session.predictions = None, [PredictReport({"path": "/m"}, (), (finding,))]
+        await pilot.press("enter")
+        await until(pilot, lambda: "tf_keras" in told(pane, "findings"))
+        assert "  Unknown layer 'A'" in told(pane, "findings").splitlines()
+
+
+async def test_layers_and_the_command_are_told_below_and_copied() -> None:
+    told_all = prediction()
+    rows = (LayerSpread("conv1", "Conv2D", (None, 4), 0.5, 1.0, 0, True), LayerSpread("gate", "X", (), 0, 0, 1, True))
+    told_all[-1] = replace(told_all[-1], layers=rows, dies_at="gate", notes=("writes are not held back here",))
+    app = PredictApp(session_with(told_all))
+    async with app.run_test(size=(60, 70)) as pilot:
+        pane = await finished(pilot, app)
+        text = pane.as_text()
+        for words in ("the input is lost in gate", "ckptui predict /runs/digits/ckpt-5", "--json", "Restores cleanly.",
+                      "writes are not held back", "given  1x16x16x1, 0 to 1, 0..1"):  # fmt: skip
+            assert words in " ".join(text.split()) or words in text
+
+
+async def test_the_worker_is_warmed_when_the_pane_opens_and_its_state_stands_in_the_frame() -> None:
+    session = digits()
+    session.predictions = prediction(image=digit(28))
+    app = Bench(session)
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot, app)
+        await pilot.press("p")
+        await until(pilot, lambda: session.warmed == 1)
+        await until(pilot, lambda: "worker ready" in str(app.main.pane.border_subtitle))
+        assert app.main.pane.predict.lines.path_line("image").has_focus
+        assert "612 MB" in str(app.main.pane.border_subtitle)
+        session.worker = WorkerState(4243, "busy", 700_000_000, "2.21.0")
+        await until(pilot, lambda: "700 MB" in str(app.main.pane.border_subtitle))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.main.pane.predict.results.told.report is not None)
+        await pilot.press("Y")
+        await until(pilot, lambda: isinstance(app.screen, TextScreen))
+        assert "Restores cleanly." in app.screen.text  # type: ignore[attr-defined]
+        await pilot.press("escape", "escape")
+        await pilot.pause()
+        assert str(app.main.pane.border_subtitle) == ""
+        assert not app.main.has_class("-predicting")
+
+
+async def test_the_footer_has_the_keys_that_get_through() -> None:
+    session = digits()
+    session.predictions = prediction()
+    app = Bench(session)
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot, app)
+        await pilot.press("p")
+        await until(pilot, lambda: app.main.pane.ready and app.main.pane.predict.lines.path_line("image").has_focus)
+        await pilot.pause()
+        footer = app.main.query_one(KeyFooter)
+        assert "Ctrl+N next image" in footer.render().plain
+        await pilot.press("enter")
+        await until(pilot, lambda: app.main.pane.predict.results.told.report is not None)
+        await pilot.pause()
+        line = footer.render().plain
+        assert line.strip().startswith("Enter run  n next image  Ctrl+O options")
+
+
+# ------------------------------------------------------------------ sizes and looks
+
+
+async def test_no_size_breaks_it() -> None:
+    app = PredictApp(session_with(prediction(image=digit(28))))
+    async with app.run_test(size=NARROW) as pilot:
+        pane = await finished(pilot, app)
+        pane.action_options()
+        for size in ((1, 1), (8, 3), (20, 5), (37, 12), (200, 60), (12, 80), NARROW):
+            await pilot.resize_terminal(*size)
+            await pilot.pause()
+        assert "original" in told(pane, "runs")
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "120x40"])
+def test_the_workbench_with_a_prediction(size: tuple[int, int], snap_compare: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("HOME", "/home/user")
+    monkeypatch.chdir("/")
+    session = digits()
+    session.predictions = prediction(image=digit(28))
+    app = Bench(session)
+
+    async def before(pilot: Pilot[None]) -> None:
+        await settled(pilot, app)
+        await pilot.press("p")
+        await until(pilot, lambda: app.main.pane.ready and app.main.pane.predict.lines.path_line("image").has_focus)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.main.pane.predict.results.told.report is not None)
+        await until(pilot, lambda: "worker ready" in str(app.main.pane.border_subtitle))
+        await until(pilot, lambda: not app.main.pane.predict.running)
+        await pilot.pause(0.2)
+        assert "Restores cleanly." in screen_text(app)
+
+    assert snap_compare(app, terminal_size=size, run_before=before)
