@@ -71,9 +71,10 @@ class Facts:
     partly: str = ""
     """`38 of 40 weights bound; not bound: ...` where a checkpoint did not fill the whole architecture."""
 
-    def keep(self, run: Run) -> None:
-        """Add a row."""
+    def keep(self, run: Run) -> Run:
+        """Add a row; the same."""
         self.runs[key_of(run)] = run
+        return run
 
     @property
     def random(self) -> bool:

@@ -49,16 +49,12 @@ class Subject:
         """No answer for this one: the row that says why."""
         self.failed = error
         self._told_blocked(ORIGINAL, error)
-        return self._keep(compare.failed_run(ORIGINAL, str(error)))
+        return self.facts.keep(compare.failed_run(ORIGINAL, str(error)))
 
     def feed(self) -> Feed:
         """What the model gets as it is."""
         assert self.material is not None
         return self.material.original()
-
-    def _keep(self, run: Run) -> Run:
-        self.facts.keep(run)
-        return run
 
     def original(self, model: Loaded, cancel: threading.Event | None) -> Run:
         """As it is."""
@@ -68,7 +64,7 @@ class Subject:
         facts.finite, facts.scale, facts.kind = self.answer.finite, self.answer.scale, self.answer.kind
         facts.outputs = int(self.answer.main.size)
         self.labels = self._all_labels.fitting(facts.outputs)
-        return self._keep(compare.original_run(self.answer, seconds, self.labels, self.top))
+        return self.facts.keep(compare.original_run(self.answer, seconds, self.labels, self.top))
 
     def _call(
         self, model: Loaded, feed: Feed, calls: int, cancel: threading.Event | None, training: bool | None = None
@@ -161,7 +157,7 @@ class Subject:
     def not_run(self, name: str, error: CkptuiError | str, detail: str = "") -> Run:
         """The row of a run that failed."""
         self._told_blocked(name, error)
-        return self._keep(compare.failed_run(name, str(error), detail))
+        return self.facts.keep(compare.failed_run(name, str(error), detail))
 
     def _told_blocked(self, name: str, error: CkptuiError | str) -> None:
         if isinstance(error, Blocked):
@@ -172,7 +168,7 @@ class Subject:
         run = compare.compared_run(name, self.answer, answers, seconds, self.labels, self.top, detail)
         apart = [self.answer.relative(answer) for answer in answers]
         self.facts.relative[compare.key_of(run)] = float("nan") if np.isnan(apart).any() else max(apart)
-        return self._keep(run)
+        return self.facts.keep(run)
 
     def predicted(self) -> Predicted:
         """What is known by now, as a whole."""
