@@ -270,6 +270,15 @@ def test_features_of_served_models(lab: Lab, path: str, signature: str | None, k
     assert [[spec["key"] for spec in specs if spec["required"]] for specs in facts["parsing"].values()] == [keys]
 
 
+@needs_corpus
+def test_an_export_the_new_loader_refuses_is_run_in_a_session(lab: Lab) -> None:
+    model = lab.load(CORPUS / "serving" / "saved_model_half_plus_three" / "00000123")
+    assert model.facts["loader"] == "tf.compat.v1.saved_model.load"
+    assert [line.split(":")[0] for line in model.facts["others"]] == ["tf.saved_model.load"]
+    found = answers(model, (None, np.array([[1], [2]], np.float32)))
+    assert found["y"].tolist() == [[3.5], [4.0]]
+
+
 # ------------------------------------------------------------------ Keras
 
 
