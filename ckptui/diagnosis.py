@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 import threading
@@ -12,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ckptui.core.causes_judged import judge
 from ckptui.core.causes_kinds import Gathered
-from ckptui.core.model import ArchitectureRow, Predicted, PredictReport, Run, WhyReport
+from ckptui.core.model import ArchitectureRow, Listing, Predicted, PredictReport, Run, WhyReport
 from ckptui.core.naming import own_names
 from ckptui.core.relation_rows import NOT_WEIGHTS
 from ckptui.core.settling import settled
 from ckptui.core.text import safe
-from ckptui.errors import CkptuiError
+from ckptui.errors import CkptuiError, UsageError
 from ckptui.inquiry import Diagnosing, Inquiry, Skipped, Step, WhyTold
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_IMAGES = 4
 """Images found beside a model that are tried; of those named all are."""
+MOST_NOISE = 1 << 22
+"""Values of noise that one input gets at most."""
 NOISE_SIDE = 96
 """Pixels of the noise that takes the place of an image."""
 
@@ -95,7 +98,15 @@ class _Diagnosis(Inquiry):
             if noise:
                 there = _noise(stack.enter_context(tempfile.TemporaryDirectory(prefix="ckptui-")))
                 self.notes.append("no image was named and none lies beside the model: noise was used")
-            yield from self._asked(there, noise)
+            try:
+                yield from self._asked(there, noise)
+            except UsageError:
+                given = _noise_inputs(self.listed(), os.path.dirname(there[0])) if noise else ()
+                if not given:
+                    raise
+                # it takes no image: every input gets noise of its own shape
+                self.options["input"] = given
+                yield from self._asked((), noise)
         assert self.predicted is not None
         self.images = tuple(image.path for image in self.predicted.images)
         if not any(run.name == "original" and not run.error for i in self.predicted.images for run in i.runs):
@@ -224,6 +235,34 @@ def _noise(folder: str) -> list[str]:
         paths.append(os.path.join(folder, f"noise-{number}.npy"))
         np.save(paths[-1], draw.integers(0, 256, (NOISE_SIDE, NOISE_SIDE, 3), dtype=np.uint8))
     return paths
+
+
+def _noise_inputs(listing: Listing, folder: str) -> tuple[str, ...]:
+    """`NAME=FILE` with noise for every input of numbers that the save tells; empty where one is of another kind.
+
+    Inputs are those of the serving signature, or of the Keras layers; an unknown extent is 1. Floats are normal, small
+    integers 0 or 1, so that whatever they index is there.
+    """
+    import numpy as np
+
+    wanted = next((s for s in listing.signatures if s.name == "serving_default"), next(iter(listing.signatures), None))
+    shapes = [(e.name, e.dtype, e.shape) for e in wanted.inputs] if wanted is not None else []
+    for row in listing.architecture if not shapes else ():
+        shape = row.config.get("batch_shape") or row.config.get("batch_input_shape")
+        if row.class_name == "InputLayer" and row.depth == 0:
+            shapes.append((row.name, str(row.config.get("dtype", "float32")), tuple(shape) if shape else None))
+    draw = np.random.default_rng(0)
+    given: list[str] = []
+    for number, (name, dtype, shape) in enumerate(shapes):
+        # one item, which the prediction makes a batch of
+        item = shape[1:] if shape and shape[0] is None else shape
+        sizes = [extent or 1 for extent in item] if item is not None else None
+        if sizes is None or not dtype.startswith(("float", "int", "uint")) or math.prod(sizes) > MOST_NOISE:
+            return ()
+        values = draw.normal(size=sizes) if dtype.startswith("float") else draw.integers(0, 2, sizes)
+        given.append(f"{name}={os.path.join(folder, f'noise-input-{number}.npy')}")
+        np.save(os.path.join(folder, f"noise-input-{number}.npy"), values.astype(dtype))
+    return tuple(given)
 
 
 def _renamed(report: PredictReport) -> PredictReport:
