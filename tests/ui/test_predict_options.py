@@ -306,6 +306,26 @@ async def test_the_worker_is_warmed_when_the_pane_opens_and_its_state_stands_in_
         assert not app.main.has_class("-predicting")
 
 
+async def test_p_and_enter_typed_at_once_predict_though_nothing_is_loaded_yet() -> None:
+    session = digits()
+    session.predictions = prediction()
+    app = Bench(session)
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot, app)
+        # as in the first second: what is asked of a pane waits
+        app.main.pane.ready, app.main.pane._loading = False, True
+        await pilot.press("p", "enter")
+        await until(pilot, lambda: session.warmed or app.main.pane._waiting)
+        assert app.main.pane.showing == "predict"
+        assert not session.calls.count(("predict", "/runs/digits/run/ckpt-5 /runs/digits/images/two.png"))
+        app.main.pane.ready = True
+        waiting, app.main.pane._waiting = app.main.pane._waiting, {}
+        for act in waiting.values():
+            act()
+        await until(pilot, lambda: app.main.pane.predict.results.told.report is not None)
+        assert app.main.pane.predict.results.has_focus
+
+
 async def test_the_footer_has_the_keys_that_get_through() -> None:
     session = digits()
     session.predictions = prediction()

@@ -234,15 +234,16 @@ class Actions(Watching):
 
     def _predict(self) -> None:
         if self.current is not None:
+            self.pane.showing = "predict"
+            self.show_region("pane")
+            self.pane.expect_model()
             self.run_find_images(self.current)
 
     def on_images_found(self, message: messages.ImagesFound) -> None:
-        """The pane opens with the save under the cursor and the first image beside it."""
+        """The pane offers the save under the cursor and the first image beside it."""
         record = self.record
         if record is None or record.listing is None or message.path != self.current:
             return
-        self.pane.showing = "predict"
-        self.show_region("pane")
         image = message.images[0] if message.images else None
         self.pane.show_model(record.listing, image, self.findings_of(record), self.ledger.mark)
 

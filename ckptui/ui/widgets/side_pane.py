@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from textual import work
+from textual import events, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
@@ -48,6 +48,7 @@ class SidePane(Vertical):
         super().__init__(id=id, classes=classes)
         self._waiting: dict[str, Callable[[], None]] = {}
         self._loading = False
+        self.expecting = self._run_then = False
         self.ready = all(name in sys.modules for name in PANES)
         """The panes are there."""
 
@@ -169,6 +170,21 @@ class SidePane(Vertical):
         """Let the inspector give the keys to the filters."""
         self._soon("filters", lambda: self.inspector.show_filters())
 
+    def expect_model(self) -> None:
+        """Take the keys until the predict pane knows its model and image: Enter is meant for it."""
+        self.expecting = self.can_focus = True
+        self.screen.set_focus(self)
+
+    def on_key(self, event: events.Key) -> None:
+        """Enter runs as soon as there is something to run."""
+        if self.expecting and event.key == "enter":
+            event.stop()
+            self._run_then = True
+
+    def on_blur(self) -> None:
+        """The keys went elsewhere: they stay there."""
+        self.expecting = self.can_focus = self._run_then = False
+
     def show_model(
         self, listing: Listing, image: str | None, findings: Sequence[Finding] = (), mark: str | None = None
     ) -> None:
@@ -176,9 +192,11 @@ class SidePane(Vertical):
 
         def show() -> None:
             self.predict.show_for(listing, image, findings, mark)
-            focused = self.screen.focused
-            if focused is None or self in focused.ancestors_with_self:
+            if self.expecting:
                 self.predict.start()
+            run, self.expecting, self.can_focus, self._run_then = self._run_then, False, False, False
+            if run:
+                self.predict.action_run()
 
         self._soon("predict", show)
 
