@@ -64,7 +64,7 @@ class SignatureModel:
             "signature": self.signature,
             "signatures": self.names,
             "inputs": self._ends,
-            "outputs": [str(name) for name in self._function.structured_outputs or {}],
+            "outputs": sorted(str(name) for name in self._function.structured_outputs or {}),
             "first": [],
             "training": False,
             "layers": False,
@@ -77,7 +77,8 @@ class SignatureModel:
         given = {
             str(end["name"]): tensor(self.tensorflow, value, end["dtype"]) for end, value in fed(feeds, self._ends)
         }
-        return [(str(key), value) for key, value in self._function(**given).items()]
+        # by name: TensorFlow orders them by hashes, which every process has others of
+        return sorted(((str(key), value) for key, value in self._function(**given).items()), key=lambda end: end[0])
 
     def weights(self) -> Weights:
         """The variables the signature reads, by name."""
