@@ -19,7 +19,7 @@ from ckptui.errors import Cancelled, Flagged, UsageError, WorkerFailed
 from ckptui.session import Session
 from ckptui.why_output import cause_lines
 from tests.contract import problems
-from tests.places import SAMPLES, needs_samples
+from tests.places import CORPUS, SAMPLES, needs_corpus, needs_samples
 
 pytestmark = needs_samples
 STEPS = ["storage", "values", "filters", "run", "behaviour", "many-images"]
@@ -238,3 +238,20 @@ def test_progress_is_told(session: Session) -> None:
     told = list(session.why(str(SAMPLES / "digits/ckpt-5"), predict=False))
     assert any(isinstance(item, Progress) for item in told)
     assert not any(isinstance(item, PredictReport) for item in told)
+
+
+@needs_corpus
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("fer2013-sequence/fer2013_mini_XCEPTION.102-0.66.hdf5", {"dead-filters": 0.3}),
+        ("face-classification/tiny_XCEPTION_KDEF.hdf5", {}),
+        ("mnist-cnn-keras/model.keras", {}),
+        ("mlperf-tiny/pretrainedResnet.h5", {}),
+        ("tfjs-savedmodels/model_multi_output", {}),
+    ],
+)
+def test_real_models_have_no_cause(session: Session, name: str, most: dict[str, float]) -> None:
+    report = asked(session, str(CORPUS / name))
+    print(name, [(cause.code, cause.where, cause.score) for cause in report.causes], report.verdict)
+    assert {cause.code: cause.score for cause in report.causes} == most
