@@ -30,8 +30,8 @@ from ckptui.ui.prediction_words import ORIGINAL, finding_lines, kept, run_lines,
 from ckptui.ui.widgets.cells import Drawing, drawing_of
 from ckptui.ui.widgets.image_view import ImageStrip, image_of
 
-LOW = 30
-"""In fewer rows of the pane the picture comes after the rows: what they say is what one came for."""
+LOW = 24
+"""In fewer rows the picture comes after the rows: what they say is what one came for."""
 PARTS = (
     "many",
     "verdict",
