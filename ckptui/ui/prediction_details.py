@@ -236,6 +236,11 @@ def loader_lines(said: Sequence[str], width: int, style: str = "$foreground") ->
     return lines
 
 
+def limits_of(state: WorkerState | None) -> tuple[str, ...]:
+    """What is not enforced on a worker; one that is still starting has set no limits yet, which says nothing."""
+    return state.sandbox if state is not None and state.state not in ("none", "starting") else ()
+
+
 def worker_line(state: WorkerState | None, width: int) -> Content:
     """Its state, memory, TensorFlow and process; what does not fit is left out."""
     if state is None:
@@ -243,8 +248,8 @@ def worker_line(state: WorkerState | None, width: int) -> Content:
     parts = [(WORKER_WORDS.get(state.state) or f"worker {safe(state.state, 20)}", "$dim")]
     if state.memory:
         parts.append((human_bytes(state.memory), "$foreground"))
-    if state.sandbox:
-        count = len(state.sandbox)
+    if limits := limits_of(state):
+        count = len(limits)
         parts.append((f"{count} limit{'s' if count > 1 else ''} not enforced", "$warning"))
     if state.tensorflow:
         parts.append((f"TF {safe(state.tensorflow, 20)}", "$dim"))

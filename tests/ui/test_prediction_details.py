@@ -170,6 +170,8 @@ def test_the_worker_says_state_and_memory_first_and_drops_what_does_not_fit() ->
     assert worker_line(state, 90).plain == whole
     assert worker_line(state, 40).plain == "worker loading the model  612 MB"
     assert worker_line(WorkerState(None, "none"), 90).plain == "worker not running"
+    starting = replace(state, state="starting")
+    assert "not enforced" not in worker_line(starting, 90).plain, "it has set no limits yet"
 
 
 def test_rows_keep_their_order_and_two_saves_of_one_name_stay_apart() -> None:

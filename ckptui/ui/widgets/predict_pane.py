@@ -26,7 +26,7 @@ from ckptui.ui.access import say
 from ckptui.ui.commands import bindings_for
 from ckptui.ui.fitting import wrap
 from ckptui.ui.paths import load_recent
-from ckptui.ui.prediction_details import loader_lines, loaders_said
+from ckptui.ui.prediction_details import limits_of, loader_lines, loaders_said
 from ckptui.ui.prediction_request import AUTO, Identity, PredictRequest
 from ckptui.ui.prediction_words import borrowed_words, error_hint, keys_for, last_used, packed, place_words
 from ckptui.ui.screens.flagged import FlaggedScreen
@@ -248,8 +248,9 @@ class PredictPane(PredictThreads):
     def on_predict_threads_watched(self, event: PredictThreads.Watched) -> None:
         event.stop()
         self._worker = event.state
-        if tuple(self.results.told.limits) != event.state.sandbox:
-            self.results.told.limits = event.state.sandbox
+        limits = limits_of(event.state)
+        if self.results.told.limits != limits:
+            self.results.told.limits = limits
             self.results.draw()
         self.post_message(self.WorkerTold(event.state))
 
@@ -332,8 +333,7 @@ class PredictPane(PredictThreads):
     def _forget(self, command: str) -> None:
         self.results.forget(self._findings, command)
         self.lines.choice.note = ""
-        if self._worker is not None:
-            self.results.told.limits = self._worker.sandbox
+        self.results.told.limits = limits_of(self._worker)
         self._draw()
 
     def _set_state(self, words: str) -> None:
