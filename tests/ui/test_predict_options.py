@@ -276,7 +276,7 @@ async def test_layers_and_the_command_are_told_below_and_copied() -> None:
     app = PredictApp(session_with(told_all))
     async with app.run_test(size=(60, 70)) as pilot:
         pane = await finished(pilot, app)
-        text = pane.as_text()
+        text = pane.results.as_text()
         for words in ("the input is lost in gate", "ckptui predict /runs/digits/ckpt-5", "--json", "Restores cleanly.",
                       "writes are not held back", "given  1x16x16x1, 0 to 1, 0..1"):  # fmt: skip
             assert words in " ".join(text.split()) or words in text

@@ -355,7 +355,7 @@ class Actions(Watching):
         if area == "findings" and finding is not None:
             return as_text(finding)
         if area == "pane" and self.pane.showing == "predict" and self.pane.ready:
-            return self.pane.predict.as_text()
+            return self.pane.predict.results.as_text()
         if area in ("tensors", "pane") and tensor is not None:
             return tensor.name
         row = self.save_tree.row

@@ -133,10 +133,6 @@ class PredictPane(PredictThreads):
         """Give the image line the keys: Enter there runs."""
         self.lines.path_line("image").focus()
 
-    def as_text(self) -> str:
-        """The results as plain lines, and the command that gives them as JSON."""
-        return self.results.as_text()
-
     # ------------------------------------------------------------------ keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
