@@ -29,6 +29,8 @@ LARGEST = 1 << 31
 WHOLE: frozenset[str] = frozenset({"keras-archive", "keras-h5", "saved-model"})
 """Kinds that carry their model; another architecture is used for them only where one is named."""
 CHECKPOINTS: frozenset[str] = frozenset({"tf-checkpoint", "tf-checkpoint-v1"})
+BUNDLES: frozenset[str] = CHECKPOINTS | {"saved-model"}
+"""Kinds with a checksum for every tensor."""
 SOURCES: frozenset[str] = WHOLE | CHECKPOINTS | {"keras-weights", "hdf5"}
 """Kinds whose tensors may go into another save's model."""
 
@@ -58,6 +60,8 @@ class Borrowed:
     """The save itself: its weights are paired with the model's."""
     meta: str = ""
     """Path of the `.meta` whose graph they go into, names as its saver has them."""
+    spare: bool = False
+    """The save carries its model: they are needed only where no loader can read its variables."""
 
     @property
     def model(self) -> str:
@@ -71,6 +75,9 @@ class Borrowed:
         """
         if self.listing is None:
             return list(self.names), []
+        if self.spare:
+            # what the model does not use is not refused: a value for it may be there all the same
+            return [(tensor.name, tensor.name) for tensor in self.listing.tensors if tensor.dtype in ITEMSIZE], []
         if self.meta:
             there = {tensor.name for tensor in self.listing.tensors}
             return [(name, name) for name, *_ in weights if name in there], []
@@ -84,13 +91,12 @@ class Borrowed:
 
 
 def borrowed_architecture(source: Arrays, listing: Listing, architecture: str | None) -> Borrowed | None:
-    """How to fill a model from a save: the architecture's, else a checkpoint's own graph.
+    """How to fill a model from a save: the architecture's, else a checkpoint's own graph, else a SavedModel's.
 
-    None for saves that carry their model, and where there is neither.
+    None for Keras files, which carry their model, and where there is neither.
     """
     kind = listing.artifact.kind
-
-    stored = {tensor.name: tensor for tensor in listing.tensors} if kind in CHECKPOINTS else {}
+    stored = {tensor.name: tensor for tensor in listing.tensors} if kind in BUNDLES else {}
 
     def fetch(name: str) -> np.ndarray[Any, Any]:
         values = source.array(listing, name, LARGEST)
@@ -101,6 +107,8 @@ def borrowed_architecture(source: Arrays, listing: Listing, architecture: str | 
     if architecture is not None and kind in SOURCES:
         names = tuple((bind_name(tensor), tensor.name) for tensor in listing.tensors if is_weight(tensor))
         return Borrowed(architecture, names, fetch, listing)
+    if kind == "saved-model":
+        return Borrowed("", (), fetch, listing, spare=True)
     meta = meta_beside(listing.artifact.path) if kind in CHECKPOINTS else None
     return Borrowed("", (), fetch, listing, meta) if meta is not None else None
 

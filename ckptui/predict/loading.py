@@ -57,6 +57,11 @@ class Order:
         """The `.meta` with the graph the weights go into, for checkpoints of TensorFlow 1."""
         return (self.weights.meta or None) if self.weights is not None and not self.architecture else None
 
+    @property
+    def spare(self) -> bool:
+        """The values are for a SavedModel whose variables no loader can read."""
+        return self.weights is not None and self.weights.spare
+
     def identity(self) -> tuple[Any, ...]:
         """Changes when another model, or another state of its files, is meant."""
         others = [path for path in (self.architecture, self.meta) if path]
@@ -123,12 +128,14 @@ class Loaded:
             "meta": os.path.abspath(order.meta) if order.meta else None,
             "inputs": list(order.inputs),
             "output": order.output,
+            "spare": order.spare,
             "token": order.path,
         }
         reply = self.worker.ask("load", args, cancel=cancel, limit=LOAD_SECONDS, silence=LOAD_SILENCE)
         self.facts = reply.doc
         self.bound = self._filled() if self.facts.get("filled") else None
-        if order.weights is not None and self.bound is None:
+        needed = self.facts.get("unfilled") or not order.spare
+        if order.weights is not None and self.bound is None and needed:
             self.bound = self._fill(order.weights, cancel)
         self._key = self._current()
         self.worker.holds = self
@@ -178,9 +185,14 @@ class Loaded:
         doc = self.worker.ask("bound", {"token": self.order.path}, cancel=cancel).doc
         missing = tuple(safe(str(name)) for name in doc["missing"])
         total = int(doc["total"])
-        rest = "is zero" if self.order.meta else "keeps that file's values"
+        rest = "is zero" if self.order.meta or self.order.spare else "keeps that file's values"
         kept = tuple(refused[:TOLD_MISSING])
         bound = Bound(total - len(missing), total, missing[:TOLD_MISSING], kept, rest, len(missing))
+        if self.order.spare:
+            if total and not bound.bound:
+                said = [*map(safe, map(str, self.facts.get("others") or ())), *kept[:1]]
+                raise ModelDoesNotLoad(f"not one of {total} variables can be read: {'; '.join(said)}")
+            return bound
         if not bound.bound or bound.bound < LEAST_BOUND * total:
             why = f" ({refused[0]})" if refused else ""
             raise ModelDoesNotLoad(

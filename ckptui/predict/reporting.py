@@ -83,6 +83,8 @@ def refused(
 def load_findings(model: Loaded) -> list[Finding]:
     """What filling an architecture from a checkpoint left open."""
     bound, found = model.bound, []
+    if bound is not None and model.order.spare:
+        return _unread(model.order.path, bound)
     if bound is not None and bound.missing:
         found.append(
             make(
@@ -103,6 +105,21 @@ def load_findings(model: Loaded) -> list[Finding]:
             )
         )
     return found
+
+
+def _unread(path: str, bound: Bound) -> list[Finding]:
+    """What of a SavedModel's variables could not be read."""
+    if not bound.missing:
+        return []
+    why = f"; {some(bound.refused, len(bound.refused))}" if bound.refused else ""
+    evidence = {
+        "bound": bound.bound,
+        "total": bound.total,
+        "missing": list(bound.missing),
+        "refused": list(bound.refused),
+    }
+    detail = f"{bound.told}; the rest {bound.rest} (its own variables{why})"
+    return [make("weights-missing", path, detail=detail, evidence=evidence)]
 
 
 def some(names: Sequence[str], total: int) -> str:

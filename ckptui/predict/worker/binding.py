@@ -26,6 +26,14 @@ class Weights:
         """Path of every weight: `conv1/kernel`."""
         return list(self._by_name)
 
+    def name_of(self, variable: Any) -> str | None:
+        """What this very variable is called here; None for any other."""
+        return next((name for name, own in self._by_name.items() if own is variable), None)
+
+    def items(self) -> list[Any]:
+        """Name and variable of every weight."""
+        return list(self._by_name.items())
+
     def described(self) -> list[list[Any]]:
         """`[name, dtype, shape]` of each; an unknown extent is -1."""
         found = []

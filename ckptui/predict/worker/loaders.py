@@ -13,6 +13,7 @@ from .errors import Refused, brief
 from .graph_model import CheckpointGraph
 from .keras_model import KerasModel
 from .saved_model import GraphModel, SignatureModel
+from .unfilled import UnfilledGraph, UnfilledSignature
 
 LARGEST_CONFIG = 64 << 20
 """Characters of a JSON config that are read."""
@@ -27,8 +28,9 @@ def load(tensorflow: Any, doc: dict[str, Any]) -> Model:
     """The model that a request means, by the first loader that takes it.
 
     `path` and `kind` are ckptui's. With `meta` the graph of that file is loaded, with `architecture` that save or
-    Keras config: values come by `bind`, unless Keras itself takes the weights file (`filled`). `signature`, `inputs`
-    and `output` are what the user chose. Raises Refused with what each loader said.
+    Keras config: values come by `bind`, unless Keras itself takes the weights file (`filled`). With `spare` they can
+    also come for a SavedModel whose variables no loader reads. `signature`, `inputs` and `output` are what the user
+    chose. Raises Refused with what each loader said.
     """
     path, kind, architecture = str(doc["path"]), str(doc["kind"]), doc.get("architecture")
     signature = doc.get("signature")
@@ -42,7 +44,10 @@ def load(tensorflow: Any, doc: dict[str, Any]) -> Model:
                 "load", "weights alone are no model", "Name a save with the architecture: --architecture ARTIFACT"
             )
         raise Refused("load", "a save of kind " + kind + " holds no model that can be called")
-    return first(attempts_for(tensorflow, path, kind, signature))
+    attempts = attempts_for(tensorflow, path, kind, signature)
+    if kind == "saved-model" and doc.get("spare"):
+        attempts += unfilled_loaders(tensorflow, path, signature)
+    return first(attempts)
 
 
 def attempts_for(tensorflow: Any, path: str, kind: str, signature: str | None) -> Any:
@@ -88,14 +93,21 @@ def first(attempts: Any) -> Model:
             if error.kind == "usage":
                 error.said = said
                 raise
-            said.append(name + ": " + error.detail)
+            if error.detail and not repeated(name, error.detail, said):
+                said.append(name + ": " + error.detail)
             hint = hint or error.hint
         except Exception as error:  # loaders raise anything at all; each is one line of the answer
-            said.append(name + ": " + brief(error))
+            if not repeated(name, brief(error), said):
+                said.append(name + ": " + brief(error))
         else:
             model.others = said
             return model
     raise Refused("load", "; ".join(said) or "no loader knows it", hint, said)
+
+
+def repeated(name: str, why: str, said: list[str]) -> bool:
+    """One that was tried again without values has nothing new to say."""
+    return name in (UnfilledSignature.loader, UnfilledGraph.loader) and any(line.endswith(": " + why) for line in said)
 
 
 def keras_loaders(tensorflow: Any, path: str, kind: str) -> Any:
@@ -159,6 +171,14 @@ def saved_model_loaders(tensorflow: Any, path: str, signature: str | None) -> An
     return [
         ("tf.saved_model.load", lambda: SignatureModel(tensorflow, path, signature)),
         ("tf.compat.v1.saved_model.load", lambda: GraphModel(tensorflow, path, signature)),
+    ]
+
+
+def unfilled_loaders(tensorflow: Any, path: str, signature: str | None) -> Any:
+    """The same two without the variables' values, which come by `bind`."""
+    return [
+        (UnfilledSignature.loader, lambda: UnfilledSignature(tensorflow, path, signature)),
+        (UnfilledGraph.loader, lambda: UnfilledGraph(tensorflow, path, signature)),
     ]
 
 

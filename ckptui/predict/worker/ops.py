@@ -73,6 +73,7 @@ class Ops:
         self._model, self._token = model, str(doc["token"])
         facts = dict(model.describe(), seconds=time.perf_counter() - begin)
         facts["filled"] = bool(getattr(model, "filled", False))
+        facts["unfilled"] = bool(getattr(model, "unfilled", False))
         return facts, ()
 
     def bind(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
@@ -90,8 +91,12 @@ class Ops:
 
     def bound(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
         """Which of the model's weights got no value since it was loaded."""
-        names = self._loaded(doc).weight_names()
-        return {"total": len(names), "missing": [name for name in names if name not in self._bound]}, ()
+        model = self._loaded(doc)
+        names = model.weight_names()
+        missing = [name for name in names if name not in self._bound]
+        if getattr(model, "unfilled", False):
+            self._run(lambda: model.zero(missing))
+        return {"total": len(names), "missing": missing}, ()
 
     def weights(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
         """What values could be pushed into: `{"weights": [[name, dtype, shape], ...]}` in the model's order."""

@@ -43,7 +43,7 @@ class SignatureModel:
     def __init__(self, tensorflow: Any, path: str, signature: str | None) -> None:
         self.tensorflow = tensorflow
         self.others: list[str] = []
-        self._keep = tensorflow.saved_model.load(path)
+        self._keep = self._opened(path)
         signatures = getattr(self._keep, "signatures", None) or {}
         self.names = sorted(str(name) for name in signatures)
         self.signature = choose(self.names, signature)
@@ -55,6 +55,10 @@ class SignatureModel:
         ]
         self._weights: Weights | None = None
         self._walked = walked(path, self.signature)
+
+    def _opened(self, path: str) -> Any:
+        """The root of its objects."""
+        return self.tensorflow.saved_model.load(path)
 
     def describe(self) -> dict[str, Any]:
         """What the client needs to know before it can call the signature."""
@@ -109,7 +113,7 @@ class GraphModel:
         self._graph = v1.Graph()
         with self._graph.as_default():
             self._session = v1.Session(graph=self._graph)
-            meta = v1.saved_model.load(self._session, tags, path)
+            meta = self._opened(path, tags)
         self._signatures = meta.signature_def
         self.names = sorted(str(name) for name in self._signatures)
         self.signature = choose(self.names, signature)
@@ -120,6 +124,10 @@ class GraphModel:
         self._walked = walked(path, self.signature)
         self._restorer: Restorer | None = None
         self._saver = str(meta.saver_def.restore_op_name)
+
+    def _opened(self, path: str, tags: list[str]) -> Any:
+        """The meta graph, which is in the session from here on."""
+        return self.tensorflow.compat.v1.saved_model.load(self._session, tags, path)
 
     def _element(self, info: Any) -> Any:
         """The tensor that a signature names, or its sparse parts as one."""
