@@ -74,12 +74,7 @@ class Course:
         self._quietly(self._look_at_layers)
         yield from self._folder()
         if asked:
-            yield "reloading"
-            yield from again(asked, compare.RELOAD, self.model, self.cancel)
-            yield "in a fresh process"
-            yield from again(asked, compare.FRESH, Loaded(self.fresh, self.order), self.cancel)
-            yield from rivals.against(self, asked)
-            yield from rivals.other_versions(self, asked)
+            yield from self._elsewhere(asked)
         predicted = tuple(subject.predicted() for subject in self.subjects)
         yield from predicted
         yield self._report(predicted)
@@ -131,11 +126,13 @@ class Course:
                     raise
                 yield subject.fail(error)
                 continue
-            for name in subject.flips():
+            for name in filter(self.wish.wants, subject.flips()):
                 yield from self.row(subject, name, subject.changed, name)
-            yield from self.row(subject, compare.REPEAT, subject.repeated)
-            self._quietly(subject.probed)
-            self._quietly(subject.silenced)
+            if self.wish.wants(compare.REPEAT):
+                yield from self.row(subject, compare.REPEAT, subject.repeated)
+            if self.wish.runs is None:
+                self._quietly(subject.probed)
+                self._quietly(subject.silenced)
             if self.wish.all_preprocessing:
                 yield "under every preprocessing"
                 self._quietly(partial(probes.vary, subject))
@@ -146,11 +143,24 @@ class Course:
     def _beside(self, asked: Sequence[Subject]) -> Iterator[Told]:
         """Among each other, and in training mode: the last runs before the model is loaded anew."""
         materials = [subject.material for subject in asked if subject.material is not None]
-        for subject in asked:
+        for subject in asked if self.wish.wants(compare.IN_BATCH) else ():
             others = [material for material in materials if material is not subject.material]
             yield from self.row(subject, compare.IN_BATCH, subject.batched, others)
-        for subject in asked if self.model.takes_training else ():
+        for subject in asked if self.model.takes_training and self.wish.wants(compare.TRAINING) else ():
             yield from self.row(subject, compare.TRAINING, subject.trained)
+    def _elsewhere(self, asked: Sequence[Subject]) -> Iterator[Told]:
+        """Loaded anew, and through others."""
+        if self.wish.wants(compare.RELOAD):
+            yield "reloading"
+            yield from again(asked, compare.RELOAD, self.model, self.cancel)
+        if self.wish.wants(compare.FRESH):
+            yield "in a fresh process"
+            yield from again(asked, compare.FRESH, Loaded(self.fresh, self.order), self.cancel)
+        if self.wish.wants(compare.AGAINST):
+            yield from rivals.against(self, asked)
+        if self.wish.wants(compare.OTHER_TF):
+            yield from rivals.other_versions(self, asked)
+
 
     def _look_at_layers(self, model: Loaded, cancel: threading.Event | None) -> None:
         """Where an answer that nothing moves stops following the input."""

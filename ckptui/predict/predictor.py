@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from ckptui.core.model import Finding, Listing, Predicted, PredictReport, Run, WorkerState
 from ckptui.errors import Cancelled, CkptuiError, UsageError, WorkerFailed
+from ckptui.predict import compare
 from ckptui.predict.borrow import Borrowed
 from ckptui.predict.client import Worker
 from ckptui.predict.course import Course, prepare
@@ -90,7 +91,8 @@ class Predictor:
         try:
             worker = self._worker(place)
             versions = yield from self._begin(place, images, cancel)
-            prepare(fresh, cancel)
+            if wish.wants(compare.FRESH) or (against is not None and wish.wants(compare.AGAINST)):
+                prepare(fresh, cancel)
             model = self._loaded.get(place)
             if model is None or model.order.identity() != order.identity():
                 model = self._loaded[place] = Loaded(worker, order)
@@ -148,7 +150,8 @@ class Predictor:
         pid = worker.pid if worker is not None else None
         versions = self._versions.get(place) or {}
         said = str(versions.get("tensorflow", "")) if pid is not None else ""
-        kept = not_enforced(versions.get("cage") or {}) if pid is not None else ()
+        # before `hello` has answered nothing is known: that is not the same as nothing enforced
+        kept = not_enforced(versions.get("cage") or {}) if pid is not None and versions else ()
         doing: Doing = self._doing.get(place, "ready" if pid is not None else "none")
         if place in self._starting:
             doing = "starting"

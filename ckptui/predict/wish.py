@@ -33,6 +33,12 @@ class Wish:
     """The first predicts, the others answer beside it."""
     allow_flagged: bool = False
     gpu: bool = False
+    runs: tuple[str, ...] | None = None
+    """Rows of `compare.ROWS` to run beside the original; None: all of them, and the probes."""
+
+    def wants(self, run: str) -> bool:
+        """Is this row asked for?"""
+        return self.runs is None or run in self.runs
 
 
 def wish_of(options: dict[str, Any]) -> Wish:
@@ -47,7 +53,7 @@ def wish_of(options: dict[str, Any]) -> Wish:
     for name in ("tf_python", "input"):
         if isinstance(given.get(name), str):
             given[name] = (given[name],)
-    for name in ("tf_python", "input", "mean", "std"):
+    for name in ("tf_python", "input", "mean", "std", "runs"):
         if name in given:
             given[name] = tuple(given[name])
     return Wish(**given)

@@ -181,6 +181,16 @@ def test_a_healthy_model_has_every_row_and_no_alarm() -> None:
     assert last.notes == ()
 
 
+def test_only_the_rows_asked_for_are_run() -> None:
+    model = FakeModel()
+    found = report(begun(model, ["a.png"], Wish(runs=())))
+    assert list(rows(found)) == ["original"]
+    assert (model.calls, model.loads) == (1, 1)
+    assert not found.images[0].probes
+    some = report(begun(FakeModel(), ["a.png"], Wish(runs=("repeat", "reload"))))
+    assert list(rows(some)) == ["original", "repeat", "reload"]
+
+
 def test_batch_statistics_are_seen_among_others_and_not_among_copies() -> None:
     found = report(begun(FakeModel(function=of_batch), ["a.png"]))
     (finding,) = [f for f in found.findings if f.severity != "info"]
