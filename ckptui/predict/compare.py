@@ -53,6 +53,8 @@ class Facts:
     probes: tuple[Probe, ...] = ()
     probes_moved: tuple[float, ...] = ()
     """The same relative to the scale of each output."""
+    untried: bool = False
+    """The input holds text beside its numbers, which no probe changes."""
     seeded: bool | None = None
     """Random, but every fresh load gives the same sequence; None where nothing is random."""
     silenced: bool | None = None
@@ -89,9 +91,12 @@ class Facts:
 
     @property
     def constant(self) -> bool:
-        """No input tried moves any output: at least two that differ from the image, flips included."""
+        """No input tried moves any output: at least two that differ from the image, flips included.
+
+        Nothing is known where a part of the input was never changed.
+        """
         moved = [*self.probes_moved, *(self.relative.get(key_of(run), np.inf) for run in self.telling_flips())]
-        return self.steady and len(moved) >= 2 and all(m <= STILL for m in moved)
+        return self.steady and not self.untried and len(moved) >= 2 and all(m <= STILL for m in moved)
 
     @property
     def constant_bits(self) -> bool:

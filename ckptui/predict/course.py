@@ -14,13 +14,12 @@ from ckptui.errors import Blocked, Cancelled, CkptuiError, ModelDoesNotLoad
 from ckptui.predict import compare, expect, probes, rivals
 from ckptui.predict.client import Worker
 from ckptui.predict.dying import where_it_dies
-from ckptui.predict.image import ImageReader, form_of
-from ckptui.predict.inputs import materials_of
+from ckptui.predict.image import ImageReader
+from ckptui.predict.inputs import folder_recipe, materials_of
 from ckptui.predict.judging import findings_of
 from ckptui.predict.labels import Labels
 from ckptui.predict.loading import Loaded, Order
 from ckptui.predict.many import many_images
-from ckptui.predict.recipe import recipe_of
 from ckptui.predict.recorded import Recorded
 from ckptui.predict.reporting import described, load_findings, refused, switch_notes
 from ckptui.predict.sandbox import not_enforced
@@ -148,6 +147,7 @@ class Course:
             yield from self.row(subject, compare.IN_BATCH, subject.batched, others)
         for subject in asked if self.model.takes_training and self.wish.wants(compare.TRAINING) else ():
             yield from self.row(subject, compare.TRAINING, subject.trained)
+
     def _elsewhere(self, asked: Sequence[Subject]) -> Iterator[Told]:
         """Loaded anew, and through others."""
         if self.wish.wants(compare.RELOAD):
@@ -160,7 +160,6 @@ class Course:
             yield from rivals.against(self, asked)
         if self.wish.wants(compare.OTHER_TF):
             yield from rivals.other_versions(self, asked)
-
 
     def _look_at_layers(self, model: Loaded, cancel: threading.Event | None) -> None:
         """Where an answer that nothing moves stops following the input."""
@@ -178,7 +177,7 @@ class Course:
         """What only many images show."""
         if self.wish.images_dir is None:
             return
-        recipe = recipe_of(self.wish, self.model.facts, form_of(self.model.facts["inputs"]))
+        recipe = folder_recipe(self.wish, self.model.facts, self.reader, self.cancel)
         self.alive()
         found = many_images(self.model, self.wish.images_dir, recipe, self.reader, self.labels, self.cancel)
         for item in found:

@@ -1,21 +1,21 @@
-"""Materials that are no single decoded image: arrays as given, files that the graph itself decodes, mixtures."""
+"""Inputs as they are given, one or several: arrays, strings, images among them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ckptui.predict.answers import Feed, same_bits
+from ckptui.predict.given_probes import probe
 from ckptui.predict.image import LEAST_SIDE, Picture, preview_of
 from ckptui.predict.material import (
     BATCH,
     FLIPS,
     MAX_BATCH_VALUES,
     PROBES,
-    SEED,
     Material,
     changed_pixels,
 )
@@ -45,7 +45,19 @@ class Part:
         """It looks like images: [n, h, w, c] of 1 or 3 channels and sides of at least 8, or was made of one."""
         shape = self.values.shape
         shaped = self.numeric and len(shape) == 4 and shape[3] in (1, 3) and min(shape[1:3]) >= LEAST_SIDE
-        return self.material is not None or (shaped and shape[0] > 0)
+        return self.material.pictured if self.material is not None else shaped and shape[0] > 0
+
+    @property
+    def tried(self) -> bool:
+        """Probes change all of it: numbers, and no text beside them."""
+        return not self.material.untried if self.material is not None else self.numeric
+
+    def mirrored(self, name: str) -> bool:
+        """It equals its own flip."""
+        if self.material is not None:
+            return self.material.mirrored[name]
+        other = self.changed(name)
+        return other is not None and np.array_equal(self.values, other)
 
     def changed(self, name: str) -> Array | None:
         """With a flip or probe; None where it makes no sense for this part."""
@@ -61,55 +73,6 @@ def _flipped(row: Array, name: str) -> Array:
     made = changed_pixels(row, name)
     assert made is not None
     return made
-
-
-def probe(values: Array, name: str) -> Array | None:
-    """Other numbers of the same shape and dtype; whole numbers stay within the range seen, so that ids stay valid."""
-    if values.dtype.kind == "b":
-        made = {"zeros": np.zeros_like(values), "ones": np.ones_like(values), "the negative": ~values}
-        if name in made:
-            return made[name]
-    draw = np.random.default_rng(SEED)
-    if name == "shuffled":
-        return _shuffled(values, draw)
-    if name == "noise" and values.dtype.kind == "b":
-        return np.asarray(draw.integers(0, 2, values.shape)).astype(bool)
-    if values.dtype.kind == "c":
-        return np.zeros_like(values) if name == "zeros" else None
-    if values.dtype.kind in "iu":
-        return _whole_probe(values, name, draw)
-    low, high = extent(values)
-    low, high = min(low, 0.0), max(high, 1.0)
-    plain = values.astype(np.float64)
-    floats: dict[str, Callable[[], Array]] = {
-        "zeros": lambda: np.zeros(values.shape),
-        "ones": lambda: np.ones(values.shape),
-        "noise": lambda: np.asarray(draw.uniform(low, high, values.shape)),
-        "the negative": lambda: np.asarray(low + high - plain),
-    }
-    return floats[name]().astype(values.dtype) if name in floats else None
-
-
-def _whole_probe(values: Array, name: str, draw: np.random.Generator) -> Array | None:
-    low, high = values.min(), values.max()
-    if name in ("zeros", "ones"):
-        return np.full_like(values, low if name == "zeros" else high)
-    if name == "noise":
-        return np.asarray(draw.integers(low, high, values.shape, dtype=values.dtype, endpoint=True))
-    # low + high may not fit the dtype; the distance to high does, as its unsigned twin.
-    return (low + (high - values)).astype(values.dtype) if name == "the negative" else None
-
-
-def _shuffled(values: Array, draw: np.random.Generator) -> Array | None:
-    """Every row's values in another order, the same for all rows."""
-    if not values.ndim:
-        return None
-    flat = values.reshape(values.shape[0], -1) if values.ndim > 1 else values.reshape(1, -1)
-    order = draw.permutation(flat.shape[1])
-    if np.array_equal(order, np.arange(len(order))):
-        order = order[::-1]
-    moved: Array = flat[:, order].reshape(values.shape)
-    return moved
 
 
 class GivenMaterial(Material):
@@ -159,18 +122,31 @@ class GivenMaterial(Material):
     def mirrored(self) -> Mapping[str, bool]:
         if self._shown is None:
             return {}
-        found = {}
-        for name in FLIPS:
-            pairs = [(part.values, part.changed(name)) for part in self.parts if part.image]
-            found[name] = all(other is not None and np.array_equal(values, other) for values, other in pairs)
-        return found
+        images = [part for part in self.parts if part.image]
+        return {name: all(part.mirrored(name) for part in images) for name in FLIPS}
+
+    @property
+    def untried(self) -> bool:
+        return not all(part.tried for part in self.parts)
+
+    def shown(self, feed: Feed) -> Array:
+        """The part that is an image, else the first with numbers."""
+        return feed.parts[self.parts.index(self._main)][1]
+
+    @property
+    def how(self) -> str:
+        material = self._main.material
+        return material.how if material is not None else ""
+
+    @property
+    def _main(self) -> Part:
+        return self._shown or next((part for part in self.parts if part.numeric), self.parts[0])
 
     def range(self) -> tuple[tuple[int, ...], float, float]:
         """Of the part that is an image, else of the first with numbers."""
         if self._shown is not None and self._shown.material is not None:
             return self._shown.material.range()
-        shown = self._shown or next((part for part in self.parts if part.numeric), self.parts[0])
-        return (tuple(shown.values.shape), *extent(shown.values))
+        return (tuple(self._main.values.shape), *extent(self._main.values))
 
     def preprocessings(self) -> Iterator[tuple[str, Feed | str]]:
         if self._shown is None or self._shown.material is None:
@@ -190,62 +166,3 @@ def _stackable(mine: Feed, other: Feed) -> bool:
     pairs = [(a, b) for (_, a), (_, b) in zip(mine.parts, other.parts, strict=True)]
     alike = all(b.ndim and b.shape == a.shape and b.dtype == a.dtype for a, b in pairs)
     return alike and not all(same_bits(a, b) for a, b in pairs)
-
-
-class EncodedMaterial(Material):
-    """An image file whose bytes a graph decodes by itself. Changes are made on its pixels and sent as PNG."""
-
-    def __init__(
-        self,
-        picture: Picture,
-        data: bytes,
-        shape: Sequence[int | None] | None,
-        encode: Callable[[Array], bytes],
-        words: str,
-        wrap: Callable[[bytes], bytes] | None = None,
-    ) -> None:
-        """`shape` is the input's; `encode` makes a PNG of pixels, `wrap` what the graph takes of an image's bytes."""
-        self.path = picture.path
-        self.picture = picture
-        self.words = words
-        self.preview, self.preview_size = preview_of(picture)
-        self._encode, self._wrap = encode, wrap
-        self._rank = 1 if shape is None else len(shape)
-        self._fixed = shape[0] if shape else None
-        self._made: dict[str, Feed] = {"": self._feed([data])}
-
-    def _feed(self, files: Sequence[bytes]) -> Feed:
-        several = [files[place % len(files)] for place in range(self._fixed or len(files))]
-        strings = np.empty(len(several), dtype=object)
-        strings[:] = [self._wrap(one) if self._wrap else one for one in several]
-        return Feed.of(strings.reshape((len(several), *[1] * (self._rank - 1)) if self._rank else ()))
-
-    def original(self) -> Feed:
-        return self._made[""]
-
-    def changed(self, name: str) -> Feed | None:
-        if name not in self._made:
-            pixels = changed_pixels(self.picture.pixels, name)
-            if pixels is None:
-                return None
-            self._made[name] = self._feed([self._encode(pixels)])
-        return self._made[name]
-
-    def among(self, others: Sequence[Material]) -> Feed | None:
-        if not self._rank or self._fixed is not None:
-            return None
-        rows = [other.original() for other in others if isinstance(other, EncodedMaterial) and other is not self]
-        names = ("noise", "the negative", "shuffled")
-        rows += [feed for name in names if (feed := self.changed(name)) is not None]
-        stacked = [self.original(), *rows][:BATCH]
-        return Feed.of(np.concatenate([feed.first for feed in stacked]))
-
-    @property
-    def mirrored(self) -> Mapping[str, bool]:
-        pixels = self.picture.pixels
-        flips = {name: changed_pixels(pixels, name) for name in FLIPS}
-        return {name: other is not None and np.array_equal(pixels, other) for name, other in flips.items()}
-
-    def range(self) -> tuple[tuple[int, ...], float, float]:
-        """Shape of the batch of strings; the values are those of the decoded pixels."""
-        return (tuple(self.original().first.shape), *extent(self.picture.pixels))

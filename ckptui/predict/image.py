@@ -84,9 +84,11 @@ class Form:
     channels: int
     """1 or 3; 0: any."""
     layout: str
-    """`hwc`, `chw`, `hw` (no channel axis) or `flat`."""
+    """`hwc`, `chw`, `hw` (no channel axis), `flat`, or `bytes` for files that the graph decodes."""
     batched: bool = True
     """The shape begins with a batch axis."""
+    longest: int = 0
+    """Longest side of a picture; larger ones are made smaller. 0: any."""
 
     @property
     def rows(self) -> int:
@@ -95,7 +97,10 @@ class Form:
 
     def sized(self, own: tuple[int, int]) -> tuple[int, int] | None:
         """(width, height) for a picture of size `own`: the model's; where it leaves one side open, in proportion."""
-        if self.size is not None or self.shape is None or self.layout == "flat":
+        if self.longest and max(own) > self.longest:
+            share = self.longest / max(own)
+            return max(1, round(own[0] * share)), max(1, round(own[1] * share))
+        if self.size is not None or self.shape is None or self.layout in ("flat", "bytes"):
             return self.size
         places = {"hwc": (1, 2), "chw": (2, 3), "hw": (1, 2)}[self.layout]
         height, width = (self.shape[place if self.batched else place - 1] for place in places)
@@ -215,6 +220,13 @@ class ImageReader(Child):
     def file_bytes(self, path: str, cancel: threading.Event | None = None) -> bytes:
         """The bytes of the file at `path` as they are; raises as `decode` where it is no regular file."""
         return bytes(self._ask("bytes", path, None, 0, cancel).arrays[0].tobytes())
+
+    def decode_bytes(self, data: bytes, what: str, cancel: threading.Event | None = None) -> Picture:
+        """The image that `data` encodes, in its own size; `what` names it. Raises as `decode`."""
+        args = {"path": what, "size": None, "channels": 0}
+        reply = self.ask("decode-bytes", args, [np.frombuffer(data, np.uint8)], cancel=cancel, limit=DECODE_SECONDS)
+        width, height = reply.doc["size"]
+        return Picture(what, reply.arrays[0], False, (int(width), int(height)))
 
     def encode(self, pixels: Array, cancel: threading.Event | None = None) -> bytes:
         """uint8 [h, w, c] as a PNG, without loss."""

@@ -1,7 +1,8 @@
 """Decodes and resizes images in a process of its own, limited, so that a bomb or a crash costs one image.
 
-Run as `python -m ckptui.predict.image_child`; it speaks the worker's frames and knows `decode`, `look`, `bytes` (the
-file itself), `encode` (pixels as PNG) and `given` (files of arrays and requests, as the inputs of a model).
+Run as `python -m ckptui.predict.image_child`; it speaks the worker's frames and knows `decode`, `look`,
+`decode-bytes`, `bytes` (the file itself), `encode` (pixels as PNG) and `given` (files of arrays and requests, as the
+inputs of a model).
 """
 
 from __future__ import annotations
@@ -46,21 +47,28 @@ def decode(path: str, size: tuple[int, int] | None, channels: int) -> tuple[np.n
             file.seek(0)
             return from_npy(file, path, size, channels)
         file.seek(0)
-        try:
-            with Image.open(file, formats=FORMATS) as image:
-                facts = {"format": image.format, "size": list(image.size), "mode": image.mode, "raw": False}
-                too_large(*image.size)
-                image.load()
-                facts["notes"] = notes_on(image)
-                return fitted(eight_bit(image), size, channels), facts
-        except Refused:
-            raise
-        except UnidentifiedImageError as error:
-            detail = f"{path} is not an image Pillow can decode (PNG, JPEG, GIF, BMP, WebP) nor .npy"
-            raise Refused("image", detail, "Name another file") from error
-        except Exception as error:  # Pillow raises anything at all on damaged files; its words are the answer
-            said = str(error) if isinstance(error, (OSError, SyntaxError)) else brief(error)
-            raise Refused("image", f"{path} is damaged and can't be decoded: {said}") from error
+        return from_image(file, path, size, channels)
+
+
+def from_image(
+    file: IO[bytes], path: str, size: tuple[int, int] | None, channels: int
+) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+    """What Pillow makes of a file, or of bytes in memory; raises as `decode`."""
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            facts = {"format": image.format, "size": list(image.size), "mode": image.mode, "raw": False}
+            too_large(*image.size)
+            image.load()
+            facts["notes"] = notes_on(image)
+            return fitted(eight_bit(image), size, channels), facts
+    except Refused:
+        raise
+    except UnidentifiedImageError as error:
+        detail = f"{path} is not an image Pillow can decode (PNG, JPEG, GIF, BMP, WebP) nor .npy"
+        raise Refused("image", detail, "Name another file") from error
+    except Exception as error:  # Pillow raises anything at all on damaged files; its words are the answer
+        said = str(error) if isinstance(error, (OSError, SyntaxError)) else brief(error)
+        raise Refused("image", f"{path} is damaged and can't be decoded: {said}") from error
 
 
 def open_regular(path: str) -> IO[bytes]:
@@ -178,6 +186,9 @@ def carried_out(doc: dict[str, Any], path: str, arrays: list[Any]) -> tuple[dict
     if op == "bytes":
         with open_regular(path) as file:
             return {}, [np.frombuffer(file.read(MAX_FILE), np.uint8)]
+    if op == "decode-bytes":
+        pixels, facts = from_image(io.BytesIO(arrays[0].tobytes()), path, None, 0)
+        return facts, [pixels]
     size = doc.get("size")
     pixels, facts = decode(path, tuple(size) if size else None, int(doc["channels"]))
     return facts, [] if op == "look" else [pixels]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,11 @@ import numpy as np
 
 from ckptui.core.text import safe
 from ckptui.errors import Cancelled, CkptuiError, NoSuchPath, UsageError
+from ckptui.predict.built_examples import ExampleMaterial, readable
+from ckptui.predict.encoded import Encoded, EncodedMaterial, EncodedRecipe, encoded_form
 from ckptui.predict.examples import example, supported
 from ckptui.predict.fitting import listed
-from ckptui.predict.given import EncodedMaterial, GivenMaterial, Part
+from ckptui.predict.given import GivenMaterial, Part
 from ckptui.predict.given_files import MAX_JSON, kind_of, read_bytes
 from ckptui.predict.image import HINT, Form, ImageReader, form_of
 from ckptui.predict.material import ImageMaterial, Material
@@ -26,10 +28,14 @@ from ckptui.predict.worker.packing import unpack
 
 Array = np.ndarray[Any, Any]
 Failed = tuple[str, CkptuiError]
+Field = tuple[str, Sequence[Mapping[str, Any]]]
+"""The field of an Example that an image goes in, and the spec of all fields."""
 
 IMAGE_WORDS = re.compile(r"image|img|jpe?g|png|b64|encoded|picture|photo|bytes", re.IGNORECASE)
 """Names of string inputs, and of fields, that hold an encoded image."""
 GIVEN_SECONDS = 120.0
+MOST_GIVEN = 64
+"""Strings of one input that are looked into for images and features."""
 
 
 def materials_of(
@@ -88,9 +94,25 @@ def signature_asked(wish: Wish) -> str | None:
     return next(iter(found), None)
 
 
-def image_recipe(wish: Wish, facts: Mapping[str, Any]) -> Recipe:
-    """The recipe for a model whose only input is an image of numbers; raises UsageError for any other."""
-    return recipe_of(wish, facts, form_of(facts["inputs"]))
+def folder_recipe(
+    wish: Wish, facts: Mapping[str, Any], reader: ImageReader, cancel: threading.Event | None = None
+) -> Recipe | EncodedRecipe:
+    """How the pictures of a folder get into a model whose only input is an image; raises UsageError for any other."""
+    inputs: Sequence[Mapping[str, Any]] = facts.get("inputs") or ()
+    if len(inputs) != 1 or inputs[0].get("dtype") != "string":
+        return recipe_of(wish, facts, form_of(inputs))
+    _, field = _Maker(wish, facts, reader, cancel).string_way(inputs[0])
+    return EncodedRecipe(
+        encoded_form(inputs[0]), lambda pixels: reader.encode(pixels, cancel), _wrapped(field, "the picture")
+    )
+
+
+def _wrapped(field: Field | None, what: str) -> Callable[[bytes], bytes] | None:
+    """What makes an Example of an image's bytes where the graph takes them in one of its fields."""
+    if field is None:
+        return None
+    key, specs = field
+    return lambda data: example({key: data}, specs, what)
 
 
 def _tried(path: str, make: Any) -> Iterator[Material | Failed]:
@@ -156,7 +178,8 @@ class _Maker:
         """The files of one call as one material."""
         parts, words = self.parts(files)
         alone = parts[0].material if len(parts) == 1 else None
-        return alone if alone is not None else GivenMaterial(_label(files), parts, words)
+        of_file = isinstance(alone, (ImageMaterial, EncodedMaterial))
+        return alone if alone is not None and of_file else GivenMaterial(_label(files), parts, words)
 
     def parts(self, files: Sequence[tuple[str | None, str]]) -> tuple[list[Part], str]:
         """The inputs that the files hold, in the model's order, and words for what was done to them."""
@@ -170,7 +193,8 @@ class _Maker:
         }
         reply = self.reader.ask("given", args, cancel=self.cancel, limit=GIVEN_SECONDS)
         found = {
-            name: Part(name, values, self._free(name)) for name, values in unpack(reply.doc["entries"], reply.arrays)
+            name: Part(name, values, self._free(name), self.changeable(name, values))
+            for name, values in unpack(reply.doc["entries"], reply.arrays)
         }
         words = [safe(str(note)) for note in reply.doc["notes"]]
         for name, path in reply.doc["images"]:
@@ -228,17 +252,21 @@ class _Maker:
 
     def _string_maker(self, entry: Mapping[str, Any]) -> Any:
         """For an input of strings: an image's bytes as they are, or in the one field of an Example that takes them."""
+        words, field = self.string_way(entry)
+        return lambda path: self._encoded(path, entry, words, field)
+
+    def string_way(self, entry: Mapping[str, Any]) -> tuple[str, Field | None]:
+        """How an encoded image gets into an input of strings, in words, and the field of an Example it goes in."""
         name = str(entry["name"])
         specs: Sequence[Mapping[str, Any]] = (self.facts.get("parsing") or {}).get(name) or ()
         if self.is_encoded(entry):
             decodes = name in (self.facts.get("encoded") or {})
             reason = "the graph decodes it" if decodes else f"by the name of the input {safe(name)}"
-            return lambda path: self._encoded(path, entry, f"none, the file's bytes as they are: {reason}")
+            return f"none, the file's bytes as they are: {reason}", None
         key = image_field(specs)
         if key is not None:
             supported(specs)
-            words = f"none, the file's bytes as they are, in an Example as {safe(key)}"
-            return lambda path: self._encoded(path, entry, words, (key, specs))
+            return f"none, the file's bytes as they are, in an Example as {safe(key)}", (key, specs)
         hint = f"Its inputs: {safe(listed([entry]))}; {HINT}"
         if specs:
             fields = ", ".join(f"{safe(str(spec['key']))} {spec['dtype']}" for spec in specs[:20])
@@ -252,7 +280,7 @@ class _Maker:
         path: str,
         entry: Mapping[str, Any],
         words: str,
-        field: tuple[str, Sequence[Mapping[str, Any]]] | None = None,
+        field: Field | None = None,
     ) -> Material:
         picture = self.reader.decode(path, cancel=self.cancel)
         if picture.raw:
@@ -263,17 +291,45 @@ class _Maker:
                 self.reader.encode(picture.pixels, self.cancel),
                 f"sent as PNG: {words.removeprefix('none, ')}",
             )
-        wrap = None
-        if field is not None:
-            key, specs = field
-            wrap = lambda one: example({key: one}, specs, path)  # noqa: E731
         notes = [note for note in picture.notes if "EXIF" in note or "frames" in note]
         told = "; ".join((words, *notes))
 
-        def encode(pixels: Array) -> bytes:
-            return self.reader.encode(pixels, self.cancel)
+        wrap = _wrapped(field, path)
+        return EncodedMaterial(picture, data, entry.get("shape"), self._encode, told, wrap)
 
-        return EncodedMaterial(picture, data, entry.get("shape"), encode, told, wrap)
+    def _encode(self, pixels: Array) -> bytes:
+        return self.reader.encode(pixels, self.cancel)
+
+    def changeable(self, name: str, values: Array) -> Material | None:
+        """What can change strings that were given: images as bytes, or Examples; None for any others."""
+        entry = self._entry(name)
+        specs: Sequence[Mapping[str, Any]] = (self.facts.get("parsing") or {}).get(name) or ()
+        if entry.get("dtype") != "string" or not 0 < values.size <= MOST_GIVEN:
+            return None
+        if not specs:
+            images = [self._decoded(one) for one in values.reshape(-1)] if self.is_encoded(entry) else []
+            whole = [image for image in images if image is not None]
+            return Encoded(values, whole) if whole and len(whole) == len(images) else None
+        rows = None if any(spec.get("sequence") for spec in specs) else readable(values)
+        if rows is None:
+            return None
+        keys = [str(spec["key"]) for spec in specs if IMAGE_WORDS.search(str(spec["key"]))]
+        found: dict[tuple[int, str], EncodedMaterial] = {}
+        for place, row in enumerate(rows):
+            for key in keys:
+                held = row.get(key)
+                image = self._decoded(held[0]) if isinstance(held, list) and len(held) == 1 else None
+                if image is not None:
+                    found[place, key] = image
+        return ExampleMaterial(values, rows, found)
+
+    def _decoded(self, data: bytes) -> EncodedMaterial | None:
+        """An encoded image that was given as bytes; None for what can't be decoded."""
+        try:
+            picture = self.reader.decode_bytes(data, "what was given", self.cancel)
+        except UsageError:
+            return None
+        return EncodedMaterial(picture, data, [None], self._encode, "")
 
 
 def image_field(specs: Sequence[Mapping[str, Any]]) -> str | None:

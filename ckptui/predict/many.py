@@ -17,7 +17,7 @@ from ckptui.errors import Cancelled, CkptuiError, NoSuchPath, UsageError
 from ckptui.predict.answers import Answer, Feed
 from ckptui.predict.controls import CHANGES, changed
 from ckptui.predict.flip_judgement import LEAST_IMAGES
-from ckptui.predict.image import Form, ImageReader, Picture, fit
+from ckptui.predict.image import Form, ImageReader, Picture
 from ckptui.predict.labels import Labels
 from ckptui.predict.loading import Loaded
 from ckptui.predict.many_tally import Tally
@@ -37,10 +37,14 @@ TOGETHER = 1e-4
 
 
 class Prepares(Protocol):
-    """What turns pictures into one call: a `Recipe`."""
+    """What turns pictures into one call: a `Recipe` or an `EncodedRecipe`."""
 
     @property
     def form(self) -> Form: ...
+
+    @property
+    def note(self) -> str:
+        """What the report has to say of it."""
 
     def feed(self, pictures: Sequence[Picture]) -> Feed: ...
 
@@ -192,7 +196,7 @@ def many_images(
         raise UsageError(f"none of {count} file(s) in {folder} could be used: {failed[0]}", title="No usable image")
     if tally.constant:
         tally.probed = _probed(asker, tally)
-    notes = [gathered.words, f"images went one by one: {asker.why_single}" if asker.why_single else ""]
+    notes = [gathered.words, recipe.note, f"images went one by one: {asker.why_single}" if asker.why_single else ""]
     yield tally.result(failed, [note for note in notes if note])
     yield from tally.findings()
 
@@ -202,8 +206,7 @@ def _decoded(
 ) -> Picture | None:
     """The picture; None, and its name with the reason in `failed`, where there is none."""
     try:
-        picture = reader.decode(path, form.size, form.channels, cancel)
-        fit(picture, form)
+        picture = reader.fitted(path, form, cancel)
     except Cancelled:
         raise
     except CkptuiError as error:

@@ -39,6 +39,22 @@ class Material(ABC):
     """What was done to it before the model gets it."""
     preview: bytes = b""
     preview_size: tuple[int, int] = (0, 0)
+    pictured: bool = True
+    """There is an image in it, which can be flipped."""
+
+    @property
+    def how(self) -> str:
+        """Name of the preprocessing of its image; empty where it has none."""
+        return ""
+
+    @property
+    def untried(self) -> bool:
+        """It holds text, which no probe changes: what an answer does under probes says little."""
+        return False
+
+    def shown(self, feed: Feed) -> Array:
+        """Of a feed made of it, the values that hold the image."""
+        return feed.first
 
     @abstractmethod
     def original(self) -> Feed:
@@ -78,6 +94,10 @@ class ImageMaterial(Material):
             ("none, the file holds the input itself" if picture.raw else recipe.words, *picture.notes)
         )
         self.preview, self.preview_size = preview_of(picture)
+
+    @property
+    def how(self) -> str:
+        return "" if self.picture.raw else self.recipe.how
 
     def with_pixels(self, pixels: Array) -> Feed:
         """Other pixels of the same shape and dtype in the place of its own."""

@@ -13,7 +13,7 @@ from ckptui.errors import UsageError
 from ckptui.predict.answers import Answer, Feed
 from ckptui.predict.compare import top_of
 from ckptui.predict.loading import Loaded
-from ckptui.predict.material import FLIPS, PROBES, ImageMaterial, Material
+from ckptui.predict.material import FLIPS, PROBES, Material
 from ckptui.predict.recipe import variant, variants_of
 from ckptui.predict.subject import Subject
 
@@ -46,7 +46,7 @@ def vary(subject: Subject, model: Loaded, cancel: threading.Event | None) -> Non
     material = subject.material
     if material is None:
         return
-    chosen = material.recipe.how if isinstance(material, ImageMaterial) else ""
+    chosen = material.how
     rows: list[Variant] = []
     for name, made in variants_of(material):
         answer: Answer | str = ""
@@ -56,7 +56,8 @@ def vary(subject: Subject, model: Loaded, cancel: threading.Event | None) -> Non
             except UsageError as error:
                 answer = str(error)
         top = top_of(answer.main, subject.labels, subject.top) if isinstance(answer, Answer) else ()
-        rows.append(variant(name, made, subject.answer, answer, top, chosen=name == chosen))
+        shown = material.shown(made) if isinstance(made, Feed) else None
+        rows.append(variant(name, made, subject.answer, answer, top, chosen=name == chosen, shown=shown))
         subject.variants = tuple(rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -32,6 +32,9 @@ class Recipe:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     """Of `mean/std`, for pixels of 0..255."""
+
+    note: ClassVar[str] = ""
+    """What is to be told of many pictures sent this way."""
 
     def values(self, picture: Picture) -> Array:
         """[h, w, c] as the model gets it; a raw array is the input itself."""
@@ -95,11 +98,15 @@ def variant(
     top: tuple[tuple[int, str, float], ...] = (),
     *,
     chosen: bool = False,
+    shown: Array | None = None,
 ) -> Variant:
-    """The row of one preprocessing: `answer` is the model's, or why there is none; `top` its best, with labels."""
+    """The row of one preprocessing: `answer` is the model's, or why there is none; `top` its best, with labels.
+
+    `shown` is the image in what was made, where that is not its first part.
+    """
     if isinstance(made, str):
         return Variant(name, 0.0, 0.0, (), None, None, chosen, made)
-    low, high = extent(made.first)
+    low, high = extent(made.first if shown is None else shown)
     if isinstance(answer, str):
         return Variant(name, low, high, (), None, None, chosen, answer)
     return Variant(name, low, high, top, original.apart(answer), best(original) != best(answer), chosen)

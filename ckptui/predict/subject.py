@@ -43,7 +43,7 @@ class Subject:
     def prepare(self, material: Material) -> None:
         """What the model is to get."""
         self.material = material
-        self.facts.mirrored = material.mirrored
+        self.facts.mirrored, self.facts.untried = material.mirrored, material.untried
 
     def fail(self, error: CkptuiError) -> Run:
         """No answer for this one: the row that says why."""

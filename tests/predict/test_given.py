@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ckptui.predict.answers import Feed, same_bits
-from ckptui.predict.given import EncodedMaterial, GivenMaterial, Part, probe
+from ckptui.predict.encoded import EncodedMaterial
+from ckptui.predict.given import GivenMaterial, Part
+from ckptui.predict.given_probes import probe
 from ckptui.predict.image import Picture
 from ckptui.predict.material import FLIPS, PROBES
 

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from ckptui.errors import CkptuiError, NoSuchPath, UsageError
-from ckptui.predict.given import EncodedMaterial, GivenMaterial
+from ckptui.predict.encoded import EncodedMaterial
+from ckptui.predict.given import GivenMaterial
 from ckptui.predict.image import ImageReader
 from ckptui.predict.inputs import materials_of, signature_asked
 from ckptui.predict.material import ImageMaterial, Material

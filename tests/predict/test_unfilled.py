@@ -45,7 +45,9 @@ def damaged(source: Path, target: Path, *names: str) -> Path:
     data = target / "variables" / "variables.data-00000-of-00001"
     content = bytearray(data.read_bytes())
     for name in names:
-        content[places[name].segment.offset + 2] ^= 1
+        segment = places[name].segment
+        assert segment is not None
+        content[segment.offset + 2] ^= 1
     data.write_bytes(content)
     return target
 

@@ -52,7 +52,7 @@ class UnfilledGraph(GraphModel):
             raise Refused("load", "")
         from tensorflow.python.saved_model import loader_impl
 
-        loader = loader_impl.SavedModelLoader(path)
+        loader: Any = loader_impl.SavedModelLoader(path)
         loader.load_graph(self._graph, tags)
         self._start = lambda: loader.run_init_ops(self._session, tags)
         return loader.get_meta_graph_def_from_tags(tags)
@@ -63,7 +63,8 @@ class UnfilledGraph(GraphModel):
 
     def zero(self, names: Any) -> None:
         """Zeros for what got no value; then what the graph runs when it is loaded: tables are read, assets found."""
-        self.weights().zero()
+        restorer: Any = self.weights()
+        restorer.zero()
         with self._graph.as_default():
             self._start()
 
