@@ -164,6 +164,7 @@ def test_features_come_back_as_they_were_and_the_unpacked_ones_too() -> None:
     assert {key: list(held) for key, held in found.items()} == {"f": [1.5], "i": [5]}
 
 
+@pytest.mark.tensorflow
 @needs_corpus
 def test_a_served_model_answers_probes_of_its_examples(worker: Worker, reader: ImageReader, tmp_path: Path) -> None:
     model = Loaded(worker, Order(str(CORPUS / "tfx-keras"), "saved-model"))

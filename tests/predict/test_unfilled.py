@@ -20,7 +20,7 @@ from ckptui.predict.reporting import load_findings
 from ckptui.session import Session
 from tests.places import CORPUS, SAMPLES, needs_corpus, needs_samples
 
-pytestmark = needs_samples
+pytestmark = [pytest.mark.tensorflow, needs_samples]
 OLD = CORPUS / "tf-v1ckpt-savedmodel-2016"
 EXAMPLES = ["half_plus_two_pbtxt", "half_plus_two_sharded", "saved_model_half_plus_two"]
 

@@ -54,7 +54,7 @@ class UnfilledGraph(GraphModel):
 
         loader: Any = loader_impl.SavedModelLoader(path)
         loader.load_graph(self._graph, tags)
-        self._start = lambda: loader.run_init_ops(self._session, tags)
+        self._start: Any = lambda: loader.run_init_ops(self._session, tags)
         return loader.get_meta_graph_def_from_tags(tags)
 
     def bind(self, name: str, value: Any) -> str:
