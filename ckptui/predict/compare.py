@@ -59,6 +59,10 @@ class Facts:
     """Random, but every fresh load gives the same sequence; None where nothing is random."""
     silenced: bool | None = None
     """Random, but steady when called with `training=False`; None where nothing is random or it can't be asked."""
+    silent_probes: tuple[Probe, ...] = ()
+    """Where it is steady so: the probes called with `training=False`, held against the answer to the image so."""
+    silent_moved: tuple[float, ...] = ()
+    """The same relative to the scale of each output."""
     among_copies: float | None = None
     """Relative: alone against among copies of itself."""
     among_others: float | None = None
@@ -99,8 +103,16 @@ class Facts:
         return self.steady and not self.untried and len(moved) >= 2 and all(m <= STILL for m in moved)
 
     @property
+    def constant_silenced(self) -> bool:
+        """Random, and beneath that constant: with `training=False` no probe moves any output."""
+        moved = self.silent_moved
+        return bool(self.silenced) and not self.untried and len(moved) >= 2 and all(m <= STILL for m in moved)
+
+    @property
     def constant_bits(self) -> bool:
         """Constant to the last bit."""
+        if self.constant_silenced:
+            return all(probe.identical for probe in self.silent_probes)
         flips = all(run.identical for run in self.telling_flips())
         return self.constant and flips and all(probe.identical for probe in self.probes)
 

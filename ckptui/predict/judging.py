@@ -39,7 +39,7 @@ def findings_of(
         _not_finite(model, [f for f in answered if not f.finite]),
         _reload(model, [f for f in steady if f.differing_loads()]),
         _batch(model, [f for f in steady if f.batch_dependent]),
-        _constant(model, [f for f in answered if f.constant], layers, dies_at),
+        _constant(model, [f for f in answered if f.constant or f.constant_silenced], layers, dies_at),
         _versions(model, [f for f in steady if f.beyond((OTHER_TF,), VERSIONS)]),
         _training(model, [f for f in steady if f.beyond((TRAINING,), SAME_ANSWER)]),
         *_flips(model, [f for f in steady if not f.constant]),
@@ -63,10 +63,14 @@ def _random(model: str, images: Sequence[Facts]) -> Finding | None:
     how = "every process gives the same sequence of three calls" if seeded else "no two processes agree"
     silenced = all(facts.silenced for facts in images)
     how += "; with training=False, as model.predict calls it, it is steady" if silenced else ""
+    moved: dict[str, float] = {}
+    for probe in (probe for facts in images for probe in facts.silent_probes) if silenced else ():
+        moved[probe.name] = max(moved.get(probe.name, 0.0), probe.max_abs)
     evidence = {
         "max_abs": largest,
         "seeded": seeded,
         "steady_with_training_false": silenced,
+        "moved_with_training_false": moved,
         "calls": 3,
         "images": _names(images),
     }
@@ -126,12 +130,13 @@ def _constant(
     if not images:
         return None
     bits = all(facts.constant_bits for facts in images)
-    tried = list(dict.fromkeys(probe.name for facts in images for probe in facts.probes))
-    flips = list(dict.fromkeys(run.name for facts in images for run in facts.telling_flips()))
-    spread = max(
-        [probe.max_abs for facts in images for probe in facts.probes]
-        + [_largest(facts.telling_flips()) for facts in images]
-    )
+    # a random model's own calls tell nothing: of it the probes with training=False do
+    silenced = [facts for facts in images if facts.constant_silenced]
+    plain = [facts for facts in images if not facts.constant_silenced]
+    probes = [probe for facts in images for probe in (facts.silent_probes if facts in silenced else facts.probes)]
+    tried = list(dict.fromkeys(probe.name for probe in probes))
+    flips = list(dict.fromkeys(run.name for facts in plain for run in facts.telling_flips()))
+    spread = max([probe.max_abs for probe in probes] + [_largest(facts.telling_flips()) for facts in plain])
     evidence: dict[str, Any] = {
         "inputs": ["image", *flips, *tried],
         "identical_bits": bits,
@@ -139,7 +144,9 @@ def _constant(
         "images": _names(images),
     }
     same = "the same bits" if bits else f"the same to {spread:.2g}"
-    detail = f"{', '.join(['the image', *flips, *tried])} all give {same}"
+    evidence |= {"training_false": True} if silenced else {}
+    how = "with training=False, which silences what is random, " if silenced else ""
+    detail = f"{how}{', '.join(['the image', *flips, *tried])} all give {same}"
     dead = next((row for row in layers if row.layer == dies_at), None)
     if dead is not None:
         evidence |= {

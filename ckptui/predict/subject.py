@@ -122,23 +122,33 @@ class Subject:
 
     def probed(self, model: Loaded, cancel: threading.Event | None) -> None:
         """Inputs that have nothing to do with it: does anything move the output?"""
-        if self.facts.random or self.material is None:
-            return
+        if not self.facts.random:
+            self._probe(model, self.answer, cancel)
+
+    def _probe(
+        self, model: Loaded, original: Answer, cancel: threading.Event | None, training: bool | None = None
+    ) -> None:
+        """Every probe held against `original`, the answer to the material in the same mode."""
         probes, moved = [], []
         for name in PROBES:
-            feed = self.material.changed(name)
+            feed = self.material.changed(name) if self.material is not None else None
             if feed is None:
                 continue
-            (answer,), _ = self._call(model, feed, 1, cancel)
-            probes.append(Probe(name, self.answer.apart(answer), self.answer.same_bits(answer)))
-            moved.append(self.answer.relative(answer))
-        self.facts.probes, self.facts.probes_moved = tuple(probes), tuple(moved)
+            (answer,), _ = self._call(model, feed, 1, cancel, training)
+            probes.append(Probe(name, original.apart(answer), original.same_bits(answer)))
+            moved.append(original.relative(answer))
+        if training is None:
+            self.facts.probes, self.facts.probes_moved = tuple(probes), tuple(moved)
+        else:
+            self.facts.silent_probes, self.facts.silent_moved = tuple(probes), tuple(moved)
 
     def silenced(self, model: Loaded, cancel: threading.Event | None) -> None:
         """For a random Keras model: is it steady when called with `training=False`, as `model.predict` does?"""
         if self.facts.random and model.takes_training:
             answers, _ = self._call(model, self.feed(), 2, cancel, training=False)
             self.facts.silenced = answers[0].same_bits(answers[1])
+            if self.facts.silenced and answers[0].finite:
+                self._probe(model, answers[0], cancel, training=False)
 
     def again(self, model: Loaded, name: str, cancel: threading.Event | None) -> Run:
         """Through a model loaded anew; three calls where answers are random, to compare sequences."""

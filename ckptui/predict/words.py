@@ -50,7 +50,8 @@ def random(facts: Facts) -> str:
     if facts.seeded:
         words += " It is seeded: every process gives the same sequence."
     if facts.silenced:
-        words += " With training=False, as model.predict calls it, it is steady."
+        words += " With training=False, as model.predict calls it, it is steady"
+        words += ", and the same for every input." if facts.constant_silenced else "."
     words += f" Restored only in part: {facts.partly}." if facts.partly else ""
     return words + " Beside that, flips, batches and reloads can't be judged."
 
