@@ -44,11 +44,11 @@ def why(
                 if isinstance(item, Progress):
                     narrator.progress("why", item)
                 elif isinstance(item, WhyStep):
-                    narrator.tell(f"{item.name} {item.state}")
+                    narrator.wait(f"{item.name} {item.state}")
                 elif isinstance(item, Run):
-                    narrator.tell(f"{item.name} done")
+                    narrator.wait(f"{item.name} done")
                 elif isinstance(item, str):
-                    narrator.tell(item)
+                    narrator.wait(item)
                 elif isinstance(item, WhyReport):
                     report = item
         except Flagged as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Sequence
 
@@ -20,13 +21,44 @@ class Narrator:
         self.live = sys.stderr.isatty()
         """Somebody watches."""
         self._shown = False
+        self._lock = threading.Lock()
+        self._waiting: threading.Event | None = None
+        """Set to end the thread that counts seconds."""
 
     def tell(self, text: str) -> None:
         """Replace the line shown by this one."""
+        self._still()
+        self._write(text)
+
+    def wait(self, text: str) -> None:
+        """As `tell`, and once a second how many it has been, until the next line: `starting TensorFlow  7 s`."""
+        self.tell(text)
         if self.live:
-            sys.stderr.write(f"\r\x1b[K{safe(text, 200)[:WIDTH]}")
-            sys.stderr.flush()
-            self._shown = True
+            stop = self._waiting = threading.Event()
+            threading.Thread(target=self._count, args=(text, stop), name="ckptui-seconds", daemon=True).start()
+
+    def _count(self, text: str, stop: threading.Event) -> None:
+        begin = time.monotonic()
+        while not stop.wait(1.0):
+            with self._lock:
+                if not stop.is_set():
+                    self._put(f"{text}  {time.monotonic() - begin:.0f} s")
+
+    def _still(self) -> None:
+        with self._lock:
+            if self._waiting is not None:
+                self._waiting.set()
+            self._waiting = None
+
+    def _write(self, text: str) -> None:
+        if self.live:
+            with self._lock:
+                self._put(text)
+
+    def _put(self, text: str) -> None:
+        sys.stderr.write(f"\r\x1b[K{safe(text, 200)[:WIDTH]}")
+        sys.stderr.flush()
+        self._shown = True
 
     def progress(self, what: str, progress: Progress) -> None:
         """`ckpt-5  61 %  12 GB of 20 GB  3.1 GB/s  4 s left`; the amounts only where the line has room."""
@@ -40,6 +72,7 @@ class Narrator:
 
     def close(self) -> None:
         """Erase the line."""
+        self._still()
         if self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

@@ -29,9 +29,10 @@ def looked_at(session: Session, images: Sequence[str], options: Mapping[str, Any
 
     Raises:
         NoSuchPath, NotASave: a file that is named is not there, or no save where one is wanted.
-        UsageError: options that exclude each other.
+        UsageError: options that exclude each other, a folder among the images.
     """
     given = {name: value for name, value in options.items() if value not in (None, (), False)}
+    _images(images)
     if images and not any(map(os.path.exists, images)):
         raise NoSuchPath(", ".join(images), NAME_ONE)
     _preprocessing(given)
@@ -48,6 +49,13 @@ def looked_at(session: Session, images: Sequence[str], options: Mapping[str, Any
         if name in given and not (name == "architecture" and os.path.isfile(given[name]) and is_config(given[name])):
             given[name] = session.resolve(given[name]).path
     return given
+
+
+def _images(images: Sequence[str]) -> None:
+    """Not one of them is a folder."""
+    folder = next((path for path in images if os.path.isdir(path)), None)
+    if folder is not None:
+        raise UsageError(f"{folder} is a folder", f"--images {folder} takes all images in it", title="No image")
 
 
 def _folder_hint(path: str) -> str:

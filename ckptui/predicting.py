@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ckptui import predict_output
-from ckptui.core.model import PredictReport, Progress, Run
+from ckptui.core.model import Predicted, PredictReport, Progress, Run
 from ckptui.core.text import safe
 from ckptui.errors import UsageError
 from ckptui.narrator import Narrator
@@ -36,11 +36,11 @@ def predict(model: str, images: Sequence[str], options: dict[str, Any], *, may_a
         try:
             for item in steps(begin, given, narrator, may_ask=may_ask):
                 if isinstance(item, str):
-                    narrator.tell(item)
+                    narrator.wait(item)
                 elif isinstance(item, Progress):
                     narrator.progress("predict", item)
                 elif isinstance(item, Run):
-                    narrator.tell(f"{item.name} done")
+                    narrator.wait(f"{item.name} done")
                 elif isinstance(item, PredictReport):
                     report = item
         finally:
@@ -48,8 +48,14 @@ def predict(model: str, images: Sequence[str], options: dict[str, Any], *, may_a
     assert report is not None
     done = report
     failed = [image for image in done.images if all(run.error for run in image.runs)]
-    notes = [f"no answer for {safe(image.path)}" for image in failed]
+    notes = [f"no answer for {safe(image.path)}: {_reason(image)}" for image in failed]
     return Answer(
         lambda: predict_output.predict_document(done), lambda: predict_output.predict_text(done), done.findings,
         notes=notes,
     )  # fmt: skip
+
+
+def _reason(image: Predicted) -> str:
+    """Why there is no answer, without the path that stands before it."""
+    why = image.runs[0].error if image.runs else "it was never asked"
+    return safe(why).removesuffix(f": {safe(image.path)}")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ckptui.core.causes import SYMPTOMS, Cause, RuledOut, WhyReport, WhyStep
+from ckptui.core.causes import SYMPTOMS, Cause, RuledOut, WhyReport, WhyStep, standing
 from ckptui.core.model import jsonable
-from ckptui.core.report import table
 from ckptui.core.text import safe
 from ckptui.output import findings_json
+from ckptui.page import flowing, folded, page_width
 
-WIDTH = 100
-"""Columns that text is folded to."""
 STATE_WORDS = {"done": "", "failed": "failed: ", "skipped": "left out: ", "running": "running"}
 
 
@@ -34,58 +31,68 @@ def why_document(report: WhyReport) -> dict[str, Any]:
     }
 
 
-def why_text(report: WhyReport) -> list[str]:
-    """The verdict first; then causes, what speaks against the others, what was not asked, and the steps."""
+def why_text(report: WhyReport, width: int | None = None) -> list[str]:
+    """The verdict first; then causes, what speaks against the others, what was not asked, and the steps.
+
+    Folded to `width` columns, the terminal's where it is None.
+    """
+    page = page_width() if width is None else width
     model = report.model
-    head = f"why  {safe(str(model.get('path', '')))}  {safe(str(model.get('kind', '')))}"
-    if model.get("tensorflow"):
-        head += f"  TensorFlow {safe(str(model['tensorflow']))}"
-    lines = [head]
+    facts = [safe(str(model.get(key) or "")) for key in ("path", "kind")]
+    facts += [f"TensorFlow {safe(str(model['tensorflow']))}"] if model.get("tensorflow") else []
+    lines = flowing([fact for fact in facts if fact], page, "why  ", "     ")
     if report.symptom is not None:
         lines.append(f"     asked: {SYMPTOMS[report.symptom]}")
-    lines += ["", *_folded(report.verdict, "", "")]
+    lines += ["", *folded(safe(report.verdict), page)]
     for number, cause in enumerate(report.causes, 1):
-        lines += ["", *cause_lines(number, cause)]
-    lines += _others("Ruled out", [one for one in report.ruled_out if one.asked])
-    lines += _others("Not asked", [one for one in report.ruled_out if not one.asked])
-    lines += ["", "Steps", *step_lines(report.steps)]
-    lines += [line for note in report.notes for line in _folded(note, "  ", "  ")]
+        lines += ["", *cause_lines(number, cause, standing(cause, report), page)]
+    lines += _others("Ruled out", [one for one in report.ruled_out if one.asked], page)
+    lines += _others("Not asked", [one for one in report.ruled_out if not one.asked], page)
+    lines += ["", "Steps", *step_lines(report.steps, page, report.verdict)]
+    lines += [line for note in report.notes for line in folded(safe(note), page, "  ")]
     return lines
 
 
-def cause_lines(number: int, cause: Cause) -> list[str]:
-    """One cause: what, how sure, where; its evidence; what to do next."""
-    facts = [cause.certainty, f"score {cause.score:.2f}", *([safe(cause.where)] if cause.where else [])]
-    lines = _folded(f"{number}  {cause.title}", "", "   ")
-    lines.append(f"   {cause.code}  ({', '.join(facts)})")
+def cause_lines(number: int, cause: Cause, stands: str, width: int) -> list[str]:
+    """One cause: what, how sure, how it stands to what was seen, where; its evidence; what to do next."""
+    facts = [cause.certainty, stands, *([safe(cause.where)] if cause.where else [])]
+    lines = folded(safe(f"{number}  {cause.title}"), width, "", "   ")
+    lines += flowing([cause.code, f"({', '.join(facts)})"], width, "   ", "     ")
     for evidence in cause.evidence:
-        lines += _folded(f"- {evidence}", "   ", "     ")
-    lines += _folded(f"next: {cause.next_step}", "   ", "         ")
+        lines += folded(safe(f"- {evidence}"), width, "   ", "     ")
+    lines += folded(safe(f"next: {cause.next_step}"), width, "   ", "         ")
     return lines
 
 
-def _others(title: str, items: Sequence[RuledOut]) -> list[str]:
-    """Those with one reason share its line."""
+def _others(title: str, items: Sequence[RuledOut], width: int) -> list[str]:
+    """Those with one reason share its line; how to ask about them stands behind it."""
     alike: dict[str, list[str]] = {}
     for one in items:
-        alike.setdefault(one.reason, []).append(one.title)
+        alike.setdefault(_asked(one.reason, one.ask), []).append(one.title)
     told = [
-        line for reason, titles in alike.items() for line in _folded(f"{'; '.join(titles)}: {reason}", "  ", "    ")
+        line
+        for reason, titles in alike.items()
+        for line in folded(safe(f"{'; '.join(titles)}: {reason}"), width, "  ", "    ")
     ]
     return ["", title, *told] if told else []
 
 
-def step_lines(steps: Iterable[WhyStep]) -> list[str]:
-    """Every step with what it found and how long it took."""
-    rows = [
-        [step.name, f"{step.seconds:.1f} s", f"{STATE_WORDS[step.state]}{safe(step.detail, 200)}"] for step in steps
-    ]
-    # a table without its head: three columns speak for themselves
-    return [f"  {line}" for line in table(["", "", ""], rows, right=(1,))[1:]]
+def _asked(reason: str, ask: str) -> str:
+    """A reason and what to do about it: `...; give --images DIR`."""
+    return f"{reason}; give {ask}" if ask.startswith("--") else f"{reason}; {ask}" if ask else reason
 
 
-def _folded(text: str, first: str, rest: str) -> list[str]:
-    """The text, made harmless, folded to the page."""
-    return textwrap.wrap(
-        safe(text), WIDTH, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
-    )
+def step_lines(steps: Iterable[WhyStep], width: int, verdict: str = "") -> list[str]:
+    """Every step with how long it took and what it found, folded beside its name; not what the verdict says already."""
+    told = []
+    for step in steps:
+        said = step.state in ("failed", "skipped") and step.detail and step.detail in verdict
+        words = STATE_WORDS[step.state] + ("see above" if said else safe(_asked(step.detail, step.ask), 400))
+        told.append((step.name, f"{step.seconds:.1f} s", words))
+    names = max((len(name) for name, _, _ in told), default=0)
+    times = max((len(seconds) for _, seconds, _ in told), default=0)
+    lines: list[str] = []
+    for name, seconds, words in told:
+        head = f"  {name:<{names}}  {seconds:>{times}}"
+        lines += folded(words, width, f"{head}  ", " " * (len(head) + 2)) or [head]
+    return lines

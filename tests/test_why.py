@@ -230,7 +230,7 @@ def test_what_can_not_be_done_is_exit_2(tmp_path: Path) -> None:
 
 def test_names_are_made_harmless() -> None:
     bad = Cause("dead-layer", "a\x1b[31m", ("constant",), "likely", 0.5, ("b\u202e",), "c\x07", (), "d\x1b")
-    text = "\n".join(cause_lines(1, bad))
+    text = "\n".join(cause_lines(1, bad, 100))
     assert not set("\x1b\u202e\x07") & set(text)
 
 

@@ -94,6 +94,11 @@ def human_count(count: int) -> str:
     return f"{count:,}"
 
 
+def counted(count: int, one: str, several: str = "") -> str:
+    """`1 image`, `2,000 images`; `several` where an s is not enough."""
+    return f"{human_count(count)} {one if count == 1 else several or one + 's'}"
+
+
 def step_text(step: int) -> str:
     """`16,384`; the time that an export is named by stays as it is written: `1700000000`."""
     return human_count(step) if abs(step) < TIMESTAMP else str(step)

@@ -115,9 +115,10 @@ def keras_loaders(tensorflow: Any, path: str, kind: str) -> Any:
     place = with_suffix(path, ".keras" if kind == "keras-archive" else ".h5")
 
     def by(keras: Any, name: str) -> Any:
-        version = str(getattr(keras, "__version__", "") or "")
         with safe_mode(keras):
-            return KerasModel(tensorflow, keras.models.load_model(place, compile=False), name + " " + version)
+            return KerasModel(
+                tensorflow, keras.models.load_model(place, compile=False), name + " " + keras_version(keras)
+            )
 
     return by_each_keras(tensorflow, by)
 
@@ -128,9 +129,8 @@ def config_loaders(tensorflow: Any, path: str) -> Any:
         config = file.read(LARGEST_CONFIG)
 
     def by(keras: Any, name: str) -> Any:
-        version = str(getattr(keras, "__version__", "") or "")
         with safe_mode(keras):
-            return KerasModel(tensorflow, keras.models.model_from_json(config), name + " " + version)
+            return KerasModel(tensorflow, keras.models.model_from_json(config), name + " " + keras_version(keras))
 
     return by_each_keras(tensorflow, by)
 
@@ -152,6 +152,16 @@ def by_each_keras(tensorflow: Any, by: Any) -> Any:
         return by(tf_keras, "tf_keras")
 
     return [*attempts, ("tf_keras", legacy)]
+
+
+def keras_version(keras: Any) -> str:
+    """Its version; where it comes as a part of TensorFlow (2.6 to 2.15), that of the package behind it."""
+    package = sys.modules.get(str(getattr(keras, "__name__", "")).split(".")[0])
+    for place in (keras, package) if getattr(package, "__name__", "tensorflow") != "tensorflow" else (keras,):
+        version = getattr(place, "__version__", "")
+        if isinstance(version, str) and version:
+            return version
+    return ""
 
 
 def safe_mode(keras: Any) -> Any:

@@ -12,7 +12,7 @@ from . import cage, frames
 from .blocked import as_blocked
 from .errors import Refused, brief
 from .layer_spread import array_of
-from .loaders import Model, load
+from .loaders import Model, keras_version, load
 from .packing import pack, unpack
 from .snapshot import restart_randomness
 
@@ -52,7 +52,7 @@ class Ops:
         facts = {
             "python": ".".join(str(part) for part in sys.version_info[:3]),
             "tensorflow": str(tensorflow.__version__),
-            "keras": str(getattr(keras, "__version__", "") or ""),
+            "keras": keras_version(keras),
             "numpy": str(numpy.__version__),
             "cage": self._cage,
         }
