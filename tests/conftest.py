@@ -8,8 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import warm_tensorflow
+
 LINES = 8
 """Printed lines told of one test."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_tensorflow() -> Iterator[None]:
+    """The process that scripts of tests are forked from ends with the tests."""
+    yield
+    warm_tensorflow.end()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,6 +32,12 @@ def kept_results() -> Iterator[None]:
             del os.environ["CKPTUI_CACHE"]
         else:
             os.environ["CKPTUI_CACHE"] = before
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Files go to processes in their order, so that those of a folder share what it starts once; the ends are short."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

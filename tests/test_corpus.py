@@ -17,6 +17,7 @@ import pytest
 from ckptui.core.model import Found
 from ckptui.export import write_tensors
 from ckptui.session import Session
+from tests import warm_tensorflow
 from tests.places import CORPUS, needs_corpus
 
 pytestmark = needs_corpus
@@ -131,8 +132,8 @@ def same_bits(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
 def test_checkpoints_come_out_as_tensorflow_reads_them(session: Session, tmp_path: Path) -> None:
     prefixes = [p for p in catalogued("ckpt") if "?????" not in p and (CORPUS / f"{p}.index").exists()]
     assert len(prefixes) > 45
-    command = [sys.executable, "-c", TENSORFLOW_READS, str(tmp_path), *(str(CORPUS / p) for p in prefixes)]
-    subprocess.run(command, check=True, timeout=240, capture_output=True)
+    command = ["-c", TENSORFLOW_READS, tmp_path, *(CORPUS / p for p in prefixes)]
+    warm_tensorflow.run(command, check=True, timeout=240)
     compared = 0
     for number, prefix in enumerate(prefixes):
         arrays = np.load(tmp_path / f"{number}.npz")

@@ -14,6 +14,7 @@ import pytest
 
 from ckptui.core.model import Layer
 from ckptui.session import Session
+from tests import warm_tensorflow
 from tests.places import CORPUS, ROOT, needs_corpus
 
 KERNELS = {"InceptionV3": 95, "ResNet50": 54, "MobileNetV2": 53, "EfficientNetB0": 82}
@@ -47,7 +48,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
     """The folder of the saves, and the verdicts from arrays."""
     pytest.importorskip("tensorflow.version", reason="needs tensorflow")
     folder = tmp_path_factory.mktemp("models")
-    out = run(sys.executable, str(Path(__file__).with_name("fresh_models.py")), str(folder))
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": "/nonexistent"}
+    out = warm_tensorflow.run(
+        [Path(__file__).with_name("fresh_models.py"), folder], cwd=ROOT, env=env, check=True
+    ).stdout
     return folder, [json.loads(line) for line in out.splitlines() if line.startswith("{")]
 
 

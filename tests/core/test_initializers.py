@@ -18,6 +18,7 @@ from ckptui.core.families import families_of, fans, from_config
 from ckptui.core.grid import UniformGrid, nudge
 from ckptui.core.initializers import Verdict, verdict
 from ckptui.core.layout import layout_of
+from tests import warm_tensorflow
 from tests.core.draws import fresh_normal, fresh_uniform, glorot_limit, moved, normal
 from tests.places import CORPUS, ROOT, needs_corpus
 
@@ -288,7 +289,7 @@ def keras_layers(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     pytest.importorskip("tensorflow.version", reason="needs tensorflow")
     target = tmp_path_factory.mktemp("layers") / "layers.npz"
     script = Path(__file__).with_name("fresh_layers.py")
-    done = subprocess.run([sys.executable, str(script), str(target)], capture_output=True, text=True, timeout=240)
+    done = warm_tensorflow.run([script, target], timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     rows: list[Row] = []
     with np.load(target) as arrays:

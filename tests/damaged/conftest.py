@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 
 from ckptui.session import Session
+from tests import warm_tensorflow
 from tests.places import ROOT
 
 Oracle = Callable[..., Any]
@@ -21,16 +20,7 @@ Oracle = Callable[..., Any]
 def tensorflow() -> Iterator[Oracle]:
     """Asks TensorFlow in a child: `tensorflow("read", prefix)`; raises AssertionError with its own words."""
     script = Path(__file__).with_name("tensorflow_oracle.py")
-    child = subprocess.Popen(
-        [sys.executable, str(script)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert child.stdin
-    assert child.stdout
-    stdin, stdout = child.stdin, child.stdout
+    child, stdin, stdout = warm_tensorflow.talking([script])
 
     def ask(work: str, *arguments: Any) -> Any:
         stdin.write(json.dumps([work, arguments]) + "\n")
@@ -41,15 +31,16 @@ def tensorflow() -> Iterator[Oracle]:
 
     yield ask
     stdin.close()
-    child.wait(20)
+    child.wait()
+    stdout.close()
 
 
 @pytest.fixture(scope="session")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SavedModels and Keras 3 checkpoints that TensorFlow wrote; nobody changes them."""
     folder = tmp_path_factory.mktemp("exports") / "all"
-    job = [sys.executable, "-m", "tests.damaged.tensorflow_exports", "make", str(folder)]
-    done = subprocess.run(job, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    job = ["-m", "tests.damaged.tensorflow_exports", "make", folder]
+    done = warm_tensorflow.run(job, cwd=ROOT, timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
 

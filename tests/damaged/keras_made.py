@@ -5,8 +5,6 @@ from __future__ import annotations
 import atexit
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterable
 from functools import cache
 from importlib.util import find_spec
@@ -15,6 +13,8 @@ from tempfile import TemporaryFile, mkdtemp
 from typing import IO, Any
 
 import pytest
+
+from tests import warm_tensorflow
 
 CHILD = Path(__file__).with_name("keras_child.py")
 
@@ -54,26 +54,22 @@ def keras_says(what: str, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
 
 
 @cache
-def _child() -> tuple[subprocess.Popen[str], IO[str]]:
-    """The child and what it writes to stderr; ends with the session, when its stdin does."""
+def _child() -> tuple[IO[str], IO[str], IO[str]]:
+    """What the child reads, writes, and writes to stderr; it ends with the session, when its stdin does."""
     noise = TemporaryFile("w+")  # noqa: SIM115 (as long-lived as the child)
-    child = subprocess.Popen(
-        [sys.executable, str(CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=noise, text=True
-    )
-    return child, noise
+    _, stdin, stdout = warm_tensorflow.talking([CHILD], noise.fileno())
+    return stdin, stdout, noise
 
 
 def _run(what: str, arguments: list[str]) -> list[str]:
     """The lines of the child's answer to one job."""
     if find_spec("keras") is None:
         pytest.skip("Keras is not installed")
-    child, noise = _child()
-    assert child.stdin
-    assert child.stdout
-    child.stdin.write(json.dumps([what, arguments]) + "\n")
-    child.stdin.flush()
+    stdin, stdout, noise = _child()
+    stdin.write(json.dumps([what, arguments]) + "\n")
+    stdin.flush()
     lines: list[str] = []
-    for line in child.stdout:
+    for line in stdout:
         if line == "done\n":
             return lines
         lines.append(line)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from ckptui.checking import check
 from ckptui.readers.keras_shards import open_shards
+from tests import warm_tensorflow
 
 pytestmark = pytest.mark.tensorflow
 
@@ -21,8 +20,8 @@ MAKER = Path(__file__).with_name("keras_varied.py")
 def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder a model: m.keras, m.h5, m (a folder), m.weights.h5, shards/m.weights.json."""
     folder = tmp_path_factory.mktemp("varied")
-    done = subprocess.run([sys.executable, str(MAKER), str(folder)], capture_output=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-3000:].decode()
+    done = warm_tensorflow.run([MAKER, folder], timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 

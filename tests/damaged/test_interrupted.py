@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,7 @@ from ckptui.errors import NoSuchPath
 from ckptui.readers.bundle import open_bundle
 from ckptui.readers.bundle_layout import open_bundle_with_layout
 from ckptui.readers.discover import discover
+from tests import warm_tensorflow
 from tests.damaged.half_saves import (
     age,
     in_parts,
@@ -355,7 +354,7 @@ def test_garbled_leftovers_never_raise(tmp_path: Path, seed: int) -> None:
 @pytest.mark.tensorflow
 def test_parts_are_merged_as_tensorflow_merges_them(tmp_path: Path) -> None:
     child = Path(__file__).with_name("tensorflow_parts.py")
-    subprocess.run([sys.executable, str(child), str(tmp_path)], cwd=ROOT, check=True, capture_output=True, timeout=200)
+    warm_tensorflow.run([child, tmp_path], cwd=ROOT, check=True, timeout=200)
     before, after = (open_bundle(str(tmp_path / name / "ckpt-4")) for name in ("before", "after"))
     ours, theirs = before.listing(), after.listing()
     assert theirs.findings == ()

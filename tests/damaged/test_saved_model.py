@@ -5,14 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ckptui.readers.saved_model import open_saved_model
+from tests import warm_tensorflow
 from tests.damaged.exported import LFS, Change, copied, nothing, only, pb, take_variables
 from tests.places import ROOT
 from tests.readers.protos import graph, meta_graph, node, saved_model_proto
@@ -272,8 +271,8 @@ def test_tensorflow_says_what_the_findings_quote(exports: Path, tmp_path: Path) 
         "bad-text": ("v1_text", lambda d: (d / "saved_model.pbtxt").write_text('hello: "there"\n')),
     }
     folders = [copied(exports, base, tmp_path / name, change) for name, (base, change) in changes.items()]
-    job = [sys.executable, "-m", "tests.damaged.tensorflow_exports", "load", *map(str, folders)]
-    done = subprocess.run(job, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    job = ["-m", "tests.damaged.tensorflow_exports", "load", *folders]
+    done = warm_tensorflow.run(job, cwd=ROOT, timeout=120)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == len(folders), done.stderr[-2000:]
     for folder, answer in zip(folders, answers, strict=True):

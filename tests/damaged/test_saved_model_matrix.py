@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +20,7 @@ from ckptui.readers.signatures import MetaGraph
 from ckptui.readers.signatures import meta_graph as meta_graph_facts
 from ckptui.readers.wire import fields
 from ckptui.session import Session
+from tests import warm_tensorflow
 from tests.damaged.exported import FLOAT
 from tests.places import ROOT
 from tests.readers.protos import entry, graph, meta_graph, node, number, part, saved_model_proto, shape
@@ -72,9 +71,9 @@ def told(folder: Path, data: bytes) -> list[Finding]:
 
 def asked(graphs: list[bytes]) -> list[Any]:
     """What protobuf says of each."""
-    job = [sys.executable, "-m", "tests.damaged.tensorflow_exports", "parse"]
+    job = ["-m", "tests.damaged.tensorflow_exports", "parse"]
     lines = "\n".join(data.hex() or "-" for data in graphs)
-    done = subprocess.run(job, input=lines, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = warm_tensorflow.run(job, input=lines, cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     answers: list[Any] = json.loads(done.stdout)
     assert len(answers) == len(graphs)

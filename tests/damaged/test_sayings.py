@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 from ckptui.core.catalogue import CODES
 from ckptui.core.sayings import SAYINGS, says
 from docs.messages import PAGE, page
+from tests import warm_tensorflow
 from tests.places import ROOT
 
 
@@ -23,13 +22,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     """What TensorFlow, Keras and h5py say about each damage, asked once."""
     folder = tmp_path_factory.mktemp("sayings")
     child = Path(__file__).with_name("sayings_child.py")
-    done = subprocess.run(
-        [sys.executable, str(child), str(folder)],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
+    done = warm_tensorflow.run([child, folder], timeout=240, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"case"')]
     return {line["case"]: line for line in lines}

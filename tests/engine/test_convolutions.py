@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 from ckptui.core.layout import axes_of
 from ckptui.core.model import Layer
 from ckptui.session import Session
+from tests import warm_tensorflow
 
 FORMATS = ("m.keras", "m.h5", "m.weights.h5", "ck", "sm")
 UNTOLD = {("sm", "Conv2DTranspose, no bias"), ("sm", "DepthwiseConv2D, no bias"), ("sm", "Conv2DTranspose, square")}
@@ -26,7 +25,7 @@ def saves(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("Keras is not installed")
     folder = tmp_path_factory.mktemp("convolutions")
     script = Path(__file__).with_name("convolutions_child.py")
-    done = subprocess.run([sys.executable, str(script), str(folder)], capture_output=True, text=True, timeout=200)
+    done = warm_tensorflow.run([script, folder], timeout=200)
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
 

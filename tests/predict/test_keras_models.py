@@ -21,6 +21,7 @@ from ckptui.predict.client import Worker
 from ckptui.predict.dying import dead_branches, death_of, spread_of, where_it_dies
 from ckptui.predict.loading import Loaded, Order
 from ckptui.predict.sandbox import not_enforced
+from tests import warm_tensorflow
 from tests.places import ROOT, SAMPLES, needs_samples
 
 Facts = dict[str, Any]
@@ -31,8 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keras")
     (folder / "target").mkdir()
     (folder / "target" / "there.txt").write_text("as it was")
-    command = [sys.executable, "-m", "tests.predict.keras_child", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = warm_tensorflow.run(["-m", "tests.predict.keras_child", folder], cwd=ROOT, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 

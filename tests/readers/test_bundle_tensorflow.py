@@ -16,6 +16,7 @@ import pytest
 from ckptui.errors import Damaged
 from ckptui.readers.bundle import Bundle, open_bundle
 from ckptui.readers.state_file import read_state
+from tests import warm_tensorflow
 from tests.places import CORPUS, ESTIMATOR, HOSTILE, ROOT, needs_corpus, needs_hostile
 
 CHILD = Path(__file__).with_name("tensorflow_bundles.py")
@@ -27,13 +28,7 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answers]:
     """The folder one TensorFlow child filled, and what it read from its own bundles and the third-party ones."""
     folder = tmp_path_factory.mktemp("tensorflow")
     others = sorted(str(path)[: -len(".index")] for place in (CORPUS, ESTIMATOR) for path in place.rglob("*.index"))
-    subprocess.run(
-        [sys.executable, str(CHILD), str(folder), *others],
-        cwd=ROOT,
-        check=True,
-        timeout=240,
-        capture_output=True,
-    )
+    warm_tensorflow.run([CHILD, folder, *others], cwd=ROOT, check=True, timeout=240)
     lines = (folder / "answers.jsonl").read_text().splitlines()
     answers = {answer["prefix"]: answer for answer in map(json.loads, lines)}
     assert set(others) <= set(answers)

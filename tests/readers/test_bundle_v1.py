@@ -20,6 +20,7 @@ from ckptui.readers.bundle_v1 import BundleV1, open_v1
 from ckptui.readers.ordered_code import encode_slice_key, slice_key
 from ckptui.readers.registry import open_reader
 from ckptui.session import Session
+from tests import warm_tensorflow
 from tests.places import CORPUS, ROOT, needs_corpus
 from tests.readers import make_bundle as mb
 from tests.readers import make_v1 as v1
@@ -52,9 +53,8 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     folder = tmp_path_factory.mktemp("v1")
     others = [str(make(folder, name, **how)) for name, how in HANDMADE.items()]
     others += THIRD_PARTY
-    command = [sys.executable, str(CHILD), str(folder), *others]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, cwd=ROOT, check=True, timeout=240, capture_output=True, env=environment)
+    warm_tensorflow.run([CHILD, folder, *others], cwd=ROOT, check=True, timeout=240, env=environment)
     return [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
 
 

@@ -8,8 +8,6 @@ import math
 import os
 import random
 import struct
-import subprocess
-import sys
 import threading
 import tracemalloc
 from pathlib import Path
@@ -23,6 +21,7 @@ from ckptui.readers.event_files import curves_of, event_folders
 from ckptui.readers.events import LARGEST, Scalar, Trouble, records, scalars
 from ckptui.readers.run_of import run_at, saves_of
 from ckptui.readers.source import Source
+from tests import warm_tensorflow
 from tests.places import ESTIMATOR, needs_estimator
 from tests.readers.event_maker import event, framed, message, scalar_file, simple, tensor
 
@@ -49,7 +48,7 @@ def run(folder: Path) -> RunFolder:
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("events")
     child = Path(__file__).with_name("event_child.py")
-    done = subprocess.run([sys.executable, str(child), str(folder)], capture_output=True, text=True, timeout=240)
+    done = warm_tensorflow.run([child, folder], timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
     return folder, json.loads((folder / "oracle.json").read_text())
 

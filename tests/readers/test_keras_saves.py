@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from ckptui.core.model import Listing
 from ckptui.readers.keras_archive import open_archive
 from ckptui.readers.keras_h5 import open_h5
+from tests import warm_tensorflow
 
 pytestmark = pytest.mark.tensorflow
 
@@ -26,10 +26,10 @@ KINDS = (".keras", ".h5", ".weights.h5")
 @pytest.fixture(scope="module")
 def saves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("keras_saves")
-    done = subprocess.run([sys.executable, str(SAVER), str(folder)], capture_output=True, timeout=240)
-    if b"No module named 'keras'" in done.stderr:
+    if find_spec("keras") is None:
         pytest.skip("Keras is not installed")
-    assert done.returncode == 0, done.stderr[-3000:].decode()
+    done = warm_tensorflow.run([SAVER, folder], timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 

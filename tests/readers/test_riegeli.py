@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import struct
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from ckptui.readers.riegeli_merge import merged_saved_model
 from ckptui.readers.saved_model import open_saved_model
 from ckptui.readers.source import Source
 from ckptui.session import Session
+from tests import warm_tensorflow
 from tests.places import CORPUS, ROOT, needs_corpus
 from tests.readers.make_bundle import field_bytes, varint, write_bundle
 from tests.readers.make_riegeli import Writer, chunk_data, chunked, plan, riegeli, step
@@ -111,8 +110,7 @@ for name, (kind, text) in kinds.items():
 @pytest.mark.tensorflow
 def test_real_chunked_files_come_out_as_their_text_twins() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", COMPARE, str(TWINS)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    done = warm_tensorflow.run(["-c", COMPARE, TWINS], cwd=ROOT, env=environment, timeout=120)
     answers = dict(line.split() for line in done.stdout.splitlines())
     assert len(answers) == 7, done.stderr[-2000:]
     assert set(answers.values()) == {"True"}, answers

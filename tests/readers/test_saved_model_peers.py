@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ from ckptui.readers.graph_facts import Gatherer
 from ckptui.readers.graph_wire import walk_wire
 from ckptui.readers.saved_model import open_saved_model
 from ckptui.readers.signatures import MetaGraph
+from tests import warm_tensorflow
 from tests.places import CORPUS, ESTIMATOR, needs_corpus, needs_estimator
 
 CHILD = r"""
@@ -127,9 +126,7 @@ def test_every_third_party_graph_reads_as_tensorflow_reads_it() -> None:
     graphs = sorted(str(p) for p in CORPUS.rglob("saved_model.pb*"))
     changed = mutants()
     job = {"graphs": graphs, "mutants": [data.hex() for data in changed]}
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD], input=json.dumps(job), capture_output=True, text=True, timeout=250
-    )
+    done = warm_tensorflow.run(["-c", CHILD], input=json.dumps(job), timeout=250)
     assert done.returncode == 0, done.stderr[-2000:]
     answer = json.loads(done.stdout.partition("ANSWER")[2])
     assert len(graphs) > 40

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ from ckptui.ui import messages
 from ckptui.ui.jobs import check_save
 from ckptui.ui.ledger import Ledger
 from ckptui.ui.tensor_rows import flag_of
+from tests import warm_tensorflow
 from tests.places import CORPUS, ESTIMATOR, SAMPLES, needs_samples
 from tests.test_cli import call, document
 
@@ -264,7 +263,7 @@ def saves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("tensorflow")
     folder = tmp_path_factory.mktemp("untrained")
     child = Path(__file__).with_name("untrained_saves.py")
-    done = subprocess.run([sys.executable, str(child), str(folder)], capture_output=True, text=True, timeout=300)
+    done = warm_tensorflow.run([child, folder])
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
 
