@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +19,7 @@ from ckptui.predict.image import ImageReader, form_of
 from ckptui.predict.loading import Loaded, Order
 from ckptui.predict.recipe import Recipe
 from ckptui.session import Session
+from tests import warm_tensorflow
 from tests.places import CORPUS, ROOT, SAMPLES, needs_corpus, needs_samples
 from tests.predict.corpus_feeds import arrays_for, takes_image
 
@@ -144,19 +143,16 @@ def answers_of(model: Loaded, case: Case, reader: ImageReader) -> Answered:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Case, Answered, Answered]]]:
+def both(tmp_path_factory: pytest.TempPathFactory, warm: Worker) -> Iterator[list[tuple[Case, Answered, Answered]]]:
     """Each case with what the worker and what plain TensorFlow answers; they work side by side."""
     folder = tmp_path_factory.mktemp("corpus")
     cases = [*hdf5_and_archives(), *saved_models(), *weights_alone()]
     (folder / "cases.json").write_text(json.dumps([asdict(case) for case in cases]))
     script = str(ROOT / "tests" / "predict" / "direct_corpus.py")
-    direct = subprocess.Popen(
-        [sys.executable, script, str(folder / "cases.json"), IMAGE, str(folder / "plain.npz")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    worker, reader, session = Worker(), ImageReader(), Session()
+    noise = (folder / "stderr.txt").open("w+")
+    command = [script, folder / "cases.json", IMAGE, folder / "plain.npz"]
+    direct = warm_tensorflow.Running(command, noise.fileno(), noise.fileno(), noise.fileno())
+    reader, session = ImageReader(), Session()
     try:
         mine = []
         for case in cases:
@@ -164,16 +160,15 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Case, 
             if case.kind in ("keras-weights", "tf-checkpoint"):
                 weights = borrowed_architecture(session, session.open(case.path), case.architecture)
             order = Order(case.path, case.kind, case.signature, case.architecture, weights)
-            mine.append(answers_of(Loaded(worker, order), case, reader))
-        assert direct.wait(120) == 0, direct.stderr.read() if direct.stderr else ""
+            mine.append(answers_of(Loaded(warm, order), case, reader))
+        assert direct.wait() == 0, (folder / "stderr.txt").read_text()[-3000:]
         yield [
             (case, own, plain)
             for case, own, plain in zip(cases, mine, plain_answers(folder / "plain.npz", len(cases)), strict=True)
         ]
     finally:
         direct.kill()
-        direct.communicate()
-        for child in (worker, reader, session):
+        for child in (noise, reader, session):
             child.close()
 
 

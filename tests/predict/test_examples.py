@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from ckptui.predict.loading import Loaded, Order
 from ckptui.predict.material import Material
 from ckptui.predict.wish import Wish
 from ckptui.readers.wire import fields, signed, varints
+from tests import warm_tensorflow
 from tests.places import CORPUS, needs_corpus
 
 PIXELS = np.random.default_rng(7).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -63,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(PIXELS).save(place / "turned.jpg", exif=exif, quality=95)
     Image.fromarray(PIXELS).save(place / "image.png")
     script = Path(__file__).with_name("parsed_by_tensorflow.py")
-    subprocess.run([sys.executable, script, place], check=True, timeout=300, capture_output=True)
+    warm_tensorflow.run([script, place], check=True)
     return place
 
 
@@ -74,10 +73,8 @@ def told(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    made = Worker()
-    yield made
-    made.close()
+def worker(warm: Worker) -> Worker:
+    return warm
 
 
 @pytest.fixture(scope="module")

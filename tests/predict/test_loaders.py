@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from ckptui.predict.config_file import config_listing, is_config
 from ckptui.predict.loading import Loaded, Order, named_inputs
 from ckptui.predict.wish import Wish
 from ckptui.session import Session
+from tests import warm_tensorflow
 from tests.places import CORPUS, ESTIMATOR, SAMPLES, SHARED, needs_corpus, needs_estimator, needs_samples
 
 pytestmark = needs_samples
@@ -34,9 +33,9 @@ def images(*shape: int) -> np.ndarray[Any, Any]:
 class Lab:
     """Models, what TensorFlow answers with them, and a worker to ask."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, worker: Worker) -> None:
         self.folder = folder
-        self.session, self.worker = Session(cache=False), Worker()
+        self.session, self.worker = Session(cache=False), worker
         self.direct = np.load(folder / "direct.npz")
 
     def load(self, path: Path | str, architecture: Path | str | None = None, **options: Any) -> Loaded:
@@ -58,13 +57,12 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(tmp_path_factory: pytest.TempPathFactory, warm: Worker) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("models")
     shared = str(SHARED) if ESTIMATOR.is_dir() else ""
-    subprocess.run([sys.executable, str(CHILD), str(folder), str(SAMPLES), shared], check=True, capture_output=True)
-    lab = Lab(folder)
+    warm_tensorflow.run([CHILD, folder, SAMPLES, shared], check=True)
+    lab = Lab(folder, warm)
     yield lab
-    lab.worker.close()
     lab.session.close()
 
 

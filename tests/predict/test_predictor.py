@@ -51,7 +51,7 @@ def test_the_answers_are_bit_for_bit_those_of_a_plain_call(healthy: Answer, dire
 
 
 def test_what_happens_is_told_as_it_happens(healthy: Answer) -> None:
-    assert healthy.lines[:2] == ["starting TensorFlow", "loading digits.keras"]
+    assert next(line for line in healthy.lines if line != "starting TensorFlow") == "loading digits.keras"
     assert "reloading" in healthy.lines
     assert [image.path for image in healthy.early] == [TWO, str(SAMPLES / "images" / "8.png")]
     assert [run.name for run in healthy.runs[:5]] == RUNS[:5]
@@ -86,6 +86,7 @@ def test_live_dropout_is_found_by_its_repeats(predictor: Predictor) -> None:
     assert answer.report.images[0].verdict.startswith("Does not answer the same twice")
 
 
+@pytest.mark.usefixtures("two_processes")
 def test_live_dropout_with_a_fixed_seed_is_told_apart(predictor: Predictor, direct: Any) -> None:
     path = Path(direct.fid.name).with_name("seeded.keras")
     answer = Answer(list(predictor.predict(listing(path, "keras-archive"), [TWO])))

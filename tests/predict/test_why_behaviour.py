@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from ckptui.core.causes import WhyReport
 from ckptui.predict import predictor as predictor_module
 from ckptui.predict.client import Worker
 from ckptui.session import Session
+from tests import warm_tensorflow
 from tests.places import ROOT, SAMPLES, needs_samples
 
 pytestmark = [pytest.mark.tensorflow, needs_samples]
@@ -30,42 +28,19 @@ MADE = (
 )  # fmt: skip
 
 
-class Kept(Worker):
-    """Stands for the fresh process of a prediction, and outlives it: each would import TensorFlow anew."""
-
-    def close(self) -> None:
-        """Not yet."""
-
-    def end(self) -> None:
-        """Now."""
-        super().close()
-
-
 @pytest.fixture(scope="module")
-def session() -> Iterator[Session]:
-    """One session, whose workers import TensorFlow once."""
-    workers: list[Kept] = []
-
-    def make(*args: Any, **options: Any) -> Worker:
-        # the first is the warm one; every other is asked for as a fresh one
-        if len(workers) < 2:
-            workers.append(Kept(*args, **options))
-        return workers[-1]
-
+def session(warm: Worker) -> Iterator[Session]:
+    """One session with one worker, which stands for the fresh process of each prediction too."""
     with pytest.MonkeyPatch.context() as patch, Session(cache=False) as made:
-        patch.setattr(predictor_module, "Worker", make)
+        patch.setattr(predictor_module, "Worker", lambda *args, **options: warm)
         yield made
-    for worker in workers:
-        worker.end()
 
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The planted models, with images whose upper left corner is black."""
     folder = tmp_path_factory.mktemp("planted")
-    quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "tests.predict.planted", str(folder), *MADE]
-    subprocess.run(command, cwd=ROOT, env=quiet, check=True, capture_output=True, timeout=200)
+    warm_tensorflow.run(["-m", "tests.predict.planted", folder, *MADE], cwd=ROOT, check=True, timeout=200)
     draw = np.random.default_rng(3)
     for number in (1, 2):
         pixels = draw.integers(0, 256, (16, 16, 1), dtype=np.uint8)
