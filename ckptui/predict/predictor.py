@@ -152,7 +152,8 @@ class Predictor:
         said = str(versions.get("tensorflow", "")) if pid is not None else ""
         # before `hello` has answered nothing is known: that is not the same as nothing enforced
         kept = not_enforced(versions.get("cage") or {}) if pid is not None and versions else ()
-        doing: Doing = self._doing.get(place, "ready" if pid is not None else "none")
+        idle: Doing = "busy" if worker is not None and worker.settling else "ready"
+        doing: Doing = self._doing.get(place, idle if pid is not None else "none")
         if place in self._starting:
             doing = "starting"
         model = self._loaded.get(place)

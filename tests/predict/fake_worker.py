@@ -66,6 +66,12 @@ def overdo(op: str, doc: dict[str, object], replies: int) -> None:
     if op == "late":
         # The answer to the request before, then the one that is due.
         frames.write_frame(replies, {"id": int(str(doc["id"])) - 1, "value": "late"})
+    if op == "slow-half":
+        # A whole answer, the second half of it late.
+        whole = b"".join(bytes(p) for p in frames.encode({"id": doc["id"], "value": doc.get("value")}))
+        os.write(replies, whole[: len(whole) // 2])
+        time.sleep(float(str(doc["seconds"])))
+        os.write(replies, whole[len(whole) // 2 :])
     if op == "twice":
         frames.write_frame(replies, {"id": doc["id"], "value": doc.get("value")})
     if op == "eat":
@@ -82,9 +88,14 @@ def main() -> None:
     while (frame := frames.read_frame(requests)) is not None:
         doc, arrays = frame
         op = str(doc["op"])
+        if op.startswith("late-"):
+            time.sleep(float(str(doc["seconds"])))
+            op = op[len("late-") :]
         die(op, doc, replies)
         misbehave(op, doc, replies)
         overdo(op, doc, replies)
+        if op == "slow-half":
+            continue
         if op == "slow":
             time.sleep(float(str(doc["seconds"])))
         print("noise of a library, on file descriptor 1", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from ckptui.errors import Cancelled, CkptuiError, ModelDoesNotLoad, UsageError, WorkerFailed
 from ckptui.predict.client import Child, Worker
+from ckptui.predict.last_words import last_line
 from tests.places import ROOT
 
 FAKE = [sys.executable, "-m", "tests.predict.fake_worker"]
@@ -111,7 +113,9 @@ def test_noise_on_stdout_and_a_flooded_stderr_disturb_nothing(child: Child) -> N
     assert child.generation == 1
 
 
-def test_cancel_kills_at_once_and_a_late_answer_is_never_taken_for_anothers(child: Child) -> None:
+@pytest.mark.parametrize("grace", [0.0, 5.0])
+def test_cancel_is_told_at_once_and_a_late_answer_is_never_taken_for_anothers(child: Child, grace: float) -> None:
+    child.grace = grace
     cancel = threading.Event()
     pid = child.ask("echo").doc["pid"]
     threading.Timer(0.2, cancel.set).start()
@@ -119,9 +123,95 @@ def test_cancel_kills_at_once_and_a_late_answer_is_never_taken_for_anothers(chil
     with pytest.raises(Cancelled):
         child.ask("slow", {"seconds": 0.6, "value": "of the cancelled request"}, cancel=cancel)
     assert time.monotonic() - begin < 0.5
-    assert gone(pid)
-    time.sleep(0.6)
+    assert gone(pid) is not bool(grace)
+    assert child.settling is bool(grace)
     echo(child, "of the next request")
+    assert (child.pid == pid) is bool(grace)
+    assert not child.settling
+
+
+def test_a_large_request_cancelled_half_way_is_sent_to_its_end(child: Child) -> None:
+    """Its child would wait for the rest for ever, or take the next request for it."""
+    sent = np.random.default_rng(0).random(2_000_000)
+    pid = child.ask("slow", {"seconds": 0}).doc["pid"]
+    child.grace = 20
+    for after in (0.001, 0.005, 0.01):
+        cancel = threading.Event()
+        threading.Timer(after, cancel.set).start()
+        with contextlib.suppress(Cancelled):
+            child.ask("slow", {"seconds": 0.2}, [sent], cancel=cancel)
+        assert np.array_equal(child.ask("echo", {}, [sent[:1000]]).arrays[0], sent[:1000])
+    assert child.pid == pid
+
+
+def test_what_nobody_waits_for_is_ended_after_its_grace_time(child: Child) -> None:
+    child.grace = 0.3
+    pid = child.ask("echo").doc["pid"]
+    cancel = threading.Event()
+    threading.Timer(0.1, cancel.set).start()
+    with pytest.raises(Cancelled):
+        child.ask("slow", {"seconds": 30}, cancel=cancel)
+    begin = time.monotonic()
+    while not gone(pid):
+        assert time.monotonic() - begin < 3
+        time.sleep(0.01)
+    assert child.pid is None
+
+
+def test_close_ends_what_was_let_go(child: Child) -> None:
+    child.grace = 30
+    cancel = threading.Event()
+    threading.Timer(0.5, cancel.set).start()
+    with pytest.raises(Cancelled):
+        child.ask("slow", {"seconds": 30}, cancel=cancel)
+    pid, begin = child.pid, time.monotonic()
+    child.close()
+    assert time.monotonic() - begin < 1
+    assert pid is not None
+    assert gone(pid)
+
+
+LOGGED = [
+    "I0000 00:00:1763820000.123456   12 cuda.cc:1] Could not find cuda drivers on your machine",
+    "2026-01-31 10:00:00.123456: I tensorflow/core/util/port.cc:153] oneDNN custom operations are on.",
+    "2026-01-31 10:00:00.123456: W external/local_tsl/x.cc:1] something usual",
+    "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+    "To enable the following instructions: AVX2 FMA, in other operations, rebuild TensorFlow",
+]
+
+
+def test_what_tensorflow_logs_is_no_reason() -> None:
+    assert last_line([line.encode() for line in LOGGED]) == ""
+    reasons = ["F0000 00:00:1763820000.1 x.cc:1] Check failed: a == b", "ImportError: libcublas", "I gave up"]
+    for reason in reasons:
+        lines = [line.encode() for line in (reason, *LOGGED)]
+        assert last_line(lines) == f" ({reason})"
+
+
+def test_a_kill_from_outside_blames_nobody(tmp_path: Path) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\necho '{LOGGED[0]}' >&2\nkill -9 $$\n")
+    program.chmod(0o755)
+    worker = Worker(str(program))
+    with pytest.raises(WorkerFailed) as caught:
+        worker.hello()
+    assert caught.value.detail == f"it was killed by SIGKILL, as {program} imported TensorFlow"
+    assert "lack of memory: see `dmesg`" in caught.value.hint
+    worker.close()
+
+
+def test_a_stopped_child_is_ended_by_its_silence_and_said_to_be_stopped(child: Child) -> None:
+    """Its heartbeats stop with it; the limit of the request is far away."""
+    pid = child.ask("echo").doc["pid"]
+    child.silence = 0.6
+    threading.Timer(0.3, os.kill, (pid, signal.SIGSTOP)).start()
+    begin = time.monotonic()
+    with pytest.raises(WorkerFailed, match="it was stopped, made no progress for 1 s and was killed") as caught:
+        child.ask("beat-forever", limit=600)
+    assert 0.8 < time.monotonic() - begin < 3
+    assert "SIGSTOP" in caught.value.hint
+    assert gone(pid)
+    echo(child)
 
 
 def test_a_request_cancelled_before_it_began_starts_nothing(child: Child) -> None:

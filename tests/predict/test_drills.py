@@ -146,13 +146,72 @@ def answering_twice(drill: Range) -> None:
         drill.ask("echo")
 
 
-def cancelled_and_asked_again(drill: Range) -> None:
-    drill.ask("echo")
-    cancel = threading.Event()
-    threading.Timer(0.03, cancel.set).start()
+class When(threading.Event):
+    """A wish to cancel that comes exactly when something holds, however slow the machine is."""
+
+    def __init__(self, holds: Callable[[], bool]) -> None:
+        super().__init__()
+        self.holds = holds
+
+    def is_set(self) -> bool:
+        return self.holds()
+
+
+def cancelled(drill: Range, op: str, seconds: float, *, half: bool = False) -> None:
+    """Cancelled once it is sent, or with half an answer there: told at once, whatever the child does."""
+    looks = iter([False, False])
     begin = time.monotonic()
-    drill.fails(Cancelled, "was stopped", "slow", seconds=20, cancel=cancel)
+    # the first look is before anything, the second before the request is sent
+    cancel = When(lambda: len(drill.child._buffer._bytes) > 0 if half else next(looks, True))
+    drill.fails(Cancelled, "was stopped|waited for another", op, seconds=seconds, cancel=cancel)
     assert time.monotonic() - begin < 2
+
+
+def cancelled_and_asked_again(drill: Range) -> None:
+    """The child ends what it was at; its late answer is nobody's, and it is kept."""
+    drill.ask("echo")
+    drill.child.grace, before = 20, drill.child.pid
+    cancelled(drill, "slow", 0.05)
+    if drill.draw.random() < 0.3:
+        time.sleep(0.06)
+    drill.ask("echo")
+    assert drill.child.pid == before
+
+
+def cancelled_with_half_an_answer(drill: Range) -> None:
+    drill.ask("echo")
+    drill.child.grace, before = 20, drill.child.pid
+    cancelled(drill, "slow-half", 0.2, half=True)
+    drill.ask("echo")
+    assert drill.child.pid == before
+
+
+def cancelled_and_not_done(drill: Range) -> None:
+    """What takes longer than the grace time is killed, asked again or not."""
+    drill.ask("echo")
+    drill.child.grace, before = 0.1, drill.child.pid
+    cancelled(drill, drill.draw.choice(["slow", "slow-half", "hang", "half-then-hang"]), 20)
+    if drill.draw.random() < 0.5:
+        assert wait_for(lambda: drill.child.pid is None)
+    drill.ask("echo")
+    assert drill.child.pid != before
+
+
+def cancelled_twice(drill: Range) -> None:
+    """The second while the child is still at the first."""
+    drill.ask("echo")
+    drill.child.grace, before = 20, drill.child.pid
+    cancelled(drill, "slow", 0.1)
+    cancelled(drill, "slow", 0.1)
+    drill.ask("echo")
+    assert drill.child.pid == before
+
+
+def cancelled_and_dying(drill: Range) -> None:
+    """What the child does to a request nobody waits for is no failure of the next one."""
+    drill.ask("echo")
+    drill.child.grace = 20
+    cancelled(drill, "late-" + drill.draw.choice(["exit", "noise", "wrong-id", "half"]), 0.05)
     drill.ask("echo")
 
 
@@ -176,12 +235,16 @@ KINDS: list[tuple[Callable[[Range], None], int]] = [
     (killed_between, 10),
     (out_of_memory, 10),
     (hanging, 16),
-    (printing, 28),
-    (half_a_reply, 20),
-    (noise, 16),
+    (printing, 22),
+    (half_a_reply, 12),
+    (noise, 10),
     (another_answer, 14),
     (answering_twice, 8),
-    (cancelled_and_asked_again, 24),
+    (cancelled_and_asked_again, 12),
+    (cancelled_with_half_an_answer, 8),
+    (cancelled_and_not_done, 8),
+    (cancelled_twice, 8),
+    (cancelled_and_dying, 8),
     (refused, 10),
     (no_network, 8),
 ]
