@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import traceback
 
 STACK = re.compile(r"^(Graph execution error:|Detected at node .*|\s+File \".*|\s{4,}\S.*)$", re.MULTILINE)
 """Lines by which TensorFlow tells where in our own code a graph was called."""
@@ -23,6 +25,21 @@ class Refused(Exception):
         self.detail = detail
         self.hint = hint
         self.said = said or []
+
+
+BUGS = (AttributeError, TypeError, NameError)
+"""What a mistake in code raises; where the code is a model's or TensorFlow's, it is theirs."""
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUG_HINT = "It is nothing about the model: please report it with the save's kind and its TensorFlow"
+
+
+def own_fault(error: BaseException) -> str:
+    """What is wrong in this folder's own code, with the line; empty for an error that others raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not isinstance(error, BUGS) or not frames or os.path.dirname(os.path.abspath(frames[-1].filename)) != HERE:
+        return ""
+    place = "%s, line %s" % (os.path.basename(frames[-1].filename), frames[-1].lineno)
+    return "a fault of ckptui's own (" + place + "): " + brief(error)
 
 
 def brief(error: BaseException, limit: int = 300) -> str:

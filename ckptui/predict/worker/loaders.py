@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import os
 import sys
 import tempfile
 from typing import Any
 
-from .errors import Refused, brief
+from .errors import Refused, brief, own_fault
 from .graph_model import CheckpointGraph
 from .keras_model import KerasModel
 from .saved_model import GraphModel, SignatureModel
@@ -97,8 +98,9 @@ def first(attempts: Any) -> Model:
                 said.append(name + ": " + error.detail)
             hint = hint or error.hint
         except Exception as error:  # loaders raise anything at all; each is one line of the answer
-            if not repeated(name, brief(error), said):
-                said.append(name + ": " + brief(error))
+            why = own_fault(error) or brief(error)
+            if not repeated(name, why, said):
+                said.append(name + ": " + why)
         else:
             model.others = said
             return model
@@ -137,8 +139,11 @@ def config_loaders(tensorflow: Any, path: str) -> Any:
 
 def by_each_keras(tensorflow: Any, by: Any) -> Any:
     """Keras as TensorFlow brings it, then tf_keras, imported only when its turn comes."""
-    main = getattr(tensorflow, "keras", None)
-    attempts = []
+    main, attempts = None, []
+    try:
+        main = keras_of(tensorflow)
+    except Refused as error:
+        attempts.append(("keras", refusing(error)))
     if main is not None:
         attempts.append(("keras", lambda: by(main, "keras")))
     if importlib.util.find_spec("tf_keras") is None:
@@ -162,6 +167,42 @@ def keras_version(keras: Any) -> str:
         if isinstance(version, str) and version:
             return version
     return ""
+
+
+def refusing(error: Refused) -> Any:
+    """A loader that can't begin says so when it is its turn."""
+
+    def attempt() -> Model:
+        raise error
+
+    return attempt
+
+
+def keras_of(tensorflow: Any) -> Any:
+    """Keras as TensorFlow brings it, imported at its first use; None where it brings none.
+
+    Raises Refused naming this Python where that import fails.
+    """
+    try:
+        keras = getattr(tensorflow, "keras", None)
+        # TensorFlow imports it lazily, when it is first asked for anything
+        getattr(keras, "__version__", None)
+        return keras
+    except Exception as error:  # an installation that does not fit its TensorFlow raises anything at all
+        raise Refused(
+            "missing",
+            "no usable Keras in " + sys.executable + " (" + brief(own_reason() or error) + ")",
+            "Install it there (pip install keras), or name another Python with --tf-python",
+        ) from error
+
+
+def own_reason() -> Exception | None:
+    """Why keras itself can't be imported: TensorFlow keeps that to itself, and fails otherwise when asked again."""
+    try:
+        importlib.import_module("keras")
+    except Exception as error:  # as above
+        return error
+    return None
 
 
 def safe_mode(keras: Any) -> Any:

@@ -10,9 +10,9 @@ from typing import Any
 
 from . import cage, frames
 from .blocked import as_blocked
-from .errors import Refused, brief
+from .errors import Refused, brief, own_fault
 from .layer_spread import array_of
-from .loaders import Model, keras_version, load
+from .loaders import Model, keras_of, keras_version, load
 from .packing import pack, unpack
 from .snapshot import restart_randomness
 
@@ -48,7 +48,11 @@ class Ops:
         tensorflow = import_tensorflow()
         import numpy
 
-        keras = getattr(tensorflow, "keras", None)
+        try:
+            keras = keras_of(tensorflow)
+        except Refused:
+            # SavedModels need none; whoever loads one of Keras' own is told
+            keras = None
         facts = {
             "python": ".".join(str(part) for part in sys.version_info[:3]),
             "tensorflow": str(tensorflow.__version__),
@@ -137,6 +141,8 @@ class Ops:
         except Refused:
             raise
         except Exception as error:  # whatever a model's code raises says that it refuses this input
+            if own_fault(error):
+                raise
             raise outside(error) or Refused("input", "the model refuses the image: " + brief(error)) from error
 
     def forget(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:

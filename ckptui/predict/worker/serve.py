@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 from . import cage, frames
-from .errors import Refused, brief
+from .errors import BUG_HINT, Refused, brief, own_fault
 from .ops import Ops
 
 BEAT_SECONDS = 1.0
@@ -77,7 +77,9 @@ def answer(ops: Ops, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], 
     except Refused as error:
         return {"error": error.kind, "detail": error.detail, "hint": error.hint, "said": error.said}, ()
     except Exception as error:  # the border: whatever a model's code raises is an answer, not the end
-        return {"error": "failed", "detail": brief(error), "hint": "", "said": []}, ()
+        fault = own_fault(error)
+        detail, hint = fault or brief(error), BUG_HINT if fault else ""
+        return {"error": "failed", "detail": detail, "hint": hint, "said": []}, ()
 
 
 def main(requests: int, replies: int) -> None:
