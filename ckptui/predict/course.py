@@ -162,12 +162,16 @@ class Course:
             yield from rivals.other_versions(self, asked)
 
     def _look_at_layers(self, model: Loaded, cancel: threading.Event | None) -> None:
-        """Where an answer that nothing moves stops following the input."""
-        constant = [subject for subject in self.subjects if subject.facts.constant]
-        feed = probes.together(constant[0].material) if constant and constant[0].material else None
+        """Where an answer that nothing moves stops following the input; asked for, every layer of any answer."""
+        constant = [s for s in self.subjects if s.facts.constant or s.facts.constant_silenced]
+        looked = constant or [s for s in self.subjects if self.wish.layers and s.failed is None]
+        feed = probes.together(looked[0].material) if looked and looked[0].material else None
         if feed is None or not model.facts.get("layers"):
             return
-        self.layers = model.layers(feed, cancel)
+        # what draws anew for every probe would make every layer after it vary
+        self.layers = model.layers(feed, cancel, training=False if looked[0].facts.silenced else None)
+        if not constant:
+            return
         self.dies_at = where_it_dies(self.layers)
         dead = next((row for row in self.layers if row.layer == self.dies_at), None)
         for subject in constant if dead is not None else ():

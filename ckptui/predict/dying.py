@@ -14,6 +14,8 @@ CONSTANT = 1e-6
 ALL_FLAT = 0.999
 """Share of values on the edges of the activation from which a layer counts as saturated."""
 INPUT = "InputLayer"
+ENDS = frozenset({"relu", "relu6", "sigmoid", "hard_sigmoid", "tanh", "softsign", "softmax"})
+"""Activations whose output can become one value for every input."""
 
 How = Literal["dead", "saturated", "constant", "not finite", "disconnected"]
 
@@ -66,11 +68,32 @@ def death_of(rows: Sequence[LayerSpread], output: str | None = None) -> Death | 
     return Death(row.layer, how, words, row.weights)
 
 
-def dead_branches(rows: Sequence[LayerSpread]) -> tuple[str, ...]:
-    """Layers that lose the input while the model goes on following it by another way."""
+def dead_branches(rows: Sequence[LayerSpread]) -> tuple[Death, ...]:
+    """Layers that lose the input while the model goes on following it by another way, in the order of their calls.
+
+    Layers with weights, and activations: plain functions give the same for every input by their nature, such as a
+    shape, a mask or a position. What a dead layer is followed by is dead with it and is not told again.
+    """
     if death_of(rows) is not None:
         return ()
-    return tuple(row.layer for row in rows if row.fed and not varies(row))
+    lost: set[int] = set()
+    found = []
+    for place in ways_to(rows, None):
+        row = rows[place]
+        if not row.fed or varies(row) or not row.finite:
+            continue
+        lost.add(place)
+        if (row.weights or row.activation in ENDS or row.class_name == "Rescaling") and not lost & set(row.sources):
+            found.append(Death(row.layer, *how_it_died(row), row.weights))
+    return tuple(found)
+
+
+def unreached(rows: Sequence[LayerSpread]) -> tuple[str, ...]:
+    """Inputs of a graph of layers from which no way leads to an output; empty where the ways are not told."""
+    if not any(row.outputs for row in rows):
+        return ()
+    path = set(ways_to(rows, None))
+    return tuple(row.layer for place, row in enumerate(rows) if row.class_name == INPUT and place not in path)
 
 
 def how_it_died(row: LayerSpread) -> tuple[How, str]:

@@ -232,13 +232,16 @@ class Loaded:
         self.facts["output"] = answers[0].named[answers[0].chosen][0] if answers and answers[0].named else None
         return answers, sum(seconds) / max(len(seconds), 1)
 
-    def layers(self, feed: Feed, cancel: threading.Event | None = None) -> tuple[LayerSpread, ...]:
+    def layers(
+        self, feed: Feed, cancel: threading.Event | None = None, *, training: bool | None = None
+    ) -> tuple[LayerSpread, ...]:
         """Every layer's output over the rows of `feed`, each a probe of its own, in the order of the calls.
 
+        `training` as in `call`: False silences what is random.
         Raises UsageError where nothing can be seen inside the model; WorkerFailed, Cancelled as `Worker.ask`.
         """
         entries, arrays = pack(feed.parts)
-        args = {"token": self.order.path, "feeds": entries}
+        args = {"token": self.order.path, "feeds": entries, "training": training}
         reply = self.worker.ask("layers", args, arrays, cancel=cancel, limit=CALL_SECONDS)
         return tuple(spread_of(row) for row in reply.doc["rows"])
 

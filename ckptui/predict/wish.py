@@ -36,6 +36,9 @@ class Wish:
     runs: tuple[str, ...] | None = None
     """Rows of `compare.ROWS` to run beside the original; None: all of them, and the probes."""
 
+    layers: bool = False
+    """Look at every layer of a Keras model whatever it answers; otherwise only where nothing moves its answer."""
+
     def wants(self, run: str) -> bool:
         """Is this row asked for?"""
         return self.runs is None or run in self.runs

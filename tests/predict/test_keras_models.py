@@ -18,7 +18,7 @@ import pytest
 from ckptui.errors import Blocked, Cancelled, OutOfMemory, WorkerFailed
 from ckptui.predict.answers import Feed
 from ckptui.predict.client import Worker
-from ckptui.predict.dying import dead_branches, death_of, spread_of, where_it_dies
+from ckptui.predict.dying import dead_branches, death_of, spread_of, unreached, where_it_dies
 from ckptui.predict.loading import Loaded, Order
 from ckptui.predict.sandbox import not_enforced
 from tests import warm_tensorflow
@@ -111,7 +111,9 @@ def test_the_layer_where_the_input_gets_lost_is_named(facts: Facts, name: str, l
 def test_a_dead_branch_beside_a_living_one_is_noted_and_is_no_death(facts: Facts) -> None:
     rows = [spread_of(row) for row in facts["watched"]["residual"]]
     assert where_it_dies(rows) is None
-    assert dead_branches(rows) == ("branch",)
+    (branch,) = dead_branches(rows)
+    assert (branch.layer, branch.how) == ("branch", "dead")
+    assert unreached(rows) == ()
 
 
 def test_a_living_model_of_its_own_making_dies_nowhere(facts: Facts) -> None:

@@ -62,8 +62,10 @@ class KerasModel:
         finally:
             state.restore()
 
-    def layers(self, feeds: Any) -> list[dict[str, Any]]:
+    def layers(self, feeds: Any, training: bool | None = None) -> list[dict[str, Any]]:
         """A row of numbers for each call of each layer, over the rows of `feeds`, each a probe of its own.
+
+        `training` as in `call`; the model is left as it was in any case.
 
         Raises Refused (usage) where nothing can be seen inside, or the feeds hold no two probes.
         """
@@ -74,7 +76,13 @@ class KerasModel:
             raise Refused("usage", "can't look inside: the inputs hold no batch of several probes")
         probes = [{name: value[place : place + 1] for name, value in named.items()} for place in range(count)]
         names = output_names(self.model)
-        return list(layer_rows(self.tensorflow, self.model, self._inputs.arranged, self._called, probes, names))
+        said = {} if training is None else {"training": training}
+
+        def called(given: Any) -> Any:
+            return self._called(given, **said)
+
+        arranged = self._inputs.arranged
+        return list(layer_rows(self.tensorflow, self.model, arranged, called, probes, names, training))
 
     def _named(self, feeds: Any) -> dict[str, Any]:
         """The tensor of each input; values of other kinds than floats stay as they are where the dtype is a guess."""

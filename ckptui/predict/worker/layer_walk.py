@@ -28,7 +28,7 @@ class Walk:
         self.rows: list[dict[str, Any]] = []
         self._calls: Counter[str] = Counter()
 
-    def model(self, graph: Any, probes: list[list[Any]], names: list[str]) -> None:
+    def model(self, graph: Any, probes: list[list[Any]], names: list[str], training: bool | None = None) -> None:
         """Walk the whole model; `probes` are the flat inputs of each, `names` what its outputs are called."""
         keys = keys_of(graph.inputs)
         for place, layer in enumerate(graph.inputs):
@@ -37,7 +37,7 @@ class Walk:
             row["fed"] = False
         origin = {key: [place] for place, key in enumerate(keys)}
         live = [dict(zip(keys, probe)) for probe in probes]
-        _, origins = self._through(graph, live, origin, "", None)
+        _, origins = self._through(graph, live, origin, "", training)
         for name, rows in zip(names, origins):
             for place in rows:
                 self.rows[place]["outputs"].append(name)
@@ -220,11 +220,13 @@ class Watch:
         return spread.numbers() if found else None
 
 
-def layer_rows(tensorflow: Any, model: Any, arranged: Any, call: Any, probes: Any, names: list[str]) -> Any:
+def layer_rows(
+    tensorflow: Any, model: Any, arranged: Any, call: Any, probes: Any, names: list[str], training: bool | None = None
+) -> Any:
     """The rows of `Ops.layers`. `probes` holds the named tensors of each probe; the model is left as it was.
 
-    `arranged(named)` gives what the model is called with, `call(named)` calls it. Raises Refused (usage) for a model
-    that shows no layers.
+    `arranged(named)` gives what the model is called with, `call(named)` calls it, as `training` says.
+    Raises Refused (usage) for a model that shows no layers.
     """
     graph = graph_of(model)
     # A copy of all weights would be the largest part of what this takes; a graph of layers moves none of them.
@@ -232,7 +234,7 @@ def layer_rows(tensorflow: Any, model: Any, arranged: Any, call: Any, probes: An
     try:
         if graph is not None:
             walk = Walk(tensorflow)
-            walk.model(graph, [matched(graph, arranged(named)) for named in probes], names)
+            walk.model(graph, [matched(graph, arranged(named)) for named in probes], names, training)
             return walk.rows
         eager = tensorflow.config.functions_run_eagerly()
         tensorflow.config.run_functions_eagerly(True)

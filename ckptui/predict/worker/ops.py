@@ -128,7 +128,7 @@ class Ops:
         if not hasattr(model, "layers"):
             raise Refused("usage", "can't look inside: what " + str(model.loader) + " loads keeps no layers")
         feeds = unpack(doc["feeds"], arrays)
-        return {"rows": self._run(lambda: model.layers(feeds))}, ()
+        return {"rows": self._run(lambda: model.layers(feeds, doc.get("training")))}, ()
 
     def _run(self, call: Any) -> Any:
         """Run a model's own code; Refused for all that goes wrong in it."""
