@@ -11,23 +11,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ckptui.core.causes_cut import cut_off
 from ckptui.core.causes_judged import judge
 from ckptui.core.causes_kinds import Gathered
-from ckptui.core.model import ArchitectureRow, Listing, Predicted, PredictReport, Run, WhyReport
+from ckptui.core.model import ArchitectureRow, Predicted, PredictReport, Run, Signature, WhyReport
+from ckptui.core.names import clean
 from ckptui.core.naming import own_names
 from ckptui.core.relation_rows import NOT_WEIGHTS
 from ckptui.core.settling import settled
-from ckptui.core.text import safe
+from ckptui.core.text import number_text, safe
 from ckptui.errors import CkptuiError, UsageError
-from ckptui.inquiry import Diagnosing, Inquiry, Skipped, Step, WhyTold
+from ckptui.inquiry import Diagnosing, Inquiry, Skipped, Step, WhyTold, counted
 
 if TYPE_CHECKING:
     from ckptui.core.causes import Symptom
 
 MOST_IMAGES = 4
 """Images found beside a model that are tried; of those named all are."""
+_SEVERAL = (None, "constant")
+"""Symptoms for which the images that are named get company."""
 MOST_NOISE = 1 << 22
 """Values of noise that one input gets at most."""
+MOST_LAYERS = 200
+"""Layers of a model that are all looked at unasked: some seconds; of a larger one where its answer is constant."""
+NO_IMAGE = "The model takes no "
+"""How the title of a refusal begins that is about the inputs of the model, and not about a file."""
 NOISE_SIDE = 96
 """Pixels of the noise that takes the place of an image."""
 
@@ -84,15 +92,14 @@ class _Diagnosis(Inquiry):
     def _behaviour(self, predict: bool) -> Step:
         """Every run of a prediction."""
         if not predict:
-            raise Skipped("it was not to be asked (--no-predict)")
+            raise Skipped("the model was not to be asked", "leave out --no-predict")
+        if cut := cut_off(self.path, self.artifact.kind, self.findings):
+            raise Skipped(cut, "`ckptui predict` tries it all the same")
         there = [path for path in self.images if os.path.exists(path)]
         if self.images and not there:
             raise Skipped(f"no such image: {', '.join(safe(path) for path in self.images[:3])}")
         self.notes += [f"no such image: {safe(path)}" for path in self.images if path not in there]
-        if not there and not self.options.get("input"):
-            there = _spread(self.session.sibling_images(self.path), MOST_IMAGES)
-            if there:
-                self.notes.append("no image was named: those beside the model were used")
+        there += self._further(there)
         with contextlib.ExitStack() as stack:
             noise = not there and not self.options.get("input")
             if noise:
@@ -100,22 +107,40 @@ class _Diagnosis(Inquiry):
                 self.notes.append("no image was named and none lies beside the model: noise was used")
             try:
                 yield from self._asked(there, noise)
-            except UsageError:
-                given = _noise_inputs(self.listed(), os.path.dirname(there[0])) if noise else ()
+            except UsageError as error:
+                if self.options.get("input") or not error.title.startswith(NO_IMAGE):
+                    raise
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ckptui-"))
+                given = _noise_inputs(self.listed().signatures, self._architecture(), folder)
                 if not given:
                     raise
-                # it takes no image: every input gets noise of its own shape
+                self.notes = [note for note in self.notes if not note.startswith(("no image", "further images"))]
+                self.notes.append(f"{error.title[:1].lower()}{error.title[1:]}: every input was given noise")
                 self.options["input"] = given
-                yield from self._asked((), noise)
+                yield from self._asked((), True)
         assert self.predicted is not None
         self.images = tuple(image.path for image in self.predicted.images)
         if not any(run.name == "original" and not run.error for i in self.predicted.images for run in i.runs):
             failed = next((f for f in self.predicted.findings if f.code == "model-does-not-load"), None)
             raise CkptuiError(failed.detail if failed else "no image was answered", title="The model gave no answer")
         names = dict.fromkeys(r.name for i in self.predicted.images for r in i.runs if not r.error)
-        count = f"{len(self.images)} image{'s' if len(self.images) != 1 else ''}"
+        count = counted(len(self.images), "image")
         self.checked.append(f"{count}: {', '.join(names)}" + (", probes" if self.predicted.images[0].probes else ""))
         return f"{count}, {', '.join(names)}"
+
+    def _further(self, named: Sequence[str]) -> list[str]:
+        """Images beside the model, where none or few are named: whether an answer is constant shows in several."""
+        if self.options.get("input") or (named and (self.options.get("expect") or self.symptom not in _SEVERAL)):
+            return []
+        known = {os.path.realpath(path) for path in named}
+        beside = [path for path in self.session.sibling_images(self.path) if os.path.realpath(path) not in known]
+        added = _spread(beside, max(MOST_IMAGES - len(named), 0))
+        names = ", ".join(safe(os.path.basename(path)) for path in added)
+        if added and named:
+            self.notes.append(f"further images, from beside the model: {names}")
+        elif added:
+            self.notes.append(f"no image was named: those beside the model were used ({names})")
+        return added
 
     def _asked(self, images: Sequence[str], noise: bool) -> Iterator[str | Run | Predicted]:
         for item in self.session.predict(self.model, images, cancel=self.cancel, **self._wishes(noise)):
@@ -132,18 +157,21 @@ class _Diagnosis(Inquiry):
         wishes = {name: value for name, value in self.options.items() if value is not None}
         if not noise and wishes.get("preprocess", "auto") == "auto" and not wishes.get("input"):
             wishes.setdefault("all_preprocessing", True)
+        if self.symptom == "constant" or len(self._architecture()) <= MOST_LAYERS:
+            wishes["layers"] = True
         return wishes
 
     def _many(self) -> Step:
         """The part of the prediction that is about a folder of images."""
         yield from ()
         if not self.options.get("images_dir"):
-            raise Skipped("no folder of images was named; --images DIR with 20 or more tells what one image can't")
+            raise Skipped("no folder of images was named; 20 or more tell what one can't", "--images DIR")
         many = self.predicted.many if self.predicted is not None else None
         if many is None:
             raise Skipped(f"nothing was predicted: {self.unpredicted}" if self.unpredicted else "no image was answered")
         self.checked.append(f"{many.images} images of a folder under flips and controls")
-        return f"{many.images} images, {len(many.failed)} that could not be read"
+        failed = f", {counted(len(many.failed), 'file')} that could not be read" if many.failed else ""
+        return f"{counted(many.images, 'image')}{failed}"
 
     # ------------------------------------------------------------------ the end
 
@@ -187,7 +215,11 @@ class _Diagnosis(Inquiry):
             operations=listing.operations if self.artifact.kind == "saved-model" else (),
             report=self.predicted,
             unpredicted=self.unpredicted,
+            predict_by=self.predict_by,
             death=self._death(),
+            ending=self._ending(),
+            branches=self._branches(),
+            unreached=self._unreached(),
             normalizing=tuple(dict.fromkeys(t.layer for t in listing.tensors if t.role == "moving-mean" and t.layer)),
             relation=relation,
             against=str(self.options.get("against") or ""),
@@ -197,6 +229,8 @@ class _Diagnosis(Inquiry):
             symptom=self.symptom,
             values_read="values" in done,
             filters_read="filters" in done or kernels,
+            read=self.read,
+            kernels=self.kernels,
             folder_asked=bool(self.options.get("images_dir")),
         )
 
@@ -206,6 +240,34 @@ class _Diagnosis(Inquiry):
 
         death = death_of(self.predicted.layers) if self.predicted is not None and self.predicted.layers else None
         return (death.how, death.words) if death is not None else ("", "")
+
+    def _ending(self) -> tuple[str, ...]:
+        """The ranges of what the layer where the input ends holds: a bias far off tells why it does."""
+        report = self.predicted
+        branches = self._branches()
+        where = (report.dies_at if report is not None else None) or (branches[0][0] if branches else None)
+        if where is None:
+            return ()
+        held = [
+            t for t in self.listed().tensors if t.layer in (where, where.rpartition("/")[2]) and t.name in self.ranges
+        ]
+        held = [t for t in held if t.role not in NOT_WEIGHTS]
+        names = own_names(held)
+        told = [(names.get(t.name) or clean(t.name), *map(number_text, self.ranges[t.name])) for t in held]
+        return tuple(f"{name} lies between {low} and {high}" for name, low, high in told)
+
+    def _branches(self) -> tuple[tuple[str, str], ...]:
+        """Layers that lose the input beside others that keep it."""
+        from ckptui.predict.dying import dead_branches
+
+        found = dead_branches(self.predicted.layers) if self.predicted is not None else ()
+        return tuple((death.layer, death.words) for death in found)
+
+    def _unreached(self) -> tuple[str, ...]:
+        """Inputs that no layer on the way to an output takes."""
+        from ckptui.predict.dying import unreached
+
+        return unreached(self.predicted.layers) if self.predicted is not None else ()
 
     def _architecture(self) -> tuple[ArchitectureRow, ...]:
         """The save's layers; of weights alone those of the model they go into."""
@@ -237,7 +299,9 @@ def _noise(folder: str) -> list[str]:
     return paths
 
 
-def _noise_inputs(listing: Listing, folder: str) -> tuple[str, ...]:
+def _noise_inputs(
+    signatures: Sequence[Signature], architecture: Sequence[ArchitectureRow], folder: str
+) -> tuple[str, ...]:
     """`NAME=FILE` with noise for every input of numbers that the save tells; empty where one is of another kind.
 
     Inputs are those of the serving signature, or of the Keras layers; an unknown extent is 1. Floats are normal, small
@@ -245,9 +309,9 @@ def _noise_inputs(listing: Listing, folder: str) -> tuple[str, ...]:
     """
     import numpy as np
 
-    wanted = next((s for s in listing.signatures if s.name == "serving_default"), next(iter(listing.signatures), None))
+    wanted = next((s for s in signatures if s.name == "serving_default"), next(iter(signatures), None))
     shapes = [(e.name, e.dtype, e.shape) for e in wanted.inputs] if wanted is not None else []
-    for row in listing.architecture if not shapes else ():
+    for row in architecture if not shapes else ():
         shape = row.config.get("batch_shape") or row.config.get("batch_input_shape")
         if row.class_name == "InputLayer" and row.depth == 0:
             shapes.append((row.name, str(row.config.get("dtype", "float32")), tuple(shape) if shape else None))

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 MOST_NEIGHBOUR_BYTES = 2_000_000_000
 """Saves of a run larger than this are not held against each other unasked."""
+MOST_SAID = 120
+"""Characters of an error that a verdict repeats; a longer one stands in its step alone."""
 WhyTold = WhyStep | Progress | str | Run | Predicted | WhyReport
 Step = Generator[Progress | str | Run | Predicted, None, str]
 """What a step tells while it is at work; it returns what it found, in words."""
@@ -78,7 +80,11 @@ class Diagnosing(Protocol):
 
 
 class Skipped(Exception):
-    """The step can't be taken; the message says why."""
+    """The step can't be taken; the message says why, `ask` what to give on the command line so that it is."""
+
+    def __init__(self, reason: str, ask: str = "") -> None:
+        super().__init__(reason)
+        self.ask = ask
 
 
 @dataclass(slots=True)
@@ -105,26 +111,39 @@ class Inquiry:
     strangers: list[tuple[str, str]] = field(default_factory=list)
     kin: list[str] = field(default_factory=list)
     unpredicted: str = ""
+    """Why there are no answers, in few words."""
+    predict_by: str = ""
+    """What to give on the command line so that there are."""
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Smallest and largest finite value of each tensor that was read."""
+    read: tuple[int, int] = (0, 0)
+    """Tensors whose values could be read, of all."""
+    kernels: tuple[int, int] = (0, 0)
+    """Kernels that were looked at, of all."""
 
     def taken(self, name: str, work: Step) -> Iterator[WhyTold]:
         """A step's own items between its beginning and its end."""
         yield WhyStep(name, "running")
-        began = time.monotonic()
+        began, brief = time.monotonic(), ""
         try:
             detail = yield from work
             step = WhyStep(name, "done", detail)
         except (Cancelled, Flagged):
             raise
-        except (Skipped, UsageError) as error:
-            step = WhyStep(name, "skipped", str(error))
+        except Skipped as error:
+            step = WhyStep(name, "skipped", str(error), ask=error.ask)
+            brief = str(error)
         except CkptuiError as error:
-            step = WhyStep(name, "failed", str(error))
+            told = f"{error.title}: {error.detail}" if error.detail else error.title
+            step = WhyStep(name, "skipped" if isinstance(error, UsageError) else "failed", told, ask=error.hint)
+            brief = told if len(told) <= MOST_SAID else f"{error.title}, see the step {name}"
         except Exception as error:
             # whatever breaks down in one check, the others are made; the step says what it was
             step = WhyStep(name, "failed", f"{type(error).__name__}: {error}")
+            brief = step.detail if len(step.detail) <= MOST_SAID else f"{type(error).__name__}, see the step {name}"
         step = replace(step, seconds=round(time.monotonic() - began, 3))
         if name == "behaviour" and step.state != "done":
-            self.unpredicted = step.detail
+            self.unpredicted, self.predict_by = brief, step.ask
         self.steps.append(step)
         yield step
 
@@ -166,13 +185,17 @@ class Inquiry:
         with contextlib.suppress(CkptuiError):
             self.run = self.session.run_at(self.model)
         own = {(f.code, f.tensor, f.detail) for f in self.findings}
-        more = list(self.run.findings) if self.run is not None else list(found.findings)
+        # what a first glance said of the save itself has been looked into since
+        named = {(f.code, f.artifact) for f in self.findings if not f.tensor}
+        glance = self.run.findings if self.run is not None else found.findings
+        more = [f for f in glance if f.code.startswith("state-") or (f.code, f.artifact) not in named]
         if any(f.code == "state-dangling" for f in more):
             more += self._lost_saves(found)
         self.findings += [f for f in more if (f.code, f.tensor, f.detail) not in own]
         errors = sum(f.severity == "error" for f in self.findings)
         self.checked.append("its directory")
-        return f"{errors} errors" if errors else f"{human_count(self.artifact.tensors)} tensors, nothing damaged so far"
+        tensors = counted(self.artifact.tensors, "tensor")
+        return counted(errors, "error") if errors else f"{tensors}, nothing damaged so far"
 
     def _lost_saves(self, found: Found) -> list[Finding]:
         """Saves of the folder that can't be opened, where its state file names one that is not there."""
@@ -193,18 +216,23 @@ class Inquiry:
             else:
                 found += item.findings
                 unread += item.checksum == "unread"
+                if item.stats is not None and item.stats.min is not None and item.stats.max is not None:
+                    self.ranges[item.name] = (item.stats.min, item.stats.max)
                 if item.checksum in ("mismatch", "unread"):
                     self.bad.add(item.name)
         self.findings = settled(self.findings, found)
         count = len(listing.tensors)
-        self.checked.append(f"the values of {human_count(count - unread)} tensors")
-        return f"{human_count(count - unread)} of {human_count(count)} tensors read, {len(found)} findings"
+        self.read = count - unread, count
+        self.checked.append(f"the values of {counted(count - unread, 'tensor')}")
+        return f"{human_count(count - unread)} of {counted(count, 'tensor')} read, {counted(len(found), 'finding')}"
 
     def filters(self) -> Step:
         """Kernels filter by filter; those whose bytes are not what was stored are no evidence."""
         yield "looking at the filters"
         listing = self._opened()
-        names = [t.name for t in listing.tensors if t.role in ("kernel", "embedding") and t.name not in self.bad]
+        every = [t.name for t in listing.tensors if t.role in ("kernel", "embedding")]
+        names = [name for name in every if name not in self.bad]
+        self.kernels = 0, len(every)
         if not names:
             raise Skipped("there are no kernels")
         looked, found = 0, list[Finding]()
@@ -214,9 +242,10 @@ class Inquiry:
             else:
                 looked += 1
         self.findings = settled(self.findings, found)
-        kernels = f"{looked} kernel{'s' if looked != 1 else ''}"
+        self.kernels = looked, len(every)
+        kernels = counted(looked, "kernel")
         self.checked.append(f"{kernels} filter by filter")
-        return f"{kernels}, {len(found)} findings"
+        return f"{kernels}, {counted(len(found), 'finding')}"
 
     # ------------------------------------------------------------------ the saves around it
 
@@ -230,12 +259,13 @@ class Inquiry:
             about = [f for f in self.compared.findings if f.code == "config-changed"]
             self.findings += about
             self.checked.append(f"its relation to {safe(other.label)}")
-            return f"{self.compared.relation.get('verdict')} to {safe(other.label)}, {len(about)} settings differ"
+            differ = f"{counted(len(about), 'layer')} configured otherwise"
+            return f"{self.compared.relation.get('verdict')} to {safe(other.label)}, {differ}"
         beside_it = self._neighbours()
         if not beside_it:
-            raise Skipped("it is no save of a run; --against B holds it against another")
+            raise Skipped("it is no save of a run", "--against SAVE")
         if self.artifact.bytes > MOST_NEIGHBOUR_BYTES:
-            raise Skipped("its saves are too large to be held against each other unasked: give --against B")
+            raise Skipped("its saves are too large to be held against each other unasked", "--against SAVE")
         for path in beside_it:
             try:
                 beside = self.session.open(path)
@@ -270,6 +300,11 @@ class Inquiry:
         saves = list(self.run.saves) if self.run is not None else []
         places = [n for n, path in enumerate(saves) if os.path.realpath(path) == os.path.realpath(self.path)]
         return [saves[n] for n in (places[0] - 1, places[0] + 1) if 0 <= n < len(saves)] if places else []
+
+
+def counted(number: int, what: str) -> str:
+    """`1 finding`, `2 findings`."""
+    return f"{human_count(number)} {what}{'s' if number != 1 else ''}"
 
 
 def _bare(found: Found, error: CkptuiError) -> Listing:

@@ -78,8 +78,10 @@ def _others(title: str, items: Sequence[RuledOut], width: int) -> list[str]:
 
 
 def _asked(reason: str, ask: str) -> str:
-    """A reason and what to do about it: `...; give --images DIR`."""
-    return f"{reason}; give {ask}" if ask.startswith("--") else f"{reason}; {ask}" if ask else reason
+    """A reason and what to do about it: `...; give --images DIR`. A sentence of its own stays one."""
+    if not ask or ask[0].isupper():
+        return f"{reason}. {ask}" if ask else reason
+    return f"{reason}; {ask}" if ask.startswith(("`", "leave")) else f"{reason}; give {ask}"
 
 
 def step_lines(steps: Iterable[WhyStep], width: int, verdict: str = "") -> list[str]:

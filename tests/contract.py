@@ -356,8 +356,10 @@ CAUSE = record(
         "where": maybe(text),
     }
 )
-RULED_OUT = record({"cause": text, "title": text, "symptoms": many(SYMPTOM), "reason": text, "asked": flag})
-WHY_STEP = record({"name": text, "state": one_of("done", "failed", "skipped"), "detail": text, "seconds": number})
+RULED_OUT = record({"cause": text, "title": text, "symptoms": many(SYMPTOM), "reason": text, "asked": flag, "ask": text})
+WHY_STEP = record(
+    {"name": text, "state": one_of("done", "failed", "skipped"), "detail": text, "seconds": number, "ask": text}
+)
 WHY = {
     "model": facts,
     "symptom": maybe(SYMPTOM),

@@ -122,7 +122,8 @@ def test_a_step_that_fails_stops_nothing(session: Session, monkeypatch: pytest.M
     assert "no TensorFlow in this Python" in report.verdict
     untold = [one.reason for one in report.ruled_out if one.code == "live-dropout"]
     assert untold
-    assert "no TensorFlow in this Python" in untold[0]
+    # said once, in the verdict
+    assert untold == ["no prediction was made"]
 
 
 def test_a_missing_image_leaves_out_the_answers(session: Session, tmp_path: Path) -> None:
@@ -147,10 +148,101 @@ def test_images_beside_the_model_then_noise(session: Session, tmp_path: Path, mo
     assert [Path(path).name for path in tried[-1]] == ["0.png", "2.png", "5.png", "7.png"]
     assert "those beside the model" in report.notes[0]
     monkeypatch.setattr(Session, "sibling_images", lambda *_: [])
+    tried.clear()
     report = asked(session, "digits.keras", predict=True)
-    assert [Path(path).name for path in tried[-1]] == ["noise-1.npy", "noise-2.npy"]
-    assert not Path(tried[-1][0]).exists()
+    assert [Path(path).name for path in tried[0]] == ["noise-1.npy", "noise-2.npy"]
+    assert not Path(tried[0][0]).exists()
     assert "noise" in report.notes[0]
+
+
+def test_one_image_gets_company_where_a_constant_answer_is_looked_for(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[list[str]] = []
+
+    def predict(_: Session, model: str, images: Sequence[str], **options: Any) -> Iterator[Any]:
+        tried.append([Path(path).name for path in images])
+        raise UsageError("enough")
+        yield
+
+    monkeypatch.setattr(Session, "predict", predict)
+    two = [str(SAMPLES / "images/2.png")]
+    report = asked(session, "digits.keras", predict=True, images=two)
+    assert tried[-1] == ["2.png", "0.png", "4.png", "7.png"]
+    assert report.notes[0] == "further images, from beside the model: 0.png, 4.png, 7.png"
+    for more in ({"symptom": "unstable"}, {"symptom": "flip"}, {"expect": "answers.json"}):
+        report = asked(session, "digits.keras", predict=True, images=two, **more)
+        assert tried[-1] == ["2.png"]
+        assert report.notes == ()
+    asked(session, "digits.keras", predict=True, images=two * 4)
+    assert tried[-1] == ["2.png"] * 4
+
+
+@pytest.mark.parametrize("name", ["truncated.keras", "truncated.h5", "truncated_shard/ckpt-2"])
+def test_what_could_not_be_read_is_not_ruled_out(session: Session, name: str) -> None:
+    report = asked(session, f"broken/{name}")
+    whole = {"weights-not-finite", "weights-zero", "statistics-never-updated", "weights-untouched", "dead-filters"}
+    told = {one.code: one for one in report.ruled_out if one.code in whole | {"restore-partial"}}
+    assert set(told) == whole | {"restore-partial"}
+    read = {"truncated.keras": "only 6 of 7", "truncated.h5": "only 6 of 9", "truncated_shard/ckpt-2": "only 9 of 12"}
+    assert not [one.code for one in told.values() if one.asked]
+    assert all(told[code].reason.startswith(f"{read[name]} tensors could be read") for code in whole)
+    assert told["weights-not-finite"].reason.endswith("of those that could be: every value is finite")
+
+
+@pytest.mark.parametrize("name", ["truncated.keras", "truncated.h5", "missing_index/ckpt-2"])
+def test_what_no_loader_opens_is_not_tried(session: Session, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Session, "predict", lambda *_, **__: pytest.fail("it was tried"))
+    report = asked(session, f"broken/{name}", predict=True)
+    behaviour = next(step for step in report.steps if step.name == "behaviour")
+    assert behaviour.state == "skipped"
+    assert "load" in behaviour.detail
+    assert behaviour.ask == "`ckptui predict` tries it all the same"
+    assert behaviour.detail in report.verdict
+
+
+@pytest.mark.parametrize("name", ["flipped_bit", "truncated_shard/ckpt-2", "zero_filled_tail", "implausible_value.h5"])
+def test_what_may_load_is_tried(session: Session, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def predict(*_: Any, **__: Any) -> Iterator[Any]:
+        raise WorkerFailed("it was tried")
+        yield
+
+    monkeypatch.setattr(Session, "predict", predict)
+    assert "it was tried" in asked(session, f"broken/{name}", predict=True).verdict
+
+
+def test_a_part_as_drawn_is_not_ruled_out_of_the_whole(session: Session) -> None:
+    report = asked(session, "suspicious/dead_filters.keras")
+    told = next(one for one in report.ruled_out if one.code == "weights-untouched")
+    assert told.asked
+    assert told.reason.startswith("no kernel as a whole; conv1/kernel: 26% of the values are exactly as drawn")
+    assert "dense/kernel: the weights of 103 of 384 inputs are exactly as drawn" in told.reason
+
+
+@pytest.mark.parametrize("name", ["suspicious/mirror_symmetric.keras", "broken/truncated.keras"])
+@pytest.mark.usefixtures("one_session")
+def test_nothing_is_said_twice(name: str) -> None:
+    _, out, _ = called(str(SAMPLES / name), *([] if "truncated" in name else ["--no-predict"]))
+    text = " ".join(out.split())
+    once = {
+        "suspicious/mirror_symmetric.keras": ["32 of 32 filters", "make an answer survive flips"],
+        "broken/truncated.keras": ["no loader opens a file", "Keras says the file is not found", "can't be opened"],
+    }
+    assert {words: text.count(words) for words in once[name]} == dict.fromkeys(once[name], 1)
+    assert "layers/dense: layers/dense" not in text
+    assert " 1 findings" not in text
+    assert "score" not in text
+
+
+@pytest.mark.usefixtures("one_session")
+def test_options_are_said_by_the_command_alone() -> None:
+    _, out, _ = called(str(SAMPLES / "digits.keras"), "--no-predict", "--json")
+    document = json.loads(out)
+    unasked = [one for one in document["ruled_out"] if not one["asked"]]
+    assert {"--images DIR", "--expect FILE", "--against SAVE", "leave out --no-predict"} <= {o["ask"] for o in unasked}
+    assert not [one for one in (*unasked, *document["steps"]) if "--" in one.get("reason", "") + one.get("detail", "")]
+    _, out, _ = called(str(SAMPLES / "digits.keras"), "--no-predict")
+    assert "20 or more in a folder do; give --images DIR" in " ".join(out.split())
 
 
 def test_a_flagged_model_asks_before_anything_slow(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +322,7 @@ def test_what_can_not_be_done_is_exit_2(tmp_path: Path) -> None:
 
 def test_names_are_made_harmless() -> None:
     bad = Cause("dead-layer", "a\x1b[31m", ("constant",), "likely", 0.5, ("b\u202e",), "c\x07", (), "d\x1b")
-    text = "\n".join(cause_lines(1, bad, 100))
+    text = "\n".join(cause_lines(1, bad, "not seen", 100))
     assert not set("\x1b\u202e\x07") & set(text)
 
 

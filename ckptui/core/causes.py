@@ -26,7 +26,8 @@ class Cause:
     symptoms: tuple[Symptom, ...]
     certainty: Certainty
     score: float
-    """Rank among the causes, 0 to 1: how much of the symptom it explains, times how sure it is."""
+    """Rank among the causes, 0 to 1 and no probability: how much of the symptom it explains, times how sure it is,
+    times how far the symptom was seen (see docs/symptoms.md)."""
     evidence: tuple[str, ...]
     """One fact a line, with its numbers."""
     next_step: str
@@ -58,7 +59,9 @@ class RuledOut:
     symptoms: tuple[Symptom, ...]
     reason: str
     asked: bool = True
-    """False: nothing here can tell; the reason says what would."""
+    """False: nothing here can tell; the reason says what is missing."""
+    ask: str = ""
+    """What to give on the command line so that it is asked: `--images DIR`."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -67,6 +70,7 @@ class RuledOut:
             "symptoms": list(self.symptoms),
             "reason": self.reason,
             "asked": self.asked,
+            "ask": self.ask,
         }
 
 
@@ -80,9 +84,12 @@ class WhyStep:
     detail: str = ""
     """What it found, why it failed or was left out."""
     seconds: float = 0.0
+    ask: str = ""
+    """What to give on the command line so that it is taken."""
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "state": self.state, "detail": self.detail, "seconds": self.seconds}
+        told = {"name": self.name, "state": self.state, "detail": self.detail, "seconds": self.seconds}
+        return {**told, "ask": self.ask}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +110,20 @@ class WhyReport:
     images: tuple[str, ...] = ()
     verdict: str = ""
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def behaved(self) -> bool:
+        """The model was asked and answered."""
+        return any(step.name == "behaviour" and step.state == "done" for step in self.steps)
+
+
+def standing(cause: Cause, report: WhyReport) -> str:
+    """In words how a cause stands to what was seen; ranks follow it."""
+    wanted = report.symptom
+    if not cause.symptoms:
+        return "a fact beside"
+    if wanted is not None and wanted not in cause.symptoms:
+        return "explains another symptom"
+    if any(one in report.shown for one in cause.symptoms if wanted in (None, one)):
+        return "explains what was seen"
+    return "would explain it, not seen" if report.behaved else "would explain it, the model was not asked"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ckptui.core.causes_kinds import (
     UNASKED,
+    UNPREDICTED,
     UNSEEN,
     Gathered,
     Judged,
@@ -21,6 +23,8 @@ from ckptui.core.model import ArchitectureRow
 from ckptui.core.text import number_text
 
 FLIPS = ("flip-left-right", "flip-up-down", "rotate-180")
+MOST_BRANCHES = 4
+"""Layers that are told one by one."""
 HOW = {
     "dead": "it gives nothing but zeros",
     "saturated": "it is saturated",
@@ -39,16 +43,16 @@ def of_constant(gathered: Gathered) -> Iterator[Judged]:
 def _constant(gathered: Gathered) -> Iterator[Judged]:
     found = gathered.of("constant-output")
     closed = closed_layers(gathered.architecture)
-    loose = unreached_inputs(gathered.architecture)
     if not found:
-        yield from _not_constant(gathered, closed, loose)
+        yield from _not_constant(gathered, closed, loose_inputs(gathered))
         return
+    loose = [row.name for row in unreached_inputs(gathered.architecture)]
     report = gathered.report
     assert report is not None
     said = lines(gathered, found)
     cut = _unconnected(report.model)
     if cut or gathered.death[0] == "disconnected" or (loose and not report.dies_at):
-        names = ", ".join(cut or [row.name for row in loose])
+        names = ", ".join(cut or loose)
         more = f"nothing of input {names} but its shape gets to an output" if names else gathered.death[1]
         yield cause("output-disconnected", "confirmed", 1.0, [*said, more], found, where=names or None)
         return
@@ -58,14 +62,18 @@ def _constant(gathered: Gathered) -> Iterator[Judged]:
         yield cause("dead-layer", "likely", 0.8, [*said, both], found, title="Nothing of the input reaches the output")
         yield unasked("output-disconnected", "the path from input to output can't be followed in this model")
         return
-    evidence = [*said, *_dies(gathered, where), *(words for row, words in closed if row.name == where)]
+    evidence = [*said, *_dies(gathered, where), *gathered.ending]
+    evidence += [words for row, words in closed if row.name == where]
     bare = where.rpartition("/")[2]
     about = [f for f in gathered.of("all-zero", "constant", "non-finite", "at-initializer", "dead-filters")
              if gathered.layers.get(f.tensor or "") in (where, bare)]  # fmt: skip
     evidence += [f"its weights: {line}" for line in lines(gathered, about)]
     yield cause("dead-layer", best_of(*(f.certainty for f in found)), 1.0, evidence, [*found, *about], where=where,
                 title=f"The input ends at layer {where}: {HOW.get(gathered.death[0], HOW['constant'])}")  # fmt: skip
-    yield out("output-disconnected", f"the output hangs on the input as far as {where}")
+    if loose:
+        yield _loose(loose, "")
+    else:
+        yield out("output-disconnected", f"the output hangs on the input as far as {where}")
 
 
 def _unconnected(model: Mapping[str, Any]) -> list[str]:
@@ -87,6 +95,8 @@ def _dies(gathered: Gathered, where: str) -> list[str]:
                 told = [f"layer {row.layer} ({row.class_name}): its output is not finite"]
             elif row.zeros == 1:
                 told[0] += ", and is 0 throughout"
+            elif row.flat >= 0.5 and row.activation:
+                told[0] += f"; {100 * row.flat:.4g} % of its values lie at the ends of its {row.activation}"
             if place:
                 before = rows[place - 1]
                 told.append(f"layer {before.layer} before it still varies by {number_text(before.spread)}")
@@ -95,36 +105,67 @@ def _dies(gathered: Gathered, where: str) -> list[str]:
 
 
 def _not_constant(
-    gathered: Gathered, closed: Sequence[tuple[ArchitectureRow, str]], loose: Sequence[ArchitectureRow]
+    gathered: Gathered, closed: Sequence[tuple[ArchitectureRow, str]], loose: Sequence[str]
 ) -> Iterator[Judged]:
     moved = _largest_move(gathered)
-    if moved is not None:
-        name, far = moved
-        reason = f"the answer follows its input: {name} moves it by {number_text(far)}"
+    tried = gathered.unjudged or "no other input was tried"
+    missing = tried if gathered.behaved else UNPREDICTED
+    reason = f"the answer follows its input: {moved}" if moved else ""
+    factor = UNSEEN if gathered.behaved and not gathered.unjudged else UNASKED
+    if loose:
+        yield _loose(loose, moved)
+    elif moved:
         yield out("output-disconnected", reason)
-        yield out("dead-layer", reason)
-        return
-    missing = gathered.why_not if not gathered.behaved else "no other input was tried"
-    factor = UNSEEN if gathered.behaved else UNASKED
-    if closed:
+    else:
+        yield unasked("output-disconnected", missing, gathered.predict_by)
+    if closed and not moved:
         row, words = closed[0]
         yield cause("dead-layer", "likely", 1.0, [words], where=row.name, factor=factor)
+    elif gathered.branches:
+        yield _branches(gathered)
+    elif moved:
+        yield out("dead-layer", reason)
     else:
-        yield unasked("dead-layer", f"{missing}; a prediction would tell")
-    if loose:
-        names = ", ".join(row.name for row in loose)
-        yield cause(
-            "output-disconnected", "likely", 1.0, [f"input {names} leads to no output"], where=names, factor=factor
-        )
-    else:
-        yield unasked("output-disconnected", f"{missing}; a prediction would tell")
+        yield unasked("dead-layer", missing, gathered.predict_by)
 
 
-def _largest_move(gathered: Gathered) -> tuple[str, float] | None:
-    """The probe or flip that moves an answer most; None where nothing else was tried, or nothing moves it."""
-    moves = [(p.name, p.max_abs) for image in gathered.answered() for p in image.probes if not p.identical]
-    moves += [(r.name, r.max_abs_diff) for name in FLIPS for r in gathered.runs(name) if r.max_abs_diff]
-    return max(moves, key=lambda move: move[1], default=None)
+def _loose(names: Sequence[str], moved: str) -> Judged:
+    """Inputs that lead to no output: a fault of the wiring, whatever the others do."""
+    several = len(names) > 1
+    told = f"input{'s' if several else ''} {', '.join(names)} lead{'' if several else 's'} to no output"
+    evidence = [told, *([f"another input does: {moved}"] if moved else [])]
+    title = f"Input {', '.join(names)} is not connected to any output"
+    where = ", ".join(names)
+    return cause("output-disconnected", "confirmed", 0.9, evidence, where=where, title=title, factor=UNASKED)
+
+
+def _branches(gathered: Gathered) -> Judged:
+    """Layers that lose the input beside a way on which it lives on: a fact of the model, and no constant answer."""
+    names = [name for name, _ in gathered.branches]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    words = [words for _, words in gathered.branches[:MOST_BRANCHES]]
+    if len(names) > MOST_BRANCHES:
+        words.append(f"and {len(names) - MOST_BRANCHES} more")
+    words += [*gathered.ending, "the answer follows its input by another way"]
+    title = f"A branch of the model lets nothing of the input through: it ends at layer {names[0]}{more}"
+    return cause("dead-layer", "likely", 0.8, words, where=names[0], title=title, factor=UNSEEN)
+
+
+def _largest_move(gathered: Gathered) -> str:
+    """The probe or flip that moves an answer most, and how far; empty where none does, or none can be judged."""
+    moves = list(gathered.silent_moves.items())
+    ending = " with training=False" if moves else ""
+    if not gathered.unjudged:
+        spoiled = gathered.has("nondeterministic") or any(f.tensor is None for f in gathered.of("non-finite"))
+        images = gathered.answered()
+        moves += [(p.name, p.max_abs) for image in images for p in image.probes if not p.identical]
+        if not spoiled:
+            moves += [(r.name, r.max_abs_diff) for name in FLIPS for r in gathered.runs(name) if r.max_abs_diff]
+    moves = [(name, far) for name, far in moves if math.isfinite(far) and far > 0]
+    if not moves:
+        return ""
+    name, far = max(moves, key=lambda move: move[1])
+    return f"{name} moves it by {number_text(far)}{ending}"
 
 
 def closed_layers(rows: Sequence[ArchitectureRow]) -> list[tuple[ArchitectureRow, str]]:
@@ -139,6 +180,16 @@ def closed_layers(rows: Sequence[ArchitectureRow]) -> list[tuple[ArchitectureRow
         elif kind.endswith("Dropout") and config.get("rate") == 1 and row.live:
             found.append((row, f"layer {row.name} ({kind}) drops everything"))
     return found
+
+
+def loose_inputs(gathered: Gathered) -> list[str]:
+    """Inputs that lead to no output, by the layers' wiring, by their calls or by the graph that is served."""
+    names = [row.name for row in unreached_inputs(gathered.architecture)]
+    names += gathered.unreached
+    connected = gathered.report.model.get("connected") if gathered.report is not None else None
+    if isinstance(connected, Mapping):
+        names += [str(name) for name, reached in connected.items() if not reached]
+    return list(dict.fromkeys(names))
 
 
 def unreached_inputs(rows: Sequence[ArchitectureRow]) -> list[ArchitectureRow]:
@@ -157,7 +208,7 @@ def _range(gathered: Gathered) -> Iterator[Judged]:
         return
     found = gathered.of("constant-output")
     variants = [v for image in gathered.answered() for v in image.variants if not v.chosen and not v.error]
-    if found and variants:
+    if found and variants and not gathered.unjudged:
         moved = [v for v in variants if v.max_abs_diff]
         if moved:
             best = max(moved, key=lambda v: v.max_abs_diff or 0)
@@ -172,7 +223,9 @@ def _range(gathered: Gathered) -> Iterator[Judged]:
         else:
             yield out("preprocessing-off", f"{len(variants)} other preprocessings give the same answer too")
     elif not gathered.behaved:
-        yield unasked("preprocessing-off", f"{gathered.why_not}; a prediction would tell")
+        yield unasked("preprocessing-off", UNPREDICTED, gathered.predict_by)
+    elif gathered.unjudged and (found or not gathered.silent_moves):
+        yield unasked("preprocessing-off", gathered.unjudged)
     else:
         words = gathered.answered()[0].preprocess if gathered.answered() else ""
         yield out("preprocessing-off", f"no unadapted layer; the model gets {words}" if words else "no unadapted layer")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ckptui.core.causes_kinds import (
+    UNPREDICTED,
     Gathered,
     Judged,
     cause,
@@ -49,10 +50,11 @@ def one_sided(many: ManyImages) -> list[Move]:
 def _flip_training(gathered: Gathered) -> Iterator[Judged]:
     many = gathered.report.many if gathered.report is not None else None
     if many is None:
-        why = f" ({gathered.why_not})" if gathered.folder_asked else ""
-        yield unasked(
-            "one-sided-training", f"only many images tell: give --images DIR with {ENOUGH_IMAGES} or more{why}"
-        )
+        if gathered.folder_asked:
+            yield unasked("one-sided-training", UNPREDICTED, gathered.predict_by)
+        else:
+            reason = f"one image can't tell, {ENOUGH_IMAGES} or more in a folder do"
+            yield unasked("one-sided-training", reason, "--images DIR")
         return
     if many.images < ENOUGH_IMAGES:
         yield unasked("one-sided-training", f"{many.images} images are too few: {ENOUGH_IMAGES} or more tell")
@@ -92,10 +94,10 @@ def _flip_preprocessing(gathered: Gathered) -> Iterator[Judged]:
     elif any(image.expected is not None for image in gathered.answered()):
         yield out("preprocessing-flips", "no flip of an image gives what was recorded for it")
     elif gathered.architecture:
-        told_out = "no layer turns images; for the code around the model give --expect with the other side's answers"
-        yield unasked("preprocessing-flips", told_out)
+        told_out = "no layer turns images; the code around the model shows in answers recorded on the other side"
+        yield unasked("preprocessing-flips", told_out, "--expect FILE")
     else:
-        yield unasked("preprocessing-flips", "give --expect with the answers of the other side")
+        yield unasked("preprocessing-flips", "answers recorded on the other side would tell", "--expect FILE")
 
 
 def _swaps(config: Mapping[str, Any]) -> bool:
@@ -139,9 +141,13 @@ def _layout(gathered: Gathered) -> Iterator[Judged]:
     if moved:
         told = f"{len(images)} images have the same answer to the bit; {' and '.join(moved)} changes it"
         yield cause("layout-input", "likely", 0.95, [told], where=None)
+    elif gathered.unjudged:
+        yield unasked("layout-input", gathered.unjudged)
     elif gathered.has("constant-output"):
         yield out("layout-input", "no flip changes the answer either")
+    elif len(images) >= 2 and len({run.output for run in gathered.runs("original")}) == 1:
+        yield out("layout-input", f"no flip changes the answer, the same for {len(images)} images, either")
     elif len(images) >= 2:
         yield out("layout-input", f"{len(images)} images have different answers before any flip")
     else:
-        yield unasked("layout-input", "give several different images")
+        yield unasked("layout-input", "several different images would tell", "two or more IMAGES")

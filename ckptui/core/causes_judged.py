@@ -87,7 +87,8 @@ def _merged(causes: Sequence[Cause]) -> list[Cause]:
 def _symmetry(gathered: Gathered) -> list[RuledOut]:
     """Symmetric filters are what a flip does not change: never why it changes something."""
     found = gathered.of("symmetric-filters")
-    if not found or gathered.symptom not in (None, "flip"):
+    if not found or gathered.symptom != "flip":
+        # asked about all, they are told as the fact they are
         return []
     reason = f"{lines(gathered, found, 1)[0]}: such filters make an answer survive flips, they never make it flip"
     return [RuledOut("symmetric-filters", "Mirror-symmetric filters", ("flip",), reason)]
@@ -118,5 +119,5 @@ def _first(causes: Sequence[Cause], wanted: Symptom | None, checked: Sequence[st
         return f"{sure}{first.title}{where}."
     looked = f"; checked: {', '.join(checked)}." if checked else "."
     if causes and wanted is None:
-        return f"Nothing found that explains a symptom{looked} {causes[0].title} ({causes[0].evidence[0]})."
+        return f"Nothing found that explains a symptom{looked} {causes[0].title}."
     return f"Nothing found{looked}"

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ckptui.core.causes import Cause, RuledOut, Symptom
+from ckptui.core.causes_cut import unread
 from ckptui.core.config_sides import TRAINING_ONLY
 from ckptui.core.layer_fields import class_of
 from ckptui.core.names import clean
@@ -171,7 +172,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 "symmetric-filters",
                 "A fact of the weights, and no fault: mirror-symmetric filters",
                 (),
-                "Nothing to do: symmetric filters make an answer survive flips.",
+                "Nothing to do: symmetric filters make an answer survive flips, they never make it flip.",
             ),
             Kind(
                 "duplicate-filters",
@@ -187,6 +188,8 @@ UNSEEN = 0.3
 """What is left of a suspicion where the behaviour was looked at and does not show its symptom."""
 UNASKED = 0.6
 """Where the behaviour was not looked at."""
+UNPREDICTED = "no prediction was made"
+"""Why only the answers of a model would tell; why there are none is said once, in the verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +210,17 @@ class Gathered:
     operations: tuple[Operation, ...] = ()
     report: PredictReport | None = None
     unpredicted: str = ""
-    """Why there is no prediction."""
+    """Why there is no prediction, in few words."""
+    predict_by: str = ""
+    """What to give on the command line so that there is one."""
     death: tuple[str, str] = ("", "")
     """(how, in words) the input gets lost in the layers: dead, saturated, constant, not finite, disconnected."""
+    ending: tuple[str, ...] = ()
+    """The range of each weight of the layer where the input ends, in words."""
+    branches: tuple[tuple[str, str], ...] = ()
+    """(layer, in words): layers that lose the input while the answer follows it by another way."""
+    unreached: tuple[str, ...] = ()
+    """Inputs from which, by the calls of the layers that were looked at, no way leads to an output."""
     normalizing: tuple[str, ...] = ()
     """Layers that keep batch statistics."""
     relation: Mapping[str, Any] | None = None
@@ -224,6 +235,10 @@ class Gathered:
     symptom: Symptom | None = None
     values_read: bool = True
     filters_read: bool = True
+    read: tuple[int, int] = (0, 0)
+    """How many tensors could be read, of how many that are listed."""
+    kernels: tuple[int, int] = (0, 0)
+    """How many kernels were looked at, of how many that are listed."""
     folder_asked: bool = False
     """Many images were given."""
 
@@ -255,9 +270,39 @@ class Gathered:
         return bool(self.answered()) or (self.report is not None and self.report.many is not None)
 
     @property
+    def unjudged(self) -> str:
+        """Why the answers, though there are some, say nothing of changes between calls; empty where one of them does.
+
+        Those that are random or not finite are held against nothing: no finding about them is no all-clear.
+        """
+        reasons: dict[str, str] = {}
+        answered = self.answered()
+        for finding in self.of("nondeterministic", "non-finite"):
+            if finding.tensor is None:
+                why = "random" if finding.code == "nondeterministic" else "not finite"
+                named = finding.evidence.get("images") or range(len(answered))
+                reasons |= {str(image): why for image in named}
+        if not reasons or len(reasons) < len(answered):
+            return ""
+        return f"the answer is {' or '.join(dict.fromkeys(reasons.values()))}: it can't be judged"
+
+    @property
+    def silent_moves(self) -> dict[str, float]:
+        """How far each probe moves the answer of a random model called with training=False, where it is steady so."""
+        moves: dict[str, float] = {}
+        for finding in self.of("nondeterministic"):
+            moves |= dict(finding.evidence.get("moved_with_training_false") or {})
+        return moves
+
+    @property
     def why_not(self) -> str:
         """Why nothing is known of its behaviour."""
         return self.unpredicted or "the model gave no answer"
+
+    @property
+    def partly(self) -> str:
+        """Why nothing can be said of all of the values; empty where every tensor was read."""
+        return unread(self.path, self.read, self.findings)
 
     def live(self) -> list[ArchitectureRow]:
         """Layers that a call tells to train."""
@@ -302,10 +347,10 @@ def out(code: str, reason: str) -> RuledOut:
     return RuledOut(code, kind.title, kind.symptoms, reason)
 
 
-def unasked(code: str, reason: str) -> RuledOut:
-    """Nothing here could tell; the reason says what would."""
+def unasked(code: str, reason: str, ask: str = "") -> RuledOut:
+    """Nothing here could tell, for this reason; `ask`: the option that would."""
     kind = KINDS[code]
-    return RuledOut(code, kind.title, kind.symptoms, reason, asked=False)
+    return RuledOut(code, kind.title, kind.symptoms, reason, asked=False, ask=ask)
 
 
 def lines(gathered: Gathered, findings: Sequence[Finding], most: int = 4) -> list[str]:
@@ -314,6 +359,9 @@ def lines(gathered: Gathered, findings: Sequence[Finding], most: int = 4) -> lis
     for finding in findings:
         place = gathered.place(finding)
         text = finding.detail or finding.title
+        # a reader may have said which tensor it is already
+        for name in {place, clean(finding.tensor or "")} - {""}:
+            text = text.removeprefix(f"{name}: ")
         line = f"{place}: {text}" if place else text
         if line not in told:
             told.append(line)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ckptui.core.causes_flip import same_scores
 from ckptui.core.causes_kinds import (
     UNASKED,
+    UNPREDICTED,
     UNSEEN,
     Gathered,
     Judged,
@@ -46,12 +47,15 @@ def _random(gathered: Gathered) -> Iterator[Judged]:
             named = ["no layer's call says training=True: a custom layer or an op outside the layers draws"]
         yield cause("live-dropout", "confirmed", 1.0, [*lines(gathered, found), how, *named], found, where=where,
                     title=title)  # fmt: skip
+    elif gathered.runs("repeat") and gathered.unjudged:
+        # NaN repeats itself, whatever is drawn beneath it
+        yield unasked("live-dropout", gathered.unjudged)
     elif gathered.runs("repeat"):
         yield out("live-dropout", f"three calls with the same input give the same bits, for {_images(gathered)}")
     elif live:
         yield cause("live-dropout", "likely", 1.0, named, where=where, factor=UNASKED)
     else:
-        yield unasked("live-dropout", f"{gathered.why_not}; a prediction would tell")
+        yield unasked("live-dropout", UNPREDICTED, gathered.predict_by)
 
 
 def _images(gathered: Gathered) -> str:
@@ -74,36 +78,43 @@ def _batch(gathered: Gathered) -> Iterator[Judged]:
     elif named:
         asked = bool(gathered.runs("in-batch"))
         yield cause("batch-statistics", "likely", 1.0, named, where=where, factor=UNSEEN if asked else UNASKED)
+    elif gathered.runs("in-batch") and gathered.unjudged:
+        yield unasked("batch-statistics", gathered.unjudged)
     elif gathered.runs("in-batch"):
         yield out("batch-statistics", "in a batch of others an image has the answer that it has alone")
     elif gathered.behaved:
         yield unasked("batch-statistics", "the model was not asked with an image in a batch of others")
     else:
-        yield unasked("batch-statistics", f"{gathered.why_not}; a prediction would tell")
+        yield unasked("batch-statistics", UNPREDICTED, gathered.predict_by)
 
 
 def _reload(gathered: Gathered) -> Iterator[Judged]:
     found = gathered.of("reload-differs")
-    if found and gathered.has("nondeterministic"):
-        yield unasked("unsaved-state", "a model that answers at random answers so after a reload too")
-    elif found:
+    drawn = gathered.of("nondeterministic")
+    if found and not (drawn and gathered.unjudged):
         explained = bool(gathered.of("weights-missing", "weights-never-saved"))
         yield cause("unsaved-state", "likely", 0.6 if explained else 0.9, lines(gathered, found), found)
+    elif drawn and all(finding.evidence.get("seeded") for finding in drawn):
+        yield out("unsaved-state", "every load gives the same sequence of random answers")
+    elif gathered.unjudged:
+        yield unasked("unsaved-state", gathered.unjudged)
     elif gathered.runs("reload") or gathered.runs("fresh-process"):
         yield out("unsaved-state", "a reload and a fresh process give the same answer")
     else:
-        yield unasked("unsaved-state", f"{gathered.why_not}; a prediction would tell")
+        yield unasked("unsaved-state", UNPREDICTED, gathered.predict_by)
 
 
 def _versions(gathered: Gathered) -> Iterator[Judged]:
     found = gathered.of("versions-differ")
     if found:
         yield cause("other-tensorflow", "confirmed", 0.9, lines(gathered, found), found)
-    elif rows := gathered.runs("other-tensorflow"):
+    elif (rows := gathered.runs("other-tensorflow")) and gathered.unjudged:
+        yield unasked("other-tensorflow", gathered.unjudged)
+    elif rows:
         names = ", ".join(dict.fromkeys(run.detail for run in rows if run.detail))
         yield out("other-tensorflow", f"{names or 'another TensorFlow'} gives the same answer")
     else:
-        yield unasked("other-tensorflow", "give --tf-python with the Python of the other environment")
+        yield unasked("other-tensorflow", "one TensorFlow alone was asked", "--tf-python PYTHON")
 
 
 def _recorded(gathered: Gathered) -> Iterator[Judged]:

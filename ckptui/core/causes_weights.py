@@ -31,6 +31,7 @@ UNBOUND = (
     "weights-missing", "weights-never-saved", "shape-mismatch", "graph-variables-mismatch", "weights-unexpected",
 )  # fmt: skip
 MOST_TITLES = 5
+SMALLEST = "no kernel's filter is near zero; biases, which can silence a filter too, are not judged by it"
 WEIGHTS_ALONE = ("tf-checkpoint", "tf-checkpoint-v1", "keras-weights")
 STATE = ("state-dangling", "state-stale", "state-elsewhere")
 PREPARING = frozenset({"Rescaling", "Normalization", "Resizing", "CenterCrop", "InputLayer", "TextVectorization"})
@@ -105,7 +106,7 @@ def _checkpoint(gathered: Gathered) -> Iterator[Judged]:
     elif gathered.kind.startswith("tf-checkpoint"):
         yield out("wrong-checkpoint", "the state file, where there is one, names a save that is there and the newest")
     else:
-        yield unasked("wrong-checkpoint", "give --against with the save it should be")
+        yield unasked("wrong-checkpoint", "nothing says which save it should be", "--against SAVE")
 
 
 def _sure(relation: Any) -> Certainty:
@@ -118,7 +119,11 @@ def _unbound(gathered: Gathered, shown: Sequence[Symptom]) -> Iterator[Judged]:
     model = gathered.report.model if gathered.report is not None else {}
     bound = str(model.get("bound") or "")
     if not found and gathered.kind in WEIGHTS_ALONE and not bound:
-        yield unasked("restore-partial", "weights alone: a prediction, with --architecture, tells what of them binds")
+        reason = "weights alone: a prediction with their architecture tells what of them binds"
+        yield unasked("restore-partial", reason, "--architecture MODEL")
+        return
+    if not found and gathered.partly and not bound:
+        yield unasked("restore-partial", gathered.partly)
         return
     if not found:
         told = f": {bound}" if bound else ""
@@ -129,16 +134,29 @@ def _unbound(gathered: Gathered, shown: Sequence[Symptom]) -> Iterator[Judged]:
     # values that nothing binds are drawn anew at each load
     drawn = [f for f in gathered.of("reload-differs", "nondeterministic")]
     factor = seen_factor(gathered, shown, "constant", "unstable")
+    numbers, _, left = bound.partition(" bound; ")
     yield cause(
         "restore-partial",
         best_of(*(f.certainty for f in errors or found)),
         1.0 if errors and drawn else explains,
-        [*([bound] if bound else []), *lines(gathered, errors or found)],
+        _once(bound, lines(gathered, errors or found)),
         [*found, *(f for f in drawn if f.code == "reload-differs")],
-        where=where_of(gathered, found),
+        where=where_of(gathered, found) or _missing(found),
+        title=f"The restore bound only a part of the weights: {numbers}, {left}" if left else "",
         # a restore that binds too little is a fault whatever this image shows
         factor=max(factor, UNASKED) if errors else factor,
     )
+
+
+def _once(bound: str, told: Sequence[str]) -> list[str]:
+    """What was bound, and what findings say; not twice where one of them begins with it."""
+    return [*([bound] if bound and not any(line.startswith(bound) for line in told) else []), *told]
+
+
+def _missing(found: Sequence[Finding]) -> str | None:
+    """The first weight that got no value."""
+    names = [name for finding in found for name in finding.evidence.get("missing") or ()]
+    return str(names[0]) if names else None
 
 
 def _values(gathered: Gathered, shown: Sequence[Symptom]) -> Iterator[Judged]:
@@ -164,7 +182,11 @@ def _kind(
         where = where_of(gathered, used)
         yield cause(code, certainty, explains, lines(gathered, used), used, where=where, factor=factor)
     elif gathered.values_read:
-        yield out(code, clear)
+        facts = lines(gathered, gathered.of(*codes, least="info"), 2)
+        # what is true of a part must not be ruled out of the whole
+        told = f"nothing that explains it: {'; '.join(facts)}" if facts else clear
+        partly = gathered.partly
+        yield unasked(code, f"{partly}; of those that could be: {told}") if partly else out(code, told)
     else:
         yield unasked(code, "the values were not read")
 
@@ -205,13 +227,26 @@ def _filters(gathered: Gathered, shown: Sequence[Symptom]) -> Iterator[Judged]:
             factor=factor,
         )
     else:
-        yield out("weights-untouched", "every kernel was trained, or nothing tells that it was not")
-    yield from _kind(gathered, "dead-filters", ("dead-filters", "constant-filters"), 0.5, factor, "no dead filters")
+        yield _trained(gathered)
+    yield from _kind(gathered, "dead-filters", ("dead-filters", "constant-filters"), 0.5, factor, SMALLEST)
     for code, finding in (("symmetric-filters", "symmetric-filters"), ("duplicate-filters", "duplicate-filters")):
         found = gathered.of(finding)
         if found and not (code == "symmetric-filters" and gathered.symptom == "flip"):
             sure = best_of(*(f.certainty for f in found))
             yield cause(code, sure, 0.05, lines(gathered, found), found, where=where_of(gathered, found))
+
+
+def _trained(gathered: Gathered) -> Judged:
+    """No kernel is as drawn as a whole; what is in part is said with its numbers."""
+    looked, every = gathered.kernels
+    part = lines(gathered, gathered.of("at-initializer", "untouched-filters", least="info"), 3)
+    told = f"no kernel as a whole; {'; '.join(part)}" if part else "no values on the grid of an initializer's draws"
+    partly = gathered.partly
+    if not partly and looked < every:
+        partly = f"only {looked} of {every} kernels could be looked at"
+    if partly:
+        return unasked("weights-untouched", f"{partly}; of those that could be: {told}")
+    return out("weights-untouched", told)
 
 
 def _training(gathered: Gathered) -> Iterator[Judged]:
@@ -233,7 +268,7 @@ def _training(gathered: Gathered) -> Iterator[Judged]:
     elif gathered.kin:
         yield out("other-training", f"it shares its past with {gathered.kin[0]} of the same run")
     else:
-        yield unasked("other-training", "give --against with a save of the training it should be from")
+        yield unasked("other-training", "there is no other save of its training beside it", "--against SAVE")
 
 
 def _configuration(gathered: Gathered) -> Iterator[Judged]:
@@ -258,7 +293,8 @@ def _configuration(gathered: Gathered) -> Iterator[Judged]:
     elif gathered.relation is not None:
         yield out("preprocessing-skew", f"{gathered.against} prepares its input alike, as far as layers tell")
     elif not (gathered.report is not None and any(i.expected is not None for i in gathered.report.images)):
-        yield unasked("preprocessing-skew", "give --against with the other side's model, or --expect with its answers")
+        reason = "the model or the recorded answers of the other side would tell"
+        yield unasked("preprocessing-skew", reason, "--against MODEL, or --expect FILE")
     if others:
         yield cause(
             "configuration-changed",
@@ -271,7 +307,7 @@ def _configuration(gathered: Gathered) -> Iterator[Judged]:
     elif gathered.relation is not None and gathered.architecture:
         yield out("configuration-changed", f"the layers of {gathered.against} are configured alike")
     else:
-        yield unasked("configuration-changed", "give --against with the model it was trained as")
+        yield unasked("configuration-changed", "the model it was trained as would tell", "--against MODEL")
 
 
 def _titles(findings: Sequence[Finding]) -> list[str]:

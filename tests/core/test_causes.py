@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ckptui.core.catalogue import make
-from ckptui.core.causes import SYMPTOMS, Cause, Symptom
+from ckptui.core.causes import SYMPTOMS, Cause, Symptom, WhyReport, WhyStep, standing
 from ckptui.core.causes_constant import closed_layers, unreached_inputs
+from ckptui.core.causes_cut import cut_off
 from ckptui.core.causes_flip import same_scores
 from ckptui.core.causes_judged import Judgement, judge
 from ckptui.core.causes_kinds import KINDS, Gathered
@@ -94,9 +96,66 @@ def test_without_a_prediction_behaviour_is_not_asked() -> None:
     asked = {one.code: one.asked for one in came.ruled_out}
     for code in ("output-disconnected", "dead-layer", "live-dropout", "batch-statistics", "unsaved-state"):
         assert not asked[code]
-        assert "there is no TensorFlow here" in reason(came, code)[1]
+        assert reason(came, code)[1] == "no prediction was made"
     assert asked["weights-zero"]
     assert "there is no TensorFlow here" in came.verdict
+
+
+def test_how_a_cause_stands_to_what_was_seen() -> None:
+    def stands(symptoms: tuple[Symptom, ...], asked: Symptom | None, shown: tuple[Symptom, ...], state: str) -> str:
+        one = Cause("dead-layer", "", symptoms, "likely", 0.5, (), "")
+        steps = (WhyStep("behaviour", "done" if state else "skipped"),)
+        return standing(one, WhyReport({}, asked, shown, (one,), (), steps))
+
+    assert stands(("constant",), None, ("constant",), "asked") == "explains what was seen"
+    assert stands(("constant",), None, (), "asked") == "would explain it, not seen"
+    assert stands(("constant",), None, (), "") == "would explain it, the model was not asked"
+    assert stands(("constant",), "flip", ("constant",), "asked") == "explains another symptom"
+    assert stands((), "flip", ("flip",), "asked") == "a fact beside"
+
+
+def test_what_was_not_read_is_not_ruled_out() -> None:
+    values = ("weights-not-finite", "weights-zero", "statistics-never-updated", "weights-untouched", "dead-filters")
+    for code in (*values, "restore-partial"):
+        asked, why = reason(judged(read=(6, 7)), code)
+        assert not asked
+        assert why.startswith("only 6 of 7 tensors could be read")
+        assert reason(judged(read=(7, 7)), code)[0]
+    cut = found("zip-damaged")
+    assert "can't be told" in reason(judged(cut, read=(7, 7)), "weights-not-finite")[1]
+    other = replace(cut, artifact="another.keras")
+    assert reason(judged(other, read=(7, 7)), "weights-not-finite") == (True, "every value is finite")
+    assert reason(judged(kernels=(2, 3)), "weights-untouched") == (
+        False,
+        "only 2 of 3 kernels could be looked at; of those that could be: no values on the grid of an initializer's "
+        "draws",
+    )
+
+
+def test_facts_of_a_part_are_said_where_the_whole_is_ruled_out() -> None:
+    part = found("untouched-filters", "dense/kernel", severity="info", detail="the weights of 103 of 384 inputs")
+    asked, why = reason(judged(part), "weights-untouched")
+    assert asked
+    assert why == "no kernel as a whole; dense/kernel: the weights of 103 of 384 inputs"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "evidence", "tensor", "cut"),
+    [
+        ("zip-damaged", "keras-archive", {"bytes_missing": 3}, None, True),
+        ("zip-damaged", "keras-archive", {}, None, False),
+        ("hdf5-damaged", "keras-weights", {"bytes_missing": 3}, None, True),
+        ("hdf5-damaged", "keras-h5", {"bytes_missing": 3}, "conv/kernel", False),
+        ("index-missing", "tf-checkpoint", {}, None, True),
+        ("shard-truncated", "tf-checkpoint", {"bytes_missing": 3}, None, False),
+    ],
+)
+def test_damage_that_no_loader_survives(
+    code: str, kind: str, evidence: dict[str, int], tensor: str | None, cut: bool
+) -> None:
+    damage = found(code, tensor, evidence=evidence)
+    assert bool(cut_off(PATH, kind, [damage])) == cut
+    assert not cut_off("another", kind, [damage])
 
 
 # ---------------------------------------------------------------------- constant
@@ -235,7 +294,8 @@ def test_flips_over_many_images_beside_a_turn() -> None:
     assert reason(bears, "one-sided-training")[0]
     few = judged(report=report(many=many(images=12)), symptom="flip")
     assert reason(few, "one-sided-training") == (False, "12 images are too few: 20 or more tell")
-    assert "--images DIR" in reason(judged(report=HEALTHY), "one-sided-training")[1]
+    asking = {one.code: one.ask for one in judged(report=HEALTHY).ruled_out if not one.asked}
+    assert asking["one-sided-training"] == "--images DIR"
 
 
 def test_a_flip_that_changes_one_image_is_a_fact_not_a_symptom() -> None:
