@@ -37,14 +37,19 @@ def folded(text: str, width: int, first: str = "", rest: str | None = None) -> l
     )
 
 
-def flowing(parts: Iterable[str], width: int, first: str, rest: str) -> list[str]:
-    """Facts two spaces apart, as many in a line as fit; none is broken."""
-    lines, line = [], first
+def flowing(parts: Iterable[str], width: int, first: str, rest: str, gap: str = "  ") -> list[str]:
+    """Facts, `gap` apart, as many in a line as fit; one that is longer than a line is folded."""
+    lines, line = list[str](), first
     for part in parts:
-        if line.strip() and line not in (first, rest) and len(line) + 2 + len(part) > width:
+        fresh = line in (first, rest)
+        if not fresh and len(line) + len(gap) + len(part) > width:
             lines.append(line)
-            line = rest
-        line += part if line in (first, rest) else f"  {part}"
+            line, fresh = rest, True
+        if fresh and len(line) + len(part) > width:
+            *whole, line = folded(part, width, line, rest) or [line]
+            lines += whole
+        else:
+            line += part if fresh else gap + part
     return [*lines, line.rstrip()]
 
 

@@ -86,7 +86,8 @@ def time_lines(seconds: Any, width: int) -> list[str]:
     known = {name: float(seconds[name]) for name in TIMES if name in seconds}
     parts = [f"{TIMES[name]} {value:.1f} s" for name, value in known.items() if value >= LEAST_TOLD]
     whole = float(seconds.get("all", sum(known.values())))
-    return folded(f"took {whole:.1f} s{': ' if parts else ''}{', '.join(parts)}", width, "", INDENT)
+    told = [f"{part}," for part in parts[:-1]] + parts[-1:]
+    return flowing([f"{whole:.1f} s{':' if parts else ''}", *told], width, "took ", INDENT, gap=" ")
 
 
 def model_lines(model: Mapping[str, Any], width: int) -> list[str]:
@@ -171,7 +172,8 @@ def image_lines(image: Predicted, width: int) -> list[str]:
         lines += ["", *variant_lines(image.variants, width)]
     if image.expected is not None:
         lines += ["", *folded(expected_line(image), width, "", "    ")]
-    return [*lines, "", *folded(safe(image.verdict), width)]
+    verdict = folded(safe(image.verdict), width)
+    return [*lines, *([""] if verdict else []), *verdict]
 
 
 def run_lines(runs: Iterable[Run], width: int) -> list[str]:
@@ -214,7 +216,7 @@ def variant_lines(variants: Sequence[Variant], width: int) -> list[str]:
 
 
 def left_out(variants: Iterable[Variant]) -> list[str]:
-    """`not tried: caffe and torch: they need 3 channels, the model takes 1`, a line a reason."""
+    """`left out: torch (torch needs 3 channels, the model takes 1)`, a line a reason."""
     reasons: dict[str, list[str]] = {}
     for variant in variants:
         if variant.error:

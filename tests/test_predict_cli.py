@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,11 @@ from ckptui.core.model import (
     Variant,
 )
 from ckptui.errors import Flagged
+from ckptui.narrator import Narrator
 from ckptui.predict.wish import Wish
 from ckptui.predict_call import flagged_lines
 from ckptui.predict_output import predict_document, predict_text
-from ckptui.why_output import why_document
+from ckptui.why_output import why_document, why_text
 from tests.contract import problems
 from tests.places import ROOT, SAMPLES, needs_samples
 from tests.readers.protos import graph, meta_graph, node, saved_model_proto
@@ -305,7 +308,7 @@ def test_the_whole_document_keeps_the_contract() -> None:
 
 
 def test_the_text_says_all_of_it_and_nothing_acts_on_the_terminal() -> None:
-    lines = predict_text(whole_report())
+    lines = predict_text(whole_report(), 100)
     text = "\n".join(lines)
     assert "\x1b" not in text
     assert "\u202e" not in text
@@ -314,7 +317,7 @@ def test_the_text_says_all_of_it_and_nothing_acts_on_the_terminal() -> None:
         "not enforced on this machine: no writing outside its own folder", "run though flagged: WriteFile",
         "outputs  probabilities (on show), logits", "architecture of a.keras", "bit-identical", "TensorFlow 2.15.1",
         "zeros 0.5, noise bit-identical", "0..1 *", "eight 0.9  differs, by 0.25, another answer", "It follows.",
-        "left out: 4", "… and 2 more left out", "0.3 to 0.5", "25%", "10% to 40%", "<- dies here", "1 more;",
+        "left out: 4", "… and 2 more left out", "0.3 to 0.5", "25%", "10% to 40%", "<- dies here", "c7a",
         "✖ unsafe-op",
     ):  # fmt: skip
         assert words in text, words
@@ -322,7 +325,67 @@ def test_the_text_says_all_of_it_and_nothing_acts_on_the_terminal() -> None:
     assert text.index("flip-left-right    ") < text.index("shift-1")
     # what one recorded as the answer lies under its image, before the verdict
     assert text.index("recorded in") < text.index("It follows.")
-    assert max(len(line) for line in lines if line.startswith("       before it")) <= 220
+    # one word of 200 characters is not broken; nothing else is wider than the page
+    assert [line for line in lines if len(line) > 100] == [line for line in lines if "xxxx" in line]
+
+
+@pytest.mark.parametrize("width", [80, 100, 132])
+def test_tables_and_sentences_fit_the_page(width: int) -> None:
+    whole, run = whole_report(), Run("in-batch", ((3, "three", 0.9),), (0.9,), 4.7e-11, False, 0.3)
+    others = Run("original", (), (), None, None, 0.0, "the model refuses the image: " + "words " * 30)
+    label = replace(run, name="reload", top=((0, "a_label_of_forty_characters_or_a_bit_more", 0.5),), top1_changed=True)
+    rows = (replace(run, detail="among 3 others; 4.7e-11 among copies"), others, label)
+    seconds = {"start": 5.12, "load": 0.41, "runs": 2.0, "reload": 0.03, "fresh": 1.2, "all": 8.8}
+    report = replace(
+        whole, images=(replace(whole.images[0], runs=rows, preprocess="0..1, " + "words " * 20),),
+        model={**whole.model, "others": [], "seconds": seconds, "labels": "near/labels.txt"},
+    )  # fmt: skip
+    lines = predict_text(report, width)
+    assert [line for line in lines if len(line) > width] == []
+    text = "\n".join(lines)
+    assert "took 8.8 s: starting TensorFlow 5.1 s, loading 0.4 s, runs 2.0 s" in text
+    assert "labels of near/labels.txt" in text
+    # no row's time stands alone in a line
+    assert not [line for line in lines if re.fullmatch(r"\s*[\d.]+ s", line)]
+    assert "left out: torch (3 channels" in text
+    assert [line for line in why_text(REPORT, width) if len(line) > width] == []
+
+
+def test_a_folder_of_images_is_no_image_and_starts_nothing(no_worker: None, tmp_path: Path) -> None:
+    code, _, err = told("predict", KERAS, IMAGE, str(tmp_path))
+    assert code == 2
+    assert f"--images {tmp_path}" in err
+
+
+@needs_samples
+def test_a_missing_image_among_others_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = Run("original", (), (), None, None, 0.0, "No such file or folder: lost.png")
+    images = (whole_report().images[0], Predicted("lost.png", "", (), 0, 0, (lost,), "No answer."))
+
+    def predict(*_: Any, **__: Any) -> Iterator[PredictReport]:
+        yield replace(whole_report(), images=images, findings=())
+
+    monkeypatch.setattr("ckptui.session.Session.predict", predict)
+    code, out, err = told("predict", KERAS, IMAGE, "lost.png", "--json")
+    assert code == 0
+    assert err == "ckptui: no answer for lost.png: No such file or folder\n"
+    assert json.loads(out)["images"][1]["runs"][0]["error"] == "No such file or folder: lost.png"
+
+
+def test_seconds_are_counted_while_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Typed()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    narrator = Narrator()
+    narrator.wait("starting TensorFlow")
+    deadline = time.monotonic() + 10
+    while "starting TensorFlow  1 s" not in terminal.shown and time.monotonic() < deadline:
+        time.sleep(0.02)
+    narrator.tell("loading")
+    shown = terminal.shown
+    time.sleep(1.2)
+    assert "starting TensorFlow  1 s" in shown
+    assert terminal.shown == shown
+    narrator.close()
 
 
 def test_the_document_of_why_keeps_the_contract() -> None:

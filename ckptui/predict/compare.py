@@ -30,6 +30,8 @@ BATCH = 1e-5
 """Of an output's scale, between a batch of others and one of copies: both run the same kernels on as many rows."""
 BATCH_CONTROL = 10
 """Times what the copies' own row is away from the single call, so that a model that rounds coarsely is no alarm."""
+TRAINED = 1e-3
+"""Of an output's scale: training mode that moves the answer by no more is not worth a word."""
 VERSIONS = 1e-4
 """Of an output's scale: versions of TensorFlow that are no further apart differ by rounding alone."""
 
@@ -136,6 +138,13 @@ class Facts:
         """Runs of these names that answered, further from the original than `limit` of an output's scale."""
         runs = [run for run in self.runs.values() if run.name in names and not run.error and not run.identical]
         return [run for run in runs if not self.relative.get(key_of(run), 0.0) <= limit]
+
+    @property
+    def trained_otherwise(self) -> bool:
+        """Training mode moves the answer far enough to be seen, or to another best one."""
+        run = self.runs.get(TRAINING)
+        changed = run is not None and not run.error and bool(run.top1_changed)
+        return changed or bool(self.beyond((TRAINING,), TRAINED))
 
     def differing_loads(self) -> list[Run]:
         """Reload and fresh process, where the answer moved by more than rounding can."""

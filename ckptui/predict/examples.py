@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ckptui.core.text import shape_text
+from ckptui.core.text import counted, shape_text
 from ckptui.errors import UsageError
 from ckptui.readers.wire import encode_uvarint
 
@@ -102,9 +102,9 @@ def _feature(value: Any, spec: Mapping[str, Any]) -> bytes:
         each = math.prod(extent for extent in shape if extent is not None)
         if None in shape:
             if each and len(values) % each:
-                raise ValueError(f"has {len(values)} value(s), no multiple of {each}")
+                raise ValueError(f"has {counted(len(values), 'value')}, no multiple of {each}")
         elif len(values) != each:
-            raise ValueError(f"has {len(values)} value(s), not {each}")
+            raise ValueError(f"has {counted(len(values), 'value')}, not {each}")
     return feature(dtype, values)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ckptui.core.catalogue import make
 from ckptui.core.model import Expectation, Finding
-from ckptui.core.text import safe
+from ckptui.core.text import counted, safe
 from ckptui.predict.answers import Answer, largest_difference
 from ckptui.predict.compare import BATCH, best, top_of
 from ckptui.predict.recorded import MAIN, Recorded, Row
@@ -83,13 +83,14 @@ def findings(model: str, recorded: Recorded, held: Sequence[tuple[str, Expectati
     largest = max((e.max_abs_diff or 0.0 for _, e in differing), default=0.0)
     changed = sum(bool(e.top1_changed) for _, e in differing)
     judged = sum(not e.error for _, e in held)
+    answer = "answers" if len(differing) == 1 else "answer"
     digits = "" if recorded.decimals is None else f", written with {recorded.decimals} digits after the point"
     return [
         make(
             "expectation-differs",
             model,
-            detail=f"{len(differing)} of {judged} image(s) answer otherwise than recorded in {safe(recorded.path)}"
-            f"{digits}: by up to {largest:.3g}, {changed} with another best answer",
+            detail=f"{len(differing)} of {counted(judged, 'image')} {answer} otherwise than recorded in "
+            f"{safe(recorded.path)}{digits}: by up to {largest:.3g}, {changed} with another best answer",
             evidence={
                 "file": recorded.path,
                 "max_abs": largest,

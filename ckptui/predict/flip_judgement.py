@@ -13,6 +13,7 @@ import numpy as np
 
 from ckptui.core.intervals import mean_interval, wilson
 from ckptui.core.model import Move
+from ckptui.core.text import counted
 from ckptui.predict.controls import CONTROLS
 
 Array = np.ndarray[Any, Any]
@@ -68,14 +69,14 @@ class Moved:
 def judged(moved: Moved) -> str:
     """A sentence or two on what the flips say of the training, or why they say nothing."""
     if moved.images < LEAST_IMAGES:
-        return f"{moved.images} image(s): numbers only, a verdict on training takes {LEAST_IMAGES}."
+        return f"{counted(moved.images, 'image')}: numbers only, a verdict on training takes {LEAST_IMAGES}."
     means = {name: moved.mean(name) for name in (LEFT_RIGHT, UP_DOWN, TURN)}
     if max(low for _, low, _ in means.values()) < FOLLOWS:
         return f"The answer hardly follows the layout of the picture, so flips tell nothing. {_listed(means)}."
     blind = [name for name in WORDS if moved.mirrors.get(name, 0.0) > MOSTLY]
     if blind:
         names = " and ".join(WORDS[name] for name in blind)
-        return f"Most images are next to their own mirror image: nothing is said about {names}."
+        return f"Most images look almost the same when mirrored: nothing is said about {names}."
     alone = [name for name in WORDS if _below(means[name], means[OTHER[name]]) and _below(means[name], means[TURN])]
     if alone:
         return _one_sided(alone[0], moved, means)

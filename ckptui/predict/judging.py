@@ -7,6 +7,7 @@ from typing import Any
 
 from ckptui.core.catalogue import make
 from ckptui.core.model import Certainty, Finding, LayerSpread, Run
+from ckptui.core.text import counted
 from ckptui.predict.compare import (
     FLIP_LR,
     INVARIANT,
@@ -14,12 +15,12 @@ from ckptui.predict.compare import (
     OTHER_TF,
     RELOAD,
     REPEAT,
-    SAME_ANSWER,
     TRAINING,
     VERSIONS,
     Facts,
     key_of,
 )
+from ckptui.predict.words import listed
 
 
 def findings_of(
@@ -41,7 +42,7 @@ def findings_of(
         _batch(model, [f for f in steady if f.batch_dependent]),
         _constant(model, [f for f in answered if f.constant or f.constant_silenced], layers, dies_at),
         _versions(model, [f for f in steady if f.beyond((OTHER_TF,), VERSIONS)]),
-        _training(model, [f for f in steady if f.beyond((TRAINING,), SAME_ANSWER)]),
+        _training(model, [f for f in steady if f.trained_otherwise]),
         *_flips(model, [f for f in steady if not f.constant]),
     ]
     return [finding for finding in found if finding is not None]
@@ -89,7 +90,7 @@ def _not_finite(model: str, images: Sequence[Facts]) -> Finding | None:
         "non-finite",
         model,
         title="The answer is not finite",
-        detail=f"NaN or infinity in the output of {len(images)} image(s)",
+        detail=f"NaN or infinity in the output of {counted(len(images), 'image')}",
         evidence={"images": _names(images)},
         advice="Check the weights for NaN first (`c`), then the range the model gets.",
     )
@@ -195,12 +196,15 @@ def _versions(model: str, images: Sequence[Facts]) -> Finding | None:
 def _training(model: str, images: Sequence[Facts]) -> Finding | None:
     if not images:
         return None
-    largest = _largest([facts.runs[TRAINING] for facts in images])
+    runs = [facts.runs[TRAINING] for facts in images]
+    largest, changed = _largest(runs), sum(bool(run.top1_changed) for run in runs)
+    relative = max(facts.relative.get(TRAINING, 0.0) for facts in images)
     return make(
         "training-mode-differs",
         model,
-        detail=f"with training=True the output differs by up to {largest:.3g}",
-        evidence={"max_abs": largest, "images": _names(images)},
+        detail=f"with training=True the output differs by up to {largest:.3g}, {relative:.2g} of its scale"
+        + (f"; another best answer for {counted(changed, 'image')}" if changed else ""),
+        evidence={"max_abs": largest, "relative": relative, "top1_changed": changed, "images": _names(images)},
     )
 
 
@@ -210,7 +214,7 @@ def _flips(model: str, images: Sequence[Facts]) -> list[Finding | None]:
     made: list[Finding | None] = []
     if changed:
         flips = sorted({flip for flips in changed.values() for flip in flips})
-        detail = f"{len(changed)} of {len(images)} image(s), under {' and '.join(flips)}"
+        detail = f"{len(changed)} of {counted(len(images), 'image')}, under {listed(flips)}"
         made.append(make("flip-changes-prediction", model, detail=detail, evidence={"flips": flips, "images": changed}))
     if still:
         moved = max(facts.runs[FLIP_LR].max_abs_diff or 0.0 for facts in still)

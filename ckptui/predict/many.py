@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ckptui.core.model import Finding, ManyImages
-from ckptui.core.text import safe
+from ckptui.core.text import counted, safe
 from ckptui.errors import Cancelled, CkptuiError, NoSuchPath, UsageError
 from ckptui.predict.answers import Answer, Feed
 from ckptui.predict.controls import CHANGES, changed
@@ -193,7 +193,9 @@ def many_images(
             waiting = []
             yield f"image {place + 1:,} of {count:,}, as it is and under {len(CHANGES)} changes"
     if not tally.images:
-        raise UsageError(f"none of {count} file(s) in {folder} could be used: {failed[0]}", title="No usable image")
+        raise UsageError(
+            f"none of {counted(count, 'file')} in {folder} could be used: {failed[0]}", title="No usable image"
+        )
     if tally.constant:
         tally.probed = _probed(asker, tally)
     notes = [gathered.words, recipe.note, f"images went one by one: {asker.why_single}" if asker.why_single else ""]

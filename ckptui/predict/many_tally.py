@@ -13,7 +13,7 @@ from ckptui.core.intervals import wilson
 from ckptui.core.model import Finding, ManyImages
 from ckptui.predict.compare import best
 from ckptui.predict.controls import CHANGES, own_mirror
-from ckptui.predict.flip_judgement import WORDS, Moved, judged
+from ckptui.predict.flip_judgement import LEFT_RIGHT, UP_DOWN, WORDS, Moved, judged
 from ckptui.predict.image import Picture
 from ckptui.predict.labels import Labels
 
@@ -168,9 +168,7 @@ class Tally:
         """The section of the report."""
         moved = self.moved()
         words = self.verdict(moved)
-        own = [f"{share:.0%} under {WORDS[flip]}" for flip, share in moved.mirrors.items() if share]
-        if own:
-            words += f" Next to their own mirror image, so no evidence: {' and '.join(own)} of the images."
+        words += alike_mirrored(moved.mirrors)
         words = " ".join([words, *(f"{note[0].upper()}{note[1:]}." for note in notes)])
         names = self._labels.fitting(int(np.prod(self._shape)))
         counts = self._best.most_common() if self._several else []
@@ -220,3 +218,14 @@ class Tally:
             },
             certainty="confirmed" if bits and int(np.prod(self._shape)) > 1 else "likely",
         )
+
+
+def alike_mirrored(mirrors: Mapping[str, float]) -> str:
+    """A sentence on the images whose flips tell nothing, because they are hardly changed by them."""
+    flips = {LEFT_RIGHT: "a left-right flip", UP_DOWN: "an up-down flip"}
+    shares = [f"{share:.0%}" for share in mirrors.values() if share]
+    named = [flips[name] for name, share in mirrors.items() if share]
+    if not shares:
+        return ""
+    more = f" and {shares[1]} under {named[1]}" if len(shares) > 1 else ""
+    return f" {shares[0]} of the images hardly change under {named[0]}{more}: those say nothing about that flip."

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ckptui.core.text import counted
 from ckptui.errors import UsageError
 
 Array = np.ndarray[Any, Any]
@@ -214,5 +215,5 @@ def preprocess(pixels: Array, how: str, mean: Sequence[float] = (), std: Sequenc
 
 def _fitting(name: str, values: Sequence[float], channels: int) -> Array:
     if len(values) not in (1, channels):
-        raise UsageError(f"{len(values)} numbers are given for {name}, the model takes {channels} channel(s)")
+        raise UsageError(f"{len(values)} numbers are given for {name}, the model takes {counted(channels, 'channel')}")
     return np.array(values, np.float32)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ckptui.core.catalogue import make
 from ckptui.core.model import Finding, Variant
+from ckptui.core.text import counted
 from ckptui.errors import UsageError
 from ckptui.predict.answers import Answer, Feed
 from ckptui.predict.compare import top_of
@@ -73,7 +74,8 @@ def variant_findings(model: str, subjects: Sequence[Subject]) -> list[Finding]:
         return []
     chosen = next((row.preprocess for subject in asked for row in subject.variants if row.chosen), "")
     moved = [s.path for s in asked if any(row.top1_changed and not row.chosen for row in s.variants)]
-    detail = f"{len(moved)} of {len(asked)} image(s) get another best answer under {', '.join(changing)}"
+    images = f"{len(moved)} of {counted(len(asked), 'image')} get{'s' if len(moved) == 1 else ''}"
+    detail = f"{images} another best answer under {', '.join(changing)}"
     detail += f" than under {chosen}" if chosen else ""
     evidence = {"chosen": chosen, "changing": changing, "images": moved}
     return [make("preprocessing-matters", model, detail=detail, evidence=evidence)]

@@ -85,7 +85,7 @@ def every_recipe(recipe: Recipe, channels: int) -> Iterator[tuple[str, Recipe | 
         elif recipe.form.dtype == "int8" and name == "0..255":
             yield name, "the model takes int8, which ends at 127"
         elif name in ("caffe", "torch") and channels != 3:
-            yield name, f"{name} needs 3 channels, the model takes {channels}"
+            yield name, f"needs 3 channels, the model takes {channels}"
         else:
             yield name, replace(recipe, how=name, words=name)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ckptui.core.catalogue import make
 from ckptui.core.model import Finding, PredictReport
-from ckptui.core.text import safe
+from ckptui.core.text import counted, safe
 from ckptui.errors import Blocked, ModelDoesNotLoad
 from ckptui.predict.loading import Bound, Loaded, Order
 from ckptui.predict.sandbox import not_enforced
@@ -99,7 +99,7 @@ def load_findings(model: Loaded) -> list[Finding]:
             make(
                 "weights-unexpected",
                 model.order.path,
-                detail=f"{len(bound.refused)} value(s) of the checkpoint found no place: "
+                detail=f"{counted(len(bound.refused), 'value')} of the checkpoint found no place: "
                 f"{some(bound.refused, len(bound.refused))}",
                 evidence={"refused": list(bound.refused)},
             )

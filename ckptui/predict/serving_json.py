@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ckptui.core.text import counted
 from ckptui.errors import UsageError
 from ckptui.predict.examples import MAX_DEPTH, example
 from ckptui.predict.fitting import described, listed
@@ -82,7 +83,7 @@ def arrays_of(document: Any, target: Target, what: str) -> tuple[dict[str, Array
         if not isinstance(context, dict) or not all(isinstance(row, dict) for row in given):
             raise UsageError(f"examples of {what} are no objects", title=TITLE)
         given = [{**context, **row} for row in given]
-    return rows(given, target, what), [f"Serving JSON, {len(given)} {there[0].removesuffix('s')}(s)"]
+    return rows(given, target, what), [f"Serving JSON, {counted(len(given), there[0].removesuffix('s'))}"]
 
 
 def rows(found: Sequence[Any], target: Target, what: str) -> dict[str, Array]:

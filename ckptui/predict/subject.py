@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from ckptui.core.model import Expectation, Predicted, Probe, Run, Variant
+from ckptui.core.text import counted
 from ckptui.errors import Blocked, CkptuiError
 from ckptui.predict import compare
 from ckptui.predict.answers import Answer, Feed
@@ -113,7 +114,7 @@ class Subject:
         self.facts.among_copies = self.answer.relative(same)
         self.facts.among_others = same.relative(row)
         self.facts.among_others_by = same.apart(row)
-        detail = f"among {rows - 1} others; among copies of itself {compare.size_text(self.answer.apart(same))}"
+        detail = f"among {counted(rows - 1, 'other')}; {compare.size_text(self.answer.apart(same))} among copies"
         return self.compared(IN_BATCH, [row], seconds, detail)
 
     def trained(self, model: Loaded, cancel: threading.Event | None) -> Run:

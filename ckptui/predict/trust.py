@@ -7,7 +7,7 @@ from typing import Any
 
 from ckptui.core.catalogue import make
 from ckptui.core.model import Finding, Listing
-from ckptui.core.text import safe
+from ckptui.core.text import counted, safe
 from ckptui.errors import Flagged
 from ckptui.predict.compare import Facts
 
@@ -41,7 +41,7 @@ def allowed(listings: Sequence[Listing], allow: bool) -> tuple[Finding, ...]:
         codes = ", ".join(sorted({finding.code for finding in found.values()}))
         places = ", ".join(safe(path) for path in sorted({finding.artifact for finding in found.values()}))
         raise Flagged(
-            f"{len(found)} finding{'s' if len(found) > 1 else ''} in {places}: {codes}",
+            f"{counted(len(found), 'finding')} in {places}: {codes}",
             "Know who made it; --allow-flagged runs it all the same",
             findings=tuple(found.values()),
         )

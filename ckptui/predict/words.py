@@ -66,7 +66,7 @@ def restores(facts: Facts) -> str:
     differing = facts.differing_loads()
     if differing and facts.finite:
         parts = " and ".join(f"{LOAD_WORDS[run.name]} (by {size(run)})" for run in differing)
-        return f"Does not restore cleanly: another output {parts}."
+        return f"Does not load the same way each time: another output {parts}."
     known = [run for name in (RELOAD, FRESH) if (run := facts.runs.get(name)) is not None]
     if not known:
         return ""
@@ -74,16 +74,16 @@ def restores(facts: Facts) -> str:
         same = all(run.identical for run in known)
         return "It is the same after reload and in a fresh process." if same and len(known) == 2 else ""
     if all(run.identical for run in known):
-        return "Restores cleanly."
+        return "Loads the same way each time."
     largest = max(known, key=lambda run: run.max_abs_diff or 0.0)
-    return f"Restores cleanly, the same to {size(largest)}."
+    return f"Loads the same way each time, to {size(largest)}."
 
 
 def follows(facts: Facts) -> str:
     """Whether the answer depends on the image."""
     if facts.constant:
         tried = [probe.name for probe in facts.probes] + [FLIP_WORDS[run.name] for run in facts.telling_flips()]
-        words = f"But the answer does not follow the image: {_listed(tried)} give the same."
+        words = f"But the answer does not follow the image: {listed(tried)} give the same."
         return f"{words} It dies at {facts.dies_at}." if facts.dies_at else words
     again = [LOAD_WORDS[name] for name in (RELOAD, FRESH) if _held(facts, name)]
     moved = bool(facts.probes) or any(run.max_abs_diff for run in facts.telling_flips())
@@ -114,10 +114,10 @@ def flips(facts: Facts) -> str:
     survived = [FLIP_WORDS[name] for name in telling if name not in changed]
     lost = [FLIP_WORDS[name] for name in changed]
     if lost and survived:
-        return f"It changes under {_listed(lost)}, not under {_listed(survived)}; one image is no proof."
+        return f"It changes under {listed(lost)}, not under {listed(survived)}; one image is no proof."
     if lost:
-        return f"It changes under {_listed(lost)}; one image is no proof."
-    return f"It survives {_listed(survived)}; one image is no proof."
+        return f"It changes under {listed(lost)}; one image is no proof."
+    return f"It survives {listed(survived)}; one image is no proof."
 
 
 def against(facts: Facts) -> str:
@@ -145,7 +145,7 @@ def versions(facts: Facts) -> str:
     same = [run for run in runs if run not in differing]
     if same:
         how = "the same bits" if all(run.identical for run in same) else f"the same to {size(max(same, key=_by))}"
-        parts.append(f"{_listed([run.detail for run in same])} give{'s' if len(same) == 1 else ''} {how}.")
+        parts.append(f"{listed([run.detail for run in same])} give{'s' if len(same) == 1 else ''} {how}.")
     return _joined(*parts)
 
 
@@ -158,7 +158,7 @@ def _by(run: Run) -> float:
     return run.max_abs_diff or 0.0
 
 
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
     """`a, b and c`."""
     return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 

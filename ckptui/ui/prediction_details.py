@@ -135,29 +135,38 @@ def variant_lines(variants: Sequence[Variant], width: int, drawing: Drawing) -> 
     """One row a preprocessing: its range, the best answer, and whether it is another one."""
     if not variants:
         return []
-    changing = sum(bool(v.top1_changed) for v in variants)
-    title = (
-        f"{changing} of {len(variants)} preprocessings change the answer" if changing else "no preprocessing changes it"
-    )
+    ran = [v for v in variants if not v.error]
+    changing = sum(bool(v.top1_changed) for v in ran)
+    verb = "changes" if changing == 1 else "change"
+    title = f"{changing} of {len(ran)} preprocessings {verb} the answer" if changing else "no preprocessing changes it"
     lines = [Content.styled(title, "bold" if changing else "$dim")]
-    ranges = {v.preprocess: f"{number_text(v.low, 3)}…{number_text(v.high, 3)}" for v in variants}
-    name = max(cell_len(safe(v.preprocess, 12)) for v in variants) + 1
-    span = max(map(cell_len, ranges.values())) + 1 if width >= 48 else 0
+    ranges = {v.preprocess: f"{number_text(v.low, 3)}…{number_text(v.high, 3)}" for v in ran}
+    name = max((cell_len(safe(v.preprocess, 12)) for v in ran), default=0) + 1
+    span = max(map(cell_len, ranges.values()), default=0) + 1 if width >= 48 else 0
     label = min(max((cell_len(safe(v.top[0][1])) for v in variants if v.top), default=1), 14)
-    for variant in variants:
+    for variant in ran:
         start = Content.assemble(
             (left(safe(variant.preprocess, 12), name), "$mark bold" if variant.chosen else "$foreground"),
             (left(ranges[variant.preprocess], span) if span else "", "$dim"),
         )
         room = max(width - start.cell_length, 4)
-        if variant.error or not variant.top:
-            lines.append(start + Content.styled(shown(variant.error or "no answer", room), "$error"))
+        if not variant.top:
+            lines.append(start + Content.styled(shown("no answer", room), "$error"))
             continue
         _, best, score = variant.top[0]
         words, style = ("as above", "$dim") if variant.chosen else _moved(variant)
         answer = right(safe(best), label) + right(score_text(score), 7)
         lines.append(start + Content.assemble((answer, "$foreground"), "  ", (shown(words, room - label - 9), style)))
-    return lines
+    return [*lines, *(Content.styled(part, "$dim") for words in left_out(variants) for part in wrap(words, width))]
+
+
+def left_out(variants: Sequence[Variant]) -> list[str]:
+    """Those that can't be made for this model, a line a reason: `left out: caffe and torch (needs 3 channels, ...)`."""
+    reasons: dict[str, list[str]] = {}
+    for variant in variants:
+        if variant.error:
+            reasons.setdefault(safe(variant.error), []).append(safe(variant.preprocess, 12))
+    return [f"left out: {' and '.join(names)} ({reason})" for reason, names in reasons.items()]
 
 
 def _moved(variant: Variant) -> tuple[str, str]:

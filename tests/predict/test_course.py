@@ -113,7 +113,9 @@ class FakeModel:
         values = feed.first * 0.9 if training else feed.first
         return [Answer((("scores", self.function(values)),)) for _ in range(calls)], 0.01
 
-    def layers(self, feed: Feed, cancel: threading.Event | None = None) -> tuple[LayerSpread, ...]:
+    def layers(
+        self, feed: Feed, cancel: threading.Event | None = None, *, training: bool | None = None
+    ) -> tuple[LayerSpread, ...]:
         assert feed.rows > 4
         return self.rows
 
@@ -173,7 +175,7 @@ def test_a_healthy_model_has_every_row_and_no_alarm() -> None:
         "training-mode",
     ]  # fmt: skip
     assert all(f.severity == "info" for f in last.findings)
-    assert rows(last)["in-batch"].detail.startswith("among 4 others; among copies of itself 0")
+    assert rows(last)["in-batch"].detail.startswith("among 4 others; 0 among copies")
     assert [probe.name for probe in last.images[0].probes] == ["zeros", "ones", "noise", "the negative", "shuffled"]
     early = [item for item in told if isinstance(item, Predicted) and not item.runs]
     assert [item.path for item in early] == ["a.png", "bb.png"]

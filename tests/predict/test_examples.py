@@ -157,7 +157,7 @@ def test_requests_become_examples_by_the_graphs_own_spec(
         materials(model, reader, given=[str(tmp_path / "wrong.json")])
     assert "agee is no field the graph parses" in caught.value.detail
     assert "age int64 1 is missing" in caught.value.detail
-    assert "weights has 1 value(s), not 3; the graph wants weights float32 3, may be left out" in caught.value.detail
+    assert "weights has 1 value, not 3; the graph wants weights float32 3, may be left out" in caught.value.detail
     with pytest.raises(UsageError, match="parses Examples with"):
         materials(model, reader, images=[str(folder / "image.png")])
 
@@ -180,7 +180,7 @@ def test_requests_become_sequence_examples_too(
     (answer,), _ = model.call(material.original())
     assert answer.main.tolist() == [13, 0]
     path.write_text(json.dumps({"instances": [{"length": 1, "steps": [[1, 2], [3]]}]}))
-    with pytest.raises(UsageError, match=r"steps has 1 value\(s\), not 2"):
+    with pytest.raises(UsageError, match=r"steps has 1 value, not 2"):
         materials(model, reader, given=[str(path)])
 
 
@@ -243,10 +243,10 @@ def test_encoded_images_flip_as_their_pixels_do(folder: Path, worker: Worker, re
         ({"age": float("nan")}, "age holds nan"),
         ({"age": 1 << 63}, "age holds 9223372036854775808"),
         ({"age": 1 << 5000}, "age holds a number too large"),
-        ({"age": [1, 2]}, r"age has 2 value\(s\), not 1"),
+        ({"age": [1, 2]}, r"age has 2 values, not 1"),
         ({"age": 1, "weights": [1, 2, 1e39]}, r"weights holds 1e\+39"),
         ({"age": 1, "name": 5}, "name holds 5"),
-        ({"age": 1, "parts": [1, 2, 3]}, r"parts has 3 value\(s\), no multiple of 2"),
+        ({"age": 1, "parts": [1, 2, 3]}, r"parts has 3 values, no multiple of 2"),
         ({"age": 1, "ids": [None]}, "ids holds null"),
         ({"age": 1, "\x1b[2J": 1}, "is no field the graph parses"),
         ({"age": [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]}, "nested more than 16 levels"),

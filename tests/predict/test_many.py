@@ -177,7 +177,7 @@ def test_what_is_no_image_is_named_and_left_out_in_order(tmp_path: Path, reader:
 def test_too_few_images_give_numbers_and_no_verdict(tmp_path: Path, reader: ImageReader) -> None:
     write_images(tmp_path, 19)
     told = Told(Stub(seen), tmp_path, reader)
-    assert told.many.verdict.startswith("19 image(s): numbers only")
+    assert told.many.verdict.startswith("19 images: numbers only")
     assert len(told.many.moves) == 9
 
 
@@ -328,5 +328,5 @@ def test_chance_makes_no_symmetry() -> None:
 
 def test_symmetric_pictures_are_no_evidence() -> None:
     words = judged(moved(0.01, 0.6, 0.9, 100, 0, mirrors={"flip-left-right": 0.7, "flip-up-down": 0.1}))
-    assert words == "Most images are next to their own mirror image: nothing is said about left-right flips."
+    assert words == "Most images look almost the same when mirrored: nothing is said about left-right flips."
     assert judged(moved(0.001, 0.001, 0.002, 100, 0)).startswith("The answer hardly follows the layout")

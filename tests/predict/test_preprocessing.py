@@ -184,7 +184,7 @@ def test_all_preprocessings_with_what_can_not_be_said_so() -> None:
         assert isinstance(feed, Feed)
         assert np.array_equal(feed.first[0], preprocess(picture().pixels, name))
     grey = dict(variants_of(ImageMaterial(picture(1), recipe([None, 8, 9, 1]))))
-    assert grey["torch"] == "torch needs 3 channels, the model takes 1"
+    assert grey["torch"] == "needs 3 channels, the model takes 1"
     whole = dict(variants_of(ImageMaterial(picture(), recipe([None, 8, 9, 3], "int8"))))
     assert [name for name, made in whole.items() if isinstance(made, Feed)] == ["-128..127"]
     own = dict(variants_of(ImageMaterial(picture(), recipe([None, 8, 9, 3], wish=Wish(mean=(5.0,))))))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -214,6 +214,9 @@ class PaneSession:
         self.options: list[dict[str, Any]] = []
         """Of every prediction asked for."""
         self.warmed = 0
+        self.wrong: set[str] = set()
+        """Paths where nothing is."""
+        self.labels: str | None = None
         self.worker = WorkerState(4242, "ready", 612_000_000, "2.21.0")
 
     def _array(self, listing: Listing, name: str) -> Array:
@@ -286,6 +289,14 @@ class PaneSession:
         """The state set beforehand."""
         return self.worker
 
+    def unusable(self, paths: Mapping[str, str]) -> dict[str, str]:
+        """The files set beforehand are wrong."""
+        return {name: f"no such file: {path}" for name, path in paths.items() if path in self.wrong}
+
+    def labels_near(self, model: str, image: str) -> str | None:
+        """The file set beforehand."""
+        return self.labels
+
     def sibling_model(self, path: str) -> str | None:
         """The model beside every checkpoint here."""
         return "/runs/digits/digits.keras"
@@ -337,7 +348,7 @@ RUNS: tuple[Run, ...] = (
     run_of("fresh-process", 2, 0.94, 0.0),
 )
 VERDICT = (
-    "Restores cleanly. The answer follows the image and is the same after reload and in a fresh process. "
+    "Loads the same way each time. The answer follows the image and is the same after reload and in a fresh process. "
     "It changes under both flips; one image is no proof."
 )
 

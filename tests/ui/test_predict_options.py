@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from ckptui.core.model import Finding, LayerSpread, PredictReport, WorkerState
-from ckptui.errors import Flagged, ModelDoesNotLoad
+from ckptui.core.model import Finding, LayerSpread, ManyImages, Move, PredictReport, Variant, WorkerState
+from ckptui.errors import Flagged, ModelDoesNotLoad, UsageError
 from ckptui.ui.paths import load_recent
 from ckptui.ui.screens.flagged import FlaggedScreen
 from ckptui.ui.screens.telling import TextScreen
@@ -91,6 +91,156 @@ async def test_wrong_numbers_are_words_and_nothing_runs() -> None:
         assert not app.session.calls
 
 
+@pytest.mark.parametrize("size", [TALL, NARROW], ids=["60x44", "80x24"])
+async def test_wrong_files_are_told_by_line_and_the_keys_stay_where_they_are_mended(size: tuple[int, int]) -> None:
+    app = PredictApp(session_with(prediction()))
+    async with app.run_test(size=size) as pilot:
+        pane = await finished(pilot, app)
+        app.session.wrong = {"nope/x", "/no/such/model"}
+        pane.lines.path_line("labels").focus() if pane.lines.unfolded else pane.action_options()
+        await pilot.pause()
+        line = pane.lines.path_line("labels")
+        line.focus()
+        await pilot.press(*"nope/x", "enter")
+        await until(pilot, lambda: not pane.running)
+        assert told(pane, "state") == "labels: no such file: nope/x"
+        assert "0.94" in told(pane, "runs"), "what was there before stays"
+        # what is typed next mends the line and is no command
+        await pilot.press(*"nvioj")
+        assert line.has_focus
+        assert line.value == "nope/xnvioj"
+        assert len(app.session.calls) == 1
+        assert not load_recent("labels"), "what is not there is not offered again"
+        # several at once, one of them folded away
+        line.value = "nope/x"
+        pane.lines.path_line("model").set_path("/no/such/model")
+        pane.lines.path_line("image").focus()
+        pane.action_options()
+        await pilot.pause()
+        await pilot.press("enter")
+        await until(pilot, lambda: not pane.running)
+        lines = told(pane, "state").splitlines()
+        assert lines == ["model: no such file: /no/such/model", "labels: no such file: nope/x"]
+        await pilot.pause()
+        assert pane.lines.unfolded
+        assert pane.lines.path_line("model").has_focus
+        wrong = [each.id for each in pane.query(".predict-line") if each.has_class("-wrong")]
+        assert wrong == ["predict-line-model", "predict-line-labels"]
+        pane.lines.path_line("model").set_path("/runs/digits/ckpt-5")
+        line.value = ""
+        await pilot.pause()
+        assert not pane.query(".predict-line.-wrong")
+        await pilot.press("enter")
+        await until(pilot, lambda: pane.results.has_focus and not pane.running)
+        assert told(pane, "state") == ""
+
+
+async def test_an_image_that_can_not_be_decoded_gives_its_line_the_keys_again(tmp_path: Path) -> None:
+    app = PredictApp(session_with(prediction()))
+    async with app.run_test(size=TALL) as pilot:
+        pane = await finished(pilot, app)
+        app.session.error = UsageError(f"{IMAGE} is not an image Pillow can decode", title="No image")
+        pane.start()
+        await pilot.press("enter")
+        await until(pilot, lambda: "image: No image" in told(pane, "state"))
+        await pilot.pause()
+        assert pane.lines.path_line("image").has_focus
+        # who steps through a folder goes on stepping
+        pane.results.focus()
+        await pilot.press("enter")
+        await until(pilot, lambda: len(app.session.calls) == 3 and not pane.running)
+        assert pane.results.has_focus
+
+
+async def test_v_and_i_add_to_what_is_on_show_and_are_seen() -> None:
+    session = session_with(prediction(image=digit(28)))
+    app = PredictApp(session)
+    async with app.run_test(size=NARROW) as pilot:
+        pane = await finished(pilot, app)
+        runs, verdict = told(pane, "runs"), told(pane, "verdict")
+        alone = prediction(RUNS[:1], "Restores cleanly.")
+        variants = (Variant("0..1", 0, 1, ((2, "2", 0.94),), 0.0, False, True),
+                    Variant("caffe", -128, 151, ((5, "5", 0.6),), 0.6, True, False))  # fmt: skip
+        with_variants = replace(alone[-2], variants=variants)
+        session.predictions = [*alone[:-2], with_variants, replace(alone[-1], images=(with_variants,))]
+        await pilot.press("v")
+        await until(pilot, lambda: "1 of 2 preprocessings" in told(pane, "variants") and not pane.running)
+        await pilot.pause()
+        assert (told(pane, "runs"), told(pane, "verdict")) == (runs, verdict)
+        assert "1 of 2 preprocessings" in screen_text(app)
+        moves = (Move("flip-left-right", False, 0.3, 0.2, 0.4, 0.5, 0.3, 0.7),
+                 Move("shift-1", True, 0.02, 0.0, 0.04, 0.1, 0.0, 0.2))  # fmt: skip
+        classes = (("2", 24),)
+        many = ManyImages("/runs/digits/images", 24, (), "total variation", moves, 0.9, classes, "Flips matter.")
+        session.predictions = [*alone[:-1], replace(alone[-1], many=many)]
+        await pilot.press("i")
+        await until(pilot, lambda: "Flips matter." in told(pane, "many") and not pane.running)
+        await pilot.pause()
+        assert "Flips matter." in screen_text(app)
+        assert (told(pane, "runs"), told(pane, "verdict")) == (runs, verdict)
+        assert "1 of 2 preprocessings" in told(pane, "variants")
+        assert session.options == [
+            {}, {"all_preprocessing": True, "runs": ()}, {"images_dir": "/runs/digits/images", "runs": ()},
+        ]  # fmt: skip
+        command = pane.results.told.command
+        assert "--all-preprocessing" in command
+        assert "--images" in command
+        # of another image nothing is kept
+        pane.lines.path_line("image").set_path("/runs/digits/images/three.png")
+        session.predictions = [*alone[:-2], with_variants, alone[-1]]
+        await pilot.press("v")
+        await until(pilot, lambda: len(session.options) == 4 and not pane.running)
+        assert "flip" not in told(pane, "runs")
+        assert told(pane, "many") == ""
+
+
+async def test_labels_found_near_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/user")
+    session = session_with(prediction([replace(RUNS[0], top=((2, "two", 0.94), (5, "five", 0.06)))]))
+    session.labels = "/runs/digits/labels.txt"
+    app = PredictApp(session)
+    async with app.run_test(size=TALL) as pilot:
+        pane = await finished(pilot, app)
+        await until(pilot, lambda: "labels /runs/digits/labels.txt" in told(pane, "facts"))
+        assert pane.lines.path_line("labels").placeholder == "found near: /runs/digits/labels.txt"
+        # where they fit no output nothing was named by them
+        session.predictions = prediction()
+        await pilot.press("enter")
+        await until(pilot, lambda: "fresh" in told(pane, "runs") and not pane.running)
+        await pilot.pause()
+        assert "labels" not in told(pane, "facts")
+
+
+async def test_words_of_empty_lines_are_cut_with_a_sign_and_a_note_without_room_stands_below() -> None:
+    app = PredictApp(session_with(prediction()))
+    async with app.run_test(size=(36, 40)) as pilot:
+        pane = await finished(pilot, app)
+        pane.action_options()
+        await pilot.pause()
+        for name in ("against", "labels"):
+            line = pane.lines.path_line(name)
+            assert "…" in line.placeholder or line.placeholder == line.words
+            assert len(line.placeholder) < line.size.width
+        pane.lines.choice.note = "0..1, the model itself does not scale"
+        predicted = pane.results.told.predicted
+        assert predicted is not None
+        pane.results.take(replace(predicted, preprocess=pane.lines.choice.note))
+        pane._draw_facts()
+        await pilot.pause()
+        assert pane.lines.choice.render().plain == "← auto →"
+        assert "does not scale" in " ".join(told(pane, "facts").split())
+
+
+async def test_what_is_not_enforced_is_readable_in_full_before_anything_ran() -> None:
+    session = session_with(prediction())
+    words = "it may open network connections: this kernel offers no seccomp filter"
+    session.worker = WorkerState(1, "ready", 1, "2.21.0", (words,))
+    app = PredictApp(session)
+    async with app.run_test(size=TALL) as pilot:
+        pane = await opened(pilot, app)
+        await until(pilot, lambda: words in " ".join(told(pane, "details").split()))
+
+
 async def test_what_auto_found_stands_beside_it() -> None:
     app = PredictApp(session_with(prediction()))
     async with app.run_test(size=TALL) as pilot:
@@ -116,10 +266,10 @@ async def test_letters_go_into_the_lines_and_are_keys_in_the_results(tmp_path: P
         assert pane.results.has_focus
         await pilot.press("v")
         await until(pilot, lambda: len(app.session.options) == 2 and not pane.running)
-        assert app.session.options[-1] == {"all_preprocessing": True}
+        assert app.session.options[-1] == {"all_preprocessing": True, "runs": ()}
         await pilot.press("i")
         await until(pilot, lambda: len(app.session.options) == 3 and not pane.running)
-        assert app.session.options[-1] == {"images_dir": "/runs/digits/images"}
+        assert app.session.options[-1] == {"images_dir": "/runs/digits/images", "runs": ()}
         assert line.value.endswith("two.png")
 
 
@@ -277,7 +427,8 @@ async def test_layers_and_the_command_are_told_below_and_copied() -> None:
     async with app.run_test(size=(60, 70)) as pilot:
         pane = await finished(pilot, app)
         text = pane.results.as_text()
-        for words in ("the input is lost in gate", "ckptui predict /runs/digits/ckpt-5", "--json", "Restores cleanly.",
+        for words in ("the input is lost in gate", "ckptui predict /runs/digits/ckpt-5", "--json",
+                      "Loads the same way each time.",
                       "writes are not held back", "given  1x16x16x1, 0 to 1, 0..1"):  # fmt: skip
             assert words in " ".join(text.split()) or words in text
 
@@ -299,7 +450,7 @@ async def test_the_worker_is_warmed_when_the_pane_opens_and_its_state_stands_in_
         await until(pilot, lambda: app.main.pane.predict.results.told.report is not None)
         await pilot.press("Y")
         await until(pilot, lambda: isinstance(app.screen, TextScreen))
-        assert "Restores cleanly." in app.screen.text  # type: ignore[attr-defined]
+        assert "Loads the same way each time." in app.screen.text  # type: ignore[attr-defined]
         await pilot.press("escape", "escape")
         await pilot.pause()
         assert str(app.main.pane.border_subtitle) == ""
@@ -336,12 +487,12 @@ async def test_the_footer_has_the_keys_that_get_through() -> None:
         await until(pilot, lambda: app.main.pane.ready and app.main.pane.predict.lines.path_line("image").has_focus)
         await pilot.pause()
         footer = app.main.query_one(KeyFooter)
-        assert "Ctrl+N next image" in footer.render().plain
+        assert "Ctrl+N next" in footer.render().plain
         await pilot.press("enter")
         await until(pilot, lambda: app.main.pane.predict.results.told.report is not None)
         await pilot.pause()
         line = footer.render().plain
-        assert line.strip().startswith("Enter run  n next image  Ctrl+O options")
+        assert line.strip().startswith("Enter run  n next  o options  v scalings  i folder  w why")
 
 
 # ------------------------------------------------------------------ sizes and looks
@@ -375,6 +526,6 @@ def test_the_workbench_with_a_prediction(size: tuple[int, int], snap_compare: An
         await until(pilot, lambda: "worker ready" in str(app.main.pane.border_subtitle))
         await until(pilot, lambda: not app.main.pane.predict.running)
         await pilot.pause(0.2)
-        assert "Restores cleanly." in screen_text(app)
+        assert "Loads the same way each time." in screen_text(app)
 
     assert snap_compare(app, terminal_size=size, run_before=before)

@@ -187,7 +187,7 @@ async def test_enter_predicts_at_once_with_the_save_under_the_cursor_and_the_ima
         ]
         assert rows.count("another answer") == 2
         assert rows.count("bit-identical") == 2
-        assert told(pane, "verdict").startswith("Restores cleanly.")
+        assert told(pane, "verdict").startswith("Loads the same way each time.")
         assert "architecture of digits.keras" in told(pane, "facts")
         assert "1×16×16×1 · 0 to 1 · 0..1" in told(pane, "facts")
 

@@ -119,10 +119,11 @@ def test_a_weight_belongs_to_its_layer_by_either_name() -> None:
 
 def test_variants_say_which_of_them_changes_the_answer() -> None:
     words = plain(variant_lines(VARIANTS, 70, Drawing.COLOUR))
-    assert words[0] == "1 of 3 preprocessings change the answer"
+    assert words[0] == "1 of 2 preprocessings changes the answer"
     assert "as above" in words[1]
     assert "another answer" in words[2]
     assert "−1…1" in words[2]
+    assert words[3].startswith("left out: caffe (")
     assert "three channels are wanted" in words[3]
     assert plain(variant_lines(VARIANTS[:1], 70, Drawing.COLOUR))[0] == "no preprocessing changes it"
 
@@ -200,10 +201,10 @@ def test_a_long_reason_is_wrapped_beside_its_name() -> None:
 
 def test_sentences_that_name_a_fault_stand_out() -> None:
     lines = verdict_lines(
-        "Restores cleanly. But the answer does not follow the image: zeros give the same. It dies at gate."
+        "Loads the same way each time. But the answer does not follow the image: zeros give the same. It dies at gate."
     )
     assert plain(lines) == [
-        "Restores cleanly.", "The answer does not follow the image: zeros give the same.", "It dies at gate."
+        "Loads the same way each time.", "The answer does not follow the image: zeros give the same.", "It dies at gate."
     ]  # fmt: skip
     assert [line.spans[0].style for line in lines] == ["bold", "$error bold", "$dim"]
     assert verdict_lines("") == []
