@@ -23,7 +23,7 @@ from ckptui.readers.zip_damage import what_broke
 from ckptui.readers.zip_directory import ZIP_ERRORS, Directory, read_directory
 from tests.readers.keras_files import archive, layer, sequential
 
-PARSED = 2_000
+PARSED = 1_000
 """Damaged archives whose inner HDF5 file is parsed too, in a child."""
 CHILD = Path(__file__).with_name("keras_matrix_child.py")
 SECONDS = 10.0
