@@ -6,6 +6,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +26,10 @@ from ckptui.predict.recipe import Recipe
 Row = tuple[str, str, str, str]
 
 SAMPLES = Path(__file__).resolve().parents[1] / "sample_models"
-CALLS = 20
-"""Calls a turn: the median of all turns' calls counts."""
+CALLS = 4
+"""Calls a turn: short turns, so that what else the machine does meets both sides."""
+TURNS = 5
+"""Turns a round; the median of all their calls counts."""
 
 PLAIN = """
 import os, sys, time
@@ -99,7 +102,7 @@ def warm(worker: Worker, what: str, path: Path, kind: str, shape: tuple[int, ...
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdout.readline()
-        for _ in range(rounds):
+        for _ in range(rounds * TURNS):
             for _ in range(CALLS):
                 begin = time.perf_counter()
                 model.call(Feed.of(batch))
@@ -180,3 +183,16 @@ def predict_rows(folder: Path, rounds: int) -> list[Row]:
     finally:
         worker.close()
     return [*rows, cold(rounds)]
+
+
+def main() -> None:
+    """These rows alone, as a Markdown table."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    with tempfile.TemporaryDirectory() as folder:
+        rows = predict_rows(Path(folder), rounds)
+    for row in (("what", "ckptui", "beside", "ratio"), ("---",) * 4, *rows):
+        print(f"| {' | '.join(row)} |")
+
+
+if __name__ == "__main__":
+    main()
