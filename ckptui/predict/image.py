@@ -14,7 +14,7 @@ import numpy as np
 
 from ckptui.core.dtypes import np_dtype
 from ckptui.core.text import safe, shape_text
-from ckptui.errors import NoSuchPath, UsageError
+from ckptui.errors import CkptuiError, NoSuchPath, UsageError
 from ckptui.predict.client import Child
 from ckptui.predict.preprocessing import PREPROCESS, choose, preprocess
 from ckptui.predict.protocol import Reply
@@ -62,7 +62,7 @@ class Picture:
 
     path: str
     pixels: Array
-    """uint8 [height, width, channels] at the model's size; float32, untouched, for a raw .npy."""
+    """uint8 [height, width, channels] at the model's size; float32 for a raw .npy."""
     raw: bool
     """The file holds the model's input itself: no preprocessing applies."""
     size: tuple[int, int]
@@ -193,16 +193,18 @@ class ImageReader(Child):
         size: tuple[int, int] | None = None,
         channels: int = 0,
         cancel: threading.Event | None = None,
+        row: tuple[int, int, int] | None = None,
     ) -> Picture:
         """The image at `path`, resized to `size` (width, height) with BILINEAR.
 
-        `channels` 1 gives grey, 3 RGB, 0 whichever the file has.
+        `channels` 1 gives grey, 3 RGB, 0 whichever the file has. `row` is the height, width and channels of a model
+        that takes all values in one row: an `.npy` with such a row is taken too.
 
         Raises:
             NoSuchPath: there is no such file. UsageError: it is no image, or over the pixel cap.
             WorkerFailed: the child did not survive it.
         """
-        reply = self._ask("decode", path, size, channels, cancel)
+        reply = self._ask("decode", path, size, channels, cancel, row)
         width, height = reply.doc["size"]
         notes = tuple(safe(str(note)) for note in reply.doc.get("notes") or ())
         return Picture(path, reply.arrays[0], bool(reply.doc["raw"]), (int(width), int(height)), notes)
@@ -213,7 +215,8 @@ class ImageReader(Child):
         if size is None:
             width, height = self._ask("look", path, None, 0, cancel).doc["size"]
             size = form.sized((int(width), int(height)))
-        picture = self.decode(path, size, form.channels, cancel)
+        row = (size[1], size[0], form.channels) if form.layout == "flat" and size is not None else None
+        picture = self.decode(path, size, form.channels, cancel, row)
         fit(picture, form)
         return picture
 
@@ -244,11 +247,34 @@ class ImageReader(Child):
         size: tuple[int, int] | None,
         channels: int,
         cancel: threading.Event | None,
+        row: tuple[int, int, int] | None = None,
     ) -> Reply:
         if not os.path.exists(path):
             raise NoSuchPath(path)
-        args = {"path": os.path.abspath(path), "size": list(size) if size else None, "channels": channels}
-        return self.ask(op, args, cancel=cancel, limit=DECODE_SECONDS)
+        args = {"path": os.path.abspath(path), "size": list(size) if size else None, "channels": channels, "row": row}
+        return self.ask_of({os.path.abspath(path): path}, op, args, cancel, DECODE_SECONDS)
+
+    def ask_of(
+        self,
+        paths: Mapping[str, str],
+        op: str,
+        args: dict[str, Any],
+        cancel: threading.Event | None,
+        limit: float,
+    ) -> Reply:
+        """As `ask`; what it says of absolute paths names them as the user wrote them: `paths` gives these."""
+        try:
+            return self.ask(op, args, cancel=cancel, limit=limit)
+        except CkptuiError as error:
+            error.detail = as_written(error.detail, paths)
+            raise
+
+
+def as_written(text: str, paths: Mapping[str, str]) -> str:
+    """A message with the user's own paths in the place of absolute ones, the longest first."""
+    for place in sorted(paths, key=len, reverse=True):
+        text = text.replace(safe(place), safe(paths[place]))
+    return text
 
 
 def fit(picture: Picture, form: Form) -> None:

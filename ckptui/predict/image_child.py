@@ -18,34 +18,48 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ckptui.errors import CkptuiError
+from ckptui.predict.array_image import as_image, fitted_numbers, read_array, sizable, stretched, too_large
 from ckptui.predict.given_arrays import given
 from ckptui.predict.serving_json import Target
 from ckptui.predict.worker import cage, frames
 from ckptui.predict.worker.errors import Refused, brief
 from ckptui.predict.worker.packing import pack
 
+TAKEN = "PNG, JPEG, GIF, BMP, WebP and .npy"
+OTHERS = {
+    "TIFF": [(0, b"II*\0"), (0, b"MM\0*"), (0, b"II+\0"), (0, b"MM\0+")],
+    "AVIF": [(4, b"ftypavif"), (4, b"ftypavis")],
+    "HEIC": [(4, b"ftyphei"), (4, b"ftyphev"), (4, b"ftypmif1"), (4, b"ftypmsf1")],
+    "JPEG 2000": [(4, b"jP  \r\n"), (0, b"\xff\x4f\xff\x51")],
+    "JPEG XL": [(4, b"JXL \r\n"), (0, b"\xff\x0a")],
+    "PSD": [(0, b"8BPS")],
+    "PDF": [(0, b"%PDF")],
+    "SVG": [(0, b"<svg"), (0, b"<?xml")],
+    "ICO": [(0, b"\0\0\1\0")],
+    "a zip archive (.npz: give it with --input)": [(0, b"PK\3\4")],
+}
+"""Formats people have at hand: places and bytes they begin with."""
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
-MAX_PIXELS = 64_000_000
 MAX_FILE = 512 << 20
 MEMORY = 2 << 30
 """Address space: 64 Mpx as RGBA and its resized copy fit well."""
-MAX_SIDE = 8192
-"""Largest side asked of a resize."""
 NPY_MAGIC = b"\x93NUMPY"
 ORIENTATION = 0x0112
 """EXIF tag of how the camera was held."""
 
 
-def decode(path: str, size: tuple[int, int] | None, channels: int) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+def decode(
+    path: str, size: tuple[int, int] | None, channels: int, in_a_row: tuple[int, int, int] | None = None
+) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
     """The image at `path` as uint8 [height, width, channels], resized to `size` (width, height) with BILINEAR.
 
-    `channels` is 1 (mode L), 3 (RGB) or 0 (3 unless the file is grey). An `.npy` of floats comes back as it is,
-    with `raw` set. Raises Refused where there is no image, or one over the pixel cap.
+    `channels` is 1 (mode L), 3 (RGB) or 0 (3 unless the file is grey). An `.npy` of floats comes back as float32,
+    with `raw` set; `in_a_row` as in `as_image`. Raises Refused where there is no image, or one over the pixel cap.
     """
     with open_regular(path) as file:
         if file.read(6) == NPY_MAGIC:
             file.seek(0)
-            return from_npy(file, path, size, channels)
+            return from_npy(file, path, size, channels, in_a_row)
         file.seek(0)
         return from_image(file, path, size, channels)
 
@@ -59,16 +73,26 @@ def from_image(
             facts = {"format": image.format, "size": list(image.size), "mode": image.mode, "raw": False}
             too_large(*image.size)
             image.load()
-            facts["notes"] = notes_on(image)
+            facts["notes"] = notes_on(image) + stretched(image.size, size or image.size)
             return fitted(eight_bit(image), size, channels), facts
     except Refused:
         raise
     except UnidentifiedImageError as error:
-        detail = f"{path} is not an image Pillow can decode (PNG, JPEG, GIF, BMP, WebP) nor .npy"
-        raise Refused("image", detail, "Name another file") from error
+        file.seek(0)
+        raise not_taken(file.read(64), path) from error
     except Exception as error:  # Pillow raises anything at all on damaged files; its words are the answer
         said = str(error) if isinstance(error, (OSError, SyntaxError)) else brief(error)
         raise Refused("image", f"{path} is damaged and can't be decoded: {said}") from error
+
+
+def not_taken(start: bytes, path: str) -> Refused:
+    """What is no image of the formats that are taken, by its first bytes."""
+    if not start:
+        return Refused("image", f"{path} is empty", "Name another file")
+    for name, begins in OTHERS.items():
+        if any(start[at:].startswith(magic) for at, magic in begins):
+            return Refused("image", f"{path}: {name} is not taken: {TAKEN} are", "Convert it, or name another file")
+    return Refused("image", f"{path} is no image: {TAKEN} are taken", "Name another file")
 
 
 def open_regular(path: str) -> IO[bytes]:
@@ -78,6 +102,9 @@ def open_regular(path: str) -> IO[bytes]:
     except OSError as error:
         raise Refused("image", f"{path} can't be opened: {error.strerror}") from error
     info = os.fstat(fd)
+    if stat.S_ISDIR(info.st_mode):
+        os.close(fd)
+        raise Refused("image", f"{path} is a folder, no image", "Name the images in it, or give it with --images")
     if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_FILE:
         os.close(fd)
         raise Refused("image", f"{path} is no regular file of at most {MAX_FILE >> 20} MiB")
@@ -106,12 +133,6 @@ def notes_on(image: Image.Image) -> list[str]:
     return notes
 
 
-def too_large(width: int, height: int) -> None:
-    """Refuse more pixels than the cap, before any is decoded."""
-    if width * height > MAX_PIXELS:
-        raise Refused("image", f"{width} x {height} pixels are more than {MAX_PIXELS:,}", "Scale it down first")
-
-
 def eight_bit(image: Image.Image) -> Image.Image:
     """16-bit grey scaled to 8 bits; Pillow's own conversion would cut everything above 255 to white."""
     if not image.mode.startswith("I"):
@@ -127,37 +148,25 @@ def fitted(image: Image.Image, size: tuple[int, int] | None, channels: int) -> n
     grey = channels == 1 or (channels == 0 and image.mode in ("1", "L", "LA"))
     image = image.convert("L" if grey else "RGB")
     if size is not None and size != image.size:
-        if max(size) > MAX_SIDE:
-            raise Refused("image", f"the model wants {size[0]} x {size[1]} pixels, more than {MAX_SIDE} a side")
+        sizable(size)
         image = image.resize(size, Image.Resampling.BILINEAR)
     pixels = np.asarray(image, dtype=np.uint8)
     return pixels[..., None] if grey else pixels
 
 
 def from_npy(
-    file: IO[bytes], path: str, size: tuple[int, int] | None, channels: int
+    file: IO[bytes], path: str, size: tuple[int, int] | None, channels: int, in_a_row: tuple[int, int, int] | None
 ) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
-    """An array [h, w], [h, w, c] or [1, h, w, c]: uint8 is an image like any other, floats are the input itself."""
-    try:
-        version = np.lib.format.read_magic(file)
-        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = reader(file)
-        if dtype.hasobject or dtype.kind not in "biuf" or len(shape) not in (2, 3, 4):
-            raise Refused("image", f"{path} holds {dtype} {list(shape)}: no image")
-        too_large(int(np.prod(shape[:-1], dtype=object)), 1)
-        file.seek(0)
-        array = np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError, TypeError) as error:
-        raise Refused("image", f"{path} is no readable .npy: {brief(error)}") from error
-    if array.ndim == 4:
-        array = array[0]
-    if array.ndim == 2:
-        array = array[..., None]
-    facts = {"format": "NPY", "size": [array.shape[1], array.shape[0]], "mode": str(array.dtype)}
+    """uint8 of 1 or 3 channels is an image like any other, all else the input itself."""
+    array, notes = as_image(read_array(file, path), path, in_a_row)
+    own = (array.shape[1], array.shape[0])
+    facts = {"format": "NPY", "size": list(own), "mode": str(array.dtype)}
     if array.dtype != np.uint8 or array.shape[2] not in (1, 3):
-        return array.astype(np.float32), {**facts, "raw": True}
-    image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
-    return fitted(image, size, channels), {**facts, "raw": False}
+        values, said = fitted_numbers(array, size, channels)
+        return values, {**facts, "raw": True, "notes": notes + said}
+    image = Image.fromarray(np.ascontiguousarray(array[..., 0] if array.shape[2] == 1 else array))
+    notes += stretched(own, size or own)
+    return fitted(image, size, channels), {**facts, "raw": False, "notes": notes}
 
 
 def answer(doc: dict[str, Any], arrays: list[Any]) -> tuple[dict[str, Any], list[Any]]:
@@ -190,7 +199,8 @@ def carried_out(doc: dict[str, Any], path: str, arrays: list[Any]) -> tuple[dict
         pixels, facts = from_image(io.BytesIO(arrays[0].tobytes()), path, None, 0)
         return facts, [pixels]
     size = doc.get("size")
-    pixels, facts = decode(path, tuple(size) if size else None, int(doc["channels"]))
+    row = doc.get("row")
+    pixels, facts = decode(path, tuple(size) if size else None, int(doc["channels"]), tuple(row) if row else None)
     return facts, [] if op == "look" else [pixels]
 
 

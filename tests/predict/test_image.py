@@ -71,12 +71,103 @@ def test_an_npy_of_floats_is_the_input_itself_one_of_bytes_an_image(reader: Imag
     floats = np.linspace(-3, 3, 48, dtype=np.float64).reshape(1, 4, 4, 3)
     np.save(tmp_path / "floats.npy", floats)
     np.save(tmp_path / "bytes.npy", PIXELS[..., 0])
-    raw = reader.decode(str(tmp_path / "floats.npy"), (8, 8), 3)
+    raw = reader.decode(str(tmp_path / "floats.npy"), (4, 4), 3)
     assert raw.raw
+    assert not raw.notes
     assert np.array_equal(raw.pixels, floats[0].astype(np.float32))
     image = reader.decode(str(tmp_path / "bytes.npy"), (32, 24), 1)
     assert not image.raw
     assert np.array_equal(image.pixels[..., 0], PIXELS[..., 0])
+
+
+def saved(folder: Path, values: Any) -> str:
+    np.save(folder / "x.npy", values)
+    return str(folder / "x.npy")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_floats_are_sized_as_pillow_does_a_channel_at_a_time(
+    reader: ImageReader, tmp_path: Path, channels: int
+) -> None:
+    values = np.random.default_rng(1).normal(size=(48, 64, channels)).astype(np.float32)
+    wanted = form("hwc", channels=channels, size=(32, 40))
+    picture = reader.fitted(saved(tmp_path, values), wanted)
+    assert picture.raw
+    assert picture.pixels.dtype == np.float32
+    assert picture.notes == ("resized from 48×64 to 40×32 (height×width), values as they are",)
+    for place in range(channels):
+        plane = Image.fromarray(values[..., place], mode="F").resize((32, 40), Image.Resampling.BILINEAR)
+        assert np.array_equal(picture.pixels[..., place], np.asarray(plane))
+    same = reader.fitted(saved(tmp_path, values[None, :40, :32]), wanted)
+    assert np.array_equal(same.pixels, values[:40, :32])
+    assert same.notes == ()
+
+
+def test_bytes_and_floats_of_one_image_are_sized_to_the_same_within_rounding(
+    reader: ImageReader, tmp_path: Path
+) -> None:
+    as_bytes = reader.fitted(saved(tmp_path, PIXELS), form("hwc", size=(10, 10)))
+    as_floats = reader.fitted(saved(tmp_path, PIXELS.astype(np.float64)), form("hwc", size=(10, 10)))
+    apart = np.abs(as_bytes.pixels.astype(np.float32) - as_floats.pixels).max()
+    assert apart <= 1.01
+    assert as_bytes.notes == ("32×24 resized to 10×10 (width×height), another aspect ratio",)
+    print(f"bytes and floats resized: at most {apart:.2f} of 255 apart")
+
+
+def test_floats_change_between_grey_and_colour_and_say_so(reader: ImageReader, tmp_path: Path) -> None:
+    values = np.random.default_rng(2).normal(size=(9, 8, 3)).astype(np.float32)
+    grey = reader.fitted(saved(tmp_path, values), form("hwc", channels=1, size=(8, 9)))
+    expected = values.astype(np.float64) @ [0.299, 0.587, 0.114]
+    assert np.allclose(grey.pixels[..., 0], expected, rtol=1e-6)
+    assert grey.notes == ("made grey by 0.299 red, 0.587 green, 0.114 blue",)
+    colour = reader.fitted(saved(tmp_path, values[..., 0]), form("hwc", channels=3, size=(8, 9)))
+    assert np.array_equal(colour.pixels, np.repeat(values[..., :1], 3, axis=-1))
+    assert colour.notes == ("grey repeated in three channels",)
+
+
+def test_what_is_no_finite_number_is_given_and_said(reader: ImageReader, tmp_path: Path) -> None:
+    values = np.zeros((8, 8), np.float32)
+    values[0, :2], values[1, 1] = np.nan, -np.inf
+    picture = reader.fitted(saved(tmp_path, values), form("hwc", channels=1, size=(8, 8)))
+    assert picture.pixels[..., 0].tobytes() == values.tobytes()
+    assert picture.notes == ("2 NaN and 1 infinite of 64 values, given as they are",)
+
+
+def test_layouts_of_arrays_are_told_apart(reader: ImageReader, tmp_path: Path) -> None:
+    values = np.random.default_rng(3).normal(size=(2, 3, 9, 8)).astype(np.float32)
+    first = reader.fitted(saved(tmp_path, values), form("chw", size=(8, 9)))
+    assert np.array_equal(first.pixels, np.moveaxis(values[0], 0, -1))
+    assert first.notes == ("the first of 2 arrays", "channels moved from first to last")
+    flat = form("flat", channels=1, size=(8, 8))
+    for row in (np.arange(64.0), np.arange(64.0)[None], np.arange(64.0)[None, :, None]):
+        picture = reader.fitted(saved(tmp_path, row), flat)
+        assert batch_of(picture.pixels, flat).tolist() == [list(range(64))]
+        assert picture.notes == ()
+    for wrong in (np.arange(63.0)[None], np.zeros((0, 4)), np.zeros((8, 8, 4)), np.zeros((1, 64, 1))):
+        with pytest.raises(UsageError, match=r"x\.npy holds"):
+            reader.fitted(saved(tmp_path, wrong), form("hwc", channels=1, size=(8, 8)))
+
+
+def test_messages_name_a_path_as_it_was_written(
+    reader: ImageReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(PIXELS).save("a.tiff")
+    (tmp_path / "sub").mkdir()
+    make_bad("empty", tmp_path / "sub" / "e.png")
+    make_bad("text", tmp_path / "t.png")
+    make_bad("svg", tmp_path / "s.svg")
+    expected = {
+        "a.tiff": "a.tiff: TIFF is not taken: PNG, JPEG, GIF, BMP, WebP and .npy are",
+        "sub/e.png": "sub/e.png is empty",
+        "sub": "sub is a folder, no image",
+        "./t.png": "./t.png is no image: PNG, JPEG, GIF, BMP, WebP and .npy are taken",
+        "s.svg": "s.svg: SVG is not taken: PNG, JPEG, GIF, BMP, WebP and .npy are",
+    }
+    for path, words in expected.items():
+        with pytest.raises(UsageError) as caught:
+            reader.decode(path, (8, 8), 1)
+        assert caught.value.detail == words
 
 
 def png_claiming(width: int, height: int) -> bytes:
@@ -131,8 +222,8 @@ def test_what_is_no_image_is_one_plain_error_and_the_reader_lives(
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("text", r"bad\.png is not an image Pillow can decode \(PNG, JPEG, GIF, BMP, WebP\) nor \.npy\."),
-        ("empty", r"bad\.png is not an image Pillow can decode"),
+        ("text", r"bad\.png is no image: PNG, JPEG, GIF, BMP, WebP and \.npy are taken\."),
+        ("empty", r"bad\.png is empty\."),
         ("truncated", r"bad\.png is damaged and can't be decoded: "),
     ],
 )
