@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ckptui.core.model import Finding, Found, Kind, Listing, Predicted, PredictReport, Run, WorkerState
+from ckptui.errors import CkptuiError, NoSuchPath
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +69,21 @@ class PredictUseCases:
             listing, images, weights=weights, wish=wish, against=against, flagged=flagged, cancel=cancel
         )
 
+    def unusable(self: Predicting, paths: Mapping[str, str]) -> dict[str, str]:
+        """Which of the files named for a prediction are not what they should be: the same names, with words why not.
+
+        Names: `model`, `against` (saves), `architecture` (a save or a Keras config), `labels`, `image`; an empty path
+        is none. Reads no more than tells what is there; a file that is there may fail later all the same.
+        """
+        found = {name: _why_not(self, name, path) for name, path in paths.items() if path}
+        return {name: words for name, words in found.items() if words}
+
+    def labels_near(self, model: str, image: str) -> str | None:
+        """The `labels.txt` that a prediction takes its names from where none are asked for; None where none is near."""
+        from ckptui.predict.labels import find_labels
+
+        return find_labels(model, [image] if image else [])
+
     def flags(self: Predicting, model: str, architecture: str | None = None) -> tuple[Finding, ...]:
         """What someone has to have seen before this model runs; empty where no flagged op or layer was found.
 
@@ -83,6 +100,29 @@ class PredictUseCases:
     def worker_state(self: Predicting, tf_python: str | None = None, gpu: bool = False) -> WorkerState:
         """What the warm worker does and how much memory it has."""
         return self.predictor.state(tf_python, gpu)
+
+
+def _why_not(session: Predicting, name: str, path: str) -> str:
+    """Why a file can't be used under that name; empty where nothing speaks against it."""
+    from ckptui.predict.config_file import is_config
+    from ckptui.predict.labels import read_labels
+
+    try:
+        if name == "labels":
+            read_labels(path)
+        elif name == "image":
+            if os.path.isdir(path):
+                return f"a folder is no image: {path}"
+            os.stat(path)
+        elif name != "architecture" or not is_config(path):
+            session.resolve(path)
+    except (NoSuchPath, OSError, ValueError) as error:
+        cause = error.__cause__ or error
+        there = isinstance(cause, OSError) and not isinstance(cause, (FileNotFoundError, NotADirectoryError))
+        return f"{cause.strerror}: {path}" if isinstance(cause, OSError) and there else f"no such file: {path}"
+    except CkptuiError as error:
+        return f"{error.title}: {error.detail}" if error.detail else error.title
+    return ""
 
 
 def _layers_of(session: Predicting, path: str) -> Listing:

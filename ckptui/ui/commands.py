@@ -44,7 +44,7 @@ COMMANDS: tuple[Command, ...] = (
         MOVING,
     ),
     Command(
-        "back", "main", "back", ("escape",), "back", "Leave the pane, or clear the filter", MOVING, ("pane",), 12,
+        "back", "main", "back", ("escape",), "back", "Leave the pane, or clear the filter", MOVING, ("pane",), 15,
         not_in=("saves", "tensors", "findings", "architecture", "timeline", "about"),
     ),
     Command(
@@ -105,7 +105,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "predict", "main", "predict", ("p",), "predict",
         "Predict one image as it is, flipped, repeated, reloaded and in a fresh process; Enter runs it", DOING,
-        ("saves", "tensors", "pane"), 60,
+        ("saves", "tensors", "pane"), 12,
     ),
     Command(
         "check", "main", "check", ("c",), "check",

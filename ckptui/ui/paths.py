@@ -14,6 +14,7 @@ from ckptui.core.text import safe
 MOST_ENTRIES = 20_000
 """Names of one folder that are looked at, so that a huge one costs no more than this."""
 MOST_RECENT = 20
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".npy")
 
 
 def candidates(text: str, suffixes: Sequence[str] = ()) -> list[str]:

@@ -14,7 +14,7 @@ PREDICT_COMMANDS: tuple[Command, ...] = (
         ("pane",), 9,
     ),
     Command(
-        "predict-next-image", "predict", "step(1)", ("n", "ctrl+n"), "next image",
+        "predict-next-image", "predict", "step(1)", ("n", "ctrl+n"), "next",
         "Predict the next image of the folder", DOING, ("pane",), 10,
     ),
     Command(
@@ -22,17 +22,17 @@ PREDICT_COMMANDS: tuple[Command, ...] = (
         "Predict the image before in the folder", DOING,
     ),
     Command(
-        "predict-options", "predict", "options", ("ctrl+o",), "options",
+        "predict-options", "predict", "options", ("o", "ctrl+o"), "options",
         "Show or fold away preprocessing, the save to answer beside, and labels", DOING, ("pane",), 11,
     ),
     Command(
-        "predict-preprocessings", "predict", "preprocessings", ("v", "ctrl+t"), "all preprocessings",
-        "Predict with every preprocessing, and see which changes the answer", LOOKING, ("pane",), 14,
+        "predict-preprocessings", "predict", "preprocessings", ("v", "ctrl+t"), "scalings",
+        "Add the answers under every preprocessing: which of them changes it", LOOKING, ("pane",), 12,
     ),
     Command(
-        "predict-many", "predict", "many", ("i", "ctrl+g"), "many images",
-        "Predict all images of the folder: what each flip does to the answer, beside controls", LOOKING,
-        ("pane",), 15,
+        "predict-many", "predict", "many", ("i", "ctrl+g"), "folder",
+        "Add all images of the folder: what each flip does to the answer, beside controls", LOOKING,
+        ("pane",), 13,
     ),
     Command("predict-down", "predict", "page(1)", ("pagedown",), "page down", "Scroll the answers down", MOVING),
     Command("predict-up", "predict", "page(-1)", ("pageup",), "page up", "Scroll the answers up", MOVING),

@@ -5,14 +5,26 @@ from __future__ import annotations
 import math
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from ckptui.core.text import safe
 
 AUTO, MEAN_STD = "auto", "mean/std"
 PREPROCESSINGS = (AUTO, "0..1", "-1..1", "0..255", "caffe", "torch", MEAN_STD)
 """In the order in which the keys go through them; `mean/std` takes numbers."""
 MOST_CHANNELS = 16
+SHARD = ".data-00000-of-00001"
+IN_A_SAVED_MODEL = ("saved_model.pb", "variables/variables.index", f"variables/variables{SHARD}")
 Identity = tuple[tuple[int, ...] | None, ...]
+
+
+class FieldProblem(ValueError):
+    """One line or more say something that can't be meant: name of each line, and words why."""
+
+    def __init__(self, *problems: tuple[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {words}" for name, words in problems))
+        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,27 @@ class PredictRequest:
     architecture: str = ""
     all_preprocessing: bool = False
     images_dir: str = ""
+    adding: bool = False
+    """Only what `all_preprocessing` and `images_dir` add is asked for, beside answers that are there already."""
+
+    def plain(self) -> PredictRequest:
+        """The same without what was added to it."""
+        return replace(self, all_preprocessing=False, images_dir="", adding=False)
+
+    def with_added(self, more: PredictRequest) -> PredictRequest:
+        """Both together."""
+        many = more.images_dir or self.images_dir
+        return replace(self, all_preprocessing=self.all_preprocessing or more.all_preprocessing, images_dir=many)
+
+    def paths(self) -> dict[str, str]:
+        """Every file named, by what `Session.unusable` calls it."""
+        named = ("model", "architecture", "image", "against", "labels")
+        return {name: getattr(self, name) for name in named if getattr(self, name)}
+
+    def named_in(self, words: str) -> str:
+        """The file an error is about, by the name `paths` gives it; empty where it names none, or the model."""
+        named = ("image", "labels", "against")
+        return next((name for name in named if getattr(self, name) and safe(getattr(self, name)) in words), "")
 
     def options(self) -> dict[str, Any]:
         """Keyword arguments of `Session.predict`; what is not asked for is left out."""
@@ -40,6 +73,9 @@ class PredictRequest:
         for name in ("against", "labels", "architecture", "all_preprocessing", "images_dir"):
             if value := getattr(self, name):
                 found[name] = value
+        if self.adding:
+            found.pop("against", None)
+            found["runs"] = ()
         return found
 
     def command(self, *, allow_flagged: bool = False) -> str:
@@ -70,7 +106,7 @@ def _argument(path: str) -> str:
 def file_identity(path: str) -> Identity:
     """Device, inode, size and time of a save's main files; None for what is not there."""
     found: list[tuple[int, ...] | None] = []
-    for name in (path, f"{path}/saved_model.pb", f"{path}/variables/variables.index", f"{path}.index"):
+    for name in (path, f"{path}.index", f"{path}{SHARD}", *(f"{path}/{name}" for name in IN_A_SAVED_MODEL)):
         try:
             info = os.stat(name)
         except (OSError, ValueError):

@@ -252,6 +252,19 @@ def last_used(recent: Sequence[str], image: str | None) -> str | None:
     return next((path for path in recent if os.path.dirname(os.path.abspath(path)) == folder), image)
 
 
+def stepped(found: Sequence[str], image: str, step: int) -> int | None:
+    """The place of the image `step` further among those of its folder; beyond either end it goes round.
+
+    `found` is sorted; None where there is no other image.
+    """
+    here = os.path.abspath(image)
+    if all(path == here for path in found):
+        return None
+    if here in found:
+        return list(found).index(here) + step
+    return sum(path < here for path in found) - (step < 0)
+
+
 def borrowed_words(model: str) -> Content:
     """Whose layers hold the weights of a save without a model; empty where nothing beside it fits."""
     if not model:

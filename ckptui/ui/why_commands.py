@@ -8,10 +8,14 @@ WHY_COMMANDS: tuple[Command, ...] = (
     Command(
         "why", "main", "why", ("w", "f2"), "why",
         "Ask why this model predicts as it does: all checks that bear on it, causes ranked", DOING,
-        ("findings", "saves", "tensors", "pane"), 62,
+        ("findings", "saves", "tensors", "pane"), 14,
     ),
     Command(
         "why-close", "why", "close", ("escape",), "back", "Take the question back and leave", MOVING, ("why",), 5
+    ),
+    Command(
+        "why-enter", "why", "enter", ("enter",), "go there",
+        "Go to the layer or tensor of the cause, Esc comes back here; or open and close a fold", MOVING, ("why",), 6,
     ),
     Command(
         "why-symptom", "why", "next_symptom", ("s",), "symptom",
@@ -39,5 +43,9 @@ WHY_COMMANDS: tuple[Command, ...] = (
         "why-text", "why", "show_text", ("Y",), "select text",
         "Show that text alone, to select it with the mouse where the clipboard can't be reached", DOING,
     ),
-    Command("why-again", "why", "again", ("r",), "again", "Ask once more from the start", DOING, ("why",), 40),
+    Command(
+        "why-folder", "why", "folder", ("i",), "folder",
+        "Ask with all images of the folder: only many of them tell what flips mean", DOING, ("why",), 25,
+    ),
+    Command("why-again", "why", "again", ("r",), "again", "Ask once more from the start", DOING, ("why",), 28),
 )  # fmt: skip

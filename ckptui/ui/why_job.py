@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from textual.message import Message
 
 from ckptui.core.model import Predicted, Progress, Run, WhyReport, WhyStep
 from ckptui.errors import Cancelled, CkptuiError
 from ckptui.session import Session
+from ckptui.ui.paths import IMAGE_SUFFIXES, candidates
+from ckptui.ui.prediction_request import Identity, file_identity
+from ckptui.ui.why_kept import Asking, Kept
 
 Post = Callable[[Message], object]
 
@@ -41,9 +46,23 @@ class Doing(Asked):
 class Explained(Asked):
     """The whole answer."""
 
-    def __init__(self, token: int, report: WhyReport) -> None:
+    def __init__(self, token: int, report: WhyReport, identity: Identity) -> None:
         super().__init__(token)
         self.report = report
+        self.identity = identity
+
+
+class Recalled(Asked):
+    """The save is as it was when it was asked about: that answer still holds."""
+
+
+class Counted(Asked):
+    """How many images there are in a folder."""
+
+    def __init__(self, token: int, folder: str, images: int) -> None:
+        super().__init__(token)
+        self.folder = folder
+        self.images = images
 
 
 class Refused(Asked):
@@ -57,23 +76,33 @@ class Refused(Asked):
 def ask_why(
     session: Session,
     path: str,
-    image: str,
+    asking: Asking,
     post: Post,
     cancel: threading.Event,
     token: int,
     *,
+    kept: Kept | None = None,
     allow_flagged: bool = False,
 ) -> None:
-    """Ask about the save at `path` with that image; without one those beside it are taken."""
+    """Ask about the save at `path` with that image; without one those beside it are taken.
+
+    Where its files are those an answer was `kept` of, that one holds.
+    """
+    identity = file_identity(path)
+    if kept is not None and any(identity) and kept.identity == identity:
+        post(Recalled(token))
+        return
+    options = {"against": asking.against, "images_dir": asking.folder}
+    given: dict[str, Any] = {name: value for name, value in options.items() if value}
     try:
-        images = (image,) if image else ()
-        for told in session.why(path, images, cancel=cancel, allow_flagged=allow_flagged):
+        images = (asking.image,) if asking.image else ()
+        for told in session.why(path, images, cancel=cancel, allow_flagged=allow_flagged, **given):
             if cancel.is_set():
                 return
             if isinstance(told, WhyStep):
                 post(Stepped(token, told))
             elif isinstance(told, WhyReport):
-                post(Explained(token, told))
+                post(Explained(token, told, identity))
             else:
                 words = doing_words(told)
                 if words:
@@ -82,6 +111,12 @@ def ask_why(
         return
     except CkptuiError as error:
         post(Refused(token, error))
+
+
+def count_images(folder: str, post: Post, token: int) -> None:
+    """How many images lie in a folder."""
+    found = candidates(os.path.join(folder, ""), IMAGE_SUFFIXES)
+    post(Counted(token, folder, sum(not path.endswith("/") for path in found)))
 
 
 def doing_words(told: Progress | str | Run | Predicted) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,7 @@ from ckptui.core.text import safe
 from ckptui.ui.fitting import wrap
 
 Piece = tuple[str, str]
+OPTION = re.compile(r"--[a-z-]+(?: [A-Z]+)?")
 Fold = Literal["ruled-out", "not-asked"]
 FOLD_WORDS: dict[Fold, str] = {"ruled-out": "Ruled out", "not-asked": "Could not be asked"}
 ORDER: tuple[Symptom | None, ...] = (None, *SYMPTOMS)
@@ -97,6 +99,7 @@ def folded(entries: Sequence[RuledOut], fold: Fold, open_: bool, width: int) -> 
         for text in rest:
             yield Line(((" " * INDENT, ""), (text, "")), entry)
         yield from _hanging(entry.reason, "  ", entry, room, "dim")
+        yield from _hanging(asked_words(entry.ask), "→ ", entry, room, "accent", harmless=True)
 
 
 def _hanging(words: str, sign: str, entry: Entry, room: int, style: str, *, harmless: bool = False) -> Iterator[Line]:
@@ -120,6 +123,22 @@ def as_text(entry: Entry, report: WhyReport, symptom: Symptom | None) -> str:
     if entry.where:
         lines.append(f"  in {entry.where}")
     return "\n".join(lines)
+
+
+ASKS = (
+    ("--images", "i asks with all images of the folder"),
+    ("--against", "m on that save marks it as A, then w here and r"),
+    ("--architecture", "p asks for its layers"),
+)
+"""What the workbench can do for an option."""
+
+
+def asked_words(ask: str) -> str:
+    """How to ask for what an option of the command line asks, in front of the screen; other words stay."""
+    words = list(dict.fromkeys(words for option, words in ASKS if option in ask))
+    rest = [part for part in OPTION.findall(ask) if not part.startswith(tuple(option for option, _ in ASKS))]
+    words += [f"on the command line: ckptui why … {' '.join(rest)}"] if rest else []
+    return "; or ".join(words) if words else safe(ask)
 
 
 def tensor_of(listing: Listing, where: str) -> str | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from textual.app import App
 from textual.pilot import Pilot
 
 from ckptui.ui.app import Workbench
@@ -53,7 +55,7 @@ async def at_rest(pilot: Pilot[None], app: Bench) -> None:
     await pilot.pause()
 
 
-def screen_text(app: Workbench) -> str:
+def screen_text(app: App[Any]) -> str:
     """What is drawn, as lines of text."""
     update = app.screen._compositor.render_update(full=True)
     lines = ("".join(strip.text for strip in line) for line in getattr(update, "strips"))  # noqa: B009

@@ -204,7 +204,9 @@ def test_sentences_that_name_a_fault_stand_out() -> None:
         "Loads the same way each time. But the answer does not follow the image: zeros give the same. It dies at gate."
     )
     assert plain(lines) == [
-        "Loads the same way each time.", "The answer does not follow the image: zeros give the same.", "It dies at gate."
+        "Loads the same way each time.",
+        "The answer does not follow the image: zeros give the same.",
+        "It dies at gate.",
     ]  # fmt: skip
     assert [line.spans[0].style for line in lines] == ["bold", "$error bold", "$dim"]
     assert verdict_lines("") == []

@@ -14,7 +14,7 @@ from ckptui.core.model import Artifact, Listing, Stats, Tensor, TensorScan
 from ckptui.ui.app import Workbench
 from ckptui.ui.tensor_rows import Flag, prepare
 from ckptui.ui.theme import DARK
-from ckptui.ui.widgets.tensor_columns import GAP, SIGNED, UNSIGNED, Wants, cell_text, choose_columns
+from ckptui.ui.widgets.tensor_columns import GAP, SIGNED, UNSIGNED, Wants, cell_text, choose_columns, fold_text
 from ckptui.ui.widgets.tensor_table import TensorTable
 from tests.ui.driving import WIDE, Bench, until
 from tests.ui.fake_session import FakeSession
@@ -53,6 +53,16 @@ def test_columns_take_exactly_the_width_and_none_is_cut(width: int) -> None:
     widths = {c.id: c.width for c in columns}
     assert widths.get("state", 11) >= 11
     assert widths.get("shape", 12) >= 12
+
+
+@pytest.mark.parametrize("width", range(1, 90))
+def test_the_count_of_a_fold_is_never_cut(width: int) -> None:
+    for label, count, unit in (("▸ optimizer adam", "    16", "slots"), ("▸ counters", "     2", "")):
+        text = fold_text(label, count, unit, "89.4 kB", width)
+        assert cell_len(text) <= width
+        assert width < 2 or count.strip() in text.split()
+        assert width < 26 or label in text
+        assert width < 35 or "89.4 kB" in text
 
 
 def test_the_state_is_the_last_column_to_go() -> None:

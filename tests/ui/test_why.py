@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from textual.pilot import Pilot
 
 from ckptui.core.causes import WhyReport
 from ckptui.errors import ReaderHung
+from ckptui.ui import why_job
 from ckptui.ui.screens.flagged import FlaggedScreen
 from ckptui.ui.screens.telling import TextScreen
 from ckptui.ui.screens.why import WhyScreen
-from ckptui.ui.why_rows import as_text, causes_for, folded_for, lines_of, tensor_of
+from ckptui.ui.why_rows import as_text, asked_words, causes_for, folded_for, lines_of, tensor_of
+from ckptui.ui.widgets.key_footer import KeyFooter
 from tests.ui.driving import NARROW, WIDE, Bench, at_rest, screen_text, settled, until
 from tests.ui.fake_session import ROOT, RUN, SICK, digits
 from tests.ui.test_snapshots import _the_same_everywhere
@@ -42,7 +45,7 @@ def test_a_card_says_everything_and_no_line_is_too_long(width: int) -> None:
     if width >= 76:
         assert "12 of 10,240 values of dense/kernel are NaN" in words
         assert "every checksum holds" in words
-        assert "--tf-python names another" in words
+        assert "→ on the command line: ckptui why … --tf-python PYTHON" in words
     assert "\x1b" not in words
     assert "\u202e" not in words
 
@@ -70,6 +73,25 @@ def test_what_is_copied_is_the_whole_cause() -> None:
     )
     assert as_text(RULED_OUT[1], REPORT, None) == "The save is half written: every checksum holds"
     assert as_text("ruled-out", REPORT, "flip") == "The save is half written: every checksum holds"
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        ("--images DIR", "i asks with all images of the folder"),
+        ("--against SAVE", "m on that save marks it as A, then w here and r"),
+        ("--expect FILE", "on the command line: ckptui why … --expect FILE"),
+        (
+            "--against MODEL, or --expect FILE",
+            "m on that save marks it as A, then w here and r; or on the command line: ckptui why … --expect FILE",
+        ),
+        ("--architecture MODEL", "p asks for its layers"),
+        ("Export it anew\x1b", "Export it anew\\x1b"),
+        ("", ""),
+    ],
+)
+def test_options_are_keys_in_front_of_a_screen(ask: str, words: str) -> None:
+    assert asked_words(ask) == words
 
 
 def test_the_tensor_of_a_cause_is_found_by_name_variable_or_layer() -> None:
@@ -101,20 +123,28 @@ async def answered(pilot: Pilot[None], app: Bench, *keys: str) -> WhyScreen:
     return screen
 
 
-@pytest.mark.parametrize("keys", [(), ("shift+tab",), ("2",)], ids=["table", "tree", "findings"])
-async def test_w_asks_at_once_about_the_save_under_the_cursor(keys: tuple[str, ...]) -> None:
+async def test_w_asks_at_once_about_the_save_under_the_cursor() -> None:
     app = Bench()
     async with app.run_test(size=WIDE) as pilot:
-        await answered(pilot, app, *keys)
-        assert app.fake.asked_why == [(SICK, (), False)]
-        shown = screen_text(app)
-        for words in ("Why  ckpt-5", "image two.png", "Causes 3", "It gives the same prediction", "constant ● seen"):
-            assert words in shown, words
-        assert shown.index(CAUSES[0].title) < shown.index(CAUSES[1].title)
-        assert "\x1b[31m" not in shown
-        assert "[/x]" in shown
-        await pilot.press("escape")
-        await until(pilot, lambda: app.screen is app.main)
+        # from the table, the tree, the findings
+        for keys in ((), ("shift+tab",), ("2",)):
+            app.fake.asked_why.clear()
+            await answered(pilot, app, *keys)
+            assert app.fake.asked_why == [(SICK, (), False)], keys
+            shown = screen_text(app)
+            for words in (
+                "Why  ckpt-5",
+                "image two.png",
+                "Causes 3",
+                "It gives the same prediction",
+                "constant ● seen",
+            ):
+                assert words in shown, words
+            assert shown.index(CAUSES[0].title) < shown.index(CAUSES[1].title)
+            assert "\x1b[31m" not in shown
+            assert "[/x]" in shown
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is app.main)
 
 
 async def test_the_image_of_the_predict_pane_goes_before_those_beside() -> None:
@@ -189,6 +219,113 @@ async def test_enter_on_a_cause_goes_to_its_tensor_and_one_without_a_place_says_
         assert app.main.view.table.tensor is not None
         assert app.main.view.table.tensor.name == "dense/kernel"
         assert (app.main.view.tab, app.main.focus_area) == ("tensors", "tensors")
+
+
+async def test_escape_after_looking_comes_back_to_the_answer_and_w_finds_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app = Bench()
+    monkeypatch.setattr(why_job, "file_identity", lambda path: ((1, 1, 1, 1),))
+    async with app.run_test(size=NARROW) as pilot:
+        screen = await answered(pilot, app)
+        await pilot.press("G", "k", "enter", "1", "j", "enter")
+        await until(pilot, lambda: app.screen is app.main and app.main.view.table.tensor is not None)
+        # further in, and step by step back
+        await pilot.press("enter")
+        await until(pilot, lambda: app.main.focus_area == "pane")
+        await pilot.press("escape")
+        await until(pilot, lambda: app.main.focus_area == "tensors")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, WhyScreen) and app.screen.report is not None)
+        again = app.screen
+        assert isinstance(again, WhyScreen)
+        assert again is not screen
+        assert len(app.fake.asked_why) == 1, "nothing was asked anew"
+        assert (again.symptom, again.list.cause) == ("constant", CAUSES[1])
+        assert again.list.unfolded == {"ruled-out"}
+        assert "r asks anew" in screen_text(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.main)
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(app.screen, WhyScreen) and app.screen.report is not None)
+        assert len(app.fake.asked_why) == 1
+        await pilot.press("r")
+        await until(pilot, lambda: len(app.fake.asked_why) == 2)
+        await until(pilot, lambda: getattr(app.screen, "report", None) is not None)
+        assert "r asks anew" not in screen_text(app)
+        # whoever left by Esc is not taken back there
+        await pilot.press("escape", "escape")
+        await until(pilot, lambda: app.screen is app.main and app.main.focus_area == "saves")
+
+
+async def test_another_file_is_asked_about_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Bench()
+    stamps = iter([((1, 1, 1, 1),), ((1, 1, 1, 2),), (None,), (None,)])
+    monkeypatch.setattr(why_job, "file_identity", lambda path: next(stamps))
+    async with app.run_test(size=WIDE) as pilot:
+        await answered(pilot, app)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.main)
+        await pilot.press("w")
+        await until(pilot, lambda: len(app.fake.asked_why) == 2)
+        # where no file tells whether it is the same nothing is kept
+        for count in (3, 4):
+            await until(pilot, lambda: getattr(app.screen, "report", None) is not None)
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is app.main)
+            await pilot.press("w")
+            await until(pilot, lambda count=count: len(app.fake.asked_why) == count)  # type: ignore[misc]
+
+
+async def test_i_asks_with_the_folder_of_the_image_where_it_holds_enough(tmp_path: Path) -> None:
+    app = Bench()
+    few, many = tmp_path / "few", tmp_path / "many"
+    for folder, count in ((few, 19), (many, 20)):
+        folder.mkdir()
+        (folder / "notes.txt").touch()
+        for place in range(count):
+            (folder / f"{place}.png").touch()
+    app.fake.why_report = replace(REPORT, images=(str(few / "0.png"),))
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await answered(pilot, app)
+        await pilot.press("i")
+        await until(pilot, lambda: any("only 19 images" in n.message for n in app._notifications))
+        assert screen.report is not None
+        screen.images = (str(many / "0.png"),)
+        await pilot.press("i")
+        await until(pilot, lambda: len(app.fake.asked_why) == 2)
+        assert app.fake.why_options == [{}, {"images_dir": str(many)}]
+
+
+async def test_the_marked_save_is_what_it_is_held_against() -> None:
+    app = Bench()
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot, app)
+        app.main.ledger.mark = f"{RUN}/ckpt-2"
+        await answered(pilot, app)
+        assert app.fake.why_options == [{"against": f"{RUN}/ckpt-2"}]
+        assert "against ckpt-2" in screen_text(app)
+
+
+async def test_the_footer_and_help_say_what_enter_does_and_only_where_it_does() -> None:
+    app = Bench()
+    app.fake.why_hold.clear()
+    async with app.run_test(size=NARROW) as pilot:
+        screen = await opened(pilot, app)
+        await until(pilot, lambda: "reloading" in screen_text(app))
+        assert "Enter" not in screen.query_one(KeyFooter).render().plain
+        app.fake.why_hold.set()
+        await until(pilot, lambda: screen.report is not None)
+        await pilot.pause()
+        assert "Enter go there" in screen.query_one(KeyFooter).render().plain
+        await pilot.press("j", "j")
+        await pilot.pause()
+        assert "Enter" not in screen.query_one(KeyFooter).render().plain, "this cause lies nowhere"
+        await pilot.press("question_mark")
+        await pilot.pause()
+        shown = screen_text(app)
+        assert "In the answer to why" in shown
+        assert "Enter" in shown.split("Signs")[0]
 
 
 async def test_a_save_that_is_not_on_show_is_opened_for_the_jump() -> None:
@@ -284,8 +421,11 @@ async def test_every_card_can_be_reached_and_read_in_a_low_terminal() -> None:
         assert screen.list.cause == long
 
 
-@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "120x40"])
-@pytest.mark.parametrize("moment", ["answer", "unfolded", "running"])
+@pytest.mark.parametrize(
+    ("moment", "size"),
+    [("answer", NARROW), ("answer", WIDE), ("unfolded", NARROW), ("running", WIDE)],
+    ids=["answer-80x24", "answer-120x40", "unfolded-80x24", "running-120x40"],
+)
 def test_scene(moment: str, size: tuple[int, int], snap_compare: Any) -> None:
     """The screen looks as it did."""
     app = Bench()

@@ -37,7 +37,7 @@ RULED_OUT = (
     RuledOut("wrong-save", "Another save than it was trained to", ("unstable",), f"nothing beside it {HOSTILE}"),
     RuledOut(
         "other-tensorflow", "Another version of TensorFlow", ("unstable",),
-        "there is only one here; --tf-python names another", asked=False,
+        "one TensorFlow alone was asked", asked=False, ask="--tf-python PYTHON",
     ),
 )  # fmt: skip
 STEPS = (
@@ -69,12 +69,14 @@ class WhyFake:
         self.why_hold.set()
         self.asked_why: list[tuple[str, tuple[str, ...], bool]] = []
         self.why_cancelled = threading.Event()
+        self.why_options: list[dict[str, Any]] = []
 
     def why(
         self, model: str, images: Sequence[str] = (), *, cancel: threading.Event | None = None, **options: Any
     ) -> Iterator[WhyStep | Progress | str | Run | WhyReport]:
         """The steps, then the report."""
         allowed = bool(options.get("allow_flagged"))
+        self.why_options.append({name: value for name, value in options.items() if name != "allow_flagged"})
         self.asked_why.append((model, tuple(images), allowed))
         if self.why_flagged and not allowed:
             raise Flagged("1 op reaches outside", "--allow-flagged", findings=(FLAGGED,))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 from textual.widgets import Input
 
@@ -11,8 +10,8 @@ from ckptui.core.text import human_count, safe
 from ckptui.ui import messages
 from ckptui.ui.access import session_of
 from ckptui.ui.screens.asking import ExportScreen, OpenScreen
+from ckptui.ui.screens.reasoning import Reasoning
 from ckptui.ui.screens.telling import ErrorScreen, TextScreen, as_error
-from ckptui.ui.screens.watching import Watching
 from ckptui.ui.widgets.findings_panel import as_text
 
 NEEDS_SAVE = {"filter", "sort", "names", "show_tab"}
@@ -27,7 +26,7 @@ TAKES_LETTERS = frozenset({"filter", "open", "export", "predict"})
 """Actions whose keys go before a widget's own: not while one types."""
 
 
-class Actions(Watching):
+class Actions(Reasoning):
     """One method per command; none waits."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -111,6 +110,8 @@ class Actions(Watching):
 
     def why_not(self, action: str) -> str:
         """Why an action that answers its key can do nothing here; empty if it can."""
+        if action == "predict" and self.focus_region == "pane" and self.pane.showing == "predict":
+            return "this is the prediction"
         if action == "salvage":
             there = self.ledger.saves.get(self.target or "")
             if there is None or there.status == "error":
@@ -247,40 +248,6 @@ class Actions(Watching):
         image = message.images[0] if message.images else None
         self.pane.show_model(record.listing, image, self.findings_of(record), self.ledger.mark)
 
-    def action_why(self) -> None:
-        """The screen opens for a save that can't be opened too: damage is a cause."""
-        record = self.ledger.saves.get(self.target or "")
-        if record is not None:
-            # numpy is not needed before it is asked for
-            from ckptui.ui.screens.why import WhyScreen
-
-            path, label = record.found.path, record.found.label
-            self.came_from = self.focus_region
-            screen = WhyScreen(session_of(self), path, label, self.pane.image)
-            self.app.push_screen(screen, partial(self._to_cause, path))
-
-    def _to_cause(self, path: str, where: str | None) -> None:
-        """Go to the tensor that a cause lies in, or to the first of its layer."""
-        if where is None:
-            return
-        if path != self.current:
-            self.open_save(path)
-        self.when_open(partial(self._show_cause, where))
-
-    def _show_cause(self, where: str) -> None:
-        from ckptui.ui.why_rows import tensor_of
-
-        listing = self.record.listing if self.record is not None else None
-        name = tensor_of(listing, where) if listing is not None else None
-        if name is None:
-            self.say(f"no tensor of this save is called {safe(where, 40)}, or lies in a layer of that name", 4)
-        else:
-            self._jump(name)
-
-    def _jump(self, tensor: str | None) -> None:
-        """Put the cursor on a tensor of the save on show."""
-        raise NotImplementedError
-
     def action_check(self) -> None:
         record = self.record
         if record is None or self.target != self.current or record.phase == "opening":
@@ -360,11 +327,6 @@ class Actions(Watching):
             return tensor.name
         row = self.save_tree.row
         return row.key if row is not None else ""
-
-    @property
-    def focus_area(self) -> str:
-        """Which part of the screen has the keys: `saves`, `pane`, or the tab on show."""
-        raise NotImplementedError
 
     def action_copy(self) -> None:
         text = self._text_here()

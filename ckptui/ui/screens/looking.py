@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from textual.content import Content
 
@@ -20,6 +21,9 @@ from ckptui.ui.widgets.header import HeaderLine
 from ckptui.ui.widgets.save_tree import SaveTree
 from ckptui.ui.widgets.save_view import SaveView
 from ckptui.ui.widgets.side_pane import SidePane
+
+if TYPE_CHECKING:
+    from ckptui.ui.why_kept import Kept
 
 SETTLE = 0.12
 """Seconds after the first save is met until the cursor goes to the newest, if the walk has not ended before."""
@@ -45,6 +49,10 @@ class Looking(Working):
         """The save whose check the user asked for: it ends with words."""
         self.came_from = "view"
         """Region that had the keys when a prediction was asked for: leaving it goes back there."""
+        self.whys: dict[str, Kept] = {}
+        """Answers to why, by the path of the save."""
+        self.looking_for: str | None = None
+        """The save whose cause one is looking at: the way back leads to its answer."""
         self._then: Callable[[], None] | None = None
         """What was asked of the save on show before it was open."""
 

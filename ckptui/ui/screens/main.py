@@ -154,6 +154,8 @@ class MainScreen(Actions):
             self.show_region(self.came_from if predicted else "view")
         elif self.view.filter_bar.text:
             self.on_filter_bar_cleared()
+        elif self._region == "view" and self.back_to_why():
+            return
         elif self._region == "view" and (self.view.tab != "tensors" or self.timeline_alone):
             self.action_show_tab("tensors")
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 
 from textual import events, work
 from textual.app import ComposeResult
@@ -18,7 +18,6 @@ from textual.worker import Worker, WorkerState
 
 from ckptui.core.causes import SYMPTOMS, Cause, Symptom, WhyReport, WhyStep
 from ckptui.core.model import Finding
-from ckptui.core.report import SIGNS
 from ckptui.core.text import safe
 from ckptui.errors import Flagged
 from ckptui.session import Session
@@ -26,9 +25,12 @@ from ckptui.ui import why_job
 from ckptui.ui.access import say
 from ckptui.ui.commands import bindings_for
 from ckptui.ui.fitting import shown
+from ckptui.ui.paths import short_path
 from ckptui.ui.screens.flagged import FlaggedScreen
 from ckptui.ui.screens.telling import TextScreen, as_error
-from ckptui.ui.why_rows import ORDER, SHORT, as_text, causes_for
+from ckptui.ui.why_head import images_words, step_line, symptom_line
+from ckptui.ui.why_kept import ENOUGH_IMAGES, Asking, Kept
+from ckptui.ui.why_rows import ORDER, as_text, causes_for
 from ckptui.ui.widgets.cells import Drawing, drawing_of
 from ckptui.ui.widgets.key_footer import KeyFooter
 from ckptui.ui.widgets.row_list import RowList
@@ -39,8 +41,6 @@ LOW = 30
 SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 ASCII_SPINNER = "|/-\\"
 SPIN_SECONDS = 0.1
-STATES = {"done": (SIGNS["ok"], "$success"), "failed": (SIGNS["error"], "$error"), "skipped": ("–", "$dim")}
-STEP_WIDTH = 12
 
 
 class WhyScreen(Screen[str | None]):
@@ -63,11 +63,20 @@ class WhyScreen(Screen[str | None]):
     .-ascii WhyScreen #why-body { border: ascii $primary; }
     """
 
-    def __init__(self, session: Session, path: str, label: str, image: str = "") -> None:
+    def __init__(
+        self, session: Session, path: str, label: str, asking: Asking | None = None,
+        answers: dict[str, Kept] | None = None,
+    ) -> None:  # fmt: skip
+        """`answers`: those kept, by the path of the save; this one joins them."""
         super().__init__()
         self.session = session
-        self.path, self.label, self.image = path, label, image
-        self.images: tuple[str, ...] = (image,) if image else ()
+        self.path, self.label, self.asking = path, label, asking or Asking()
+        self.answers = answers if answers is not None else {}
+        self.images: tuple[str, ...] = (self.asking.image,) if self.asking.image else ()
+        self.kept: Kept | None = None
+        """The answer on show."""
+        self.recalled = False
+        """It was there before this screen was."""
         self.symptom: Symptom | None = None
         self.report: WhyReport | None = None
         self.running = False
@@ -90,7 +99,7 @@ class WhyScreen(Screen[str | None]):
 
     def on_mount(self) -> None:
         self._timer = self.set_interval(SPIN_SECONDS, self._draw_steps, pause=True)
-        self.ask()
+        self.ask(recall=True)
 
     @property
     def list(self) -> WhyList:
@@ -104,16 +113,17 @@ class WhyScreen(Screen[str | None]):
 
     # ------------------------------------------------------------------ asking
 
-    def ask(self, *, allow_flagged: bool = False) -> None:
-        """Begin from the start."""
+    def ask(self, *, allow_flagged: bool = False, recall: bool = False) -> None:
+        """Begin from the start; with `recall` an answer that was kept will do."""
         self._halt()
+        kept = self.answers.get(self.path) if recall else None
         self.report, self._steps, self._begun, self._doing, self._problem = None, {}, {}, "", ""
         self.running = True
         if self._timer is not None:
             self._timer.resume()
         self.list.show(None, self.symptom)
         self._draw()
-        self._ask(self._token, self._cancel, allow_flagged)
+        self._ask(self._token, self._cancel, allow_flagged, kept)
 
     def _halt(self) -> None:
         """Nothing runs, and no late answer is shown."""
@@ -128,10 +138,15 @@ class WhyScreen(Screen[str | None]):
             self._timer.pause()
 
     @work(thread=True, exclusive=True, exit_on_error=False, group="why", description="why")
-    def _ask(self, token: int, cancel: threading.Event, allow_flagged: bool) -> None:
+    def _ask(self, token: int, cancel: threading.Event, allow_flagged: bool, kept: Kept | None) -> None:
         why_job.ask_why(
-            self.session, self.path, self.image, self.post_message, cancel, token, allow_flagged=allow_flagged
-        )
+            self.session, self.path, self.asking, self.post_message, cancel, token, kept=kept,
+            allow_flagged=allow_flagged,
+        )  # fmt: skip
+
+    @work(thread=True, exclusive=True, exit_on_error=False, group="count")
+    def _count(self, token: int, folder: str) -> None:
+        why_job.count_images(folder, self.post_message, token)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """An error no one expected is shown, not swallowed."""
@@ -163,11 +178,40 @@ class WhyScreen(Screen[str | None]):
 
     def on_explained(self, event: why_job.Explained) -> None:
         if self._mine(event):
-            self._rest()
-            self.report = event.report
-            self._steps = {step.name: step for step in event.report.steps} or self._steps
-            self.images = event.report.images or self.images
-            self._show()
+            self.answers[self.path] = kept = Kept(event.report, event.identity, self.asking, self.symptom)
+            self._answer(kept)
+
+    def on_recalled(self, event: why_job.Recalled) -> None:
+        kept = self.answers.get(self.path)
+        if self._mine(event) and kept is not None:
+            self._answer(kept, recalled=True)
+
+    def _answer(self, kept: Kept, *, recalled: bool = False) -> None:
+        """An answer is there, new or kept."""
+        self._rest()
+        self.recalled = recalled
+        self.kept, self.report, self.symptom = kept, kept.report, kept.symptom
+        self._steps = {step.name: step for step in kept.report.steps} or self._steps
+        self.images = kept.report.images or self.images
+        self.list.show(self.report, self.symptom, kept.entry, kept.unfolded)
+        self._draw()
+
+    def _keep(self) -> None:
+        """How one looks at the answer now is how it is found again."""
+        if self.report is not None and self.kept is not None:
+            entry = self.list.entry
+            self.answers[self.path] = replace(self.kept, symptom=self.symptom, entry=entry, unfolded=self.list.unfolded)
+
+    def on_counted(self, event: why_job.Counted) -> None:
+        """The folder is asked where it holds enough images to tell anything."""
+        if not self._mine(event):
+            return
+        if event.images < ENOUGH_IMAGES:
+            there = f"only {event.images} image{'s' if event.images != 1 else ''}"
+            say(self, f"{there} in {shown(short_path(event.folder), 40)}; {ENOUGH_IMAGES} or more tell", 4)
+            return
+        self.asking = replace(self.asking, folder=event.folder)
+        self.ask()
 
     def on_refused(self, event: why_job.Refused) -> None:
         if not self._mine(event):
@@ -194,11 +238,20 @@ class WhyScreen(Screen[str | None]):
 
     def action_close(self) -> None:
         """Take it back and leave."""
+        self._keep()
         self._halt()
         self.dismiss(None)
 
     def action_again(self) -> None:
         self.ask()
+
+    def action_folder(self) -> None:
+        """Ask with all images of the folder in which the image lies."""
+        image = next((path for path in (self.asking.image, *self.images) if os.path.dirname(path)), "")
+        if image:
+            self._count(self._token, os.path.dirname(os.path.abspath(image)))
+        else:
+            say(self, "no image is named: p names one", 4)
 
     def action_next_symptom(self) -> None:
         """The next of all, constant, flip, unstable."""
@@ -213,16 +266,21 @@ class WhyScreen(Screen[str | None]):
         self._show()
 
     def on_row_list_chosen(self, event: RowList.Chosen) -> None:
-        """Enter: unfold, or go to the layer or tensor of a cause."""
+        """A second click does as Enter."""
         event.stop()
+        self.action_enter()
+
+    def action_enter(self) -> None:
+        """Unfold, or go to the layer or tensor of a cause."""
         entry = self.list.entry
         if isinstance(entry, str):
             self.list.toggle(entry)
         elif isinstance(entry, Cause) and entry.where:
+            self._keep()
             self._halt()
             self.dismiss(entry.where)
         elif isinstance(entry, Cause):
-            say(self, "this cause lies in no single layer or tensor")
+            say(self, self.why_not("enter"))
 
     def on_row_list_leave(self, event: RowList.Leave) -> None:
         """Left and right fold and unfold."""
@@ -231,8 +289,20 @@ class WhyScreen(Screen[str | None]):
             self.list.toggle(self.list.entry)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """There is something to copy once there is an answer."""
-        return self.report is not None if action in ("copy", "show_text") else True
+        """There is something to copy, and to go to, once there is an answer."""
+        if action == "enter":
+            return self.is_mounted and isinstance(self.list.entry, (str, Cause))
+        return self.report is not None if action in ("copy", "show_text", "folder") else True
+
+    def why_not(self, action: str) -> str:
+        """Why Enter leads nowhere; empty if it does."""
+        entry = self.list.entry
+        placeless = action == "enter" and isinstance(entry, Cause) and not entry.where
+        return "this cause lies in no single layer or tensor" if placeless else ""
+
+    def on_row_list_moved(self, event: RowList.Moved) -> None:
+        """What Enter can do depends on where the cursor is."""
+        self.refresh_bindings()
 
     def _text_here(self) -> str:
         report, entry = self.report, self.list.entry
@@ -261,7 +331,7 @@ class WhyScreen(Screen[str | None]):
 
     def _draw(self) -> None:
         self._draw_title()
-        self._draw_symptoms()
+        self.query_one("#why-symptoms", Static).update(symptom_line(self.symptom, self.report))
         self._draw_steps()
         report = self.report
         verdict = self.query_one("#why-verdict", Static)
@@ -271,8 +341,11 @@ class WhyScreen(Screen[str | None]):
         elif report is not None:
             verdict.update(Content.styled(safe(report.verdict), "bold"))
         notes = self.query_one("#why-notes", Static)
-        notes.display = report is not None and bool(report.notes)
-        notes.update(Content.styled("  ".join(safe(note) for note in report.notes) if report else "", "$dim"))
+        told = [safe(note) for note in report.notes] if report is not None else []
+        if self.kept is not None and report is not None and self.recalled:
+            told.insert(0, safe(self.kept.words(self.asking)))
+        notes.display = bool(told)
+        notes.update(Content.styled("  ".join(told), "$dim"))
         body = self.query_one("#why-body")
         count = len(causes_for(report, self.symptom)) if report is not None else 0
         body.border_title = Content(f"Causes {count}" if report is not None else "Causes")
@@ -282,24 +355,18 @@ class WhyScreen(Screen[str | None]):
     def _draw_title(self) -> None:
         room = max(self.size.width - 8, 20)
         label = shown(self.label, room // 2)
+        other = self.asking.against.rstrip("/").rpartition("/")[2]
+        against = (f"  against {shown(other, 16)}" if other else "", "$mark")
         self.query_one("#why-title", Static).update(
-            Content.assemble(("Why  ", "bold $primary"), (label, "bold"), (f"  {self._images(room // 2)}", "$dim"))
+            Content.assemble(
+                ("Why  ", "bold $primary"), (label, "bold"), (f"  {self._images(room // 2)}", "$dim"), against
+            )
         )
 
     def _images(self, room: int) -> str:
         if self.images:
             return images_words(self.images, room)
         return "no image" if self.report is not None else "images beside it"
-
-    def _draw_symptoms(self) -> None:
-        """`0 all  1 constant ●  ...`: the chosen one bold, a dot where it was really seen."""
-        parts: list[tuple[str, str] | str] = []
-        for key, symptom in enumerate(ORDER):
-            chosen = symptom == self.symptom
-            parts += [(f"{key}", "bold $primary"), (f" {SHORT[symptom]}", "bold reverse" if chosen else "$dim")]
-            seen = self.report is not None and symptom is not None and symptom in self.report.shown
-            parts += [(" ● seen", "$error") if seen else "", "   "]
-        self.query_one("#why-symptoms", Static).update(Content.assemble(*parts))
 
     def _draw_steps(self) -> None:
         """What was done, what runs, and for how long."""
@@ -321,24 +388,6 @@ class WhyScreen(Screen[str | None]):
         return spinner[int(time.monotonic() / SPIN_SECONDS) % len(spinner)]
 
     def _step(self, step: WhyStep, room: int) -> Content:
-        """One step; in `room` cells its detail and seconds too, with 0 its name alone."""
         busy = step.state == "running"
-        sign, style = (
-            (self._turn(), "bold $primary") if busy and self.running else STATES.get(step.state, ("–", "$dim"))
-        )
-        name = safe(step.name)
-        if not room:
-            return Content.assemble((sign, style), " ", (name, "" if busy else "$dim"))
         seconds = time.monotonic() - self._begun.get(step.name, time.monotonic()) if busy else step.seconds
-        took = f"{seconds:.1f} s" if seconds and not busy else f"{seconds:.0f} s" if seconds >= 1 else ""
-        detail = shown(self._doing or step.detail if busy else step.detail, max(room - STEP_WIDTH - 12, 10))
-        return Content.assemble(
-            (sign, style), " ", (name.ljust(STEP_WIDTH), "bold" if busy else ""), (" " + detail, "$dim"),
-            (f"  {took}" if took else "", "$dim"),
-        )  # fmt: skip
-
-
-def images_words(images: Sequence[str], room: int) -> str:
-    """`image 3.png`, or `images 3.png and 7 more`."""
-    first = shown(os.path.basename(images[0]), max(room - 16, 8))
-    return f"image {first}" if len(images) == 1 else f"images {first} and {len(images) - 1} more"
+        return step_line(step, room, self._turn() if busy and self.running else "", self._doing, seconds)

@@ -57,6 +57,7 @@ class PathInput(Input):
 
     def __init__(self, *, suffixes: Sequence[str] = (), placeholder: str = "", id: str | None = None) -> None:
         super().__init__(placeholder=placeholder, id=id, compact=True, select_on_focus=False)
+        self._words = placeholder
         self.suffixes = tuple(suffixes)
         self.recent: tuple[str, ...] = ()
         """Paths used before, the last one first."""
@@ -75,6 +76,24 @@ class PathInput(Input):
         self._meant[text] = os.path.abspath(path) if path else ""
         self.value = text
         self.cursor_position = len(text)
+
+    @property
+    def words(self) -> str:
+        """What stands in it while it is empty, as far as it fits."""
+        return self._words
+
+    @words.setter
+    def words(self, words: str) -> None:
+        self._words = words
+        self._fit_words()
+
+    def _fit_words(self) -> None:
+        width = self.scrollable_content_region.width
+        self.placeholder = fit_middle(self._words, width - 1) if width > 1 else self._words
+
+    def on_resize(self) -> None:
+        """Words that do not fit say so."""
+        self._fit_words()
 
     def render_line(self, y: int) -> Strip:
         """Without the keys a path that does not fit loses its middle: its end is the file."""

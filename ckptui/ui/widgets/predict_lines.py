@@ -17,22 +17,24 @@ from textual.widgets import Input, Static
 from ckptui.core.text import safe
 from ckptui.ui.commands import bindings_for
 from ckptui.ui.fitting import fit_middle
-from ckptui.ui.paths import harmless, load_recent, remember
-from ckptui.ui.prediction_request import AUTO, MEAN_STD, PREPROCESSINGS, PredictRequest, numbers_of
+from ckptui.ui.paths import IMAGE_SUFFIXES, harmless, load_recent, remember, short_path
+from ckptui.ui.prediction_request import AUTO, MEAN_STD, PREPROCESSINGS, FieldProblem, PredictRequest, numbers_of
 from ckptui.ui.widgets.path_input import PathInput
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".npy")
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
 OPTIONS = ("scaling", "numbers", "against", "labels")
 FOLD = "predict-options"
 """Under this name it is remembered whether the options are open."""
 MOST_OFFERED = 40
+NO_LABELS = "one label a line"
+LINE_OF = {"architecture": "layers"}
+"""Lines that are called otherwise than what they ask for."""
 PATHS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("model", (), "a .keras, .h5 or SavedModel"),
-    ("layers", MODEL_SUFFIXES, "a .keras or .h5 with the layers of these weights"),
-    ("image", IMAGE_SUFFIXES, "path of an image; Tab completes, ↑ brings back recent ones"),
-    ("against", (), "another save or model, answered beside this one"),
-    ("labels", (".txt",), "one label a line; labels.txt beside the model is found by itself"),
+    ("layers", MODEL_SUFFIXES, "a .keras or .h5 with these layers"),
+    ("image", IMAGE_SUFFIXES, "an image; Tab completes, ↑ recent ones"),
+    ("against", (), "a save or model, answered beside"),
+    ("labels", (".txt",), NO_LABELS),
 )
 
 
@@ -65,10 +67,14 @@ class ChoiceLine(Widget, can_focus=True):
         self.value = self.choices[(self.choices.index(self.value) + step) % len(self.choices)]
         self.post_message(self.Changed())
 
+    @property
+    def note_fits(self) -> bool:
+        """There is room for the whole note beside the choice."""
+        return cell_len(safe(self.note)) <= self.size.width - cell_len(self.value) - 6
+
     def render(self) -> Content:
         arrow = "$primary bold" if self.has_focus else "$dim"
-        room = self.size.width - cell_len(self.value) - 6
-        note = f"  {fit_middle(safe(self.note), room)}" if self.note and room > 6 else ""
+        note = f"  {safe(self.note)}" if self.note and self.note_fits else ""
         return Content.assemble(("← ", arrow), (self.value, "$foreground"), (" →", arrow), (note, "$dim"))
 
 
@@ -80,6 +86,7 @@ class PredictLines(Vertical):
         height: auto;
         & .predict-line { height: 1; }
         & .predict-label { width: 8; color: $dim; }
+        & .predict-line.-wrong > .predict-label { color: $error; text-style: bold; }
         & PathInput, & #predict-numbers { width: 1fr; }
         & #predict-numbers { background: transparent; &:focus { background: $boost; background-tint: transparent; } }
         & #predict-asked { height: auto; padding-left: 8; display: none; }
@@ -99,6 +106,8 @@ class PredictLines(Vertical):
         self._kept: dict[str, dict[str, str]] = {}
         """What the options said for each model that was here."""
         self._owner = ""
+        self._blamed: frozenset[str] = frozenset()
+        """Lines that were wrong when last asked."""
 
     def compose(self) -> ComposeResult:
         for name, suffixes, words in PATHS:
@@ -115,7 +124,7 @@ class PredictLines(Vertical):
             yield ChoiceLine(PREPROCESSINGS, id="predict-scaling")
         with self._line("numbers", "numbers"):
             yield Input(
-                placeholder="mean / std, for pixels of 0 to 255", id="predict-numbers", compact=True,
+                placeholder="mean / std, for pixels 0 to 255", id="predict-numbers", compact=True,
                 select_on_focus=False,
             )  # fmt: skip
 
@@ -169,18 +178,44 @@ class PredictLines(Vertical):
         return {**paths, "numbers": self.query_one("#predict-numbers", Input).value, "scaling": self.choice.value}
 
     def request(self) -> PredictRequest:
-        """What the lines ask for. Raises ValueError with what is wrong, in words."""
+        """What the lines ask for. Raises FieldProblem with what is wrong in which line, in words."""
         model, image = self.path_line("model").path, self.path_line("image").path
         if not model or not image:
-            raise ValueError("Name a model and an image; Tab completes a path")
+            empty = [(name, "is empty; Tab completes a path") for name, path in (("model", model), ("image", image))
+                     if not path]  # fmt: skip
+            raise FieldProblem(*empty)
         how = self.choice.value
         asked = PredictRequest(
             model, image, how, against=self.path_line("against").path, labels=self.path_line("labels").path,
             architecture=self.path_line("layers").path if self.needs_layers else "",
         )  # fmt: skip
         if how == MEAN_STD:
-            asked = replace(asked, numbers=numbers_of(self.query_one("#predict-numbers", Input).value))
+            try:
+                asked = replace(asked, numbers=numbers_of(self.query_one("#predict-numbers", Input).value))
+            except ValueError as error:
+                raise FieldProblem(("numbers", str(error))) from error
         return asked
+
+    def blame(self, names: Sequence[str]) -> None:
+        """Show which lines are wrong; one of them has the keys, that in which one types before any other."""
+        lines = [LINE_OF.get(name, name) for name in names]
+        self._blamed = frozenset(lines)
+        if not self.unfolded and any(name in OPTIONS for name in lines):
+            # only as long as it is wrong: what was chosen by key is remembered, this is not
+            self.unfolded = True
+        self.needs_layers = self.needs_layers or "layers" in lines
+        self._draw_blame()
+        fields = [self.query_one(f"#predict-{name}") for name in lines]
+        if fields and self.screen.focused not in fields:
+            fields[0].focus()
+
+    def _draw_blame(self) -> None:
+        for line in self.query(".predict-line"):
+            line.set_class((line.id or "").removeprefix("predict-line-") in self._blamed, "-wrong")
+
+    def offer_labels(self, path: str) -> None:
+        """Say where the names come from that nobody named; empty: from nowhere."""
+        self.path_line("labels").words = f"found near: {safe(short_path(path))}" if path else NO_LABELS
 
     # ------------------------------------------------------------------ drawing
 
@@ -226,6 +261,8 @@ class PredictLines(Vertical):
         """Another path, and what was offered for the one before goes away."""
         event.stop()
         self.query_one("#predict-offered").display = False
+        self._blamed -= {(event.input.id or "").removeprefix("predict-")}
+        self._draw_blame()
         self._sum_up()
         self.post_message(self.Edited())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from textual import events
@@ -15,31 +15,25 @@ from textual.content import Content
 from textual.message import Message
 from textual.reactive import reactive
 from textual.timer import Timer
-from textual.widgets import Input, Static
+from textual.widgets import Input
 from textual.worker import Worker
 from textual.worker import WorkerState as ThreadState
 
 from ckptui.core.model import Finding, Listing, Predicted, WorkerState
-from ckptui.core.text import number_text, safe, shape_text
+from ckptui.core.text import safe
 from ckptui.errors import CkptuiError, Flagged, ModelDoesNotLoad
 from ckptui.ui.access import say
 from ckptui.ui.commands import bindings_for
-from ckptui.ui.fitting import wrap
 from ckptui.ui.paths import load_recent
-from ckptui.ui.prediction_details import limits_of, loader_lines, loaders_said
-from ckptui.ui.prediction_request import AUTO, Identity, PredictRequest
-from ckptui.ui.prediction_words import borrowed_words, error_hint, keys_for, last_used, packed, place_words
+from ckptui.ui.prediction_details import limits_of
+from ckptui.ui.prediction_request import FieldProblem, Identity, PredictRequest
+from ckptui.ui.prediction_words import error_hint, keys_for, last_used, stepped
 from ckptui.ui.screens.flagged import FlaggedScreen
-from ckptui.ui.widgets.cells import Drawing, drawing_of
-from ckptui.ui.widgets.predict_lines import PredictLines
-from ckptui.ui.widgets.predict_results import PredictResults
+from ckptui.ui.widgets.predict_facts import PredictFacts
+from ckptui.ui.widgets.predict_lines import LINE_OF, PredictLines
+from ckptui.ui.widgets.predict_results import SPIN_SECONDS, PredictResults
 from ckptui.ui.widgets.predict_threads import PredictThreads
 
-LABEL = 8
-"""Columns of the labels of the lines."""
-SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-ASCII_SPINNER = "|/-\\"
-SPIN_SECONDS = 0.1
 LOOK_SECONDS = 1.0
 """Between two looks at the worker's memory and state."""
 
@@ -50,10 +44,7 @@ class PredictPane(PredictThreads):
     COMMAND_SCOPE = "predict"
     BINDINGS = bindings_for("predict")
     DEFAULT_CSS = """
-    PredictPane {
-        height: 1fr;
-        & #predict-facts { height: auto; color: $dim; padding-left: 8; }
-    }
+    PredictPane { height: 1fr; }
     """
     running: reactive[bool] = reactive(False)
 
@@ -72,18 +63,19 @@ class PredictPane(PredictThreads):
         self._state, self._since = "", 0.0
         self._listing: Listing | None = None
         self._findings: Sequence[Finding] = ()
-        self._borrowed: str | None = None
         self._asked: PredictRequest | None = None
         """What runs, or ran last."""
+        self._answered_to: PredictRequest | None = None
+        """What the answers on show were asked with."""
+        self._from_line = False
+        """It was asked for in one of the lines: where that is wrong it has the keys again."""
         self._said_yes: set[str] = set()
         """Flagged models that were allowed to run."""
         self._worker: WorkerState | None = None
-        self._place: tuple[str, int, int] | None = None
-        """(image, its place, images in its folder)."""
 
     def compose(self) -> ComposeResult:
         yield PredictLines(id="predict-lines")
-        yield Static(id="predict-facts", markup=False)
+        yield PredictFacts(id="predict-facts")
         yield PredictResults(id="predict-body")
 
     def on_mount(self) -> None:
@@ -97,6 +89,11 @@ class PredictPane(PredictThreads):
     def lines(self) -> PredictLines:
         """What is asked for."""
         return self.query_one(PredictLines)
+
+    @property
+    def facts(self) -> PredictFacts:
+        """What stands between the two."""
+        return self.query_one(PredictFacts)
 
     @property
     def results(self) -> PredictResults:
@@ -114,7 +111,7 @@ class PredictPane(PredictThreads):
         self._findings = findings or listing.findings
         if self._listing is None or self._listing.artifact.path != path:
             self.halt()
-            self._listing, self._borrowed = listing, None
+            self._listing, self.facts.borrowed = listing, None
             self.lines.needs_layers = False
             self.lines.options_for(path)
             self._forget("")
@@ -127,6 +124,7 @@ class PredictPane(PredictThreads):
             if chosen:
                 picture.set_path(chosen)
         self.begin_warm_up()
+        self.find_labels(path, picture.path)
         self._draw()
 
     def start(self) -> None:
@@ -144,31 +142,71 @@ class PredictPane(PredictThreads):
         self._run()
 
     def action_preprocessings(self) -> None:
-        """Predict with every preprocessing."""
+        """Add the answers under every preprocessing."""
         self._run(all_preprocessing=True)
 
     def action_many(self) -> None:
-        """Predict all images of the folder."""
+        """Add what all images of the folder say to what is on show."""
         self._run(many=True)
 
     def _run(self, *, all_preprocessing: bool = False, many: bool = False) -> None:
+        focused = self.screen.focused
+        self._from_line = focused is not None and self.lines in focused.ancestors
         try:
             asked = self.lines.request()
-        except ValueError as error:
+        except FieldProblem as error:
             self.halt()
-            self._tell_error(str(error), "")
+            self._blame(dict(error.problems))
             return
         folder = os.path.dirname(os.path.abspath(asked.image)) if many else ""
-        self._begin(replace(asked, all_preprocessing=all_preprocessing, images_dir=folder))
+        adding = all_preprocessing or many
+        self._begin(replace(asked, all_preprocessing=all_preprocessing, images_dir=folder, adding=adding))
 
     def _begin(self, asked: PredictRequest) -> None:
         self.halt()
         self._asked = asked
-        self._forget(asked.command(allow_flagged=asked.model in self._said_yes))
         self.running = True
         self._set_state("starting")
-        self.results.focus()
+        self.lines.blame(())
         self.predict(asked, self._token, self._cancel)
+
+    def _blame(self, wrong: Mapping[str, str]) -> None:
+        """Say of every line that is wrong what is wrong, and give the keys to one of them."""
+        self.results.say_error("\n".join(f"{LINE_OF.get(name, name)}: {words}" for name, words in wrong.items()))
+        self.lines.blame(list(wrong))
+
+    def on_predict_threads_refused(self, event: PredictThreads.Refused) -> None:
+        """The keys never left the lines: what is typed next mends them."""
+        event.stop()
+        if event.token == self._token:
+            self.running = False
+            self._blame(event.wrong)
+
+    def on_predict_threads_begun(self, event: PredictThreads.Begun) -> None:
+        """What was on show goes, unless more is added to it; the results get the keys."""
+        event.stop()
+        asked = self._asked
+        if event.token != self._token or asked is None:
+            return
+        before = self._answered_to if self.results.told.original is not None else None
+        adding = asked.adding and before is not None and before.plain() == asked.plain()
+        self._answered_to = before.with_added(asked) if adding and before is not None else replace(asked, adding=False)
+        command = self._answered_to.command(allow_flagged=asked.model in self._said_yes)
+        if adding:
+            self.results.told.adding, self.results.told.command = True, command
+            self.results.scroll_home(animate=False)
+        else:
+            self._forget(command)
+        if self.screen.focused is None or self in self.screen.focused.ancestors:
+            self.results.focus()
+        self.find_labels(asked.model, asked.image)
+
+    def on_predict_threads_labels_found(self, event: PredictThreads.LabelsFound) -> None:
+        event.stop()
+        if event.model == self.lines.path_line("model").path:
+            self.facts.labels_near = event.path
+            self.lines.offer_labels(event.path)
+            self._draw_facts()
 
     def action_stop(self) -> None:
         """Take the prediction back."""
@@ -230,14 +268,14 @@ class PredictPane(PredictThreads):
         """An error no one expected is shown, not swallowed."""
         if event.state is ThreadState.ERROR and event.worker.group == "predict":
             self.halt()
-            self._tell_error(f"{type(event.worker.error).__name__}: {event.worker.error}", "")
+            self.results.say_error(f"{type(event.worker.error).__name__}: {event.worker.error}")
 
     # ------------------------------------------------------------------ what the threads say
 
     def on_predict_threads_borrowed(self, event: PredictThreads.Borrowed) -> None:
         event.stop()
         if self._listing is not None and event.path == self._listing.artifact.path:
-            self._borrowed = event.model or ""
+            self.facts.borrowed = event.model or ""
             self.lines.needs_layers = not event.model
             self._draw_facts()
 
@@ -256,19 +294,15 @@ class PredictPane(PredictThreads):
         line = self.lines.path_line("image")
         if line.path != event.image:
             return
-        here, found = os.path.abspath(event.image), list(event.found)
-        others = [path for path in found if path != here]
-        if not others:
+        step = stepped(event.found, event.image, event.step)
+        if step is None:
             say(self, "no other image in this folder")
             return
-        if here in found:
-            place = found.index(here) + event.step
-        else:
-            place = sum(path < here for path in found) - (event.step < 0)
-        if not 0 <= place < len(found):
+        if not 0 <= step < len(event.found):
             say(self, "from the first image again" if event.step > 0 else "from the last image again")
-        chosen = found[place % len(found)]
-        self._place = (chosen, place % len(found) + 1, len(found))
+        place = step % len(event.found)
+        chosen = event.found[place]
+        self.facts.place = (chosen, place + 1, len(event.found))
         line.set_path(chosen)
         self._run()
 
@@ -284,6 +318,7 @@ class PredictPane(PredictThreads):
         elif told is None:
             self.running = False
             self._set_state("")
+            self._reveal_added()
         elif isinstance(told, str):
             self._set_state(told)
         else:
@@ -292,17 +327,24 @@ class PredictPane(PredictThreads):
                 self.lines.choice.note = keys_for(told.preprocess)
         self._draw_facts()
 
+    def _reveal_added(self) -> None:
+        """What was asked for last is what one wants to see."""
+        asked = self._asked
+        if asked is not None and asked.adding:
+            self.results.reveal("many" if asked.images_dir else "variants")
+
     def _failed(self, error: CkptuiError, identity: tuple[Identity, ...]) -> None:
         if isinstance(error, Flagged):
             self._ask(error, identity)
             return
         self.lines.needs_layers = self.lines.needs_layers or "--architecture" in error.hint
         if isinstance(error, ModelDoesNotLoad):
-            said = loader_lines(loaders_said(error.detail), self.results.width)
-            title = Content.styled(f"{safe(error.title)}:", "bold $error")
-            self.results.say([title, *said, *([Content(safe(error_hint(error.hint)))] if error.hint else [])])
+            self.results.say_loaders(error.title, error.detail, error_hint(error.hint))
         else:
-            self._tell_error(f"{error.title}: {error.detail}", error_hint(error.hint))
+            named = self._asked.named_in(error.detail) if self._asked is not None else ""
+            self.results.say_error(f"{named + ': ' * bool(named)}{error.title}: {error.detail}", error_hint(error.hint))
+            if named and self._from_line and self.results.has_focus:
+                self.lines.blame([named])
 
     def _ask(self, error: Flagged, identity: tuple[Identity, ...]) -> None:
         """A flagged model runs only if somebody says so; that is remembered for the files as they are."""
@@ -324,8 +366,6 @@ class PredictPane(PredictThreads):
             name = asked.model.rstrip("/").rpartition("/")[2]
             self.app.push_screen(FlaggedScreen(name, error.detail, found), answered)
 
-    # ------------------------------------------------------------------ drawing
-
     def _forget(self, command: str) -> None:
         self.results.forget(self._findings, command)
         self.lines.choice.note = ""
@@ -337,19 +377,9 @@ class PredictPane(PredictThreads):
         self._draw_state()
 
     def _draw_state(self) -> None:
-        """The spinner, what goes on, and for how long; before the first run how to begin."""
+        """What goes on, and for how long; before the first run how to begin."""
         if self.running:
-            spinner = ASCII_SPINNER if drawing_of(self.app) is Drawing.ASCII else SPINNER
-            turn = spinner[int(time.monotonic() / SPIN_SECONDS) % len(spinner)]
-            seconds = int(time.monotonic() - self._since)
-            words = f" {safe(self._state)}" + (f"  {seconds} s" if seconds else "")
-            self.results.say(
-                [
-                    Content.assemble(
-                        (turn, "$primary bold"), (words, "$dim"), ("  Esc", "$primary bold"), (" stops", "$dim")
-                    )
-                ]
-            )
+            self.results.say_busy(self._state, int(time.monotonic() - self._since))
         elif not self.results.told.runs and self.results.told.report is None:
             self.results.say([Content.assemble(("Enter", "$primary bold"), (" predicts", "$dim"))])
         else:
@@ -363,34 +393,7 @@ class PredictPane(PredictThreads):
         self._draw_state()
 
     def _draw_facts(self) -> None:
-        """Who answers, and what the model is given."""
-        room = max(self.content_size.width - LABEL, 8)
-        told = self.results.told
-        who = [borrowed_words(self._borrowed)] if self._borrowed is not None else []
-        if told.report is not None:
-            facts = told.report.model
-            version = f"TF {facts['tensorflow']}" if facts.get("tensorflow") else ""
-            who += [Content(safe(str(name))) for name in (facts.get("loader"), version, facts.get("bound")) if name]
-        predicted = told.predicted
-        if predicted is not None and predicted.shape:
-            low, high = number_text(predicted.low, 3), number_text(predicted.high, 3)
-            parts = [shape_text(predicted.shape), f"{low} to {high}"]
-            if not (self.lines.unfolded and self.lines.choice.value == AUTO):
-                parts.append(safe(keys_for(predicted.preprocess)))
-            if self._place is not None and self._place[0] == os.path.abspath(predicted.path):
-                parts.insert(0, f"image {self._place[1]} of {self._place[2]}")
-            who += [Content(part) for part in parts]
-        image, model = (self.lines.path_line(name).path for name in ("image", "model"))
-        elsewhere = place_words(image, model, room)
-        lines = [*([Content(elsewhere)] if elsewhere else []), *packed(who, room)]
-        static = self.query_one("#predict-facts", Static)
-        static.display = bool(lines)
-        static.update(Content("\n").join(lines))
-
-    def _tell_error(self, words: str, hint: str) -> None:
-        """What went wrong, and what to do about it."""
-        lines = [Content.styled(part, "$error") for part in wrap(safe(words), self.results.width)]
-        self.results.say([*lines, *([Content(safe(hint))] if hint else [])])
+        self.facts.draw(self.results.told, self.lines, self._answered_to, self.content_size.width)
 
     def on_unmount(self) -> None:
         self._cancel.set()

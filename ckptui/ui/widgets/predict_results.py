@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from textual import events
 from textual.app import ComposeResult
@@ -30,6 +31,9 @@ from ckptui.ui.prediction_words import ORIGINAL, finding_lines, kept, run_lines,
 from ckptui.ui.widgets.cells import Drawing, drawing_of
 from ckptui.ui.widgets.image_view import ImageStrip, image_of
 
+SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+ASCII_SPINNER = "|/-\\"
+SPIN_SECONDS = 0.1
 LOW = 24
 """In fewer rows the picture comes after the rows: what they say is what one came for."""
 PARTS = (
@@ -58,6 +62,8 @@ class Told:
     findings: Sequence[Finding] = ()
     """Of the save itself: a layer's own go beside it."""
     command: str = ""
+    adding: bool = False
+    """What comes now is added to what is known."""
     limits: Sequence[str] = ()
     """What could not be enforced on the worker."""
 
@@ -97,8 +103,9 @@ class PredictResults(VerticalScroll):
         self.draw()
 
     def take(self, told: Run | Predicted | PredictReport) -> None:
-        """One more thing that is known."""
+        """One more thing that is known; of what is only added to it what is new."""
         known = self.told
+        told = self._added(told) if known.adding else told
         if isinstance(told, Run):
             known.runs = kept(known.runs, told)
         elif isinstance(told, Predicted):
@@ -108,6 +115,27 @@ class PredictResults(VerticalScroll):
         else:
             known.report = told
         self.draw()
+
+    def _added(self, told: Run | Predicted | PredictReport) -> Run | Predicted | PredictReport:
+        """The runs, verdict and probes on show stay: what adds to them was asked without."""
+        known = self.told
+        if isinstance(told, Run):
+            return next((run for run in known.runs if (run.name, run.detail) == (told.name, told.detail)), told)
+        if isinstance(told, Predicted) and known.predicted is not None:
+            return replace(known.predicted, variants=told.variants or known.predicted.variants)
+        if isinstance(told, PredictReport) and known.report is not None:
+            before = known.report
+            codes = {finding.code for finding in before.findings}
+            more = tuple(finding for finding in told.findings if finding.code not in codes)
+            notes = tuple(dict.fromkeys([*before.notes, *told.notes]))
+            return replace(before, many=told.many or before.many, findings=before.findings + more, notes=notes)
+        return told
+
+    def reveal(self, name: str) -> None:
+        """Bring a part to the top of what is seen."""
+        part = self.query_one(f"#predict-{name}", Static)
+        if part.display:
+            self.call_after_refresh(self.scroll_to_widget, part, animate=False, top=True)
 
     def _show_pictures(self, predicted: Predicted) -> None:
         image = image_of(predicted.preview, predicted.preview_size)
@@ -119,6 +147,27 @@ class PredictResults(VerticalScroll):
     def say(self, lines: Sequence[Content]) -> None:
         """What goes on, or went wrong, above everything else."""
         self._lines("state", lines)
+
+    def say_busy(self, doing: str, seconds: int) -> None:
+        """What goes on, and for how long."""
+        spinner = ASCII_SPINNER if drawing_of(self.app) is Drawing.ASCII else SPINNER
+        turn = spinner[int(time.monotonic() / SPIN_SECONDS) % len(spinner)]
+        words = f" {safe(doing)}" + (f"  {seconds} s" if seconds else "")
+        stops = (("  Esc", "$primary bold"), (" stops", "$dim"))
+        self.say([Content.assemble((turn, "$primary bold"), (words, "$dim"), *stops)])
+
+    def say_error(self, words: str, hint: str = "") -> None:
+        """What went wrong, a thing a line, and what to do about it."""
+        lines = [part for line in words.split("\n") for part in wrap(safe(line), self.width)]
+        self.say([*(Content.styled(part, "$error") for part in lines), *self._hint(hint)])
+
+    def say_loaders(self, title: str, said: str, hint: str) -> None:
+        """What each loader said of a model that none of them takes."""
+        head = Content.styled(f"{safe(title)}:", "bold $error")
+        self.say([head, *loader_lines(loaders_said(said), self.width), *self._hint(hint)])
+
+    def _hint(self, hint: str) -> list[Content]:
+        return [Content(safe(hint))] if hint else []
 
     # ------------------------------------------------------------------ drawing
 
@@ -145,11 +194,9 @@ class PredictResults(VerticalScroll):
         layers = layer_lines(report.layers, report.dies_at, told.findings, width, drawing) if report else []
         self._lines("dying", layers)
         self._lines("top", self._top_lines(width, drawing))
-        details: list[Content] = []
-        if report is not None:
-            notes = dict.fromkeys([*report.notes, *told.limits])
-            details = model_lines(report.model, list(notes), told.command, width)
-        self._lines("details", details)
+        notes = dict.fromkeys([*(report.notes if report is not None else ()), *told.limits])
+        model = report.model if report is not None else {}
+        self._lines("details", model_lines(model, list(notes), told.command if report is not None else "", width))
 
     def _top_lines(self, width: int, drawing: Drawing) -> list[Content]:
         original = self.told.original

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from textual import work
 from textual.message import Message
@@ -13,9 +13,8 @@ from textual.widget import Widget
 from ckptui.core.model import Listing, Predicted, PredictReport, Run, WorkerState
 from ckptui.errors import Cancelled, CkptuiError
 from ckptui.ui.access import session_of
-from ckptui.ui.paths import candidates, remember
+from ckptui.ui.paths import IMAGE_SUFFIXES, candidates, remember
 from ckptui.ui.prediction_request import Identity, PredictRequest
-from ckptui.ui.widgets.predict_lines import IMAGE_SUFFIXES
 
 NO_MODEL_OF_ITS_OWN = frozenset({"tf-checkpoint", "tf-checkpoint-v1", "keras-weights"})
 Told = str | Run | Predicted | PredictReport
@@ -40,6 +39,29 @@ class PredictThreads(Widget):
             self.error = error
             self.identity = identity
             """Of the files that were asked for, before anything was read of them."""
+
+    class Refused(Message):
+        """Nothing runs: files that are named are not there, or are no such files."""
+
+        def __init__(self, token: int, wrong: Mapping[str, str]) -> None:
+            super().__init__()
+            self.token = token
+            self.wrong = wrong
+
+    class Begun(Message):
+        """Everything that is named is there; the prediction goes on."""
+
+        def __init__(self, token: int) -> None:
+            super().__init__()
+            self.token = token
+
+    class LabelsFound(Message):
+        """Where the names of the outputs come from while none are asked for."""
+
+        def __init__(self, model: str, path: str) -> None:
+            super().__init__()
+            self.model = model
+            self.path = path
 
     class Borrowed(Message):
         """Where a save without a model of its own finds one."""
@@ -85,6 +107,10 @@ class PredictThreads(Widget):
     def look_at_worker(self) -> None:
         self.post_message(self.Watched(session_of(self).worker_state()))
 
+    @work(thread=True, exclusive=True, exit_on_error=False, group="labels")
+    def find_labels(self, model: str, image: str) -> None:
+        self.post_message(self.LabelsFound(model, session_of(self).labels_near(model, image) or ""))
+
     @work(thread=True, exclusive=True, exit_on_error=False, group="step")
     def find_next(self, image: str, step: int) -> None:
         folder = os.path.join(os.path.dirname(os.path.abspath(image)), "")
@@ -94,6 +120,11 @@ class PredictThreads(Widget):
     @work(thread=True, exclusive=True, exit_on_error=False, group="predict")
     def predict(self, asked: PredictRequest, token: int, cancel: threading.Event) -> None:
         """Run the worker and hand on what it says."""
+        wrong = session_of(self).unusable(asked.paths())
+        if wrong:
+            self.post_message(self.Refused(token, wrong))
+            return
+        self.post_message(self.Begun(token))
         for kind, path in (("images", asked.image), ("models", asked.against), ("models", asked.model)):
             if path:
                 remember(kind, path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 from ckptui.core.dtypes import NAMES
 from ckptui.core.model import Tensor, TensorScan
 from ckptui.core.text import human_bytes, number_text, safe, shape_text
@@ -106,3 +108,18 @@ def _short(value: float | int | None) -> str:
 def padded(text: str, column: Column) -> str:
     """The text in exactly the column's width."""
     return right(text, column.width) if column.right else left(text, column.width)
+
+
+FOLD_LABEL, FOLD_UNIT = 18, 8
+"""Cells of the parts of a fold's row where there is room for all of them."""
+
+
+def fold_text(label: str, count: str, unit: str, size: str, width: int) -> str:
+    """The row of a fold: its label, how many it holds, what it takes. The count is never cut: all else goes first."""
+    wide = f"{left(label, FOLD_LABEL)} {count} {unit:<{FOLD_UNIT - 1}} {size}"
+    ways = (wide, f"{label} {count.strip()} {unit}  {size}", f"{label} {count.strip()} {unit}")
+    for text in ways:
+        if cell_len(text.rstrip()) <= width:
+            return text.rstrip()
+    room = width - cell_len(count.strip()) - 1
+    return f"{left(label, room)} {count.strip()}" if room > 1 else left(count.strip(), width)

@@ -30,6 +30,7 @@ from ckptui.ui.widgets.tensor_columns import (
     Wants,
     cell_text,
     choose_columns,
+    fold_text,
     padded,
 )
 
@@ -264,11 +265,11 @@ class TensorTable(RowList):
         fold = self._rows.fold_at(index)
         assert fold is not None
         sign = "▾" if fold.key in self.query_now.unfolded else "▸"
-        count = f"{human_count(len(fold.members)):>{FOLD_COUNT}} {fold.unit}"
+        count = human_count(len(fold.members)).rjust(FOLD_COUNT)
         size = ""
         if not self._rows.source.huge:
             size = human_bytes(sum(self._rows.source.tensor(i).bytes for i in fold.members))
-        text = f"{sign} {left(fold.label, 16)} {count:<{FOLD_COUNT + 8}} {size}"
+        text = fold_text(f"{sign} {fold.label}", count, fold.unit, size, width - 1)
         return [self.cursor_cell(index), (left(text, width - 1), "strong" if index == self.cursor else "dim")]
 
     # ------------------------------------------------------------------ cursor, folds, order

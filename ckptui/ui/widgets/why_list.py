@@ -18,21 +18,32 @@ class WhyList(RowList):
         super().__init__(id=id)
         self.report: WhyReport | None = None
         self.symptom: Symptom | None = None
-        self._unfolded: frozenset[Fold] = frozenset()
+        self.unfolded: frozenset[Fold] = frozenset()
         self._lines: list[Line] = []
 
     # ------------------------------------------------------------------ what is shown
 
-    def show(self, report: WhyReport | None, symptom: Symptom | None) -> None:
-        """The causes of that symptom, the cursor on the first."""
+    def show(
+        self,
+        report: WhyReport | None,
+        symptom: Symptom | None,
+        keep: Entry | None = None,
+        unfolded: frozenset[Fold] | None = None,
+    ) -> None:
+        """The causes of that symptom, the cursor on the first, or on `keep`."""
         self.report, self.symptom = report, symptom
-        self._arrange(None)
+        self.unfolded = self.unfolded if unfolded is None else unfolded
+        self._arrange(keep)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What Enter does is the screen's: it knows where a cause leads."""
+        return action != "choose"
 
     def toggle(self, fold: Fold) -> None:
         """Open or close a fold."""
-        self._unfolded ^= {fold}
+        self.unfolded ^= {fold}
         self._arrange(fold)
-        if fold in self._unfolded and self.cursor - self.first_visible > self.page // 2:
+        if fold in self.unfolded and self.cursor - self.first_visible > self.page // 2:
             # what came out is to be seen
             self.scroll_to(y=self.cursor, animate=False, force=True)
 
@@ -50,7 +61,7 @@ class WhyList(RowList):
         """Lines for the width there is; the cursor stays on `keep`."""
         width = self.scrollable_content_region.width
         report = self.report
-        self._lines = [WAITING] if report is None else lines_of(report, self.symptom, self._unfolded, width)
+        self._lines = [WAITING] if report is None else lines_of(report, self.symptom, self.unfolded, width)
         heads = [place for place, line in enumerate(self._lines) if line.head]
         kept = [place for place in heads if keep is not None and self._lines[place].entry == keep]
         self.rows_changed((kept or heads or [0])[0])
