@@ -231,6 +231,7 @@ def run(
         watch.start()
         code = running.wait()
         watch.cancel()
+        watch.join()
         out.seek(0)
         err.seek(0)
         said = [stream.read().decode(errors="replace") for stream in (out, err)]
