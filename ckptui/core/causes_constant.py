@@ -19,7 +19,7 @@ from ckptui.core.causes_kinds import (
     unasked,
 )
 from ckptui.core.config_sides import kind_of
-from ckptui.core.model import ArchitectureRow
+from ckptui.core.model import ArchitectureRow, Finding
 from ckptui.core.text import number_text
 
 FLIPS = ("flip-left-right", "flip-up-down", "rotate-180")
@@ -118,7 +118,10 @@ def _not_constant(
         yield out("output-disconnected", reason)
     else:
         yield unasked("output-disconnected", missing, gathered.predict_by)
-    if closed and not moved:
+    arising = [f for f in gathered.of("non-finite") if f.tensor is None]
+    if arising and gathered.values_read and not any(f.tensor for f in gathered.of("non-finite")):
+        yield _arising(gathered, arising)
+    elif closed and not moved:
         row, words = closed[0]
         yield cause("dead-layer", "likely", 1.0, [words], where=row.name, factor=factor)
     elif gathered.branches:
@@ -127,6 +130,19 @@ def _not_constant(
         yield out("dead-layer", reason)
     else:
         yield unasked("dead-layer", missing, gathered.predict_by)
+
+
+def _arising(gathered: Gathered, found: Sequence[Finding]) -> Judged:
+    """NaN or infinity that no weight holds: it is computed, by the first layer that gives it where that is known."""
+    rows = gathered.report.layers if gathered.report is not None else ()
+    row = next((row for row in rows if not row.finite), None)
+    evidence = [*lines(gathered, found), "every weight is finite: it arises on the way"]
+    if row is None:
+        title = "NaN or infinity arises on the way to the output"
+        return cause("dead-layer", "likely", 0.9, evidence, found, title=title)
+    evidence.append(f"layer {row.layer} ({row.class_name}) is the first that gives it")
+    title = f"NaN or infinity arises at layer {row.layer}"
+    return cause("dead-layer", "confirmed", 1.0, evidence, found, where=row.layer, title=title)
 
 
 def _loose(names: Sequence[str], moved: str) -> Judged:

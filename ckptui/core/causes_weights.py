@@ -161,10 +161,13 @@ def _missing(found: Sequence[Finding]) -> str | None:
 
 def _values(gathered: Gathered, shown: Sequence[Symptom]) -> Iterator[Judged]:
     factor = seen_factor(gathered, shown, "constant")
-    nan_answer = any(f.tensor is None for f in gathered.of("non-finite"))
-    yield from _kind(
-        gathered, "weights-not-finite", ("non-finite",), 0.95, 1.0 if nan_answer else factor, "every value is finite"
-    )
+    found = gathered.of("non-finite")
+    answered = [f for f in found if f.tensor is None]
+    if answered and len(answered) == len(found) and gathered.values_read and not gathered.partly:
+        yield out("weights-not-finite", "every value is finite, though the answer is not")
+    else:
+        seen = 1.0 if answered else factor
+        yield from _kind(gathered, "weights-not-finite", ("non-finite",), 0.95, seen, "every value is finite")
     yield from _kind(gathered, "weights-zero", ("all-zero", "constant"), 0.9, factor, "no weights of one value")
     yield from _kind(gathered, "statistics-never-updated", ("statistics-at-initial",), 0.6, factor, "none at 0 and 1")
     yield from _unadapted(gathered, shown)
