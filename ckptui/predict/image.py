@@ -52,7 +52,7 @@ IMAGE_DTYPES = (
     "int32",
     "int64",
 )
-HINT = "give them with --input NAME=FILE (.npy, .npz or Serving JSON)"
+HINT = "give them with --input NAME=FILE (an image, .npy, .npz or Serving JSON)"
 DECODE_SECONDS = 20.0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from ckptui.predict.examples import example, supported
 from ckptui.predict.fitting import listed
 from ckptui.predict.given import GivenMaterial, Part
 from ckptui.predict.given_files import MAX_JSON, kind_of, read_bytes
-from ckptui.predict.image import HINT, Form, ImageReader, form_of
+from ckptui.predict.image import HINT, Form, ImageReader, as_written, form_of
 from ckptui.predict.material import ImageMaterial, Material
 from ckptui.predict.recipe import Recipe, recipe_of
 from ckptui.predict.serving_json import parse, signature_name
@@ -68,6 +69,8 @@ def materials_of(
         for group in groups:
             yield from _tried(" ".join(path for _, path in group), lambda group=group: maker.given(group))
     if images:
+        if len(maker.inputs) > 1:
+            raise maker.several(images[0])
         make = maker.image_maker(maker.inputs)
         for path in images:
             yield from _tried(path, lambda path=path: make(path))
@@ -167,7 +170,7 @@ class _Maker:
     def _existing(path: str) -> str:
         if not os.path.exists(path):
             raise NoSuchPath(safe(path))
-        return os.path.abspath(path)
+        return path
 
     def left_open(self, files: Sequence[tuple[str | None, str]]) -> list[Mapping[str, Any]]:
         """Inputs that no file is named for; none where a file without a name may hold any of them."""
@@ -183,21 +186,23 @@ class _Maker:
 
     def parts(self, files: Sequence[tuple[str | None, str]]) -> tuple[list[Part], str]:
         """The inputs that the files hold, in the model's order, and words for what was done to them."""
+        written = {os.path.abspath(path): path for _, path in files}
         args = {
             "path": _label(files),
-            "files": [list(file) for file in files],
+            "files": [[name, os.path.abspath(path)] for name, path in files],
             "inputs": list(self.inputs),
             "parsing": self.facts.get("parsing") or {},
             "signature": self.facts.get("signature"),
             "encoded": [str(entry["name"]) for entry in self.inputs if self.is_encoded(entry)],
         }
-        reply = self.reader.ask("given", args, cancel=self.cancel, limit=GIVEN_SECONDS)
+        reply = self.reader.ask_of(written, "given", args, self.cancel, GIVEN_SECONDS)
         found = {
             name: Part(name, values, self._free(name), self.changeable(name, values))
             for name, values in unpack(reply.doc["entries"], reply.arrays)
         }
-        words = [safe(str(note)) for note in reply.doc["notes"]]
-        for name, path in reply.doc["images"]:
+        words = [as_written(safe(str(note)), written) for note in reply.doc["notes"]]
+        for name, place in reply.doc["images"]:
+            path = written[str(place)]
             if name in found:
                 raise UsageError(f"the input {safe(str(name))} is given twice")
             material = self.image_maker([self._entry(name)])(path)
@@ -224,6 +229,23 @@ class _Maker:
 
         for path in images:
             yield from _tried(path, lambda path=path: mixed(path))
+
+    def several(self, path: str) -> UsageError:
+        """An image alone for several inputs: which of them takes it, and how to say so."""
+        inputs = self.inputs
+        takes = [entry for entry in inputs if self.is_encoded(entry) or _pictured(entry)]
+        title = "The model takes no single image"
+        if len(takes) != 1:
+            return UsageError(
+                f"it has {len(inputs)} inputs", f"Its inputs: {safe(listed(inputs))}; {HINT}", title=title
+            )
+        options = [f"{entry['name']}={path if entry is takes[0] else 'FILE'}" for entry in inputs]
+        said = " ".join(f"--input {shlex.quote(safe(option))}" for option in options)
+        return UsageError(
+            f"it has {len(inputs)} inputs, {safe(str(takes[0]['name']))} takes the image",
+            f"Say {said}. Its inputs: {safe(listed(inputs))}; a FILE is an image, .npy, .npz or Serving JSON",
+            title=title,
+        )
 
     def _entry(self, name: str) -> Mapping[str, Any]:
         return next(entry for entry in self.inputs if entry["name"] == name)
@@ -330,6 +352,15 @@ class _Maker:
         except UsageError:
             return None
         return EncodedMaterial(picture, data, [None], self._encode, "")
+
+
+def _pictured(entry: Mapping[str, Any]) -> bool:
+    """Whether an input has the shape of images, with an axis of 1 or 3 channels."""
+    try:
+        form = form_of([entry])
+    except UsageError:
+        return False
+    return form.layout in ("hwc", "chw") and bool(form.channels)
 
 
 def image_field(specs: Sequence[Mapping[str, Any]]) -> str | None:

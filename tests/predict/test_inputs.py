@@ -176,7 +176,7 @@ def test_what_decoding_left_out_is_told(reader: ImageReader, tmp_path: Path) -> 
 def test_a_model_that_takes_no_image_names_the_option_that_helps(
     reader: ImageReader, image: str, inputs: list[dict[str, Any]]
 ) -> None:
-    with pytest.raises(UsageError, match="--input NAME=FILE") as caught:
+    with pytest.raises(UsageError, match="--input (NAME|y)=FILE") as caught:
         made(reader, facts(*inputs), images=[image])
     assert inputs[0]["name"].replace("\x1b", "\\x1b") in str(caught.value)
     assert "\x1b" not in str(caught.value)
@@ -300,6 +300,12 @@ def test_an_image_beside_arrays_fills_the_input_they_leave_open(
         assert material.range() == ((1, 24, 32, 3), float(parts["picture"].min()), float(parts["picture"].max()))
         names = [name for name, _ in material.preprocessings()]
         assert names == ["0..1", "-1..1", "0..255", "caffe", "torch"]
+    with pytest.raises(UsageError, match="it has 2 inputs, picture takes the image") as caught:
+        made(reader, known, images=[image])
+    assert f"Say --input picture={image} --input age=FILE. Its inputs: picture float32 ?×24×32×3" in caught.value.hint
+    with pytest.raises(UsageError, match=r"it has 2 inputs\. Its inputs: a float32") as caught:
+        made(reader, facts(end("a", [None, 8, 8, 3]), end("b", [None, 8, 8, 1])), images=[image])
+    assert "--input NAME=FILE (an image, " in caught.value.hint
     three = facts(*known["inputs"], end("z", [None, 1]))
     with pytest.raises(UsageError, match="2 inputs are left for one image: picture"):
         made(reader, three, [f"age={age}"], [image])
