@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -86,8 +87,13 @@ def time_lines(seconds: Any, width: int) -> list[str]:
     known = {name: float(seconds[name]) for name in TIMES if name in seconds}
     parts = [f"{TIMES[name]} {value:.1f} s" for name, value in known.items() if value >= LEAST_TOLD]
     whole = float(seconds.get("all", sum(known.values())))
-    told = [f"{part}," for part in parts[:-1]] + parts[-1:]
-    return flowing([f"{whole:.1f} s{':' if parts else ''}", *told], width, "took ", INDENT, gap=" ")
+    return _listed(f"took {whole:.1f} s{':' if parts else ''}", parts, width, INDENT)
+
+
+def _listed(head: str, parts: Sequence[str], width: int, rest: str) -> list[str]:
+    """A head and what it lists, with commas; folded between the parts."""
+    told = [f"{part}," for part in parts[:-1]] + list(parts[-1:])
+    return flowing([head, *told], width, "", rest, gap=" ")
 
 
 def model_lines(model: Mapping[str, Any], width: int) -> list[str]:
@@ -115,12 +121,18 @@ def model_lines(model: Mapping[str, Any], width: int) -> list[str]:
     if open_:
         more.append(f"not enforced on this machine: {', '.join(open_)}")
     if model.get("labels"):
-        more.append(f"labels of {safe(str(model['labels']))}")
+        more.append(f"labels of {safe(_near(str(model['labels'])))}")
     flagged = sorted({safe(_code(entry)) for entry in model.get("flagged") or ()})
     if flagged:
         more.append(f"run though flagged: {', '.join(flagged)}")
     head = flowing([part for part in said if part], width, "model  ", INDENT)
     return [*head, *(part for line in more for part in folded(line, width, INDENT, f"{INDENT}  "))]
+
+
+def _near(path: str) -> str:
+    """Relative to where we are, for what lies below it."""
+    here = os.path.join(os.getcwd(), "")
+    return path[len(here) :] if path.startswith(here) else path
 
 
 def _other(said: str) -> str:
@@ -163,11 +175,11 @@ def image_lines(image: Predicted, width: int) -> list[str]:
     lines = flowing([part for part in facts if part], width, "image  ", INDENT)
     lines += ["", *run_lines(image.runs, width)]
     if image.probes:
-        moved = (
+        moved = [
             f"{safe(probe.name)} {'bit-identical' if probe.identical else number_text(probe.max_abs)}"
             for probe in image.probes
-        )
-        lines += ["", *folded(f"probes move the output by  {', '.join(moved)}", width, "", "    ")]
+        ]
+        lines += ["", *_listed("probes move the output by", moved, width, "    ")]
     if image.variants:
         lines += ["", *variant_lines(image.variants, width)]
     if image.expected is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ckptui import predict_output
@@ -13,6 +14,9 @@ from ckptui.narrator import Narrator
 from ckptui.output import Answer
 from ckptui.predict_call import NAME_ONE, looked_at, steps
 from ckptui.session import Session
+
+VALUES_UNREAD = "values in the save are not checked: `ckptui check` reads them, `ckptui why` does both"
+"""What a clean prediction does not say."""
 
 
 def predict(model: str, images: Sequence[str], options: dict[str, Any], *, may_ask: bool = True) -> Answer:
@@ -46,7 +50,7 @@ def predict(model: str, images: Sequence[str], options: dict[str, Any], *, may_a
         finally:
             narrator.close()
     assert report is not None
-    done = report
+    done = replace(report, notes=(*report.notes, VALUES_UNREAD))
     failed = [image for image in done.images if all(run.error for run in image.runs)]
     notes = [f"no answer for {safe(image.path)}: {_reason(image)}" for image in failed]
     return Answer(

@@ -340,6 +340,8 @@ MODEL = record(
         "switches": many(facts),
         "sandbox": facts,
         "flagged": many(text),
+        "labels": text,
+        "seconds": facts,
     },
 )
 SYMPTOM = one_of(*SYMPTOMS)

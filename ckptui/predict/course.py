@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,6 +47,8 @@ class Course:
     others: Sequence[Callable[[], Worker]] = ()
     """Makes a worker under another Python each."""
     flagged: tuple[Finding, ...] = ()
+    damage: tuple[Finding, ...] = ()
+    """What the listing of the save says is wrong with it."""
     cancel: threading.Event | None = None
     recorded: Recorded | None = None
     """Answers of another time."""
@@ -55,28 +58,44 @@ class Course:
     folder_findings: list[Finding] = field(default_factory=list)
     layers: tuple[LayerSpread, ...] = ()
     dies_at: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Where the time went: `start`, `load`, `runs`, `images`, `reload`, `fresh`, `against`, `versions`."""
+    began: float = field(default_factory=time.monotonic)
 
     def run(self) -> Iterator[Told]:
         """Everything, in order; the report is last."""
         yield f"loading {rivals.name_of(self.order.path)}"
+        begin = time.monotonic()
         try:
             self.model.ensure(self.cancel)
         except (Blocked, ModelDoesNotLoad) as error:
-            yield refused(self.order, self.versions, error, self.flagged)
+            yield refused(self.order, self.versions, error, self.flagged, self.damage)
             return
+        self.seconds["load"] = time.monotonic() - begin
         if self.model.bound is not None:
             yield self.model.bound.told
-        yield from self._first()
+        yield from self._timed("runs", self._first())
         asked = [subject for subject in self.subjects if subject.failed is None]
         self._raise_without_answer(asked)
-        yield from self._beside(asked)
-        self._quietly(self._look_at_layers)
-        yield from self._folder()
+        yield from self._timed("runs", self._beside(asked))
+        yield from self._timed("images", self._folder())
         if asked:
             yield from self._elsewhere(asked)
         predicted = tuple(subject.predicted() for subject in self.subjects)
         yield from predicted
         yield self._report(predicted)
+
+    def _timed(self, name: str, told: Iterator[Told]) -> Iterator[Told]:
+        """The same, and the seconds it takes by itself: whoever looks at a row takes their own time."""
+        while True:
+            begin = time.monotonic()
+            try:
+                item = next(told)
+            except StopIteration:
+                return
+            finally:
+                self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - begin
+            yield item
 
     def _raise_without_answer(self, asked: Sequence[Subject]) -> None:
         """Where not one image has an answer that is the error; what the cage stopped is a finding instead."""
@@ -87,7 +106,7 @@ class Course:
 
     def _report(self, predicted: tuple[Predicted, ...]) -> PredictReport:
         facts, path = [subject.facts for subject in self.subjects], self.order.path
-        findings = load_findings(self.model) + findings_of(path, facts, self.layers, self.dies_at)
+        findings = [*self.damage, *load_findings(self.model), *findings_of(path, facts, self.layers, self.dies_at)]
         findings += probes.variant_findings(path, self.subjects)
         if self.recorded is not None:
             held = [(subject.path, subject.expected) for subject in self.subjects]
@@ -96,6 +115,10 @@ class Course:
         codes = {finding.code for finding in findings}
         findings += [finding for finding in self.folder_findings if finding.code not in codes]
         about = described(self.order, self.model.facts, self.versions, self.model.bound, self.flagged)
+        about["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
+        about["seconds"]["all"] = round(time.monotonic() - self.began, 3)
+        if any(subject.labels for subject in self.subjects):
+            about["labels"] = self.labels.path
         notes = (*not_enforced(self.versions.get("cage") or {}), *switch_notes(self.model.facts), *self.notes)
         return PredictReport(
             about, predicted, tuple(findings), self.many, tuple(self.layers), self.dies_at, tuple(notes)
@@ -140,26 +163,28 @@ class Course:
                 subject.expected = expect.expectation(self.recorded, row, subject.answer, subject.labels, self.wish.top)
 
     def _beside(self, asked: Sequence[Subject]) -> Iterator[Told]:
-        """Among each other, and in training mode: the last runs before the model is loaded anew."""
+        """Among each other, and in training mode, and layer by layer: the last before the model is loaded anew."""
         materials = [subject.material for subject in asked if subject.material is not None]
         for subject in asked if self.wish.wants(compare.IN_BATCH) else ():
             others = [material for material in materials if material is not subject.material]
             yield from self.row(subject, compare.IN_BATCH, subject.batched, others)
         for subject in asked if self.model.takes_training and self.wish.wants(compare.TRAINING) else ():
             yield from self.row(subject, compare.TRAINING, subject.trained)
+        self._quietly(self._look_at_layers)
 
     def _elsewhere(self, asked: Sequence[Subject]) -> Iterator[Told]:
         """Loaded anew, and through others."""
         if self.wish.wants(compare.RELOAD):
             yield "reloading"
-            yield from again(asked, compare.RELOAD, self.model, self.cancel)
+            yield from self._timed("reload", again(asked, compare.RELOAD, self.model, self.cancel))
         if self.wish.wants(compare.FRESH):
-            yield "in a fresh process"
-            yield from again(asked, compare.FRESH, Loaded(self.fresh, self.order), self.cancel)
+            yield "loading in a fresh process"
+            model = Loaded(self.fresh, self.order)
+            yield from self._timed("fresh", again(asked, compare.FRESH, model, self.cancel))
         if self.wish.wants(compare.AGAINST):
-            yield from rivals.against(self, asked)
+            yield from self._timed("against", rivals.against(self, asked))
         if self.wish.wants(compare.OTHER_TF):
-            yield from rivals.other_versions(self, asked)
+            yield from self._timed("versions", rivals.other_versions(self, asked))
 
     def _look_at_layers(self, model: Loaded, cancel: threading.Event | None) -> None:
         """Where an answer that nothing moves stops following the input; asked for, every layer of any answer."""

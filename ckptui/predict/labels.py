@@ -22,6 +22,8 @@ class Labels:
 
     names: tuple[str, ...] = ()
     asked: bool = False
+    path: str = ""
+    """The file they are from."""
 
     def fitting(self, outputs: int) -> tuple[str, ...]:
         """The names for that many outputs: a file that merely lies near must name each of them."""
@@ -31,7 +33,7 @@ class Labels:
 def labels_for(model: str, images: Sequence[str], asked: str | None) -> Labels:
     """The labels asked for, else those found near. Raises as `read_labels`."""
     found = asked or find_labels(model, images)
-    return Labels(read_labels(found), asked is not None) if found else Labels()
+    return Labels(read_labels(found), asked is not None, found) if found else Labels()
 
 
 def find_labels(model: str, images: Sequence[str]) -> str | None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from ckptui.predict.recorded import read_recorded
 from ckptui.predict.rivals import Against
 from ckptui.predict.sandbox import not_enforced
 from ckptui.predict.signature import check_signature
+from ckptui.predict.trust import damage_of
 from ckptui.predict.wish import Wish
 
 Told = str | Run | Predicted | PredictReport
@@ -68,7 +70,7 @@ class Predictor:
 
         Yields lines of state, per image a Predicted without runs as soon as it is decoded, every Run as it is done,
         the whole Predicted, and the PredictReport last (without images where the model does not load). `flagged` is
-        told in the report: whoever calls this has let it pass.
+        told in the report: whoever calls this has let it pass. What the listing says is damaged is told there too.
 
         Raises:
             UsageError: nothing to predict is given, nothing usable, no such signature, or the model takes no image.
@@ -87,12 +89,12 @@ class Predictor:
         order = Order(path, kind, wish.signature, wish.architecture, weights, wish.output, named_inputs(wish))
         place = (wish.tf_python[0] if wish.tf_python else None, wish.gpu)
         self._wait(cancel)
+        began = time.monotonic()
         fresh = self._fresh = Worker(place[0], gpu=place[1], nice=self._nice)
         try:
             worker = self._worker(place)
-            versions = yield from self._begin(place, images, cancel)
-            if wish.wants(compare.FRESH) or (against is not None and wish.wants(compare.AGAINST)):
-                prepare(fresh, cancel)
+            needed = wish.wants(compare.FRESH) or (against is not None and wish.wants(compare.AGAINST))
+            versions = yield from self._begin(place, images, fresh if needed else None, cancel)
             model = self._loaded.get(place)
             if model is None or model.order.identity() != order.identity():
                 model = self._loaded[place] = Loaded(worker, order)
@@ -100,7 +102,9 @@ class Predictor:
                 model.order = order
             course = Course(order, images, wish, labels, self._images, model, fresh, versions)
             course.against, course.recorded, course.others = against, recorded, self._others(wish)
-            course.flagged, course.cancel = flagged, cancel
+            course.flagged, course.damage, course.cancel = flagged, damage_of(listing), cancel
+            course.seconds["start"] = time.monotonic() - began
+            course.began = began
             self._doing[place] = "busy"
             yield from course.run()
         finally:
@@ -178,9 +182,9 @@ class Predictor:
                 raise Cancelled("it waited for another prediction")
 
     def _begin(
-        self, place: Place, images: Sequence[str], cancel: threading.Event | None
+        self, place: Place, images: Sequence[str], fresh: Worker | None, cancel: threading.Event | None
     ) -> Generator[str, None, dict[str, Any]]:
-        """Start the worker where it does not run; its versions."""
+        """Start the worker where it does not run, and `fresh` beside it, which is wanted later; its versions."""
         worker = self._worker(place)
         starting = self._starting.get(place)
         warm = worker.pid is not None and starting is None
@@ -188,6 +192,8 @@ class Predictor:
             self._look(images, cancel)
             yield "starting TensorFlow"
             self._doing[place] = "starting"
+        if fresh is not None:
+            prepare(fresh, cancel)
         # Whoever warms it up holds it until TensorFlow is there: waiting for that can be cancelled, a lock can't.
         while starting is not None and starting.is_alive():
             if cancel is not None and cancel.is_set():

@@ -68,8 +68,12 @@ def refused(
     versions: Mapping[str, Any],
     error: ModelDoesNotLoad | Blocked,
     flagged: Sequence[Finding] = (),
+    damage: Sequence[Finding] = (),
 ) -> PredictReport:
-    """The report of a model that no loader takes, or whose loading tried what the worker may not do."""
+    """The report of a model that no loader takes, or whose loading tried what the worker may not do.
+
+    `damage` is what the listing of its save says is wrong with it.
+    """
     if isinstance(error, Blocked):
         finding = blocked_finding(order.path, [f"while it was loaded: {error.detail}"], ["load"])
     else:
@@ -77,7 +81,7 @@ def refused(
         advice = error.hint or None
         finding = make("model-does-not-load", order.path, detail=error.detail, evidence=evidence, advice=advice)
     notes = not_enforced(versions.get("cage") or {})
-    return PredictReport(described(order, {}, versions, None, flagged), (), (finding,), notes=notes)
+    return PredictReport(described(order, {}, versions, None, flagged), (), (*damage, finding), notes=notes)
 
 
 def load_findings(model: Loaded) -> list[Finding]:

@@ -24,6 +24,11 @@ def flags_of(listing: Listing) -> tuple[Finding, ...]:
     return tuple(f for f in listing.findings if f.code in FLAGS and f.severity != "info")
 
 
+def damage_of(listing: Listing) -> tuple[Finding, ...]:
+    """What the quick check of this save found wrong with it, as warning or error; it reads no values."""
+    return tuple(f for f in listing.findings if f.code not in FLAGS and f.severity != "info")
+
+
 def sandbox_of(cage: Mapping[str, Any]) -> dict[str, Any]:
     """`sandbox` of the predict document: per thing whether the worker is kept from it."""
     return {name: bool(cage.get(name)) for name in KEPT_FROM}

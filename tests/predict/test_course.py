@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ckptui.core.model import LayerSpread, Predicted, PredictReport, Run
+from ckptui.core.model import Finding, LayerSpread, Predicted, PredictReport, Run
 from ckptui.errors import Blocked, Cancelled, CkptuiError, ModelDoesNotLoad, UsageError, WorkerFailed
 from ckptui.predict import course as course_module
 from ckptui.predict import rivals
@@ -191,6 +191,17 @@ def test_only_the_rows_asked_for_are_run() -> None:
     assert not found.images[0].probes
     some = report(begun(FakeModel(), ["a.png"], Wish(runs=("repeat", "reload"))))
     assert list(rows(some)) == ["original", "repeat", "reload"]
+
+
+def test_what_the_listing_says_is_damaged_and_where_the_time_went_are_told() -> None:
+    torn = Finding("hdf5-damaged", "error", "The HDF5 file is damaged", "m.h5")
+    found = report(begun(FakeModel(), ["a.png"], damage=(torn,)))
+    assert torn in found.findings
+    seconds = found.model["seconds"]
+    assert {"load", "runs", "reload", "fresh", "all"} <= set(seconds)
+    assert sum(value for name, value in seconds.items() if name != "all") <= seconds["all"] + 0.01
+    lost = report(begun(FakeModel(loading=ModelDoesNotLoad("no loader")), ["a.png"], damage=(torn,)))
+    assert [finding.code for finding in lost.findings] == ["hdf5-damaged", "model-does-not-load"]
 
 
 def test_batch_statistics_are_seen_among_others_and_not_among_copies() -> None:
