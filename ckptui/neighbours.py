@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ckptui.core.model import Listing
+from ckptui.core.text import counted, safe
 from ckptui.errors import CkptuiError
 
 MODEL_SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -53,21 +55,53 @@ def _around(path: str) -> Iterator[Path]:
     yield from list(folder.parents)[:2]
 
 
-def fitting_model(session: Opens, path: str) -> str | None:
-    """The undamaged .keras or .h5 nearby that shares most weights, by name and shape, with the save at `path`."""
-    weights = _weights(session.open(path))
-    least = len(weights) * FITTING_SHARE
-    best: tuple[float, str] | None = None
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """A file nearby that might lend its architecture."""
+
+    path: str
+    fitting: int
+    """Weights of the save that it holds too, by name and shape."""
+    of: int
+    """Weights of the save."""
+    unusable: str = ""
+    """Why it can lend nothing, whatever fits."""
+
+    @property
+    def fits(self) -> bool:
+        """It holds enough of them."""
+        return not self.unusable and self.fitting > 0 and self.fitting >= self.of * FITTING_SHARE
+
+    @property
+    def _share(self) -> str:
+        return f"{self.fitting} of {counted(self.of, 'weight')} fit"
+
+    @property
+    def words(self) -> str:
+        """`digits.keras: 3 of 8 weights fit`."""
+        name = safe(os.path.basename(self.path))
+        return f"{name}: {self.unusable or self._share}"
+
+
+def models_near(session: Opens, path: str) -> list[LookedAt]:
+    """Every .keras and .h5 nearby, and how many weights of the save at `path` it has by name and shape."""
+    weights, found = _weights(session.open(path)), []
     for candidate in _model_files(path):
         try:
             listing = session.open(candidate)
-        except CkptuiError:
+        except CkptuiError as error:
+            found.append(LookedAt(candidate, 0, len(weights), error.title.lower()))
             continue
-        fitting = len(weights & _weights(listing))
-        usable = listing.artifact.status != "error" and bool(listing.architecture)
-        if usable and fitting and fitting >= least and fitting > (best[0] if best else 0):
-            best = fitting, listing.artifact.path
-    return best[1] if best else None
+        why = "it is damaged" if listing.artifact.status == "error" else ""
+        why = why or ("" if listing.architecture else "it holds no architecture")
+        found.append(LookedAt(listing.artifact.path, len(weights & _weights(listing)), len(weights), why))
+    return found
+
+
+def fitting_model(session: Opens, path: str) -> str | None:
+    """The undamaged .keras or .h5 nearby that shares most weights, by name and shape, with the save at `path`."""
+    fitting = [looked for looked in models_near(session, path) if looked.fits]
+    return max(fitting, key=lambda looked: looked.fitting).path if fitting else None
 
 
 def images_near(path: str) -> list[str]:

@@ -272,6 +272,12 @@ class Session(ComparisonUseCases, DiagnosisUseCases, PredictUseCases, SalvageUse
 
         return fitting_model(self, path)
 
+    def models_beside(self, path: str) -> list[str]:
+        """What was looked at for an architecture and how much of it fits: `digits.keras: 3 of 8 weights fit`."""
+        from ckptui.neighbours import models_near
+
+        return [looked.words for looked in models_near(self, path)]
+
     def sibling_images(self, path: str) -> list[str]:
         """Images beside the save or up to two folders above, there or in an `images` folder; sorted by name."""
         from ckptui.neighbours import images_near

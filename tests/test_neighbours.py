@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ckptui.errors import UsageError
 from ckptui.session import Session
 from tests.places import SAMPLES, needs_samples
 
@@ -46,3 +47,21 @@ def test_a_damaged_model_is_not_borrowed(session: Session, tmp_path: Path) -> No
 def test_images_are_found_beside_and_above(session: Session) -> None:
     images = session.sibling_images(str(SAMPLES / "digits" / "ckpt-5"))
     assert [Path(image).name for image in images] == [f"{n}.png" for n in range(10)]
+
+
+@needs_samples
+def test_without_a_fitting_model_it_is_said_what_was_looked_at(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b" / "c"
+    folder.mkdir(parents=True)
+    for suffix in ("index", "data-00000-of-00001"):
+        shutil.copy(SAMPLES / "estimator" / f"model.ckpt-300.{suffix}", folder / f"model.ckpt-300.{suffix}")
+    weights = str(folder / "model.ckpt-300")
+    with Session() as session:
+        with pytest.raises(UsageError, match=r"no \.keras or \.h5 lies in its folder or the two above it"):
+            list(session.predict(weights, ["a.png"]))
+        shutil.copy(SAMPLES / "digits.keras", folder)
+        shutil.copy(SAMPLES / "broken" / "truncated.keras", folder)
+        shutil.copy(SAMPLES / "digits.weights.h5", folder)
+        with pytest.raises(UsageError, match=r"digits\.keras: 1 of 6 weights fit, truncated\.keras: it is damaged"):
+            list(session.predict(weights, ["a.png"]))
+        assert "digits.weights.h5: it holds no architecture" in session.models_beside(weights)

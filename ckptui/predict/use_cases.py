@@ -9,13 +9,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ckptui.core.model import Finding, Found, Kind, Listing, Predicted, PredictReport, Run, WorkerState
-from ckptui.errors import CkptuiError, NoSuchPath
+from ckptui.errors import CkptuiError, NoSuchPath, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ckptui.predict.predictor import Predictor
     from ckptui.predict.rivals import Against
+
+MOST_TOLD = 4
+"""Models near weights that fit none of them, named in one line."""
 
 
 class Predicting(Protocol):
@@ -32,6 +35,8 @@ class Predicting(Protocol):
 
     def sibling_model(self, path: str) -> str | None: ...
 
+    def models_beside(self, path: str) -> list[str]: ...
+
 
 class PredictUseCases:
     """The part of a session that asks models."""
@@ -46,6 +51,7 @@ class PredictUseCases:
         Raises:
             Flagged: the model, its architecture or the save it is held against reaches outside, and `allow_flagged`
                 is not set; no worker was started.
+            UsageError: it holds weights alone, and no model near it fits them.
             The rest as `predict.predictor.Predictor.predict`.
         """
         from ckptui.predict.borrow import borrowed_architecture, needs_layers
@@ -57,6 +63,8 @@ class PredictUseCases:
         listing = self.open(found.path, found=found)
         if needs_layers(found.path, found.kind) and not wish.architecture:
             wish = replace(wish, architecture=self.sibling_model(found.path))
+            if wish.architecture is None:
+                raise _no_architecture(found.path, self.models_beside(found.path))
         weights = borrowed_architecture(self, listing, wish.architecture)
         against = _against(self, wish.against, wish.architecture) if wish.against else None
         opened = [listing]
@@ -123,6 +131,17 @@ def _why_not(session: Predicting, name: str, path: str) -> str:
     except CkptuiError as error:
         return f"{error.title}: {error.detail}" if error.detail else error.title
     return ""
+
+
+def _no_architecture(path: str, looked: Sequence[str]) -> UsageError:
+    """Nothing near it fits; says what was looked at."""
+    if looked:
+        more = f"; and {len(looked) - MOST_TOLD} more" if len(looked) > MOST_TOLD else ""
+        near = f"; looked at {', '.join(looked[:MOST_TOLD])}{more}"
+    else:
+        near = "; no .keras or .h5 lies in its folder or the two above it"
+    hint = "Name a save, or a Keras config, with its architecture: --architecture ARTIFACT"
+    return UsageError(f"{path} holds weights and no model{near}", hint, title="No architecture")
 
 
 def _layers_of(session: Predicting, path: str) -> Listing:
