@@ -105,7 +105,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "predict", "main", "predict", ("p",), "predict",
         "Predict one image as it is, flipped, repeated, reloaded and in a fresh process; Enter runs it", DOING,
-        ("saves", "tensors", "pane"), 12,
+        ("saves", "tensors"), 12,
     ),
     Command(
         "check", "main", "check", ("c",), "check",

@@ -8,7 +8,7 @@ WHY_COMMANDS: tuple[Command, ...] = (
     Command(
         "why", "main", "why", ("w", "f2"), "why",
         "Ask why this model predicts as it does: all checks that bear on it, causes ranked", DOING,
-        ("findings", "saves", "tensors", "pane"), 14,
+        ("findings", "saves", "tensors"), 14,
     ),
     Command(
         "why-close", "why", "close", ("escape",), "back", "Take the question back and leave", MOVING, ("why",), 5

@@ -80,7 +80,7 @@ def card(number: int, cause: Cause, width: int) -> Iterator[Line]:
         yield Line(((" " * INDENT, ""), (sure, style)), cause)
     for fact in cause.evidence:
         yield from _hanging(fact, "· ", cause, room, "")
-    yield from _hanging(cause.next_step, "→ ", cause, room, "accent")
+    yield from _hanging(on_screen(cause.next_step), "→ ", cause, room, "accent")
     tail = "  ".join(part for part in (safe(cause.where or ""), ", ".join(map(safe, cause.findings))) if part)
     if tail:
         yield from _hanging(tail, "  ", cause, room, "dim", harmless=True)
@@ -139,6 +139,14 @@ def asked_words(ask: str) -> str:
     rest = [part for part in OPTION.findall(ask) if not part.startswith(tuple(option for option, _ in ASKS))]
     words += [f"on the command line: ckptui why … {' '.join(rest)}"] if rest else []
     return "; or ".join(words) if words else safe(ask)
+
+
+IN_BRACKETS = re.compile(r" \(`ckptui [a-z]+`(?:, `ckptui [a-z]+`)*\)")
+
+
+def on_screen(words: str) -> str:
+    """A next step in front of the screen: commands in brackets go, as Enter leads to what they would show."""
+    return IN_BRACKETS.sub("", words)
 
 
 def tensor_of(listing: Listing, where: str) -> str | None:

@@ -8,7 +8,7 @@ import pytest
 from textual.command import CommandPalette
 
 from ckptui.ui.commands import COMMANDS, available, in_scope, key_text
-from ckptui.ui.screens.help import HelpScreen, help_text
+from ckptui.ui.screens.help import HelpScreen, help_text, here, reach
 from ckptui.ui.widgets.filter_grid import FilterGrid
 from ckptui.ui.widgets.key_footer import KeyFooter
 from tests.ui.driving import NARROW, WIDE, Bench, at_rest, screen_text, settled, until
@@ -120,6 +120,35 @@ async def test_help_opens_over_everything_and_closes() -> None:
         assert "Go to the next flagged" in screen_text(app)
         await pilot.press("escape")
         assert len(app.screen_stack) == 1
+
+
+async def test_help_in_the_prediction_has_only_the_keys_that_work_there() -> None:
+    app = Bench()
+    async with app.run_test(size=(120, 60)) as pilot:
+        await settled(pilot, app)
+        await pilot.press("p")
+        await until(pilot, lambda: app.main.pane.ready and app.main.pane.predict.lines.path_line("image").has_focus)
+        await pilot.press("f1")
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        text = help_text(100, here(app.main), reach(app.main)).plain
+        assert text.startswith("In the prediction")
+        assert "Predict this image" in text
+        for elsewhere in ("axis", "filter on the left", "heat map", "next row", "In a diff"):
+            assert elsewhere not in text, elsewhere
+    whole = help_text(100).plain
+    assert whole.index("In the timeline") < whole.index("cursor of the axis to the save before, as")
+
+
+async def test_p_and_w_stay_in_a_narrow_footer_where_tensors_are_flagged() -> None:
+    app = Bench()
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot, app)
+        await pilot.pause()
+        line = app.main.query_one(KeyFooter).render().plain
+        assert line.strip().startswith("n next flagged  p predict  w why")
+        await pilot.press("h")
+        await pilot.pause()
+        assert "p predict  w why" in app.main.query_one(KeyFooter).render().plain
 
 
 async def test_the_footer_of_the_filters_has_their_keys_and_no_others() -> None:

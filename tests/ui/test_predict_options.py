@@ -492,7 +492,12 @@ async def test_the_footer_has_the_keys_that_get_through() -> None:
         await until(pilot, lambda: app.main.pane.predict.results.told.report is not None)
         await pilot.pause()
         line = footer.render().plain
-        assert line.strip().startswith("Enter run  n next  o options  v scalings  i folder  w why")
+        assert line.strip().startswith("Enter run  n next  o options  v scalings  i folder")
+        assert "w why" in line
+        assert "p predict" not in line
+        await pilot.resize_terminal(*NARROW)
+        await pilot.pause()
+        assert footer.render().plain.strip().startswith("Enter run  n next  o options  v scalings  i folder")
 
 
 # ------------------------------------------------------------------ sizes and looks

@@ -54,7 +54,7 @@ async def test_it_shows_what_would_come_back_and_writes_nothing_by_itself(tmp_pa
     shutil.copytree(SAMPLES / "broken" / "flipped_bit", tmp_path / "run")
     before = sorted(tmp_path.rglob("*"))
     async with window(tmp_path / "run") as (pilot, screen):
-        text = screen_text(screen.app)  # type: ignore[arg-type]
+        text = screen_text(screen.app)
         assert "11 of 12 tensors come back" in text
         assert screen.query_one(SalvageList).items[0].outcome == "repairable"
         assert "one flipped bit explains its checksum" in words(screen, "#salvage-reason")
@@ -96,7 +96,7 @@ async def test_a_target_that_will_not_do_is_said_inside_the_window(beside: bool,
         )
         assert screen.report is None
         assert line.path == str(target)
-        text = screen_text(screen.app)  # type: ignore[arg-type]
+        text = screen_text(screen.app)
         assert "come back" in text
         assert "Esc close" in text
     assert not list((tmp_path / "run").glob("back*"))

@@ -325,7 +325,22 @@ async def test_the_footer_and_help_say_what_enter_does_and_only_where_it_does() 
         await pilot.pause()
         shown = screen_text(app)
         assert "In the answer to why" in shown
-        assert "Enter" in shown.split("Signs")[0]
+        assert "Go to the layer or tensor of the cause" in shown.split("Signs")[0]
+
+
+async def test_a_layer_without_weights_is_found_among_the_layers() -> None:
+    app = Bench()
+    app.fake.why_report = replace(REPORT, causes=(replace(CAUSES[0], where="input"),))
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot, app)
+        await pilot.press("shift+tab")
+        app.main.save_tree.select(f"{ROOT}/digits.keras")
+        await pilot.pause()
+        await answered(pilot, app)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.main.current == f"{ROOT}/digits.keras" and app.main.view.tab == "architecture")
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, WhyScreen))
 
 
 async def test_a_save_that_is_not_on_show_is_opened_for_the_jump() -> None:

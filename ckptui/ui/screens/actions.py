@@ -63,10 +63,6 @@ class Actions(Reasoning):
         self.show_region("view")
         self.view.filter_bar.begin()
 
-    def show_region(self, region: str) -> None:
-        """Bring a pane to the front and give it the keys."""
-        raise NotImplementedError
-
     def action_sort(self) -> None:
         self.view.tab = "tensors"
         self.view.table.next_sort()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from typing import Any, ClassVar
 
@@ -24,6 +24,9 @@ PLACES: dict[str, str] = {
     "gallery": "In the filters",
     "predict": "In the prediction",
     "predict-choice": "In the line `scaling`",
+    "timeline": "In the timeline",
+    "history": "In the values over the saves",
+    "filter": "In the filter's line",
     "diff": "In a diff",
     "why": "In the answer to why",
 }
@@ -57,13 +60,14 @@ class HelpScreen(ModalScreen[None]):
     def __init__(self, below: Screen[Any] | None = None) -> None:
         super().__init__()
         self._here = here(below) if below is not None else ()
+        self._reach = reach(below) if below is not None else None
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="window -tall") as window:
             window.border_title = Content("Keys")
             window.border_subtitle = Content("↑↓ scroll  Esc close")
             with VerticalScroll(can_focus=False):
-                yield Reflow(lambda width: help_text(width, self._here))
+                yield Reflow(lambda width: help_text(width, self._here, self._reach))
 
     def action_scroll(self, lines: int) -> None:
         self.query_one(VerticalScroll).scroll_relative(y=lines, animate=False)
@@ -71,18 +75,27 @@ class HelpScreen(ModalScreen[None]):
 
 def here(screen: Screen[Any]) -> Sequence[Section]:
     """The keys of the part of `screen` that has the focus: its own, else those its footer puts first."""
-    scopes = [scope for scope, _ in carriers(screen)]
-    place = next((scope for scope in scopes if scope in PLACES), "")
-    if place:
-        return [section for section in _by_heading() if section[0] == PLACES[place]]
+    places = [PLACES[scope] for scope, _ in carriers(screen) if scope in PLACES]
+    if places:
+        sections = dict(_by_heading())
+        return [(place, sections[place]) for place in places]
     area = str(getattr(screen, "focus_area", ""))
     offers = [offer.command for offer in available(screen) if area in offer.command.areas]
     return [(AREAS[area], sorted(offers, key=lambda c: c.rank))] if area in AREAS and offers else []
 
 
-def help_text(width: int, first: Sequence[Section] = ()) -> Content:
-    """What is needed `first`, the signs, then every other command under its heading, laid out for `width`."""
-    rest = [section for section in _by_heading() if section not in first]
+def reach(screen: Screen[Any]) -> Collection[str] | None:
+    """The scopes whose keys do something where the focus is; None where it is in no place of its own: all are told."""
+    scopes = {scope for scope, _ in carriers(screen)}
+    return scopes if scopes & PLACES.keys() else None
+
+
+def help_text(width: int, first: Sequence[Section] = (), reach: Collection[str] | None = None) -> Content:
+    """What is needed `first`, the signs, then every other command under its heading, laid out for `width`.
+
+    With `reach` only commands of those scopes are told.
+    """
+    rest = [section for section in _by_heading(reach) if section not in first]
     parts: list[tuple[str, str] | str] = [*_section_parts(first, width)]
     parts += [("Signs", "bold $primary"), "\n"]
     for sign, style, words in LEGEND:
@@ -98,10 +111,11 @@ def _section_parts(sections: Sequence[Section], width: int) -> Iterator[tuple[st
         yield "\n"
 
 
-def _by_heading() -> list[Section]:
+def _by_heading(scopes: Collection[str] | None = None) -> list[Section]:
     def heading(command: Command) -> str:
         return PLACES.get(command.scope, command.group)
 
-    order = list(dict.fromkeys(heading(command) for command in COMMANDS))
-    ranked = sorted(COMMANDS, key=lambda command: order.index(heading(command)))
+    told = [command for command in COMMANDS if scopes is None or command.scope in scopes]
+    order = list(dict.fromkeys(heading(command) for command in told))
+    ranked = sorted(told, key=lambda command: order.index(heading(command)))
     return [(name, list(group)) for name, group in groupby(ranked, key=heading)]

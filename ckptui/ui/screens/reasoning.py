@@ -7,6 +7,7 @@ from functools import partial
 from ckptui.core.text import safe
 from ckptui.ui.access import session_of
 from ckptui.ui.screens.watching import Watching
+from ckptui.ui.widgets.architecture_panel import ArchitecturePanel
 
 
 class Reasoning(Watching):
@@ -58,11 +59,20 @@ class Reasoning(Watching):
 
         listing = self.record.listing if self.record is not None else None
         name = tensor_of(listing, where) if listing is not None else None
-        if name is None:
-            self.say(f"no tensor of this save is called {safe(where, 40)}, or lies in a layer of that name", 4)
-        else:
+        if name is not None:
             self._jump(name)
-            self.say("Esc goes back to why", 3)
+        elif listing is not None and self.view.query_one(ArchitecturePanel).jump_to(where):
+            # a layer without weights
+            self.view.tab = "architecture"
+            self.show_region("view")
+        else:
+            self.say(f"no tensor or layer of this save is called {safe(where, 40)}; Esc goes back to why", 4)
+            return
+        self.say("Esc goes back to why", 3)
+
+    def show_region(self, region: str) -> None:
+        """Bring a pane to the front and give it the keys."""
+        raise NotImplementedError
 
     def _jump(self, tensor: str | None) -> None:
         """Put the cursor on a tensor of the save on show."""

@@ -24,7 +24,7 @@ from ckptui.session import Session
 from ckptui.ui import why_job
 from ckptui.ui.access import say
 from ckptui.ui.commands import bindings_for
-from ckptui.ui.fitting import shown
+from ckptui.ui.fitting import fit_middle, shown
 from ckptui.ui.paths import short_path
 from ckptui.ui.screens.flagged import FlaggedScreen
 from ckptui.ui.screens.telling import TextScreen, as_error
@@ -318,7 +318,8 @@ class WhyScreen(Screen[str | None]):
     def action_show_text(self) -> None:
         text = self._text_here()
         if text:
-            self.app.push_screen(TextScreen(text))
+            notes = self.report.notes if self.report is not None else ()
+            self.app.push_screen(TextScreen("\n".join([text, *(f"note: {note}" for note in notes)])))
 
     # ------------------------------------------------------------------ drawing
 
@@ -345,7 +346,10 @@ class WhyScreen(Screen[str | None]):
         if self.kept is not None and report is not None and self.recalled:
             told.insert(0, safe(self.kept.words(self.asking)))
         notes.display = bool(told)
-        notes.update(Content.styled("  ".join(told), "$dim"))
+        words = "  ".join(told)
+        # in a low terminal the first cause is what one came for; all of the notes stand in the text of `Y`
+        low = self.size.height < LOW
+        notes.update(Content.styled(fit_middle(words, max(self.size.width - 2, 20)) if low else words, "$dim"))
         body = self.query_one("#why-body")
         count = len(causes_for(report, self.symptom)) if report is not None else 0
         body.border_title = Content(f"Causes {count}" if report is not None else "Causes")

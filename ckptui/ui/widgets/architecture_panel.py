@@ -62,6 +62,13 @@ class ArchitecturePanel(RowList):
         self._rows = rows
         self.rows_changed(0)
 
+    def jump_to(self, layer: str) -> bool:
+        """Put the cursor on the layer of that name; False if there is none."""
+        names = [row.left.strip() for row in self._rows]
+        if self._heads and safe(layer) in names:
+            self.move_to(names.index(safe(layer)))
+        return self._heads and safe(layer) in names
+
     def row_count(self) -> int:
         return len(self._rows)
 

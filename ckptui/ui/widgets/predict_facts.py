@@ -44,7 +44,7 @@ class PredictFacts(Static):
             version = f"TF {facts['tensorflow']}" if facts.get("tensorflow") else ""
             who += [Content(safe(str(name))) for name in (facts.get("loader"), version, facts.get("bound")) if name]
         who += [Content(part) for part in self._given(told, lines)]
-        labels = self._labels(told, asked, room)
+        labels = "" if lines.unfolded else self._labels(told, asked, room)
         who += [Content(labels)] if labels else []
         elsewhere = place_words(lines.path_line("image").path, lines.path_line("model").path, room)
         found = [*([Content(elsewhere)] if elsewhere else []), *packed(who, room)]
