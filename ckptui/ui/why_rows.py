@@ -135,10 +135,12 @@ ASKS = (
 
 def asked_words(ask: str) -> str:
     """How to ask for what an option of the command line asks, in front of the screen; other words stay."""
+    if not ask.startswith("--"):
+        return safe(ask)
     words = list(dict.fromkeys(words for option, words in ASKS if option in ask))
     rest = [part for part in OPTION.findall(ask) if not part.startswith(tuple(option for option, _ in ASKS))]
     words += [f"on the command line: ckptui why … {' '.join(rest)}"] if rest else []
-    return "; or ".join(words) if words else safe(ask)
+    return "; or ".join(words)
 
 
 IN_BRACKETS = re.compile(r" \(`ckptui [a-z]+`(?:, `ckptui [a-z]+`)*\)")

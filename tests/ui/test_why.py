@@ -86,6 +86,7 @@ def test_what_is_copied_is_the_whole_cause() -> None:
             "m on that save marks it as A, then w here and r; or on the command line: ckptui why … --expect FILE",
         ),
         ("--architecture MODEL", "p asks for its layers"),
+        ("leave out --no-predict", "leave out --no-predict"),
         ("Export it anew\x1b", "Export it anew\\x1b"),
         ("", ""),
     ],
