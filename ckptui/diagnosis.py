@@ -254,7 +254,10 @@ class _Diagnosis(Inquiry):
         held = [t for t in held if t.role not in NOT_WEIGHTS]
         names = own_names(held)
         told = [(names.get(t.name) or clean(t.name), *map(number_text, self.ranges[t.name])) for t in held]
-        return tuple(f"{name} lies between {low} and {high}" for name, low, high in told)
+        return tuple(
+            f"{name} lies between {low} and {high}" if low != high else f"{name} is {low} throughout"
+            for name, low, high in told
+        )
 
     def _branches(self) -> tuple[tuple[str, str], ...]:
         """Layers that lose the input beside others that keep it."""
