@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ckptui.errors import UsageError
+from ckptui.errors import OutOfMemory, UsageError
+from ckptui.predict.answers import Feed
+from ckptui.predict.client import Worker
+from ckptui.predict.loading import Loaded, Order
 from ckptui.predict.predictor import Predictor
 from ckptui.predict.wish import Wish
 from tests import warm_tensorflow
@@ -55,3 +59,16 @@ def test_an_image_and_numbers_by_name_are_answered_as_tensorflow_does(
         list(predictor.predict(save, ["a.png"], wish=Wish(runs=("original",))))
     assert "Say --input img=a.png --input meta=FILE" in caught.value.hint
     print(f"{name}: {len(ways)} ways of giving an image and numbers, each bit for bit")
+
+
+def test_a_model_that_wants_more_memory_than_it_may_is_ended(folder: Path) -> None:
+    """It holds a GB more at every step; TensorFlow alone holds a little more than half a GB."""
+    worker = Worker(memory=1 << 30)
+    hungry = Loaded(worker, Order(str(folder / "hungry"), "saved-model"))
+    hungry.ensure()
+    begin = time.monotonic()
+    with pytest.raises(OutOfMemory, match=r"it needed more than 1\.0 GB and was killed"):
+        hungry.call(Feed.of(np.zeros((1, 8, 8, 3), np.float32)))
+    print(f"ended {time.monotonic() - begin:.1f} s after it was called")
+    assert worker.pid is None
+    worker.close()
