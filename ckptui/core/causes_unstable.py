@@ -17,9 +17,12 @@ from ckptui.core.causes_kinds import (
     unasked,
 )
 from ckptui.core.config_sides import kind_of
+from ckptui.core.model import Certainty
+from ckptui.core.random_ops import RANDOM, STATELESS, drawn
 from ckptui.core.text import number_text
 
-RANDOM_OPS = ("Random", "StatelessRandom", "Multinomial")
+MOST_OPS = 3
+"""Ops that are told by name."""
 
 
 def of_repeats(gathered: Gathered) -> Iterator[Judged]:
@@ -34,14 +37,16 @@ def of_repeats(gathered: Gathered) -> Iterator[Judged]:
 def _random(gathered: Gathered) -> Iterator[Judged]:
     found = gathered.of("nondeterministic")
     live = gathered.live_random()
-    ops = [op for op in gathered.operations if op.op.startswith(RANDOM_OPS)]
+    # those whose seed comes from outside last: it may stay the same
+    ops = sorted((op for op in gathered.operations if op.op in RANDOM), key=lambda op: op.op in STATELESS)
     named = [f"layer {row.name} ({kind_of(row)}) is called with training=True" for row in live]
-    named += [f"the served graph runs {op.op} at {op.name}" for op in ops[:3]] if not live else []
+    named += [f"the served graph runs {op.op} at {op.name}; {drawn(op)}" for op in ops[:MOST_OPS]]
+    named += [f"and {len(ops) - MOST_OPS} more random ops"] if len(ops) > MOST_OPS else []
     where = live[0].name if live else ops[0].name if ops else None
     if found:
         seeded = bool(found[0].evidence.get("seeded"))
         how = "seeded: every process repeats the same sequence" if seeded else "not seeded: no two processes agree"
-        what = f"{kind_of(live[0])} {live[0].name}" if live else "a random op"
+        what = f"{kind_of(live[0])} {live[0].name}" if live else ops[0].op if ops else "a random op"
         title = f"Random at inference: {what} is live, {'seeded' if seeded else 'not seeded'}"
         if not named:
             named = ["no layer's call says training=True: a custom layer or an op outside the layers draws"]
@@ -52,8 +57,9 @@ def _random(gathered: Gathered) -> Iterator[Judged]:
         yield unasked("live-dropout", gathered.unjudged)
     elif gathered.runs("repeat"):
         yield out("live-dropout", f"three calls with the same input give the same bits, for {_images(gathered)}")
-    elif live:
-        yield cause("live-dropout", "likely", 1.0, named, where=where, factor=UNASKED)
+    elif live or ops:
+        sure: Certainty = "likely" if live or ops[0].op not in STATELESS else "possible"
+        yield cause("live-dropout", sure, 1.0, named, where=where, factor=UNASKED)
     else:
         yield unasked("live-dropout", UNPREDICTED, gathered.predict_by)
 
@@ -74,7 +80,13 @@ def _batch(gathered: Gathered) -> Iterator[Judged]:
         if not named and gathered.normalizing:
             named = [f"layers with batch statistics: {', '.join(gathered.normalizing[:6])}"]
             where = gathered.normalizing[0] if len(gathered.normalizing) == 1 else None
-        yield cause("batch-statistics", "confirmed", 1.0, [*lines(gathered, found), *named], found, where=where)
+        random = gathered.has("nondeterministic")
+        if random and not named and not gathered.normalizing:
+            # drawn for each image of a batch: another place in it is another draw
+            yield unasked("batch-statistics", "the model answers at random, alone and in a batch")
+            return
+        sure: Certainty = "likely" if random else "confirmed"
+        yield cause("batch-statistics", sure, 1.0, [*lines(gathered, found), *named], found, where=where)
     elif named:
         asked = bool(gathered.runs("in-batch"))
         yield cause("batch-statistics", "likely", 1.0, named, where=where, factor=UNSEEN if asked else UNASKED)
@@ -91,10 +103,14 @@ def _batch(gathered: Gathered) -> Iterator[Judged]:
 def _reload(gathered: Gathered) -> Iterator[Judged]:
     found = gathered.of("reload-differs")
     drawn = gathered.of("nondeterministic")
-    if found and not (drawn and gathered.unjudged):
+    seeded = all(finding.evidence.get("seeded") for finding in drawn)
+    if found and not seeded:
+        # three calls for one image may agree by chance
+        yield unasked("unsaved-state", "a model that answers at random answers so after a reload too")
+    elif found and not (drawn and gathered.unjudged):
         explained = bool(gathered.of("weights-missing", "weights-never-saved"))
         yield cause("unsaved-state", "likely", 0.6 if explained else 0.9, lines(gathered, found), found)
-    elif drawn and all(finding.evidence.get("seeded") for finding in drawn):
+    elif drawn and seeded:
         yield out("unsaved-state", "every load gives the same sequence of random answers")
     elif gathered.unjudged:
         yield unasked("unsaved-state", gathered.unjudged)

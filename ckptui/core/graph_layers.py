@@ -15,6 +15,7 @@ from typing import Any
 from ckptui.core.graph_scales import scaling
 from ckptui.core.layer_fields import same_value
 from ckptui.core.model import ArchitectureRow, Operation
+from ckptui.core.random_ops import RANDOM
 
 _CLASSES = {
     "Conv2D": "Conv2D", "Conv3D": "Conv3D", "DepthwiseConv2dNative": "DepthwiseConv2D",
@@ -41,7 +42,7 @@ def rows_of(operations: Sequence[Operation], *, as_traced: bool = False) -> tupl
     scopes: dict[str, list[Operation]] = {}
     spaces = frozenset(one.name.rpartition("/")[0] for one in operations if one.op == "SpaceToBatchND")
     for operation in operations:
-        if operation.op != "SpaceToBatchND":
+        if operation.op != "SpaceToBatchND" and operation.op not in RANDOM:
             scopes.setdefault(_scope(operation), []).append(operation)
     again = "" if as_traced else _again(list(scopes))
     rows = []

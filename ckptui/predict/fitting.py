@@ -43,8 +43,9 @@ def fitted(values: Array, entry: Mapping[str, Any], what: str) -> tuple[Array, l
     if wanted and matches((1, *cast.shape), wanted):
         notes.append(f"{name}: a batch axis was added")
         return cast[None], notes
-    if not wanted and cast.shape == (1,):
-        return cast.reshape(()), notes
+    if cast.size == 1 and all(extent in (None, 1) for extent in wanted):
+        # TF1 exports may state a scalar where their graph takes a batch of single values
+        return cast.reshape((1,) * len(wanted)), notes
     raise UsageError(f"{what} holds {shape_text(cast.shape) or 'a single value'}, {name} takes {described(entry)}")
 
 

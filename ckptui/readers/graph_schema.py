@@ -69,7 +69,7 @@ NodeDef: 1 name string! | 2 op string! | 3 input string!* | 4 device string | 5 
   | 6 experimental_debug_info DebugNames | 7 experimental_type FullTypeDef
 DebugNames: 1 original_node_names string* | 2 original_func_names string*
 AttrEntry: 1 key string! | 2 value AttrValue!
-AttrValue: 1 list AttrList! | 2 s bytes! | 3 i varint | 4 f fixed32! | 5 b varint! | 6 type varint!
+AttrValue: 1 list AttrList! | 2 s bytes! | 3 i varint! | 4 f fixed32! | 5 b varint! | 6 type varint!
   | 7 shape TensorShapeProto! | 8 tensor TensorProto! | 9 placeholder string | 10 func NameAttrList!
 AttrList: 2 s bytes* | 3 i varint!* | 4 f fixed32* | 5 b varint* | 6 type varint* | 7 shape TensorShapeProto*
   | 8 tensor TensorProto* | 9 func NameAttrList*

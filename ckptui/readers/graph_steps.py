@@ -7,6 +7,7 @@ from typing import Any
 
 from ckptui.core.dtypes import dtype_name
 from ckptui.core.model import Operation, Signature
+from ckptui.core.random_ops import RANDOM
 from ckptui.readers.graph_constants import (
     ARITHMETIC,
     PASSING,
@@ -34,7 +35,7 @@ WITH_INPUTS = ARITHMETIC | PASSING | _CALLS
 """Ops of which it matters what they take."""
 EPSILON = "/batchnorm/add"
 """The node that adds a batch normalisation's epsilon where that is no op of its own."""
-STEPS = CONVOLUTIONS | MATRICES | POOLS | ACTIVATIONS | PLAIN | NORMS | _SPACED | _CALLS
+STEPS = CONVOLUTIONS | MATRICES | POOLS | ACTIVATIONS | PLAIN | NORMS | _SPACED | _CALLS | RANDOM
 
 MAX_STEPS = 50_000
 """How many nodes of a meta graph are remembered."""
@@ -44,6 +45,7 @@ MAX_CALLS = 40
 _WORDS = ("padding", "data_format")
 _LISTS = ("strides", "dilations", "ksize")
 _TYPES = ("T",)
+_SEEDS = ("seed", "seed2")
 _FLOATS = ("epsilon", "alpha")
 _UNWRITTEN = {"LeakyRelu": {"alpha": 0.2}, **{op: {"epsilon": 1e-4} for op in NORMS}}
 """Values of attributes that an export leaves out, from the definitions of the ops."""
@@ -82,12 +84,20 @@ def take_step(home: dict[str, Any], op: str, node: Mapping[str, Any]) -> None:
     for key in _FLOATS:
         if isinstance(number := values.get(key, {}).get("f"), float):
             told[key] = number
+    if op in RANDOM:
+        told |= _seeds(values)
     if "b" in values.get("is_training", {}):
         told["is_training"] = bool(values["is_training"]["b"])
     called = values.get("f", {}).get("func", {}).get("name", "") if op in _CALLS else ""
     counted[0] += 1
     inputs = tuple(node.get("input", ()))
     steps.setdefault(function, []).append((name, op, told, called, inputs))
+
+
+def _seeds(values: Mapping[str, Any]) -> dict[str, int]:
+    """The seeds an op has as attributes."""
+    found = {key: values.get(key, {}).get("i") for key in _SEEDS}
+    return {key: n - (1 << 64) if n >> 63 else n for key, n in found.items() if isinstance(n, int)}
 
 
 def take_helper(home: dict[str, Any], op: str, node: Mapping[str, Any]) -> None:
@@ -113,7 +123,11 @@ def _function_of(home: dict[str, Any], node: Mapping[str, Any]) -> str:
 def served(
     graph: Mapping[str, Any], library: Mapping[str, Any], signatures: Sequence[Signature]
 ) -> tuple[Operation, ...]:
-    """What the serving signature runs, in graph order: the functions it calls, or the graph itself in TF1 exports."""
+    """What the serving signature runs, in graph order: the functions it calls, or the graph itself in TF1 exports.
+
+    There random ops are left out: which of them draw the first values of variables, and which an answer, the graph's
+    wiring alone would tell.
+    """
     top: dict[str, list[Step]] = graph.get("steps", {})
     inside: dict[str, list[Step]] = library.get("steps", {})
     nodes = top.get("", [])
@@ -121,7 +135,7 @@ def served(
     ends = {end.tensor.partition(":")[0] for end in wanted.outputs} if wanted is not None else set()
     start = [step for step in nodes if step[0] in ends and step[3]]
     run = _Run(inside, Constants(graph, library))
-    return tuple(run.operations(start or nodes, "", {}, 0))
+    return tuple(run.operations(start or [step for step in nodes if step[1] not in RANDOM], "", {}, 0))
 
 
 class _Run:

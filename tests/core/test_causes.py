@@ -366,6 +366,39 @@ def test_the_live_random_layer_is_named(seeded: bool) -> None:
     assert any("custom layer" in line for line in unnamed.evidence)
 
 
+@pytest.mark.parametrize(
+    ("op", "seeds", "certainty", "words"),
+    [
+        ("RandomUniform", {}, "likely", "not seeded"),
+        ("RandomStandardNormal", {"seed": 87654321, "seed2": 5}, "likely", "seeded with 87654321 and 5"),
+        ("StatelessRandomUniformV2", {}, "possible", "a seed that stays the same draws the same"),
+        ("StatefulUniform", {}, "likely", "a generator that the model keeps"),
+    ],
+)
+def test_random_ops_of_a_graph_without_a_prediction(op: str, seeds: dict[str, int], certainty: str, words: str) -> None:
+    ops = (Operation("net/fixed/StatelessRandomNormalV2", "StatelessRandomNormalV2"), Operation("net/draw", op, seeds))
+    first = judged(operations=ops if certainty == "likely" else ops[1:]).causes[0]
+    assert (first.code, first.where, first.certainty) == ("live-dropout", "net/draw", certainty)
+    assert words in first.evidence[0]
+    assert judged(operations=ops, report=HEALTHY).causes == ()
+
+
+def test_random_answers_explain_what_differs_in_a_batch_and_after_a_reload() -> None:
+    drawn = found("nondeterministic", evidence={"seeded": False, "images": ["1.png"]})
+    others = (found("batch-dependent", detail="by 0.2"), found("reload-differs", detail="by 0.3"))
+    two = [image("1.png"), image("2.png")]
+    augment = ArchitectureRow("augment", "RandomFlip", live=True)
+    came = judged(report=report(drawn, *others, images=two), architecture=(augment,), symptom="unstable")
+    assert codes(came.causes)[0] == "live-dropout"
+    assert not {"batch-statistics", "unsaved-state"} & set(codes(came.causes))
+    assert "at random" in reason(came, "batch-statistics")[1]
+    bn = ArchitectureRow("bn", "BatchNormalization", live=True)
+    both = judged(report=report(drawn, *others, images=two), architecture=(augment, bn))
+    assert [(c.code, c.certainty) for c in both.causes if c.code == "batch-statistics"] == [
+        ("batch-statistics", "likely")
+    ]
+
+
 def test_batch_statistics_seen_and_suspected() -> None:
     bn = ArchitectureRow("bn", "BatchNormalization", live=True)
     seen = judged(report=report(found("batch-dependent", detail="by 0.2")), architecture=(bn,)).causes[0]

@@ -209,11 +209,87 @@ def rescaled(folder: Path) -> None:
     _updated(_model(image, _end(x))).save(folder / "rescaled.keras")
 
 
+def _exported(folder: Path, name: str, answer: Callable[[Any, Any], Any]) -> None:
+    """A SavedModel of plain TensorFlow: `answer(scores, image)` is what it serves."""
+    import numpy as np
+    import tensorflow as tf
+
+    module = tf.Module()
+    draw = np.random.default_rng(9)
+    module.kernel = tf.Variable(draw.normal(0, 0.3, (SIDE * SIDE, 3)), dtype=tf.float32, name="kernel")
+
+    def served(image: Any) -> Any:
+        return {"scores": answer(tf.reshape(image, [-1, SIDE * SIDE]) @ module.kernel, image)}
+
+    module.answer = tf.function(served, input_signature=[tf.TensorSpec([None, SIDE, SIDE, 1], tf.float32, "image")])
+    tf.saved_model.save(module, str(folder / name), signatures=module.answer)
+
+
+def random_op(folder: Path) -> None:
+    """A SavedModel that adds noise to its answer."""
+    import tensorflow as tf
+
+    def inner(scores: Any) -> Any:
+        return scores + tf.random.normal(tf.shape(scores), name="jitter")
+
+    drawing = tf.function(inner)
+    _exported(folder, "random_op", lambda scores, image: drawing(scores))
+
+
+def seeded_op(folder: Path) -> None:
+    """A SavedModel with a dropout of its own, seeded."""
+    import tensorflow as tf
+
+    _exported(folder, "seeded_op", lambda scores, image: tf.nn.dropout(scores, 0.5, seed=5, name="drop"))
+
+
+def mirrored(folder: Path) -> None:
+    """Bears left-right flips, as one trained with them would: the answer to an image and to its mirror image, added."""
+    import keras
+
+    image = _image()
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="conv1")(image)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    model = _model(image, keras.layers.Dense(3, name="answer")(x))
+    kernel = model.get_layer("conv1").kernel.numpy()
+    model.get_layer("conv1").kernel.assign((kernel + kernel[:, ::-1]) / 2)
+    model.save(folder / "mirrored.keras")
+
+
+def one_sided(folder: Path) -> None:
+    """Tells which side of an image is brighter: a flip moves its answer, as a quarter turn does."""
+    import keras
+    import numpy as np
+
+    image = _image()
+    x = keras.layers.Flatten(name="flat")(image)
+    model = _model(image, keras.layers.Dense(3, activation="softmax", name="answer")(x))
+    ramp = np.linspace(-1, 1, SIDE)[None, :, None] * np.array([1, -1, 0]) * 0.15
+    noise = np.random.default_rng(5).normal(0, 0.01, (SIDE * SIDE, 3))
+    layer = model.get_layer("answer")
+    layer.kernel.assign(np.broadcast_to(ramp, (SIDE, SIDE, 3)).reshape(SIDE * SIDE, 3) + noise)
+    layer.bias.assign(np.array([0.011, -0.013, 0.002]))
+    model.save(folder / "one_sided.keras")
+
+
+def sides(folder: Path) -> None:
+    """`sides`: 24 pictures, brighter on their left side, every pixel its own."""
+    import numpy as np
+
+    (folder / "sides").mkdir()
+    draw = np.random.default_rng(6)
+    for number in range(24):
+        slope = np.linspace(200, 40, SIDE)[None, :, None] * draw.uniform(0.6, 1)
+        pixels = np.clip(slope + draw.normal(0, 12, (SIDE, SIDE, 1)), 0, 255).astype(np.uint8)
+        np.save(folder / "sides" / f"{number:02}.npy", pixels)
+
+
 PLANTED: dict[str, Maker] = {
     maker.__name__: maker
     for maker in (
         healthy, batch_statistics, batch_statistics_export, seeded_dropout, unadapted, disconnected, half_bound,
-        saturated, zero_kernel, not_finite, random_flip, transposed, corner, rescaled,
+        saturated, zero_kernel, not_finite, random_flip, transposed, corner, rescaled, random_op, seeded_op,
+        mirrored, one_sided, sides,
     )
 }  # fmt: skip
 
