@@ -351,7 +351,8 @@ class Operation:
     op: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """`padding`, `strides`, `dilations`, `ksize`, `data_format`, `is_training`, `T`, `epsilon`, `alpha`, as far as it
-    has them. Of arithmetic with a constant: `operand` (its values), `operand_first`, `of` (the other input)."""
+    has them. Of arithmetic with a constant: `operand` (its values), `operand_first`, `of` (the other input). Of an op
+    that draws random numbers: `seed`, `seed2`."""
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "op": self.op, "attributes": jsonable(dict(self.attributes))}
@@ -368,7 +369,8 @@ class Listing:
     signatures: tuple[Signature, ...] = ()
     architecture: tuple[ArchitectureRow, ...] = ()
     operations: tuple[Operation, ...] = ()
-    """What its graph computes to answer, where it has one: convolutions, pooling, activations, in graph order."""
+    """What its graph computes to answer, where it has one: convolutions, pooling, activations, random numbers, in graph
+    order."""
     order: tuple[str, ...] = ()
     """Stored names in the order in which the save lists the model's variables, then the optimizer's; empty where only
     the names could tell it."""
