@@ -10,7 +10,7 @@ from textual.content import Content
 from ckptui.core.causes import Symptom, WhyReport, WhyStep
 from ckptui.core.report import SIGNS
 from ckptui.core.text import safe
-from ckptui.ui.fitting import shown
+from ckptui.ui.fitting import shown, wrap
 from ckptui.ui.why_rows import ORDER, SHORT, asked_words
 
 STATES = {"done": (SIGNS["ok"], "$success"), "failed": (SIGNS["error"], "$error"), "skipped": ("–", "$dim")}
@@ -41,6 +41,12 @@ def step_line(step: WhyStep, room: int, turn: str, doing: str, seconds: float) -
         (sign, style), " ", (name.ljust(STEP_WIDTH), "bold" if busy else ""), (" " + detail, "$dim"),
         (f"  {took}" if took else "", "$dim"),
     )  # fmt: skip
+
+
+def cut(words: str, width: int, most: int) -> str:
+    """At most so many lines; where more is said the last one ends in `…`."""
+    lines = wrap(words, width)
+    return "\n".join(lines if len(lines) <= most else [*lines[: most - 1], lines[most - 1][: width - 2] + " …"])
 
 
 def images_words(images: Sequence[str], room: int) -> str:

@@ -28,19 +28,18 @@ from ckptui.ui.fitting import fit_middle, shown
 from ckptui.ui.paths import short_path
 from ckptui.ui.screens.flagged import FlaggedScreen
 from ckptui.ui.screens.telling import TextScreen, as_error
-from ckptui.ui.why_head import images_words, step_line, symptom_line
+from ckptui.ui.why_head import cut, images_words, step_line, symptom_line
 from ckptui.ui.why_kept import ENOUGH_IMAGES, Asking, Kept
 from ckptui.ui.why_rows import ORDER, as_text, causes_for
-from ckptui.ui.widgets.cells import Drawing, drawing_of
+from ckptui.ui.widgets.cells import SPIN_SECONDS, drawing_of, spinner
 from ckptui.ui.widgets.key_footer import KeyFooter
 from ckptui.ui.widgets.row_list import RowList
 from ckptui.ui.widgets.why_list import WhyList
 
 LOW = 30
 """In fewer rows the steps stand in one line."""
-SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-ASCII_SPINNER = "|/-\\"
-SPIN_SECONDS = 0.1
+LOW_LINES, MOST_LINES = 4, 8
+"""Of the verdict, in a low terminal and in a higher one."""
 
 
 class WhyScreen(Screen[str | None]):
@@ -54,7 +53,7 @@ class WhyScreen(Screen[str | None]):
         & #why-head { height: auto; background: $panel; padding: 0 1; }
         & #why-head > Static { height: 1; text-wrap: nowrap; text-overflow: ellipsis; }
         & #why-head > #why-steps, & #why-head > #why-verdict, & #why-head > #why-notes { height: auto; }
-        & #why-head > #why-verdict, & #why-head > #why-notes { text-wrap: wrap; max-height: 4; }
+        & #why-head > #why-verdict, & #why-head > #why-notes { text-wrap: wrap; max-height: 8; }
         & #why-body {
             border: round $primary; border-title-color: $primary; border-subtitle-color: $dim; height: 1fr;
         }
@@ -156,8 +155,6 @@ class WhyScreen(Screen[str | None]):
     def on_unmount(self) -> None:
         """Nothing goes on behind a closed screen."""
         self._cancel.set()
-
-    # ------------------------------------------------------------------ what the job says
 
     def _mine(self, event: why_job.Asked) -> bool:
         event.stop()
@@ -318,8 +315,9 @@ class WhyScreen(Screen[str | None]):
     def action_show_text(self) -> None:
         text = self._text_here()
         if text:
-            notes = self.report.notes if self.report is not None else ()
-            self.app.push_screen(TextScreen("\n".join([text, *(f"note: {note}" for note in notes)])))
+            report = self.report
+            beside = [report.verdict, *(f"note: {note}" for note in report.notes)] if report is not None else []
+            self.app.push_screen(TextScreen("\n".join([text, "", *(part for part in beside if part != text)])))
 
     # ------------------------------------------------------------------ drawing
 
@@ -338,9 +336,9 @@ class WhyScreen(Screen[str | None]):
         verdict = self.query_one("#why-verdict", Static)
         verdict.display = bool(self._problem or (report and report.verdict))
         if self._problem:
-            verdict.update(Content.styled(safe(self._problem), "$error"))
+            verdict.update(Content.styled(self._cut(safe(self._problem)), "$error"))
         elif report is not None:
-            verdict.update(Content.styled(safe(report.verdict), "bold"))
+            verdict.update(Content.styled(self._cut(safe(report.verdict)), "bold"))
         notes = self.query_one("#why-notes", Static)
         told = [safe(note) for note in report.notes] if report is not None else []
         if self.kept is not None and report is not None and self.recalled:
@@ -355,6 +353,10 @@ class WhyScreen(Screen[str | None]):
         body.border_title = Content(f"Causes {count}" if report is not None else "Causes")
         body.border_subtitle = Content(SYMPTOMS[self.symptom] if self.symptom is not None else "")
         self.refresh_bindings()
+
+    def _cut(self, words: str) -> str:
+        """As many lines as leave room for the causes; `Y` shows the rest."""
+        return cut(words, max(self.size.width - 2, 20), LOW_LINES if self.size.height < LOW else MOST_LINES)
 
     def _draw_title(self) -> None:
         room = max(self.size.width - 8, 20)
@@ -388,8 +390,7 @@ class WhyScreen(Screen[str | None]):
         line.update(Content("\n").join(lines))
 
     def _turn(self) -> str:
-        spinner = ASCII_SPINNER if drawing_of(self.app) is Drawing.ASCII else SPINNER
-        return spinner[int(time.monotonic() / SPIN_SECONDS) % len(spinner)]
+        return spinner(drawing_of(self.app))
 
     def _step(self, step: WhyStep, room: int) -> Content:
         busy = step.state == "running"

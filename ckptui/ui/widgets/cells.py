@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from enum import Enum
 from functools import lru_cache
 from typing import Any
@@ -166,3 +167,13 @@ def area_average(image: npt.NDArray[Any], height: int, width: int) -> npt.NDArra
         elif size > have:
             image = np.take(image, np.arange(size) * have // size, axis=axis)
     return image
+
+
+SPINNERS = {Drawing.ASCII: "|/-\\"}
+SPIN_SECONDS = 0.1
+
+
+def spinner(drawing: Drawing) -> str:
+    """The sign of something that goes on, as it looks at this moment."""
+    signs = SPINNERS.get(drawing, "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
+    return signs[int(time.monotonic() / SPIN_SECONDS) % len(signs)]

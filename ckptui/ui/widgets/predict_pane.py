@@ -29,9 +29,10 @@ from ckptui.ui.prediction_details import limits_of
 from ckptui.ui.prediction_request import FieldProblem, Identity, PredictRequest
 from ckptui.ui.prediction_words import error_hint, keys_for, last_used, stepped
 from ckptui.ui.screens.flagged import FlaggedScreen
+from ckptui.ui.widgets.cells import SPIN_SECONDS
 from ckptui.ui.widgets.predict_facts import PredictFacts
 from ckptui.ui.widgets.predict_lines import LINE_OF, PredictLines
-from ckptui.ui.widgets.predict_results import SPIN_SECONDS, PredictResults
+from ckptui.ui.widgets.predict_results import PredictResults
 from ckptui.ui.widgets.predict_threads import PredictThreads
 
 LOOK_SECONDS = 1.0
@@ -269,8 +270,6 @@ class PredictPane(PredictThreads):
         if event.state is ThreadState.ERROR and event.worker.group == "predict":
             self.halt()
             self.results.say_error(f"{type(event.worker.error).__name__}: {event.worker.error}")
-
-    # ------------------------------------------------------------------ what the threads say
 
     def on_predict_threads_borrowed(self, event: PredictThreads.Borrowed) -> None:
         event.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -28,12 +27,9 @@ from ckptui.ui.prediction_details import (
     variant_lines,
 )
 from ckptui.ui.prediction_words import ORIGINAL, finding_lines, kept, run_lines, run_name, top_lines, verdict_lines
-from ckptui.ui.widgets.cells import Drawing, drawing_of
+from ckptui.ui.widgets.cells import Drawing, drawing_of, spinner
 from ckptui.ui.widgets.image_view import ImageStrip, image_of
 
-SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-ASCII_SPINNER = "|/-\\"
-SPIN_SECONDS = 0.1
 LOW = 24
 """In fewer rows the picture comes after the rows: what they say is what one came for."""
 PARTS = (
@@ -150,8 +146,7 @@ class PredictResults(VerticalScroll):
 
     def say_busy(self, doing: str, seconds: int) -> None:
         """What goes on, and for how long."""
-        spinner = ASCII_SPINNER if drawing_of(self.app) is Drawing.ASCII else SPINNER
-        turn = spinner[int(time.monotonic() / SPIN_SECONDS) % len(spinner)]
+        turn = spinner(drawing_of(self.app))
         words = f" {safe(doing)}" + (f"  {seconds} s" if seconds else "")
         stops = (("  Esc", "$primary bold"), (" stops", "$dim"))
         self.say([Content.assemble((turn, "$primary bold"), (words, "$dim"), *stops)])
