@@ -325,6 +325,31 @@ def test_the_limit_is_what_is_free_less_a_reserve(
     assert available(tmp_path, tmp_path) == left
 
 
+@pytest.mark.parametrize(
+    ("told", "folder", "names", "most", "left"),
+    [
+        ("0::/user/app", "user/app", ("memory.max", "memory.current"), 8 << 30, 7 << 30),
+        ("0::/user/app", "user", ("memory.max", "memory.current"), 8 << 30, 7 << 30),
+        ("9:cpu:/x\n4:memory:/box", "memory/box", ("memory.limit_in_bytes", "memory.usage_in_bytes"), 8 << 30, 7 << 30),
+        ("4:memory:/box", "memory/box", ("memory.limit_in_bytes", "memory.usage_in_bytes"), 2**63 - 4096, 20 << 30),
+        ("nonsense", "user", ("memory.max", "memory.current"), 8 << 30, 20 << 30),
+    ],
+)
+def test_the_limit_of_ones_own_control_group_counts(
+    tmp_path: Path, told: str, folder: str, names: tuple[str, str], most: int, left: int
+) -> None:
+    """3 GB are used in there, 2 of them by cached files: 1 GB is taken."""
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text(told + "\n")
+    (tmp_path / "meminfo").write_text(f"MemAvailable: {20 << 20} kB\n")
+    place = tmp_path / "groups" / folder
+    place.mkdir(parents=True)
+    (place / names[0]).write_text(f"{most}\n")
+    (place / names[1]).write_text(f"{3 << 30}\n")
+    (place / "memory.stat").write_text(f"active_file 5\ninactive_file {2 << 30}\n")
+    assert available(tmp_path, tmp_path / "groups") == left - max(512 << 20, int(left * 0.1))
+
+
 @pytest.mark.parametrize(("count", "words"), [(96 << 20, "96 MB"), (1 << 30, "1.0 GB"), (int(3.5 * 2**30), "3.5 GB")])
 def test_sizes_read_as_people_say_them(count: int, words: str) -> None:
     assert size(count) == words
