@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -38,7 +39,8 @@ class Worker(Child):
         grace: float = CALL_GRACE,
     ) -> None:
         """`memory`: bytes it may have resident; None: what the machine has free at its start, less a reserve."""
-        self.python = python or sys.executable
+        # a child starts in a folder of its own: what is named from here has to be found from there
+        self.python = (os.path.abspath(python) if os.path.dirname(python) else python) if python else sys.executable
         self._free = memory is None
         self.holds: object = None
         """A token of what was loaded last, for whoever loads: theirs as long as nobody else's."""

@@ -33,7 +33,11 @@ BATCH_CONTROL = 10
 TRAINED = 1e-3
 """Of an output's scale: training mode that moves the answer by no more is not worth a word."""
 VERSIONS = 1e-4
-"""Of an output's scale: versions of TensorFlow that are no further apart differ by rounding alone."""
+"""Of an output's scale: versions of TensorFlow that are no further apart differ by rounding alone.
+
+Measured between 2.15.1 (Keras 2.15) and 2.21.0 (Keras 3.15), both on the CPU: 687 calls of 48 models, most of them
+trained, are at most 4.3e-6 apart, all with the same best answer.
+"""
 
 
 @dataclass(slots=True)

@@ -49,6 +49,8 @@ class Course:
     flagged: tuple[Finding, ...] = ()
     damage: tuple[Finding, ...] = ()
     """What the listing of the save says is wrong with it."""
+    saved_by: str = ""
+    """The version of Keras that wrote the save, where it says so."""
     cancel: threading.Event | None = None
     recorded: Recorded | None = None
     """Answers of another time."""
@@ -69,7 +71,7 @@ class Course:
         try:
             self.model.ensure(self.cancel)
         except (Blocked, ModelDoesNotLoad) as error:
-            yield refused(self.order, self.versions, error, self.flagged, self.damage)
+            yield refused(self.order, self.versions, error, self.flagged, self.damage, self.saved_by)
             return
         self.seconds["load"] = time.monotonic() - begin
         if self.model.bound is not None:

@@ -104,7 +104,7 @@ class Predictor:
             course.against, course.recorded, course.others = against, recorded, self._others(wish)
             course.flagged, course.damage, course.cancel = flagged, damage_of(listing), cancel
             course.seconds["start"] = time.monotonic() - began
-            course.began = began
+            course.began, course.saved_by = began, str(listing.artifact.writer.get("keras") or "")
             self._doing[place] = "busy"
             yield from course.run()
         finally:

@@ -69,19 +69,30 @@ def refused(
     error: ModelDoesNotLoad | Blocked,
     flagged: Sequence[Finding] = (),
     damage: Sequence[Finding] = (),
+    saved_by: str = "",
 ) -> PredictReport:
     """The report of a model that no loader takes, or whose loading tried what the worker may not do.
 
-    `damage` is what the listing of its save says is wrong with it.
+    `damage` is what the listing of its save says is wrong with it, `saved_by` the Keras that wrote it.
     """
     if isinstance(error, Blocked):
         finding = blocked_finding(order.path, [f"while it was loaded: {error.detail}"], ["load"])
     else:
         evidence = {"tensorflow": versions.get("tensorflow", ""), "keras": versions.get("keras", "")}
+        later = newer_keras(saved_by, versions)
+        said = f"{later}; {error.detail}" if later else error.detail
         advice = error.hint or None
-        finding = make("model-does-not-load", order.path, detail=error.detail, evidence=evidence, advice=advice)
+        finding = make("model-does-not-load", order.path, detail=said, evidence=evidence, advice=advice)
     notes = not_enforced(versions.get("cage") or {})
     return PredictReport(described(order, {}, versions, None, flagged), (), (*damage, finding), notes=notes)
+
+
+def newer_keras(saved_by: str, versions: Mapping[str, Any]) -> str:
+    """Why a Keras can't read what a later one saved: `saved by Keras 3.15.1, which Keras 2.15.0 can't read`; or ""."""
+    here = str(versions.get("keras") or "")
+    saved, own = saved_by.split(".")[0], here.split(".")[0]
+    later = saved.isdigit() and own.isdigit() and int(saved) > int(own)
+    return f"saved by Keras {safe(saved_by, 20)}, which Keras {safe(here, 20)} can't read" if later else ""
 
 
 def load_findings(model: Loaded) -> list[Finding]:

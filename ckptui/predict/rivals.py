@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ckptui.core.model import Listing, Run
 from ckptui.core.text import safe
-from ckptui.errors import Cancelled, CkptuiError
+from ckptui.errors import Cancelled, CkptuiError, ModelDoesNotLoad
 from ckptui.predict import compare
 from ckptui.predict.answers import Feed
 from ckptui.predict.borrow import Borrowed
 from ckptui.predict.inputs import materials_of
 from ckptui.predict.loading import Loaded, Order, named_inputs
+from ckptui.predict.reporting import newer_keras
 from ckptui.predict.subject import Subject
 from ckptui.predict.wish import Wish
 
@@ -119,6 +120,10 @@ def other_versions(course: Course, asked: Sequence[Subject]) -> Iterator[str | R
                 yield _answered(subject, model, compare.OTHER_TF, subject.feed(), detail, course.cancel)
         except Cancelled:
             raise
+        except ModelDoesNotLoad as error:
+            for subject in asked:
+                why = newer_keras(course.saved_by, versions) or error
+                yield subject.not_run(compare.OTHER_TF, why, detail)
         except CkptuiError as error:
             for subject in asked:
                 yield subject.not_run(compare.OTHER_TF, error, detail)

@@ -354,3 +354,20 @@ def test_it_can_be_cancelled_at_every_step() -> None:
             ended += 1
     print(f"{ended} of {steps - 3} steps ended as cancelled")
     assert ended == steps - 3
+
+
+def test_a_save_of_a_later_keras_is_told_so_in_its_row() -> None:
+    class Refuses(FakeModel):
+        def ensure(self, cancel: threading.Event | None = None, *, again: bool = False) -> None:
+            raise ModelDoesNotLoad("keras: TypeError: Could not deserialize class 'Functional'")
+
+    older = FakeWorker(versions={**VERSIONS, "tensorflow": "2.15.1", "keras": "2.15.0"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rivals, "Loaded", Refuses)
+        row = rows(report(begun(FakeModel(), ["a.png"], others=[lambda: older], saved_by="3.15.1")))["other-tensorflow"]
+        plain = rows(report(begun(FakeModel(), ["a.png"], others=[lambda: older], saved_by="2.4.0")))
+    assert (row.error, row.detail) == ("saved by Keras 3.15.1, which Keras 2.15.0 can't read", "TensorFlow 2.15.1")
+    assert "Could not deserialize" in plain["other-tensorflow"].error
+    lost = begun(FakeModel(loading=ModelDoesNotLoad("no loader")), ["a.png"], saved_by="3.15.1")
+    lost.versions["keras"] = "2.15.0"
+    assert report(lost).findings[0].detail.startswith("saved by Keras 3.15.1, which Keras 2.15.0 can't read; no loader")
