@@ -76,9 +76,9 @@ class Subject:
             answers = [answer.row(0, feed.rows) for answer in answers]
         return answers, seconds
 
-    def called(self, model: Loaded, feed: Feed, cancel: threading.Event | None) -> Answer:
+    def called(self, model: Loaded, feed: Feed, cancel: threading.Event | None, training: bool | None = None) -> Answer:
         """The answer to one call with another feed."""
-        return self._call(model, feed, 1, cancel)[0][0]
+        return self._call(model, feed, 1, cancel, training)[0][0]
 
     def flips(self) -> list[str]:
         """The flips that make sense for it."""
@@ -124,24 +124,7 @@ class Subject:
     def probed(self, model: Loaded, cancel: threading.Event | None) -> None:
         """Inputs that have nothing to do with it: does anything move the output?"""
         if not self.facts.random:
-            self._probe(model, self.answer, cancel)
-
-    def _probe(
-        self, model: Loaded, original: Answer, cancel: threading.Event | None, training: bool | None = None
-    ) -> None:
-        """Every probe held against `original`, the answer to the material in the same mode."""
-        probes, moved = [], []
-        for name in PROBES:
-            feed = self.material.changed(name) if self.material is not None else None
-            if feed is None:
-                continue
-            (answer,), _ = self._call(model, feed, 1, cancel, training)
-            probes.append(Probe(name, original.apart(answer), original.same_bits(answer)))
-            moved.append(original.relative(answer))
-        if training is None:
-            self.facts.probes, self.facts.probes_moved = tuple(probes), tuple(moved)
-        else:
-            self.facts.silent_probes, self.facts.silent_moved = tuple(probes), tuple(moved)
+            self.facts.probes, self.facts.probes_moved = _moves(self, model, self.answer, cancel)
 
     def silenced(self, model: Loaded, cancel: threading.Event | None) -> None:
         """For a random Keras model: is it steady when called with `training=False`, as `model.predict` does?"""
@@ -149,7 +132,8 @@ class Subject:
             answers, _ = self._call(model, self.feed(), 2, cancel, training=False)
             self.facts.silenced = answers[0].same_bits(answers[1])
             if self.facts.silenced and answers[0].finite:
-                self._probe(model, answers[0], cancel, training=False)
+                moves = _moves(self, model, answers[0], cancel, training=False)
+                self.facts.silent_probes, self.facts.silent_moved = moves
 
     def again(self, model: Loaded, name: str, cancel: threading.Event | None) -> Run:
         """Through a model loaded anew; three calls where answers are random, to compare sequences."""
@@ -201,3 +185,18 @@ class Subject:
             variants=self.variants,
             expected=self.expected,
         )
+
+
+def _moves(
+    subject: Subject, model: Loaded, original: Answer, cancel: threading.Event | None, training: bool | None = None
+) -> tuple[tuple[Probe, ...], tuple[float, ...]]:
+    """Every probe held against `original`, the answer to the material in the same mode; the same in scales."""
+    probes, moved = [], []
+    for name in PROBES:
+        feed = subject.material.changed(name) if subject.material is not None else None
+        if feed is None:
+            continue
+        answer = subject.called(model, feed, cancel, training)
+        probes.append(Probe(name, original.apart(answer), original.same_bits(answer)))
+        moved.append(original.relative(answer))
+    return tuple(probes), tuple(moved)

@@ -133,6 +133,24 @@ def test_a_random_model_that_training_false_silences_is_told_so() -> None:
     assert "another top answer" in verdict(random)
 
 
+def test_a_constant_beneath_what_is_random_is_found_by_the_probes_with_training_false() -> None:
+    random = facts(repeat=OTHER, flip_left_right=OTHER)
+    random.silenced = True
+    random.silent_probes = (Probe("zeros", 0.0, True), Probe("noise", 0.0, True))
+    random.silent_moved = (0.0, 0.0)
+    assert codes(random) == ["nondeterministic", "constant-output"]
+    constant = findings_of("m.keras", [random])[1]
+    assert constant.evidence["inputs"] == ["image", "zeros", "noise"]
+    assert constant.evidence["training_false"] is True
+    assert constant.detail.startswith("with training=False")
+    assert "the same for every input" in verdict(random)
+    random.silent_probes = (Probe("zeros", 0.25, False), Probe("noise", 0.0, True))
+    random.silent_moved = (0.25, 0.0)
+    assert only(random).evidence["moved_with_training_false"] == {"zeros": 0.25, "noise": 0.0}
+    random.silenced = False
+    assert only(random).evidence["moved_with_training_false"] == {}
+
+
 @pytest.mark.parametrize(
     ("runs", "words"),
     [
