@@ -25,7 +25,7 @@ CHATTER = re.compile(
 """Lines that TensorFlow logs in every healthy process."""
 LONGEST = 200
 KILLED_HINT = "Something outside killed it, often for lack of memory: see `dmesg`"
-STOPPED_HINT = "Something outside stopped it (SIGSTOP, a debugger): `kill -CONT` lets such a process go on"
+STOPPED_HINT = "Something outside stopped it (SIGSTOP, a debugger); the next request starts a new one"
 
 
 def last_line(lines: Iterable[bytes]) -> str:

@@ -54,6 +54,7 @@ class Answered:
     loader: str = ""
     failed: str = ""
     said: str = ""
+    others: list[str] = field(default_factory=list)
     outputs: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     """By `feed/output`."""
 
@@ -99,6 +100,9 @@ SIGNATURES: dict[str, tuple[str, ...]] = {
 """What is called beside serving_default, for models that have more."""
 
 
+CARRYING = ("keras-archive", "keras-h5", "saved-model")
+
+
 def weights_alone() -> list[Case]:
     """Weights and checkpoints in an architecture, TensorFlow 1 checkpoints in their own graph."""
     found = [Case("digits.weights.h5", str(SAMPLES / "digits.weights.h5"), "keras-weights", architecture=DIGITS)]
@@ -119,7 +123,7 @@ def answers_of(model: Loaded, case: Case, reader: ImageReader) -> Answered:
     except ModelDoesNotLoad as error:
         return Answered(failed="load", said=error.detail)
     ends = model.facts["inputs"]
-    found.loader = model.facts["loader"]
+    found.loader, found.others = model.facts["loader"], model.facts["others"]
     answers: dict[str, Answer] = {}
     for given in arrays_for(case.name, ends):
         try:
@@ -210,6 +214,19 @@ def test_every_answer_is_that_of_plain_tensorflow_to_the_bit(both: list[tuple[Ca
     print(f"{len(models)} models, {sum(not o.failed for _, o, _ in both)} ways to call them, {outputs} outputs equal")
     assert not wrong, "\n".join(wrong)
     assert len(models) >= 55
+
+
+def test_no_loader_fails_by_a_fault_of_its_own(both: list[tuple[Case, Answered, Answered]]) -> None:
+    """The next loader would hide it: all that carry their model and were saved by this TensorFlow take the first."""
+    faults = [
+        f"{case.name}: {line}" for case, own, _ in both for line in (*own.others, own.said) if "a fault of" in line
+    ]
+    assert not faults, "\n".join(faults)
+    plain = [case for case, _, _ in both if case.path.startswith(str(SAMPLES)) and case.kind in CARRYING]
+    others = {case.name: own.others for case, own, _ in both if case in plain and own.others}
+    assert not others
+    assert len(plain) >= 9
+    print(f"{len(plain)} ways to load a sample, each by the first loader; no loader failed by its own fault")
 
 
 def test_what_does_not_load_or_answer_is_the_same_on_both_sides(both: list[tuple[Case, Answered, Answered]]) -> None:
