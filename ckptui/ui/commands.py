@@ -44,7 +44,7 @@ COMMANDS: tuple[Command, ...] = (
         MOVING,
     ),
     Command(
-        "back", "main", "back", ("escape",), "back", "Leave the pane, or clear the filter", MOVING, ("pane",), 15,
+        "back", "main", "back", ("escape",), "back", "Leave the pane, or clear the filter", MOVING, ("pane",), 12,
         not_in=("saves", "tensors", "findings", "architecture", "timeline", "about"),
     ),
     Command(

@@ -32,7 +32,7 @@ PREDICT_COMMANDS: tuple[Command, ...] = (
     Command(
         "predict-many", "predict", "many", ("i", "ctrl+g"), "folder",
         "Add all images of the folder: what each flip does to the answer, beside controls", LOOKING,
-        ("pane",), 13,
+        ("pane",), 12,
     ),
     Command("predict-down", "predict", "page(1)", ("pagedown",), "page down", "Scroll the answers down", MOVING),
     Command("predict-up", "predict", "page(-1)", ("pageup",), "page up", "Scroll the answers up", MOVING),
