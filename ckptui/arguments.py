@@ -364,7 +364,10 @@ def why(
     """Say why MODEL misbehaves: all checks that bear on a symptom, the causes ranked with their evidence.
 
     Storage, values, filters, the saves beside it, then what it answers; what can't be checked is said and stops
-    nothing. Without an IMAGE those beside the model are used, else noise.
+    nothing. Without an IMAGE those beside the model are used, else noise; beside one to three, further ones.
+
+    Each cause says how sure it is and how it stands to what was seen: it explains it, would explain it, or is a fact
+    beside. With --json its score, 0 to 1, is the rank that follows from both, and no probability.
     """
     from ckptui import diagnosing
 

@@ -54,8 +54,24 @@ _TEXT = """\
 the save's storage, its values, its filters, the saves beside it, then what the model answers. It stops for nothing.
 It ends in causes, the likeliest first, each with its evidence and the next step; in what speaks against the others;
 and in what could not be asked here, with what would tell. A cause that showed in an answer ranks before a suspicion
-that rests on values. Without an image those beside the model are used, else noise; `--no-predict` asks the model
-nothing and needs no TensorFlow.
+that rests on values. Without an image those beside the model are used, else noise; beside one to three named images
+further ones from beside the model are, as a constant answer shows in several (it says which). `--no-predict` asks the
+model nothing and needs no TensorFlow. A file that ends too early is not loaded: nothing opens it.
+
+Behind its code each cause says how sure it is (confirmed, likely, possible) and how it stands to what was seen:
+
+| words | meaning | factor |
+|---|---|---|
+| explains what was seen | the answers show its symptom | 1 |
+| would explain it, the model was not asked | there is no answer to look at | 0.6 |
+| would explain it, not seen | the model was asked, and its answers do not show the symptom | 0.3 |
+| a fact beside | it explains no symptom | |
+| explains another symptom | than the one that was asked for with `--symptom` | 0.2 |
+
+Causes are ranked by a score, which stands in `--json` alone: how much of its symptom the cause explains (1: all of it),
+times how sure it is (confirmed 1, likely 0.7, possible 0.4), times, for what rests on values or settings, about the
+factor above. It is a rank from 0 to 1, and no probability. What was ruled out rests on what could be read: where a part
+of the save could not be, the same line stands under "Not asked" and says so.
 
 All commands below run in the project's folder on `sample_models/`, and print what is shown (cut where a line says
 `...`). This page is made by `python -m docs.symptoms`; a test runs its commands.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 import docs.symptoms
 from ckptui.core.causes import WhyReport
+from ckptui.core.model import PredictReport
 from ckptui.predict import predictor as predictor_module
 from ckptui.predict.client import Worker
 from ckptui.session import Session
@@ -24,7 +26,8 @@ pytestmark = [pytest.mark.tensorflow, needs_samples]
 THREE = str(SAMPLES / "images" / "3.png")
 MADE = (
     "healthy", "batch_statistics_export", "seeded_dropout", "unadapted", "disconnected", "half_bound", "saturated",
-    "corner",
+    "corner", "transposed", "zero_kernel", "not_finite", "random_flip", "rescaled", "random_op", "seeded_op",
+    "mirrored", "one_sided", "sides",
 )  # fmt: skip
 
 
@@ -98,6 +101,11 @@ def test_a_healthy_sample_ends_in_none(session: Session, name: str) -> None:
         ("unadapted.keras", "preprocessing-off", "norm/mean"),
         ("disconnected", "output-disconnected", "image"),
         ("saturated.keras", "dead-layer", "conv1"),
+        ("zero_kernel.keras", "dead-layer", "conv1"),
+        ("not_finite.keras", "weights-not-finite", "conv1/kernel"),
+        ("random_flip.keras", "live-dropout", "augment"),
+        ("random_op", "live-dropout", "jitter/RandomStandardNormal"),
+        ("seeded_op", "live-dropout", "drop/random_uniform/RandomUniform"),
     ],
 )
 def test_each_planted_model_ends_in_its_own_cause(
@@ -106,8 +114,11 @@ def test_each_planted_model_ends_in_its_own_cause(
     report = asked(session, planted / name, planted / "1.npy")
     assert told(report)[0] == (cause, where)
     assert report.causes[0].certainty == "confirmed"
-    if name == "seeded_dropout.keras":
-        assert report.causes[0].title.endswith("is live, seeded")
+    if "live-dropout" in cause:
+        assert report.causes[0].title.endswith("is live, seeded" if "seeded" in name else "is live, not seeded")
+        assert "batch-statistics" not in {one.code for one in report.causes}
+    if name == "zero_kernel.keras":
+        assert ("weights-zero", "conv1/kernel") in told(report)
 
 
 def test_the_planted_model_without_a_fault(session: Session, planted: Path) -> None:
@@ -131,6 +142,60 @@ def test_a_corner_that_is_the_same_until_the_image_is_flipped(session: Session, 
 def plain(lines: list[str]) -> list[str]:
     """Words alone, without numbers and line ends: random answers and versions differ from time to time."""
     return re.sub(r"[−\d][\d.,]*(e[−-]?\d+)?", "#", " ".join(lines)).split()
+
+
+def test_axes_that_change_places(session: Session, planted: Path) -> None:
+    report = asked(session, planted / "transposed.keras", planted / "1.npy", symptom="flip")
+    assert told(report) == [("preprocessing-flips", "swap")]
+    assert report.causes[0].certainty == "possible"
+
+
+def test_a_rescaling_on_one_side_only(session: Session, planted: Path) -> None:
+    report = asked(session, planted / "rescaled.keras", planted / "1.npy", against=str(planted / "healthy.keras"))
+    assert told(report)[0][0] == "preprocessing-skew"
+    assert report.causes[0].certainty == "confirmed"
+    assert "Rescaling" in report.causes[0].evidence[0]
+
+
+@pytest.mark.parametrize(("name", "sided"), [("one_sided.keras", True), ("mirrored.keras", False)])
+def test_a_folder_of_images_tells_what_flips_mean(session: Session, planted: Path, name: str, sided: bool) -> None:
+    report = asked(session, planted / name, planted / "1.npy", images_dir=str(planted / "sides"), symptom="flip")
+    assert ("one-sided-training" in {cause.code for cause in report.causes}) == sided
+    assert report.shown == (("flip",) if sided else ())
+    ruled = [one.reason for one in report.ruled_out if one.code == "one-sided-training" and one.asked]
+    if sided:
+        assert "over 24 images flip-left-right moves the answer by 0.9" in report.causes[0].evidence[0]
+    else:
+        assert "over 24 images no flip moves the answer as a turn does" in ruled[0]
+
+
+@pytest.fixture(scope="module")
+def answers(session: Session, planted: Path) -> dict[str, tuple[float, ...]]:
+    """What the model says to the image under each run and preprocessing."""
+    *_, said = session.predict(str(planted / "half_bound.keras"), [str(planted / "1.npy")], all_preprocessing=True)
+    assert isinstance(said, PredictReport)
+    rows = {run.name: run.output for run in said.images[0].runs}
+    rows |= {one.preprocess: tuple(score for _, _, score in sorted(one.top)) for one in said.images[0].variants}
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("recorded", "cause", "words"),
+    [
+        ("original", None, ""),
+        ("flip-left-right", "preprocessing-flips", "the answer to the image after flip-left-right"),
+        ("0..255", "preprocessing-skew", "is given under 0..255"),
+        ("nonsense", "preprocessing-skew", "no other preprocessing tried gives them"),
+    ],
+)
+def test_answers_recorded_elsewhere(
+    session: Session, planted: Path, answers: dict[str, tuple[float, ...]], recorded: str, cause: str | None, words: str
+) -> None:
+    file = planted / "recorded.json"
+    file.write_text(json.dumps([list(answers.get(recorded, (9.0, 9.0, 9.0)))]))
+    report = asked(session, planted / "half_bound.keras", planted / "1.npy", expect=str(file))
+    assert [one.code for one in report.causes[:1]] == ([cause] if cause else [])
+    assert words in " ".join(report.causes[0].evidence if cause else ())
 
 
 def test_the_page_of_symptoms_shows_what_is_printed(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
