@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -98,9 +98,9 @@ def models_near(session: Opens, path: str) -> list[LookedAt]:
     return found
 
 
-def fitting_model(session: Opens, path: str) -> str | None:
-    """The undamaged .keras or .h5 nearby that shares most weights, by name and shape, with the save at `path`."""
-    fitting = [looked for looked in models_near(session, path) if looked.fits]
+def best_of(near: Sequence[LookedAt]) -> str | None:
+    """The one that shares most weights, by name and shape; the nearest of equals, None where none fits."""
+    fitting = [looked for looked in near if looked.fits]
     return max(fitting, key=lambda looked: looked.fitting).path if fitting else None
 
 

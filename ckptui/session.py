@@ -266,17 +266,17 @@ class Session(ComparisonUseCases, DiagnosisUseCases, PredictUseCases, SalvageUse
 
     # ------------------------------------------------------------------ neighbours
 
-    def sibling_model(self, path: str) -> str | None:
-        """The undamaged .keras or .h5 nearby whose weights fit this save best; None where nothing fits."""
-        from ckptui.neighbours import fitting_model
+    def sibling_model(self, path: str, looked: list[str] | None = None) -> str | None:
+        """The undamaged .keras or .h5 nearby whose weights fit this save best; None where nothing fits.
 
-        return fitting_model(self, path)
+        `looked` gets what was looked at and how much of it fits: `digits.keras: 3 of 8 weights fit`.
+        """
+        from ckptui.neighbours import best_of, models_near
 
-    def models_beside(self, path: str) -> list[str]:
-        """What was looked at for an architecture and how much of it fits: `digits.keras: 3 of 8 weights fit`."""
-        from ckptui.neighbours import models_near
-
-        return [looked.words for looked in models_near(self, path)]
+        near = models_near(self, path)
+        if looked is not None:
+            looked += [model.words for model in near]
+        return best_of(near)
 
     def sibling_images(self, path: str) -> list[str]:
         """Images beside the save or up to two folders above, there or in an `images` folder; sorted by name."""

@@ -64,4 +64,6 @@ def test_without_a_fitting_model_it_is_said_what_was_looked_at(tmp_path: Path) -
         shutil.copy(SAMPLES / "digits.weights.h5", folder)
         with pytest.raises(UsageError, match=r"digits\.keras: 1 of 6 weights fit, truncated\.keras: it is damaged"):
             list(session.predict(weights, ["a.png"]))
-        assert "digits.weights.h5: it holds no architecture" in session.models_beside(weights)
+        looked: list[str] = []
+        assert session.sibling_model(weights, looked) is None
+        assert "digits.weights.h5: it holds no architecture" in looked

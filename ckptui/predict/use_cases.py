@@ -33,9 +33,7 @@ class Predicting(Protocol):
 
     def array(self, listing: Listing, name: str, limit: int = ...) -> np.ndarray[Any, Any]: ...
 
-    def sibling_model(self, path: str) -> str | None: ...
-
-    def models_beside(self, path: str) -> list[str]: ...
+    def sibling_model(self, path: str, looked: list[str] | None = None) -> str | None: ...
 
 
 class PredictUseCases:
@@ -62,9 +60,10 @@ class PredictUseCases:
         found = self.resolve(model)
         listing = self.open(found.path, found=found)
         if needs_layers(found.path, found.kind) and not wish.architecture:
-            wish = replace(wish, architecture=self.sibling_model(found.path))
+            looked: list[str] = []
+            wish = replace(wish, architecture=self.sibling_model(found.path, looked))
             if wish.architecture is None:
-                raise _no_architecture(found.path, self.models_beside(found.path))
+                raise _no_architecture(found.path, looked)
         weights = borrowed_architecture(self, listing, wish.architecture)
         against = _against(self, wish.against, wish.architecture) if wish.against else None
         opened = [listing]
