@@ -358,7 +358,9 @@ CAUSE = record(
         "where": maybe(text),
     }
 )
-RULED_OUT = record({"cause": text, "title": text, "symptoms": many(SYMPTOM), "reason": text, "asked": flag, "ask": text})
+RULED_OUT = record(
+    {"cause": text, "title": text, "symptoms": many(SYMPTOM), "reason": text, "asked": flag, "ask": text}
+)
 WHY_STEP = record(
     {"name": text, "state": one_of("done", "failed", "skipped"), "detail": text, "seconds": number, "ask": text}
 )

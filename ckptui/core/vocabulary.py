@@ -326,7 +326,7 @@ class ArchitectureRow:
     """Names of the layers each of its calls takes its inputs from; empty where the config does not tell (layers of a
     Sequential follow each other)."""
     live: bool = False
-    """A call of it, or of the model around it, says `training=True`: what it does in training it does in every answer."""
+    """A call of it, or of the model around it, says `training=True`: what it does in training it does always."""
 
     def to_json(self) -> dict[str, Any]:
         return {

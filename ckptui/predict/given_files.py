@@ -89,7 +89,8 @@ def strings(array: Array) -> Array:
     flat = np.empty(array.size, dtype=object)
     for place, item in enumerate(array.reshape(-1).tolist()):
         flat[place] = item if isinstance(item, bytes) else item.encode("utf-8", "surrogatepass")
-    return flat.reshape(array.shape)
+    placed: Array = flat.reshape(array.shape)
+    return placed
 
 
 def read_npz(path: str) -> dict[str, Array]:

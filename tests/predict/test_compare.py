@@ -87,8 +87,8 @@ def test_a_healthy_model_has_nothing_but_the_facts_of_its_flips() -> None:
     assert codes(facts()) == ["flip-changes-prediction"]
     assert codes(facts(flip_left_right=WOBBLY, flip_up_down=WOBBLY)) == []
     assert verdict(facts()) == (
-        "Loads the same way each time. The answer follows the image and is the same after reload and in a fresh process. "
-        "It changes under a left-right flip and an up-down flip; one image is no proof."
+        "Loads the same way each time. The answer follows the image and is the same after reload and in a fresh "
+        "process. It changes under a left-right flip and an up-down flip; one image is no proof."
     )
 
 

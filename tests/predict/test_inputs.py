@@ -176,7 +176,7 @@ def test_what_decoding_left_out_is_told(reader: ImageReader, tmp_path: Path) -> 
 def test_a_model_that_takes_no_image_names_the_option_that_helps(
     reader: ImageReader, image: str, inputs: list[dict[str, Any]]
 ) -> None:
-    with pytest.raises(UsageError, match="--input (NAME|y)=FILE") as caught:
+    with pytest.raises(UsageError, match=r"--input (NAME|y)=FILE") as caught:
         made(reader, facts(*inputs), images=[image])
     assert inputs[0]["name"].replace("\x1b", "\\x1b") in str(caught.value)
     assert "\x1b" not in str(caught.value)
