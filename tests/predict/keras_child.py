@@ -192,7 +192,7 @@ def live_dropout_over_nothing() -> Any:
     return keras.Model(inputs, layers.Dense(2, name="head")(layers.Dropout(0.5, seed=2)(x, training=True)))
 
 
-class Own(keras.Model):  # type: ignore[misc]
+class Own(keras.Model):
     """A model whose own call decides."""
 
     def __init__(self, gate: float) -> None:
@@ -201,12 +201,12 @@ class Own(keras.Model):  # type: ignore[misc]
         self.gate = layers.Rescaling(gate, name="gate")
         self.head = layers.Dense(2, name="head")
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function
     def call(self, inputs: Any) -> Any:
         return self.head(self.gate(self.first(inputs["x"])) + 1.0)
 
 
-class Bare(keras.Model):  # type: ignore[misc]
+class Bare(keras.Model):
     """No layers at all."""
 
     def call(self, inputs: Any) -> Any:
@@ -283,14 +283,14 @@ def firsts() -> Facts:
     }
 
 
-class Reaching(tf.Module):  # type: ignore[misc]
+class Reaching(tf.Module):
     """A signature that does something else beside answering."""
 
     def __init__(self, act: Any) -> None:
         super().__init__()
         self.act = act
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
     def serve(self, x: Any) -> Any:
         return {"y": x * 2.0 + tf.cast(self.act(), tf.float32)}
 
