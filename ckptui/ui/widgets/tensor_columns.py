@@ -117,7 +117,8 @@ FOLD_LABEL, FOLD_UNIT = 18, 8
 def fold_text(label: str, count: str, unit: str, size: str, width: int) -> str:
     """The row of a fold: its label, how many it holds, what it takes. The count is never cut: all else goes first."""
     wide = f"{left(label, FOLD_LABEL)} {count} {unit:<{FOLD_UNIT - 1}} {size}"
-    ways = (wide, f"{label} {count.strip()} {unit}  {size}", f"{label} {count.strip()} {unit}")
+    close = f"{label} {count.strip()} {unit}".rstrip()
+    ways = (wide, f"{close}  {size}", close)
     for text in ways:
         if cell_len(text.rstrip()) <= width:
             return text.rstrip()
