@@ -60,7 +60,7 @@ def test_what_happens_is_told_as_it_happens(healthy: Answer) -> None:
 def test_one_file_that_is_no_image_costs_only_itself(healthy: Answer) -> None:
     bad = healthy.report.images[2]
     assert [run.name for run in bad.runs] == ["original"]
-    assert "is not an image Pillow can decode" in bad.runs[0].error
+    assert "is no image: PNG, JPEG" in bad.runs[0].error
     assert bad.verdict.startswith("No answer")
     assert healthy.run("fresh-process", 1).identical
 
@@ -163,7 +163,7 @@ def test_a_save_without_a_model_is_refused_before_tensorflow_starts(kind: Kind) 
 def test_images_of_which_none_can_be_decoded_are_refused_before_tensorflow_starts(tmp_path: Path) -> None:
     made = Predictor()
     save = listing(SAMPLES / "digits.keras", "keras-archive")
-    with pytest.raises(UsageError, match=r"labels\.txt is not an image"):
+    with pytest.raises(UsageError, match=r"labels\.txt is no image"):
         list(made.predict(save, [str(SAMPLES / "labels.txt"), str(tmp_path / "missing.png")]))
     assert all(worker.pid is None for worker in made._workers.values())
     cancelled = threading.Event()
@@ -239,6 +239,7 @@ class Slow:
     def __init__(self, *_: Any, **__: Any) -> None:
         self.pid: int | None = None
         self.memory = 0
+        self.settling = False
         self.asked = threading.Event()
         self.go = threading.Event()
 
