@@ -43,7 +43,10 @@ class Run:
     output: tuple[float, ...]
     """The output on show, in C order."""
     max_abs_diff: float | None
-    """Largest difference to `original` over all outputs, in float64; None for `original` and for a failed run."""
+    """Largest difference to `original` in float64, over all outputs or of the one asked for by name.
+
+    None for `original` and for a failed run.
+    """
     top1_changed: bool | None
     seconds: float
     """Of one call."""

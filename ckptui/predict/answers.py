@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class Answer:
 
     named: tuple[tuple[str, Array], ...]
     chosen: int = 0
+    alone: bool = False
+    """The one on show was asked for by its name: it alone is compared."""
 
     @classmethod
     def of(cls, named: Sequence[tuple[str, Array]], wanted: str | None = None) -> Answer:
@@ -57,7 +59,7 @@ class Answer:
         floating = [place for place, kind in kinds if kind not in "OSUiub"]
         numeric = [place for place, kind in kinds if kind not in "OSU"]
         asked = [place for place, (name, _) in enumerate(named) if wanted == name]
-        return cls(tuple(named), (asked or floating or numeric or [0])[0])
+        return cls(tuple(named), (asked or floating or numeric or [0])[0], bool(asked))
 
     @property
     def main(self) -> Array:
@@ -67,8 +69,11 @@ class Answer:
 
     @property
     def scale(self) -> float:
-        """Largest finite magnitude over all outputs; 1 where there is none."""
-        return max((_magnitude(values) for _, values in self._numeric()), default=0.0) or 1.0
+        """Largest finite magnitude over all outputs that are compared; 1 where there is none."""
+        return (
+            max((_magnitude(values) for _, values in self._compared() if values.dtype.kind not in "OSU"), default=0.0)
+            or 1.0
+        )
 
     @property
     def finite(self) -> bool:
@@ -81,23 +86,29 @@ class Answer:
         kind = self.named[self.chosen][1].dtype.kind if self.named else "O"
         return "text" if kind in "OSU" else "integer" if kind in "iub" else "float"
 
-    def _numeric(self) -> list[tuple[str, Array]]:
-        return [(name, values) for name, values in self.named if values.dtype.kind not in "OSU"]
+    def _compared(self) -> tuple[tuple[str, Array], ...]:
+        return self.named[self.chosen : self.chosen + 1] if self.alone else self.named
 
     def same_bits(self, other: Answer) -> bool:
-        """Every output has the same name, dtype, shape and bytes; so a NaN equals the same NaN."""
-        pairs = zip(self.named, other.named, strict=False)
-        return len(self.named) == len(other.named) and all(a[0] == b[0] and same_bits(a[1], b[1]) for a, b in pairs)
+        """Every output compared has the same name, dtype, shape and bytes; so a NaN equals the same NaN."""
+        ours, theirs = self._compared(), other._compared()
+        pairs = zip(ours, theirs, strict=False)
+        return len(ours) == len(theirs) and all(a[0] == b[0] and same_bits(a[1], b[1]) for a, b in pairs)
 
     def apart(self, other: Answer) -> float:
-        """Largest difference in float64 over all outputs; inf where names, shapes or strings differ."""
-        if [name for name, _ in self.named] != [name for name, _ in other.named]:
+        """Largest difference in float64 over all outputs compared; inf where names, shapes or strings differ."""
+        ours, theirs = self._compared(), other._compared()
+        if [name for name, _ in ours] != [name for name, _ in theirs]:
             return largest_difference(self.main, other.main)
-        found = [largest_difference(a, b) for (_, a), (_, b) in zip(self.named, other.named, strict=True)]
+        found = [largest_difference(a, b) for (_, a), (_, b) in zip(ours, theirs, strict=True)]
         return float(np.max(found)) if found else 0.0
 
-    def relative(self, other: Answer, *, alone: bool = False) -> float:
-        """Largest difference of any output (of the one on show if `alone`), each over its own largest magnitude."""
+    def relative(self, other: Answer, *, alone: bool | None = None) -> float:
+        """Largest difference of any output compared, each over its own largest magnitude.
+
+        `alone`: of the one on show; False: of all of them, also where one was asked for.
+        """
+        alone = self.alone if alone is None else alone
         if [name for name, _ in self.named] != [name for name, _ in other.named]:
             return largest_difference(self.main, other.main) / (_magnitude(self.main) or 1.0)
         found = []
@@ -112,7 +123,7 @@ class Answer:
             (name, values[place : place + 1] if values.ndim and values.shape[0] == rows else values)
             for name, values in self.named
         ]
-        return Answer(tuple(cut), self.chosen)
+        return replace(self, named=tuple(cut))
 
     def outputs(self) -> tuple[Output, ...]:
         """All of them for a report; the values of the one on show stand in the run itself."""

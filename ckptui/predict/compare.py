@@ -170,8 +170,18 @@ def flat(output: Array) -> Array:
     return np.asarray(output).reshape(-1)
 
 
+def is_class(output: Array) -> bool:
+    """The output is a single integer: the class itself, not a score of each."""
+    return output.size == 1 and output.dtype.kind in "iu"
+
+
 def best(output: Array) -> int:
-    """Index of the largest value, NaN last; for a single value in [0, 1] the side of one half it is on."""
+    """Index of the largest value, NaN last; of a single value the class.
+
+    A single integer is a class (ArgMax); of a single float in [0, 1] it is the side of one half it is on.
+    """
+    if is_class(output):
+        return int(flat(output)[0])
     values = flat(output).astype(np.float64)
     if values.size == 1:
         return int(values[0] >= 0.5) if 0 <= values[0] <= 1 else 0
@@ -179,8 +189,14 @@ def best(output: Array) -> int:
 
 
 def top_of(output: Array, labels: Sequence[str], count: int) -> tuple[tuple[int, str, float], ...]:
-    """The `count` largest values with their labels (the index where there is none), best first, NaN last."""
+    """The `count` largest values with their labels (the index where there is none), best first, NaN last.
+
+    Of a class it is the class.
+    """
     values = flat(output).astype(np.float64)
+    if is_class(output):
+        place = best(output)
+        return ((place, labels[place] if 0 <= place < len(labels) else str(place), float(values[0])),)[:count]
     order = np.argsort(-np.where(np.isnan(values), -np.inf, values), kind="stable")[:count]
     return tuple((int(i), labels[i] if i < len(labels) else str(i), float(values[i])) for i in order)
 

@@ -113,7 +113,9 @@ def variant(
 
 
 def best(answer: Answer) -> int:
-    """Index of the largest value of the output on show; -1 where there is none."""
+    """Index of the largest value of the output on show, of a single integer itself; -1 where there is none."""
+    if answer.main.size == 1 and answer.main.dtype.kind in "iu":
+        return int(answer.main.reshape(-1)[0])
     flat = answer.main.astype(np.float64).reshape(-1)
     flat = np.where(np.isnan(flat), -np.inf, flat)
     return int(np.argmax(flat)) if flat.size else -1

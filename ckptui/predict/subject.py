@@ -198,5 +198,6 @@ def _moves(
             continue
         answer = subject.called(model, feed, cancel, training)
         probes.append(Probe(name, original.apart(answer), original.same_bits(answer)))
-        moved.append(original.relative(answer))
+        # whether anything of it follows the input is asked of all outputs, also where one was named
+        moved.append(original.relative(answer, alone=False))
     return tuple(probes), tuple(moved)
