@@ -129,6 +129,21 @@ def test_inputs_and_outputs_are_chosen_by_name(lab: Lab) -> None:
     assert answers(inner, (None, images(2, 5)))["answer"].shape == (2, 4)
 
 
+def test_naming_the_image_asks_for_no_labels(lab: Lab) -> None:
+    save = SAMPLES / "estimator" / "model.ckpt-300"
+    pixels = np.random.default_rng(3).random((1, 16, 16, 1)).astype(np.float32)
+    found = {}
+    for inputs in ((), ("image",)):
+        model = lab.load(save, inputs=inputs)
+        assert [end["name"] for end in model.facts["inputs"]] == ["image"]
+        assert model.facts["outputs"] == ["dense/add", "ArgMax"]
+        found[inputs] = answers(model, ("image", pixels))
+    assert np.array_equal(found[()]["dense/add"], found["image",]["dense/add"])
+    loss = lab.load(save, inputs=("image",), output="Mean")
+    assert [end["name"] for end in loss.facts["inputs"]] == ["image", "label"]
+    assert "label" not in lab.load(save, inputs=("image",), output="dense/add").facts["connected"]
+
+
 def test_what_has_to_be_fed_and_is_not_and_what_there_is_not_are_told(lab: Lab) -> None:
     model = lab.load("run/model.ckpt-20", output="sparse_softmax_cross_entropy_loss/value")
     with pytest.raises(UsageError, match="nothing is fed to labels") as caught:

@@ -49,7 +49,7 @@ class CheckpointGraph:
             inputs = {str(name): self._tensor(info.name) for name, info in sorted(definition.inputs.items())}
             outputs = {str(name): self._tensor(info.name) for name, info in sorted(definition.outputs.items())}
         else:
-            outputs = {tensor_name(tensor): tensor for tensor in self.proposal.outputs}
+            outputs = {tensor_name(tensor): tensor for tensor in self._answerable(chosen)}
         if output and output not in outputs:
             tensor = self._tensor(str(output))
             outputs = {str(output): tensor}
@@ -65,6 +65,17 @@ class CheckpointGraph:
                 inputs[tensor_name(tensor)] = tensor
         inputs.update((str(name), t) for name, t in zip(wish.get("inputs") or (), chosen) if is_switch(t))
         return inputs, outputs
+
+    def _answerable(self, chosen: list[Any]) -> list[Any]:
+        """The proposed outputs; with inputs chosen those that need nothing else (no labels), where there are any."""
+        have = {tensor.name for tensor in chosen}
+
+        def lacking(output: Any) -> bool:
+            needed = placeholders_before([output], have)
+            return any(t.op.type != WITH_DEFAULT and inference_value(t) is None for t in needed)
+
+        outputs = list(self.proposal.outputs)
+        return ([output for output in outputs if not lacking(output)] if chosen else []) or outputs
 
     def _leading(self, outputs: dict[str, Any]) -> list[Any]:
         """Those of the proposal's candidates that the outputs are computed from."""
