@@ -51,6 +51,8 @@ class Answer:
     chosen: int = 0
     alone: bool = False
     """The one on show was asked for by its name: it alone is compared."""
+    rows: int = 1
+    """Rows of the call where the output on show has as many: each is an answer of its own, the first is shown."""
 
     @classmethod
     def of(cls, named: Sequence[tuple[str, Array]], wanted: str | None = None) -> Answer:
@@ -66,6 +68,21 @@ class Answer:
         """The output on show; no values where it is text."""
         values = self.named[self.chosen][1]
         return values if values.dtype.kind not in "OSU" else np.zeros(0, np.float32)
+
+    @property
+    def shown(self) -> Array:
+        """The output on show, of several rows the first."""
+        return self.main[:1] if self.rows > 1 else self.main
+
+    def in_rows(self, feed: Feed, batched: bool) -> Answer:
+        """With the rows told apart that went into the call together.
+
+        `batched`: the input's first axis is known to be the batch; else an output of one axis is a single answer.
+        """
+        rows, main = feed.rows, self.main
+        together = rows > 1 and all(values.ndim and values.shape[0] == rows for _, values in feed.parts)
+        fits = together and main.size > 0 and main.ndim > (0 if batched else 1) and main.shape[0] == rows
+        return replace(self, rows=rows) if fits else self
 
     @property
     def scale(self) -> float:
@@ -123,7 +140,7 @@ class Answer:
             (name, values[place : place + 1] if values.ndim and values.shape[0] == rows else values)
             for name, values in self.named
         ]
-        return replace(self, named=tuple(cut))
+        return replace(self, named=tuple(cut), rows=1)
 
     def outputs(self) -> tuple[Output, ...]:
         """All of them for a report; the values of the one on show stand in the run itself."""

@@ -78,6 +78,9 @@ class Facts:
     blocked: list[tuple[str, str]] = field(default_factory=list)
     """(run, what it tried) of calls that the worker's cage stopped."""
     outputs: int = 0
+    """Values of the output on show, of one row where there are several."""
+    rows: int = 1
+    """Rows that went into each call together."""
     dies_at: str = ""
     """`conv2 (Conv2D)`: where a constant output stops following the input, as far as layers can be looked at."""
     partly: str = ""
@@ -188,6 +191,17 @@ def best(output: Array) -> int:
     return int(np.argmax(np.where(np.isnan(values), -np.inf, values))) if values.size else 0
 
 
+def bests(answer: Answer) -> tuple[int, ...]:
+    """The best of every row of an answer."""
+    if answer.rows == 1:
+        return (best(answer.main),)
+    table = answer.main.reshape(answer.rows, -1)
+    if table.shape[1] == 1:
+        return tuple(best(row) for row in table)
+    values = table.astype(np.float64)
+    return tuple(np.argmax(np.where(np.isnan(values), -np.inf, values), axis=1).tolist())
+
+
 def top_of(output: Array, labels: Sequence[str], count: int) -> tuple[tuple[int, str, float], ...]:
     """The `count` largest values with their labels (the index where there is none), best first, NaN last.
 
@@ -203,8 +217,14 @@ def top_of(output: Array, labels: Sequence[str], count: int) -> tuple[tuple[int,
 
 def original_run(answer: Answer, seconds: float, labels: Sequence[str], count: int) -> Run:
     """The row everything else is held against."""
-    top = top_of(answer.main, labels, count)
-    return Run(ORIGINAL, top, kept(answer.main), None, None, seconds, outputs=answer.outputs())
+    top = top_of(answer.shown, labels, count)
+    detail = rows_text(answer.rows)
+    return Run(ORIGINAL, top, kept(answer.main), None, None, seconds, detail=detail, outputs=answer.outputs())
+
+
+def rows_text(rows: int) -> str:
+    """What is shown of several rows; nothing for a single one."""
+    return f"row 1 of {rows} is shown, all are compared" if rows > 1 else ""
 
 
 def compared_run(
@@ -222,10 +242,10 @@ def compared_run(
     answer = answers[at]
     return Run(
         name,
-        top_of(answer.main, labels, count),
+        top_of(answer.shown, labels, count),
         kept(answer.main),
         apart[at],
-        any(best(each.main) != best(original.main) for each in answers),
+        any(bests(each) != bests(original) for each in answers),
         seconds,
         identical=all(original.same_bits(each) for each in answers),
         detail=detail,

@@ -56,7 +56,7 @@ def vary(subject: Subject, model: Loaded, cancel: threading.Event | None) -> Non
                 answer = subject.answer if name == chosen else subject.called(model, made, cancel)
             except UsageError as error:
                 answer = str(error)
-        top = top_of(answer.main, subject.labels, subject.top) if isinstance(answer, Answer) else ()
+        top = top_of(answer.shown, subject.labels, subject.top) if isinstance(answer, Answer) else ()
         shown = material.shown(made) if isinstance(made, Feed) else None
         rows.append(variant(name, made, subject.answer, answer, top, chosen=name == chosen, shown=shown))
         subject.variants = tuple(rows)

@@ -63,17 +63,24 @@ class Subject:
         self.answer = answers[0]
         facts = self.facts
         facts.finite, facts.scale, facts.kind = self.answer.finite, self.answer.scale, self.answer.kind
-        facts.outputs = int(self.answer.main.size)
+        facts.outputs, facts.rows = int(self.answer.shown.size), self.answer.rows
         self.labels = self._all_labels.fitting(facts.outputs)
         return self.facts.keep(compare.original_run(self.answer, seconds, self.labels, self.top))
 
     def _call(
         self, model: Loaded, feed: Feed, calls: int, cancel: threading.Event | None, training: bool | None = None
     ) -> tuple[list[Answer], float]:
-        """Its answers; of an image that had to fill a batch of fixed size those of the first row."""
+        """Its answers; of an image that had to fill a batch of fixed size those of the first row.
+
+        Rows that were given together are told apart.
+        """
         answers, seconds = model.call(feed, calls, cancel, training=training)
         if isinstance(self.material, ImageMaterial) and feed.rows > 1:
             answers = [answer.row(0, feed.rows) for answer in answers]
+        else:
+            shapes = [entry.get("shape") or [0] for entry in model.facts.get("inputs") or ()]
+            batched = bool(shapes) and all(shape[0] is None or shape[0] == -1 for shape in shapes)
+            answers = [answer.in_rows(feed, batched) for answer in answers]
         return answers, seconds
 
     def called(self, model: Loaded, feed: Feed, cancel: threading.Event | None, training: bool | None = None) -> Answer:

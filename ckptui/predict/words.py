@@ -18,6 +18,7 @@ from ckptui.predict.compare import (
     TURNED,
     VERSIONS,
     Facts,
+    rows_text,
     size_text,
 )
 
@@ -30,11 +31,12 @@ def verdict(facts: Facts) -> str:
     original = facts.runs.get(ORIGINAL)
     if original is None or original.error:
         return f"No answer: {original.error if original else 'it was never asked'}."
+    rows = f"R{rows_text(facts.rows)[1:]}." if facts.rows > 1 else ""
     if not facts.finite:
-        return _joined("The answer is not finite: NaN or infinity comes out of the model.", restores(facts))
+        return _joined("The answer is not finite: NaN or infinity comes out of the model.", restores(facts), rows)
     if facts.random:
-        return random(facts)
-    return _joined(restores(facts), follows(facts), batch(facts), flips(facts), against(facts), versions(facts))
+        return _joined(random(facts), rows)
+    return _joined(rows, restores(facts), follows(facts), batch(facts), flips(facts), against(facts), versions(facts))
 
 
 def _joined(*parts: str) -> str:

@@ -378,26 +378,3 @@ def test_an_image_that_was_turned_counts_as_flipped() -> None:
     finding = only(image)
     assert finding.evidence["flips"] == [TURNED]
     assert "It changes under a turn by 180 degrees, not under a left-right flip and an up-down flip" in verdict(image)
-
-
-def test_a_single_integer_is_the_class_itself() -> None:
-    seven, three = np.array([7]), np.array([[3]], np.int32)
-    assert (best(seven), best(three)) == (7, 3)
-    assert top_of(three, ("a", "b", "c", "d"), 5) == ((3, "d", 3.0),)
-    assert top_of(seven, ("a",), 5) == ((7, "7", 7.0),)
-    assert top_of(np.array([-1]), ("a",), 5) == ((-1, "-1", -1.0),)
-    assert compared_run(FLIP_LR, said(seven), [said(np.array([2]))], 0.1, (), 5).top1_changed
-    assert not compared_run(FLIP_LR, said(seven), [said(np.array([7]))], 0.1, (), 5).top1_changed
-
-
-def test_an_output_that_was_named_is_compared_alone() -> None:
-    outputs = [("ArgMax", np.array([7])), ("scores", BASE)]
-    moved = [("ArgMax", np.array([7])), ("scores", OTHER)]
-    named = Answer.of(outputs, "ArgMax"), Answer.of(moved, "ArgMax")
-    assert (named[0].apart(named[1]), named[0].same_bits(named[1]), named[0].relative(named[1])) == (0, True, 0)
-    assert named[0].row(0, 1).alone
-    assert named[0].scale == 7
-    assert named[0].relative(named[1], alone=False) == pytest.approx(0.5 / 0.7)
-    free = Answer.of(outputs), Answer.of(moved)
-    assert free[0].apart(free[1]) == pytest.approx(0.5)
-    assert not free[0].same_bits(free[1])
