@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ckptui.predict.material import SEED
+from ckptui.predict.material import SEED, between
 from ckptui.predict.recipe import extent
 
 Array = np.ndarray[Any, Any]
@@ -34,10 +34,18 @@ def probe(values: Array, name: str) -> Array | None:
     floats: dict[str, Callable[[], Array]] = {
         "zeros": lambda: np.zeros(values.shape),
         "ones": lambda: np.ones(values.shape),
-        "noise": lambda: np.asarray(draw.uniform(low, high, values.shape)),
+        "noise": lambda: between(low, high, draw.random(values.shape)),
         "the negative": lambda: np.asarray(low + high - plain),
     }
     return floats[name]().astype(values.dtype) if name in floats else None
+
+
+def _drawn(draw: np.random.Generator, low: float, high: float, shape: tuple[int, ...]) -> Array:
+    """Numbers between the two, whose distance may be beyond float64."""
+    if np.isfinite(float(high) - float(low)):
+        return np.asarray(draw.uniform(low, high, shape))
+    part = draw.uniform(size=shape)
+    return np.asarray(low * (1 - part) + high * part)
 
 
 def _whole_probe(values: Array, name: str, draw: np.random.Generator) -> Array | None:

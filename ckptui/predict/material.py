@@ -152,9 +152,15 @@ def changed_pixels(pixels: Array, name: str) -> Array | None:
     draw = np.random.default_rng(SEED)
     if name == "noise":
         whole = pixels.dtype == np.uint8
-        drawn = draw.integers(0, 256, pixels.shape) if whole else draw.uniform(low, high, pixels.shape)
+        drawn = draw.integers(0, 256, pixels.shape) if whole else between(low, high, draw.random(pixels.shape))
         return np.asarray(drawn).astype(pixels.dtype)
     return shuffled(pixels, draw) if name == "shuffled" else None
+
+
+def between(low: float, high: float, shares: Array) -> Array:
+    """The values at `shares`, 0 to 1, of the way from low to high, also where their distance is no float64."""
+    found: Array = low * (1 - shares) + high * shares
+    return found
 
 
 def _range(values: Array) -> tuple[float, float]:

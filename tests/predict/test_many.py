@@ -161,7 +161,7 @@ def test_what_is_no_image_is_named_and_left_out_in_order(tmp_path: Path, reader:
     write_images(tmp_path, 21)
     (tmp_path / "a \x1b[31mbroken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     (tmp_path / "notes.txt").write_text("no image")
-    np.save(tmp_path / "wrong.npy", np.zeros((4, 4, 1), np.float32))
+    np.save(tmp_path / "wrong.npy", np.zeros((4, 4, 4, 4, 1), np.float32))
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
     told = Told(Stub(seen), tmp_path, reader)
