@@ -46,7 +46,11 @@ def fitted(values: Array, entry: Mapping[str, Any], what: str) -> tuple[Array, l
     if cast.size == 1 and all(extent in (None, 1) for extent in wanted):
         # TF1 exports may state a scalar where their graph takes a batch of single values
         return cast.reshape((1,) * len(wanted)), notes
-    raise UsageError(f"{what} holds {shape_text(cast.shape) or 'a single value'}, {name} takes {described(entry)}")
+    if wanted and wanted[-1] == 1 and cast.ndim and matches((*cast.shape, 1), wanted):
+        notes.append(f"{name}: a last axis of 1 was added")
+        return cast[..., None], notes
+    held = f"the shape {shape_text(cast.shape)}" if cast.ndim else "a single value"
+    raise UsageError(f"{what} holds {held}, {name} takes {described(entry)}")
 
 
 def matches(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:

@@ -210,8 +210,8 @@ def test_an_npz_fills_inputs_by_its_members(reader: ImageReader, tmp_path: Path)
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (np.zeros((2, 4)), r"holds 2×4, x takes float32 \?×3"),
-        (np.zeros((1, 1, 3)), r"holds 1×1×3, x takes float32"),
+        (np.zeros((2, 4)), r"holds the shape 2×4, x takes float32 \?×3"),
+        (np.zeros((1, 1, 3)), r"holds the shape 1×1×3, x takes float32"),
         (np.zeros((3, 3), complex), "complex numbers"),
         (np.array(["a", "b", "c"]), "holds text, the model takes float32"),
         (np.array([1e300, 0, 0]), "too large for the model's float32"),
@@ -327,6 +327,17 @@ def test_a_serving_request_gives_its_rows(reader: ImageReader, tmp_path: Path, d
     material = only(made(reader, known, [written(tmp_path, "request", document)]))
     assert np.array_equal(material.original().first, np.array(expected, np.float32), equal_nan=True)
     assert material.words.startswith("Serving JSON")
+
+
+def test_single_numbers_go_in_rows_of_one_where_the_model_takes_those(reader: ImageReader, tmp_path: Path) -> None:
+    known = facts(end("x", [None, 1]))
+    requests: list[Any] = [{"instances": [1.0, 2.0, 5.0]}, {"inputs": [1, 2, 5]}]
+    requests.append({"instances": [{"x": 1.0}, {"x": 2.0}, {"x": 5.0}]})
+    files = [written(tmp_path, f"{place}.json", document) for place, document in enumerate(requests)]
+    for path in (*files, saved(tmp_path, "x.npy", np.array([1, 2, 5], np.float32))):
+        found = only(made(reader, known, [path]))
+        assert found.original().first.tolist() == [[1], [2], [5]]
+        assert "x: a last axis of 1 was added" in found.words
 
 
 WRONG_REQUESTS: list[tuple[Any, str]] = [
