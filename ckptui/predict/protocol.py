@@ -8,6 +8,7 @@ from typing import Any
 
 from ckptui.core.text import safe
 from ckptui.errors import Blocked, CkptuiError, ModelDoesNotLoad, OutOfMemory, UsageError, WorkerFailed
+from ckptui.predict.worker.errors import KEPT_SAFE
 from ckptui.predict.worker.frames import FrameBuffer, FrameError, encode
 
 __all__ = ["FrameBuffer", "FrameError", "Reply", "encode", "refusal"]
@@ -29,6 +30,8 @@ def refusal(doc: dict[str, Any]) -> CkptuiError | None:
     if kind is None:
         return None
     detail, hint = safe(str(doc.get("detail", ""))), safe(str(doc.get("hint", "")))
+    if kind == "load" and KEPT_SAFE in detail:
+        return ModelDoesNotLoad(detail, "Build the model in code of your own and load the weights alone")
     if kind == "load":
         return ModelDoesNotLoad(detail, hint or "Another TensorFlow may load it: --tf-python PATH")
     if kind == "missing":

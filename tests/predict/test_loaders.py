@@ -311,8 +311,10 @@ def test_tf_keras_is_asked_when_keras_refuses_and_what_keras_said_is_kept(lab: L
 
 
 def test_no_loader_runs_a_lambda_of_a_file(lab: Lab) -> None:
-    with pytest.raises(ModelDoesNotLoad, match=r"keras: .*Lambda.*tf_keras: .*Lambda"):
+    with pytest.raises(ModelDoesNotLoad, match=r"keras: .*Lambda.*tf_keras: .*Lambda") as caught:
         lab.load("lambda.h5")
+    assert "keras: it holds a Lambda layer with code; Keras' safe mode stays on: ckptui does not run it" in str(caught)
+    assert not any(word in str(caught.value) for word in ("safe_mode", "enable_unsafe", "override", "TensorFlow"))
 
 
 @needs_corpus
