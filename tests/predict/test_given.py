@@ -164,3 +164,11 @@ def test_an_encoded_image_is_encoded_once_a_change() -> None:
     fixed = EncodedMaterial(picture, b"f", [3], encode, "")
     assert fixed.original().first.tolist() == [b"f"] * 3
     assert fixed.among([]) is None
+
+
+def test_noise_of_numbers_as_far_apart_as_float64_allows_is_finite() -> None:
+    far = np.array([[np.finfo(np.float64).max, -np.finfo(np.float64).max, 1.0]])
+    noise = given_parts(("x", far)).changed("noise")
+    assert noise is not None
+    assert np.isfinite(noise.first).all()
+    assert not np.array_equal(noise.first, far)
