@@ -34,7 +34,7 @@ def probe(values: Array, name: str) -> Array | None:
     floats: dict[str, Callable[[], Array]] = {
         "zeros": lambda: np.zeros(values.shape),
         "ones": lambda: np.ones(values.shape),
-        "noise": lambda: between(low, high, draw.random(values.shape)),
+        "noise": lambda: between(low, high, np.asarray(draw.random(values.shape))),
         "the negative": lambda: np.asarray(low + high - plain),
     }
     return floats[name]().astype(values.dtype) if name in floats else None

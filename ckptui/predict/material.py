@@ -152,7 +152,9 @@ def changed_pixels(pixels: Array, name: str) -> Array | None:
     draw = np.random.default_rng(SEED)
     if name == "noise":
         whole = pixels.dtype == np.uint8
-        drawn = draw.integers(0, 256, pixels.shape) if whole else between(low, high, draw.random(pixels.shape))
+        drawn = (
+            draw.integers(0, 256, pixels.shape) if whole else between(low, high, np.asarray(draw.random(pixels.shape)))
+        )
         return np.asarray(drawn).astype(pixels.dtype)
     return shuffled(pixels, draw) if name == "shuffled" else None
 

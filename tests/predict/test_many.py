@@ -167,7 +167,7 @@ def test_what_is_no_image_is_named_and_left_out_in_order(tmp_path: Path, reader:
     told = Told(Stub(seen), tmp_path, reader)
     assert told.many.images == 21
     assert len(told.many.failed) == 2
-    assert told.many.failed[0].endswith("nor .npy")
+    assert told.many.failed[0].endswith("and .npy are taken")
     assert "\x1b" not in "".join(told.many.failed)
     assert told.many.failed[1].startswith("wrong.npy: ")
     assert told.many.verdict.startswith("Reacts")
