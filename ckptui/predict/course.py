@@ -79,6 +79,8 @@ class Course:
         yield from self._timed("runs", self._first())
         asked = [subject for subject in self.subjects if subject.failed is None]
         self._raise_without_answer(asked)
+        if self.recorded is not None and (asked or not self.subjects):
+            expect.check_compared(self.recorded, [subject.expected for subject in self.subjects])
         yield from self._timed("runs", self._beside(asked))
         yield from self._timed("images", self._folder())
         if asked:
@@ -122,6 +124,8 @@ class Course:
         if any(subject.labels for subject in self.subjects):
             about["labels"] = self.labels.path
         notes = (*not_enforced(self.versions.get("cage") or {}), *switch_notes(self.model.facts), *self.notes)
+        answered = [subject.facts.outputs for subject in self.subjects if subject.answer is not None]
+        notes += tuple(dict.fromkeys(filter(None, map(self.labels.misfit, answered))))
         return PredictReport(
             about, predicted, tuple(findings), self.many, tuple(self.layers), self.dies_at, tuple(notes)
         )
@@ -161,7 +165,8 @@ class Course:
                 yield "under every preprocessing"
                 self._quietly(partial(probes.vary, subject))
             if self.recorded is not None:
-                row = self.recorded.row_for(len(self.subjects) - 1, path, len(self.images))
+                place, together = len(self.subjects) - 1, subject.answer.rows
+                row = self.recorded.row_for(place, path, len(self.images), together)
                 subject.expected = expect.expectation(self.recorded, row, subject.answer, subject.labels, self.wish.top)
 
     def _beside(self, asked: Sequence[Subject]) -> Iterator[Told]:

@@ -66,8 +66,14 @@ class Recorded:
     significant: int | None = None
     """Most significant digits; None for binary files."""
 
-    def row_for(self, place: int, path: str, images: int) -> Row | None:
-        """The row of an image: by its path, else its file name where that is the only such, else by its place."""
+    def row_for(self, place: int, path: str, images: int, rows: int = 1) -> Row | None:
+        """The row of an image: by its path, else its file name where that is the only such, else by its place.
+
+        Of `rows` given together as one all of them, joined.
+        """
+        plain = not any(row.path or row.label for row in self.rows)
+        if rows > 1 and images <= 1 and plain and len(self.rows) == rows:
+            return _joined(self.rows)
         if any(row.path for row in self.rows):
             same = [row for row in self.rows if row.path == path]
             same = same or [row for row in self.rows if _base(row.path) == _base(path)]
@@ -93,6 +99,11 @@ class Recorded:
         return half
 
 
+def _joined(rows: Sequence[Row]) -> Row:
+    names = [name for name in rows[0].values if all(name in row.values for row in rows)]
+    return Row({name: np.concatenate([row.values[name].reshape(-1) for row in rows]) for name in names})
+
+
 def _base(path: str) -> str:
     return os.path.basename(path.rstrip("/"))
 
@@ -112,23 +123,29 @@ def read_recorded(path: str) -> Recorded:
         raise NoSuchPath(path)
     kind = given_files.kind_of(path)
     if kind == "npy":
-        return Recorded(path, tuple(_split({MAIN: given_files.read_npy(path)})))
+        return Recorded(path, _filled(path, _split({MAIN: given_files.read_npy(path)})))
     if kind == "npz":
         found = given_files.read_npz(path)
         named = {MAIN if len(found) == 1 else name: values for name, values in found.items()}
-        return Recorded(path, tuple(_split(named)))
+        return Recorded(path, _filled(path, _split(named)))
     data = given_files.read_bytes(path, MAX_TEXT)
     if b"\0" in data:
         raise UsageError(f"{path} holds no text and no array", FORMS)
     text = data.decode("utf-8-sig", "replace")
-    rows = tuple(_of_json(text, path) if kind == "json" else _of_table(text, path))
-    if not rows:
-        raise UsageError(f"{path} holds no recorded answer", FORMS)
+    rows = _filled(path, _of_json(text, path) if kind == "json" else _of_table(text, path))
     numbers = [n.text for n in _numbers(rows)]
     plain = [len(n.partition(".")[2]) for n in numbers if "e" not in n.lower()]
     digits = [len(re.sub(r"[eE].*|\D", "", n).lstrip("0")) for n in numbers]
     kept = tuple(Row({k: v.astype(np.float64) for k, v in row.values.items()}, row.path, row.label) for row in rows)
     return Recorded(path, kept, max(plain, default=None), max(digits, default=None))
+
+
+def _filled(path: str, found: Iterator[Row]) -> tuple[Row, ...]:
+    """All rows. Raises UsageError where not one holds anything."""
+    rows = tuple(found)
+    if not any(row.label or any(values.size for values in row.values.values()) for row in rows):
+        raise UsageError(f"{path} holds no recorded answer", FORMS)
+    return rows
 
 
 def _numbers(rows: Sequence[Row]) -> Iterator[Number]:

@@ -337,6 +337,9 @@ def test_recorded_answers_are_held_against_the_original(tmp_path: Path) -> None:
     assert "expectation-differs" not in [f.code for f in found.findings]
     other = begun(FakeModel(function=constant), ["a.png", "bb.png"], recorded=read_recorded(str(path)))
     assert "expectation-differs" in [f.code for f in report(other).findings]
+    (tmp_path / "other.json").write_text('{"elsewhere.png": [0.1, 0.2, 0.7]}')
+    with pytest.raises(UsageError, match="holds no answer for this image"):
+        report(begun(FakeModel(), ["a.png"], recorded=read_recorded(str(tmp_path / "other.json"))))
 
 
 def test_it_can_be_cancelled_at_every_step() -> None:

@@ -13,7 +13,7 @@ import pytest
 from ckptui.core.model import Expectation
 from ckptui.errors import CkptuiError, NoSuchPath, UsageError
 from ckptui.predict.answers import Answer
-from ckptui.predict.expect import expectation, findings
+from ckptui.predict.expect import check_compared, expectation, findings
 from ckptui.predict.recorded import read_recorded
 
 Form = Callable[[Path, Any], None]
@@ -154,14 +154,58 @@ def test_answers_that_do_not_fit_say_how(tmp_path: Path) -> None:
     path = tmp_path / "recorded.json"
     path.write_text('{"predictions": [[0.1, 0.2], [0.3, 0.4]]}')
     found = held(path)
-    assert found[0].error == "recorded: 2 values; the model gives scores with 5 values"
+    assert found[0].error == "2 values against 5"
     assert found[2].error == "no answer is recorded for this image"
-    assert findings("m", read_recorded(str(path)), list(zip(PATHS, found, strict=True))) == []
+    (finding,) = findings("m", read_recorded(str(path)), list(zip(PATHS, found, strict=True)))
+    assert (finding.code, finding.severity) == ("expectation-differs", "error")
+    assert "2 values against 5" in finding.detail
+    assert finding.evidence["mismatched"] == {"a/0.png": "2 values against 5", "a/1.png": "2 values against 5"}
+    assert finding.evidence["missing"] == ["b/2.png"]
     path.write_text(json.dumps({"b/2.png": [float(v) for v in ANSWERS[2]]}))
-    assert [bool(e.error) for e in held(path)] == [True, True, False]
+    found = held(path)
+    assert [bool(e.error) for e in found] == [True, True, False]
+    (finding,) = findings("m", read_recorded(str(path)), list(zip(PATHS, found, strict=True)))
+    assert (finding.severity, finding.evidence["missing"]) == ("warning", ["a/0.png", "a/1.png"])
+    check_compared(read_recorded(str(path)), found)
+    with pytest.raises(UsageError, match="holds no answer for any of these images"):
+        check_compared(read_recorded(str(path)), found[:2])
     path.write_text('{"predictions": [["nan", 0.1, "inf", 0, 0]]}')
     odd = Answer((("scores", np.array([[np.nan, 0.1, np.inf, 0, 0]])),))
     assert held(path, [odd])[0].within
+
+
+@pytest.mark.parametrize("text", ["[NaN]", "[Infinity]", "[3.7]", "[-1]"])
+def test_one_number_that_is_no_class_is_another_number_of_values(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "recorded.json"
+    path.write_text(text)
+    (found,) = held(path, [answer(0)])
+    assert found.error.startswith("1 value against 5")
+    assert not found.within
+    assert [f.severity for f in findings("m", read_recorded(str(path)), [("a/0.png", found)])] == ["error"]
+
+
+def test_a_class_output_is_held_against_a_class(tmp_path: Path) -> None:
+    path = tmp_path / "recorded.json"
+    for text, same in (("[3]", True), ("[2]", False), ("[2.6]", False), ("[NaN]", False)):
+        path.write_text(text)
+        (found,) = held(path, [Answer((("ArgMax", np.array([3])),))])
+        assert (found.within, found.top1_changed, found.identical) == (same, not same, same), text
+    path.write_text("[3]")
+    assert held(path, [Answer((("ArgMax", np.array([3])),))])[0].top == ((3, "three", 3.0),)
+
+
+def test_rows_given_together_are_held_against_as_many(tmp_path: Path) -> None:
+    path = tmp_path / "recorded.npy"
+    np.save(path, ANSWERS)
+    recorded = read_recorded(str(path))
+    made = Answer((("scores", ANSWERS),), rows=3)
+    found = expectation(recorded, recorded.row_for(0, "b3.npy", 0, 3), made, LABELS, 2)
+    assert found.identical
+    assert [name for _, name, _ in found.top][:1] == [LABELS[int(ANSWERS[0].argmax())]]
+    moved = ANSWERS.copy()
+    moved[2] = np.roll(moved[2], 1)
+    found = expectation(recorded, recorded.row_for(0, "b3.npy", 0, 3), Answer((("s", moved),), rows=3), LABELS, 2)
+    assert (found.within, found.top1_changed) == (False, True)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +216,8 @@ def test_answers_that_do_not_fit_say_how(tmp_path: Path) -> None:
         ("x.json", b"[" * 100_000, "no JSON"),
         ("x.json", b'{"predictions": [' + b"[" * 40 + b"1" + b"]" * 40 + b"]}", "nested too deeply"),
         ("x.json", b'{"predictions": []}', "no recorded answer"),
+        ("x.json", b'{"predictions": [[]]}', "no recorded answer"),
+        ("x.json", b'{"schema": "ckptui/predict/1", "images": []}', "no recorded answer"),
         ("x.json", b'{"outputs": {"a": [1, 2], "b": [1]}}', "different numbers of rows"),
         ("x.csv", b"0.1,0.2\n0.1,dog\n", "no number"),
         ("x.txt", b"", "no recorded answer"),
