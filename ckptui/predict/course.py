@@ -58,6 +58,8 @@ class Course:
     notes: list[str] = field(default_factory=list)
     many: ManyImages | None = None
     folder_findings: list[Finding] = field(default_factory=list)
+    against_findings: list[Finding] = field(default_factory=list)
+    """What is wrong with the other save."""
     layers: tuple[LayerSpread, ...] = ()
     dies_at: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -71,6 +73,8 @@ class Course:
         try:
             self.model.ensure(self.cancel)
         except (Blocked, ModelDoesNotLoad) as error:
+            if isinstance(error, ModelDoesNotLoad):
+                error = rivals.without_other(error, self.damage)
             yield refused(self.order, self.versions, error, self.flagged, self.damage, self.saved_by)
             return
         self.seconds["load"] = time.monotonic() - begin
@@ -118,6 +122,7 @@ class Course:
         findings += blocked_findings(path, facts)
         codes = {finding.code for finding in findings}
         findings += [finding for finding in self.folder_findings if finding.code not in codes]
+        findings += [finding for finding in self.against_findings if finding not in findings]
         about = described(self.order, self.model.facts, self.versions, self.model.bound, self.flagged)
         about["seconds"] = {name: round(value, 3) for name, value in self.seconds.items()}
         about["seconds"]["all"] = round(time.monotonic() - self.began, 3)

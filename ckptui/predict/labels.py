@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ckptui.core.text import safe
+from ckptui.core.text import counted, safe
 from ckptui.errors import NoSuchPath, UsageError
 
 NAME = "labels.txt"
@@ -29,6 +29,12 @@ class Labels:
         """The names for that many outputs: a file that merely lies near must name each of them."""
         return self.names if self.asked or len(self.names) == outputs else ()
 
+    def misfit(self, outputs: int) -> str:
+        """`3 labels for 10 outputs`, of a file that was asked for; empty where they fit."""
+        if not self.asked or len(self.names) == outputs:
+            return ""
+        return f"{counted(len(self.names), 'label')} for {counted(outputs, 'output')}"
+
 
 def labels_for(model: str, images: Sequence[str], asked: str | None) -> Labels:
     """The labels asked for, else those found near. Raises as `read_labels`."""
@@ -37,14 +43,24 @@ def labels_for(model: str, images: Sequence[str], asked: str | None) -> Labels:
 
 
 def find_labels(model: str, images: Sequence[str]) -> str | None:
-    """The nearest `labels.txt`: in the model's folder (for a SavedModel in it too), the one above, the image's."""
+    """The nearest `labels.txt`: in the model's folder (for a SavedModel in it too), the one above, the image's.
+
+    The image's folder counts where it is the model's, below it, or beside it: elsewhere it is of another project.
+    """
     start = Path(model).absolute()
-    places = [start, start.parent, start.parent.parent, *(Path(image).absolute().parent for image in images[:1])]
+    places = [start, start.parent, start.parent.parent]
+    places += [Path(image).absolute().parent for image in images[:1] if _of_one_project(start, Path(image).absolute())]
     for place in places:
         with contextlib.suppress(OSError):
             if (place / NAME).is_file():
                 return str(place / NAME)
     return None
+
+
+def _of_one_project(model: Path, image: Path) -> bool:
+    """Whether the image's folder lies at or below the model's folder, or is a neighbour of it in a folder of both."""
+    home, folder = (Path(os.path.realpath(path.parent)) for path in (model, image))
+    return folder.is_relative_to(home) or (folder.parent == home.parent and home.parent != Path(home.anchor))
 
 
 def read_labels(path: str) -> tuple[str, ...]:
