@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 MOST_IMAGES = 4
 """Images found beside a model that are tried; of those named all are."""
-_SEVERAL = (None, "constant")
-"""Symptoms for which the images that are named get company."""
+_SEVERAL = (None, "constant", "flip")
+"""Symptoms for which the images that are named get company: one image proves neither."""
 MOST_NOISE = 1 << 22
 """Values of noise that one input gets at most."""
 MOST_LAYERS = 200
@@ -129,7 +129,7 @@ class _Diagnosis(Inquiry):
         return f"{count}, {', '.join(names)}"
 
     def _further(self, named: Sequence[str]) -> list[str]:
-        """Images beside the model, where none or few are named: whether an answer is constant shows in several."""
+        """Images beside the model, where none or few are named: whether answers are the same shows in several."""
         if self.options.get("input") or (named and (self.options.get("expect") or self.symptom not in _SEVERAL)):
             return []
         known = {os.path.realpath(path) for path in named}

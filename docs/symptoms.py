@@ -55,7 +55,8 @@ the save's storage, its values, its filters, the saves beside it, then what the 
 It ends in causes, the likeliest first, each with its evidence and the next step; in what speaks against the others;
 and in what could not be asked here, with what would tell. A cause that showed in an answer ranks before a suspicion
 that rests on values. Without an image those beside the model are used, else noise; beside one to three named images
-further ones from beside the model are, as a constant answer shows in several (it says which). `--no-predict` asks the
+further ones from beside the model are (it says which), unless `--symptom unstable` or `--expect` is given: that
+answers are the same shows in several. `--no-predict` asks the
 model nothing and needs no TensorFlow. A file that ends too early is not loaded: nothing opens it.
 
 Behind its code each cause says how sure it is (confirmed, likely, possible) and how it stands to what was seen:

@@ -155,7 +155,7 @@ def test_images_beside_the_model_then_noise(session: Session, tmp_path: Path, mo
     assert "noise" in report.notes[0]
 
 
-def test_one_image_gets_company_where_a_constant_answer_is_looked_for(
+def test_one_image_gets_company_where_answers_that_are_the_same_are_looked_for(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[list[str]] = []
@@ -170,7 +170,9 @@ def test_one_image_gets_company_where_a_constant_answer_is_looked_for(
     report = asked(session, "digits.keras", predict=True, images=two)
     assert tried[-1] == ["2.png", "0.png", "4.png", "7.png"]
     assert report.notes[0] == "further images, from beside the model: 0.png, 4.png, 7.png"
-    for more in ({"symptom": "unstable"}, {"symptom": "flip"}, {"expect": "answers.json"}):
+    asked(session, "digits.keras", predict=True, images=two, symptom="flip")
+    assert tried[-1] == ["2.png", "0.png", "4.png", "7.png"]
+    for more in ({"symptom": "unstable"}, {"symptom": "flip", "expect": "a.json"}, {"expect": "answers.json"}):
         report = asked(session, "digits.keras", predict=True, images=two, **more)
         assert tried[-1] == ["2.png"]
         assert report.notes == ()

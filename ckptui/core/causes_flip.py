@@ -137,6 +137,24 @@ def same_unless_flipped(gathered: Gathered) -> list[str]:
     return [name for name in FLIPS if any(run.identical is False and run.max_abs_diff for run in gathered.runs(name))]
 
 
+def flip_seen(gathered: Gathered) -> bool:
+    """The symptom itself: answers that are the same but for a flip, or one recorded for the flipped image."""
+    return bool(same_unless_flipped(gathered)) or _recorded_flip(gathered) is not None
+
+
+def flip_unseen(gathered: Gathered) -> str:
+    """What speaks against the symptom, or why the images at hand can't tell; empty where nothing more is to say."""
+    images, many = gathered.answered(), gathered.report.many if gathered.report is not None else None
+    if gathered.unjudged or (many is not None and many.images >= ENOUGH_IMAGES):
+        return gathered.unjudged
+    if len(images) == 1:
+        moves = "a flip changes its answer, but " if gathered.has("flip-changes-prediction") else ""
+        return f"{moves}one image is no proof"
+    if len({run.output for run in gathered.runs("original")}) > 1:
+        return f"{len(images)} images have different answers before any flip"
+    return ""
+
+
 def _layout(gathered: Gathered) -> Iterator[Judged]:
     moved = same_unless_flipped(gathered)
     images = gathered.answered()

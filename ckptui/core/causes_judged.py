@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ckptui.core.causes import SYMPTOMS, Cause, RuledOut, Symptom
 from ckptui.core.causes_constant import of_constant
-from ckptui.core.causes_flip import of_flips, one_sided, same_unless_flipped
+from ckptui.core.causes_flip import flip_seen, flip_unseen, of_flips, one_sided
 from ckptui.core.causes_kinds import Gathered, lines, of_kind
 from ckptui.core.causes_unstable import of_repeats
 from ckptui.core.causes_weights import of_weights
@@ -54,15 +54,15 @@ def judge(gathered: Gathered, checked: Sequence[str] = ()) -> Judgement:
 def symptoms_shown(gathered: Gathered) -> tuple[Symptom, ...]:
     """The symptoms that the prediction shows.
 
-    A flip that changes an answer is a fact of an image: it counts where it is asked about, or over many images.
+    A flip that changes the answer to one image is a fact of that image. It takes images whose answers are the same
+    until they are flipped, or many.
     """
     shown: list[Symptom] = []
     if gathered.has("constant-output") or any(f.tensor is None for f in gathered.of("non-finite")):
         # NaN is one answer for all, too
         shown.append("constant")
     many = gathered.report.many if gathered.report is not None else None
-    flips = gathered.has("flip-changes-prediction") or bool(same_unless_flipped(gathered))
-    if (flips and gathered.symptom == "flip") or (many is not None and one_sided(many)):
+    if (gathered.symptom == "flip" and flip_seen(gathered)) or (many is not None and one_sided(many)):
         shown.append("flip")
     unstable = ("nondeterministic", "reload-differs", "batch-dependent", "versions-differ", "expectation-differs")
     if any(gathered.has(code) for code in unstable):
@@ -100,6 +100,8 @@ def _verdict(gathered: Gathered, shown: Sequence[Symptom], causes: Sequence[Caus
     seen = ""
     if wanted is not None and wanted not in shown:
         why = "was not seen here" if gathered.behaved else f"could not be looked for: {gathered.why_not}"
+        more = flip_unseen(gathered) if gathered.behaved and wanted == "flip" else ""
+        why += f": {more}" if more else ""
         seen = f"The symptom ({SYMPTOMS[wanted]}) {why}."
     elif shown:
         seen = f"Seen: {'; '.join(SYMPTOMS[symptom] for symptom in shown)}."

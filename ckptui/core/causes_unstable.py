@@ -52,6 +52,12 @@ def _random(gathered: Gathered) -> Iterator[Judged]:
             named = ["no layer's call says training=True: a custom layer or an op outside the layers draws"]
         yield cause("live-dropout", "confirmed", 1.0, [*lines(gathered, found), how, *named], found, where=where,
                     title=title)  # fmt: skip
+    elif _agreed_by_chance(gathered):
+        told = "three calls agreed by chance; calls that should give the same answer differ"
+        title = f"Random at inference: {kind_of(live[0])} {live[0].name} is live, not seeded"
+        apart = gathered.of("reload-differs", "batch-dependent")
+        yield cause("live-dropout", "confirmed", 1.0, [told, *lines(gathered, apart), *named], apart, where=where,
+                    title=title)  # fmt: skip
     elif gathered.runs("repeat") and gathered.unjudged:
         # NaN repeats itself, whatever is drawn beneath it
         yield unasked("live-dropout", gathered.unjudged)
@@ -62,6 +68,15 @@ def _random(gathered: Gathered) -> Iterator[Judged]:
         yield cause("live-dropout", sure, 1.0, named, where=where, factor=UNASKED)
     else:
         yield unasked("live-dropout", UNPREDICTED, gathered.predict_by)
+
+
+def _agreed_by_chance(gathered: Gathered) -> bool:
+    """A live layer that throws a coin, as RandomFlip does, may fall alike three times: other calls show it then."""
+    unseeded = [row for row in gathered.live_random() if row.config.get("seed") is None]
+    if not unseeded or gathered.has("nondeterministic") or gathered.unjudged:
+        return False
+    batch = gathered.has("batch-dependent") and not gathered.normalizing
+    return gathered.has("reload-differs") or batch
 
 
 def _images(gathered: Gathered) -> str:
@@ -80,7 +95,7 @@ def _batch(gathered: Gathered) -> Iterator[Judged]:
         if not named and gathered.normalizing:
             named = [f"layers with batch statistics: {', '.join(gathered.normalizing[:6])}"]
             where = gathered.normalizing[0] if len(gathered.normalizing) == 1 else None
-        random = gathered.has("nondeterministic")
+        random = gathered.has("nondeterministic") or _agreed_by_chance(gathered)
         if random and not named and not gathered.normalizing:
             # drawn for each image of a batch: another place in it is another draw
             yield unasked("batch-statistics", "the model answers at random, alone and in a batch")
@@ -104,7 +119,7 @@ def _reload(gathered: Gathered) -> Iterator[Judged]:
     found = gathered.of("reload-differs")
     drawn = gathered.of("nondeterministic")
     seeded = all(finding.evidence.get("seeded") for finding in drawn)
-    if found and not seeded:
+    if found and (not seeded or _agreed_by_chance(gathered)):
         # three calls for one image may agree by chance
         yield unasked("unsaved-state", "a model that answers at random answers so after a reload too")
     elif found and not (drawn and gathered.unjudged):

@@ -144,6 +144,17 @@ def plain(lines: list[str]) -> list[str]:
     return re.sub(r"[−\d][\d.,]*(e[−-]?\d+)?", "#", " ".join(lines)).split()
 
 
+def test_a_flip_that_changes_an_answer_is_no_symptom(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = asked(session, SAMPLES / "digits_saved_model", THREE, symptom="flip")
+    assert (report.shown, report.causes) == ((), ())
+    assert len(report.images) == 4
+    assert "was not seen here: 4 images have different answers before any flip. Nothing found" in report.verdict
+    monkeypatch.setattr(Session, "sibling_images", lambda *_: [])
+    report = asked(session, SAMPLES / "digits_saved_model", THREE, symptom="flip")
+    assert (report.shown, len(report.images)) == ((), 1)
+    assert "was not seen here: a flip changes its answer, but one image is no proof. Nothing found" in report.verdict
+
+
 def test_axes_that_change_places(session: Session, planted: Path) -> None:
     report = asked(session, planted / "transposed.keras", planted / "1.npy", symptom="flip")
     assert told(report) == [("preprocessing-flips", "swap")]
