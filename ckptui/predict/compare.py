@@ -79,6 +79,8 @@ class Facts:
     """(run, what it tried) of calls that the worker's cage stopped."""
     outputs: int = 0
     """Values of the output on show, of one row where there are several."""
+    unlike: bool = False
+    """The other save or model gives another number of values."""
     rows: int = 1
     """Rows that went into each call together."""
     dies_at: str = ""

@@ -11,7 +11,9 @@ from ckptui.errors import Blocked, CkptuiError, ModelDoesNotLoad, OutOfMemory, U
 from ckptui.predict.worker.errors import KEPT_SAFE
 from ckptui.predict.worker.frames import FrameBuffer, FrameError, encode
 
-__all__ = ["FrameBuffer", "FrameError", "Reply", "encode", "refusal"]
+__all__ = ["OTHER_TENSORFLOW", "FrameBuffer", "FrameError", "Reply", "encode", "refusal"]
+
+OTHER_TENSORFLOW = "Another TensorFlow may load it: --tf-python PATH"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ def refusal(doc: dict[str, Any]) -> CkptuiError | None:
     if kind == "load" and KEPT_SAFE in detail:
         return ModelDoesNotLoad(detail, "Build the model in code of your own and load the weights alone")
     if kind == "load":
-        return ModelDoesNotLoad(detail, hint or "Another TensorFlow may load it: --tf-python PATH")
+        return ModelDoesNotLoad(detail, hint or OTHER_TENSORFLOW)
     if kind == "missing":
         return WorkerFailed(detail, hint, title="TensorFlow is missing")
     if kind == "blocked":

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ckptui.core.model import Listing, Run
+from ckptui.core.catalogue import make
+from ckptui.core.model import Finding, Listing, Run
 from ckptui.core.text import safe
 from ckptui.errors import Cancelled, CkptuiError, ModelDoesNotLoad
 from ckptui.predict import compare
@@ -16,8 +17,10 @@ from ckptui.predict.answers import Feed
 from ckptui.predict.borrow import Borrowed
 from ckptui.predict.inputs import materials_of
 from ckptui.predict.loading import Loaded, Order, named_inputs
+from ckptui.predict.protocol import OTHER_TENSORFLOW
 from ckptui.predict.reporting import newer_keras
 from ckptui.predict.subject import Subject
+from ckptui.predict.trust import damage_of
 from ckptui.predict.wish import Wish
 
 if TYPE_CHECKING:
@@ -43,7 +46,9 @@ def against(course: Course, asked: Sequence[Subject]) -> Iterator[str | Run]:
     """The other save, in the process that was fresh."""
     if course.against is None:
         return
-    name = name_of(course.against.listing.artifact.path)
+    listing = course.against.listing
+    name, damage = name_of(listing.artifact.path), damage_of(listing)
+    course.against_findings += damage
     yield f"against {name}"
     model = Loaded(course.fresh, course.against.order(course.wish))
     try:
@@ -52,6 +57,10 @@ def against(course: Course, asked: Sequence[Subject]) -> Iterator[str | Run]:
     except Cancelled:
         raise
     except CkptuiError as error:
+        if isinstance(error, ModelDoesNotLoad):
+            error = without_other(error, damage)
+            path, advice = listing.artifact.path, error.hint or None
+            course.against_findings.append(make("model-does-not-load", path, detail=error.detail, advice=advice))
         for subject in asked:
             yield subject.not_run(compare.AGAINST, error, name)
         return
@@ -63,6 +72,11 @@ def against(course: Course, asked: Sequence[Subject]) -> Iterator[str | Run]:
             yield subject.not_run(compare.AGAINST, feed, name)
         else:
             yield _answered(subject, model, compare.AGAINST, feed, name + words, course.cancel)
+
+
+def without_other(error: ModelDoesNotLoad, damage: Sequence[Finding]) -> ModelDoesNotLoad:
+    """The same; of a damaged file no other TensorFlow makes a whole one."""
+    return ModelDoesNotLoad(error.detail) if damage and error.hint == OTHER_TENSORFLOW else error
 
 
 def _answered(
@@ -104,8 +118,8 @@ def _fed_as(course: Course, facts: dict[str, Any]) -> dict[int, tuple[Feed | Ckp
 def other_versions(course: Course, asked: Sequence[Subject]) -> Iterator[str | Run]:
     """The same under every other Python, one after the other: each has TensorFlow's memory."""
     told: set[str] = set()
-    for make in course.others:
-        worker = make()
+    for begin in course.others:
+        worker = begin()
         yield f"under {safe(worker.python)}"
         detail = safe(worker.python)
         try:

@@ -154,7 +154,15 @@ class Subject:
 
     def elsewhere(self, model: Loaded, name: str, feed: Feed, detail: str, cancel: threading.Event | None) -> Run:
         """Through another model, or under another TensorFlow."""
-        return self.compared(name, *self._call(model, feed, 1, cancel), detail)
+        answers, seconds = self._call(model, feed, 1, cancel)
+        theirs, ours = int(answers[0].shown.size), int(self.answer.shown.size)
+        if theirs == ours:
+            return self.compared(name, answers, seconds, detail)
+        # what the first model's outputs are called says nothing about another number of them
+        if name == compare.AGAINST:
+            self.facts.unlike = True
+        detail += f", {counted(theirs, 'value')} against {ours}"
+        return self.compared(name, answers, seconds, detail, labels=())
 
     def not_run(self, name: str, error: CkptuiError | str, detail: str = "") -> Run:
         """The row of a run that failed."""
@@ -165,9 +173,17 @@ class Subject:
         if isinstance(error, Blocked):
             self.facts.blocked.append((name, error.detail))
 
-    def compared(self, name: str, answers: Sequence[Answer], seconds: float, detail: str = "") -> Run:
-        """The row of answers held against the original's."""
-        run = compare.compared_run(name, self.answer, answers, seconds, self.labels, self.top, detail)
+    def compared(
+        self,
+        name: str,
+        answers: Sequence[Answer],
+        seconds: float,
+        detail: str = "",
+        labels: Sequence[str] | None = None,
+    ) -> Run:
+        """The row of answers held against the original's; `labels` where they are not its own."""
+        labels = self.labels if labels is None else labels
+        run = compare.compared_run(name, self.answer, answers, seconds, labels, self.top, detail)
         apart = [self.answer.relative(answer) for answer in answers]
         self.facts.relative[compare.key_of(run)] = float("nan") if np.isnan(apart).any() else max(apart)
         return self.facts.keep(run)

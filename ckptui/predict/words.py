@@ -127,6 +127,8 @@ def against(facts: Facts) -> str:
     run = facts.runs.get(AGAINST)
     if run is None or run.error:
         return ""
+    if facts.unlike:
+        return f"{run.detail}: they can't be compared."
     if run.identical:
         return f"{run.detail} gives the same bits."
     if not facts.beyond((AGAINST,), SAME_ANSWER):

@@ -1,0 +1,50 @@
+"""Another save beside the first: one that does not load, one with another number of values; hints that fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ckptui.core.model import Finding
+from ckptui.errors import ModelDoesNotLoad
+from ckptui.predict import rivals
+from ckptui.predict.labels import Labels
+from ckptui.predict.loading import Order
+from ckptui.predict.protocol import OTHER_TENSORFLOW
+from tests.predict.asking import listing
+from tests.predict.test_course import FakeModel, FakeWorker, begun, follows, pictures, report, rows
+
+__all__ = ["pictures"]
+
+pytestmark = pytest.mark.usefixtures("pictures")
+
+
+def test_another_number_of_values_is_told_and_has_no_labels_of_the_first() -> None:
+    other = rivals.Against(listing("/x/ckpt-2", "keras-archive"))
+    course = begun(FakeModel(), ["a.png"], against=other, labels=Labels(("a", "b", "c"), True))
+    course.fresh.function = lambda x: np.tile(follows(x), (1, 2))[:, :5]  # type: ignore[attr-defined]
+    found = report(course)
+    run = rows(found)["against"]
+    assert run.detail == "ckpt-2, 5 values against 3"
+    assert run.max_abs_diff == np.inf
+    assert all(label == str(place) for place, label, _ in run.top)
+    assert "ckpt-2, 5 values against 3: they can't be compared." in found.images[0].verdict
+
+
+def test_what_is_wrong_with_the_other_save_joins_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(worker: FakeWorker, order: Order) -> FakeModel:
+        refusing = ModelDoesNotLoad("h5: truncated", OTHER_TENSORFLOW) if order.path == "/x/b.h5" else None
+        return FakeModel(worker, order, loading=refusing)
+
+    monkeypatch.setattr(rivals, "Loaded", refused)
+    whole = listing("/x/b.h5", "keras-h5")
+    torn = Finding("hdf5-damaged", "error", "The HDF5 file is damaged", "/x/b.h5")
+    for save, codes in ((whole, []), (replace(whole, findings=(torn,)), ["hdf5-damaged"])):
+        found = report(begun(FakeModel(), ["a.png"], against=rivals.Against(save)))
+        errors = [finding for finding in found.findings if finding.severity == "error"]
+        assert [finding.code for finding in errors] == [*codes, "model-does-not-load"]
+        assert all(finding.artifact == "/x/b.h5" for finding in errors)
+        assert ("Another TensorFlow" in rows(found)["against"].error) == (not codes)
+        assert ("Another TensorFlow" in errors[-1].advice) == (not codes)
