@@ -74,7 +74,7 @@ class Course:
             self.model.ensure(self.cancel)
         except (Blocked, ModelDoesNotLoad) as error:
             if isinstance(error, ModelDoesNotLoad):
-                error = rivals.without_other(error, self.damage)
+                error = rivals.fitting(self, error, self.damage)
             yield refused(self.order, self.versions, error, self.flagged, self.damage, self.saved_by)
             return
         self.seconds["load"] = time.monotonic() - begin

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from ckptui.predict.course import Course
 
 
+OWN_PYTHON = "ckptui's own Python may load it: leave out --tf-python"
+
+
 @dataclass(frozen=True, slots=True)
 class Against:
     """Another save or model whose answers stand beside the first one's."""
@@ -58,7 +61,7 @@ def against(course: Course, asked: Sequence[Subject]) -> Iterator[str | Run]:
         raise
     except CkptuiError as error:
         if isinstance(error, ModelDoesNotLoad):
-            error = without_other(error, damage)
+            error = fitting(course, error, damage)
             path, advice = listing.artifact.path, error.hint or None
             course.against_findings.append(make("model-does-not-load", path, detail=error.detail, advice=advice))
         for subject in asked:
@@ -74,9 +77,12 @@ def against(course: Course, asked: Sequence[Subject]) -> Iterator[str | Run]:
             yield _answered(subject, model, compare.AGAINST, feed, name + words, course.cancel)
 
 
-def without_other(error: ModelDoesNotLoad, damage: Sequence[Finding]) -> ModelDoesNotLoad:
-    """The same; of a damaged file no other TensorFlow makes a whole one."""
-    return ModelDoesNotLoad(error.detail) if damage and error.hint == OTHER_TENSORFLOW else error
+def fitting(course: Course, error: ModelDoesNotLoad, damage: Sequence[Finding]) -> ModelDoesNotLoad:
+    """The same with a hint that helps: no TensorFlow makes a damaged file whole, and who named one knows the option."""
+    if error.hint != OTHER_TENSORFLOW or not (damage or course.wish.tf_python):
+        return error
+    own = len(course.wish.tf_python) == 1 and bool(course.others)
+    return ModelDoesNotLoad(error.detail, OWN_PYTHON if own and not damage else "")
 
 
 def _answered(
@@ -136,7 +142,8 @@ def other_versions(course: Course, asked: Sequence[Subject]) -> Iterator[str | R
             raise
         except ModelDoesNotLoad as error:
             for subject in asked:
-                why = newer_keras(course.saved_by, versions) or error
+                plain = ModelDoesNotLoad(error.detail, "" if error.hint == OTHER_TENSORFLOW else error.hint)
+                why = newer_keras(course.saved_by, versions) or plain
                 yield subject.not_run(compare.OTHER_TF, why, detail)
         except CkptuiError as error:
             for subject in asked:

@@ -13,6 +13,7 @@ from ckptui.predict import rivals
 from ckptui.predict.labels import Labels
 from ckptui.predict.loading import Order
 from ckptui.predict.protocol import OTHER_TENSORFLOW
+from ckptui.predict.wish import Wish
 from tests.predict.asking import listing
 from tests.predict.test_course import FakeModel, FakeWorker, begun, follows, pictures, report, rows
 
@@ -48,3 +49,22 @@ def test_what_is_wrong_with_the_other_save_joins_the_report(monkeypatch: pytest.
         assert all(finding.artifact == "/x/b.h5" for finding in errors)
         assert ("Another TensorFlow" in rows(found)["against"].error) == (not codes)
         assert ("Another TensorFlow" in errors[-1].advice) == (not codes)
+
+
+def test_who_named_a_python_is_not_told_to_name_one() -> None:
+    torn = Finding("hdf5-damaged", "error", "The HDF5 file is damaged", "m.keras")
+    own = "ckptui's own Python may load it: leave out --tf-python"
+    read = "Read what each loader said, in the detail."
+    for pythons, others, damage, advice in (
+        ((), [], (), OTHER_TENSORFLOW),
+        (("/py",), [FakeWorker], (), own),
+        (("/py",), [], (), read),
+        (("/py", "/other"), [FakeWorker], (), read),
+        (("/py",), [FakeWorker], (torn,), read),
+        ((), [], (torn,), read),
+    ):
+        model = FakeModel(loading=ModelDoesNotLoad("no loader", OTHER_TENSORFLOW))
+        found = report(begun(model, ["a.png"], Wish(tf_python=pythons), others=others, damage=damage))
+        assert found.findings[-1].advice == advice, (pythons, others, damage)
+    model = FakeModel(loading=ModelDoesNotLoad("no loader", "Name the architecture"))
+    assert report(begun(model, ["a.png"], Wish(tf_python=("/py",)))).findings[-1].advice == "Name the architecture"
