@@ -183,6 +183,11 @@ def test_a_healthy_model_has_every_row_and_no_alarm() -> None:
     assert last.notes == ()
 
 
+def test_labels_asked_for_that_are_too_few_are_told() -> None:
+    found = report(begun(FakeModel(), ["a.png", "bb.png"], Wish(runs=()), labels=Labels(("a", "b"), True)))
+    assert found.notes == ("2 labels for 3 outputs",)
+
+
 def test_only_the_rows_asked_for_are_run() -> None:
     model = FakeModel()
     found = report(begun(model, ["a.png"], Wish(runs=())))
