@@ -18,14 +18,14 @@ from ckptui.session import Session
 Told = TypeVar("Told")
 MOST_NAMED = 6
 """Ops and layers that one line names."""
+NOTHING_RUN = "Nothing was run: leave it out, or name a file that is there"
 NAME_ONE = "Name at least one PNG, JPEG, GIF, BMP, WebP or .npy"
 
 
 def looked_at(session: Session, images: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options for `Session.predict` and `Session.why`, paths of saves resolved, without what was not given.
 
-    TensorFlow takes seconds to start, too long for a slip of the pen. Of several images a missing one is told in
-    its place.
+    TensorFlow takes seconds to start, too long for a slip of the pen: one image that is not there, and nothing runs.
 
     Raises:
         NoSuchPath, NotASave: a file that is named is not there, or no save where one is wanted.
@@ -33,8 +33,9 @@ def looked_at(session: Session, images: Sequence[str], options: Mapping[str, Any
     """
     given = {name: value for name, value in options.items() if value not in (None, (), False)}
     _images(images)
-    if images and not any(map(os.path.exists, images)):
-        raise NoSuchPath(", ".join(images), NAME_ONE)
+    missing = [path for path in dict.fromkeys(images) if not os.path.lexists(path)]
+    if missing:
+        raise NoSuchPath(", ".join(missing), NAME_ONE if len(missing) == len(set(images)) else NOTHING_RUN)
     _preprocessing(given)
     for name in ("labels", "expect"):
         if name in given and not os.path.isfile(given[name]):
