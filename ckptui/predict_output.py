@@ -41,6 +41,8 @@ TIMES = {
 """Words for the document's `seconds`, in the order in which it happens."""
 LEAST_TOLD = 0.05
 """Seconds below which a part of the time is not told."""
+MOST_FLAGGED = 6
+"""Ops and layers of one code that are named; the document has all."""
 MOST_SAID = 200
 """Characters of what a loader said that are printed; the document has all."""
 
@@ -122,7 +124,7 @@ def model_lines(model: Mapping[str, Any], width: int) -> list[str]:
         more.append(f"not enforced on this machine: {', '.join(open_)}")
     if model.get("labels"):
         more.append(f"labels of {safe(_near(str(model['labels'])))}")
-    flagged = sorted({safe(_code(entry)) for entry in model.get("flagged") or ()})
+    flagged = _flagged(model.get("flagged") or ())
     if flagged:
         more.append(f"run though flagged: {', '.join(flagged)}")
     head = flowing([part for part in said if part], width, "model  ", INDENT)
@@ -151,6 +153,18 @@ def _sandbox(model: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _name(entry: Any) -> str:
     return str(entry.get("name", "")) if isinstance(entry, Mapping) else str(entry)
+
+
+def _flagged(entries: Iterable[Any]) -> list[str]:
+    """Each code with the ops or layers it is about: `unsafe-op (PyFunc, ReadFile)`."""
+    named: dict[str, dict[str, None]] = {}
+    for entry in entries:
+        names = named.setdefault(safe(_code(entry)), {})
+        if isinstance(entry, Mapping) and entry.get("name"):
+            names[safe(str(entry["name"]), 40)] = None
+    shown = {code: [*list(names)[:MOST_FLAGGED], *(["…"] if len(names) > MOST_FLAGGED else [])]
+             for code, names in named.items()}  # fmt: skip
+    return [f"{code} ({', '.join(names)})" if names else code for code, names in sorted(shown.items())]
 
 
 def _code(entry: Any) -> str:

@@ -339,7 +339,7 @@ MODEL = record(
         "proposed": facts,
         "switches": many(facts),
         "sandbox": facts,
-        "flagged": many(text),
+        "flagged": many(facts),
         "labels": text,
         "seconds": facts,
     },

@@ -244,6 +244,7 @@ def test_only_a_yes_runs_it(typed: str, runs: bool, monkeypatch: pytest.MonkeyPa
 # ---------------------------------------------------------------- what is printed
 
 HOSTILE = "a\x1b[31m\u202eb"
+FLAGGED = [{"code": "unsafe-op", "severity": "error", "detail": "WriteFile reaches files", "name": "WriteFile"}]
 
 
 def whole_report() -> PredictReport:
@@ -284,7 +285,7 @@ def whole_report() -> PredictReport:
     model = {
         "path": f"m{HOSTILE}", "kind": "saved-model", "loader": "compat.v1", "tensorflow": "2.21.0", "keras": "3.15",
         "others": [f"TF2 loader: no {HOSTILE}", "x" * 500], "bound": "38 of 40 bound; not bound: a, b",
-        "sandbox": {"network": True, "writes": False}, "flagged": ["WriteFile"], "signature": None,
+        "sandbox": {"network": True, "writes": False}, "flagged": FLAGGED, "signature": None,
         "input": {"name": "x", "dtype": "float32", "shape": [None, 8, 8, 1]}, "output": "probabilities",
         "inputs": [
             {"name": "x", "dtype": "float32", "shape": [None, 8]}, {"name": "y", "dtype": "string", "shape": []},
@@ -292,6 +293,14 @@ def whole_report() -> PredictReport:
         "outputs": ["probabilities", "logits"], "architecture": "a.keras",
     }  # fmt: skip
     return PredictReport(model, (image, text, failed), (FOUND,), many, layers, layers[1].layer, (f"no {HOSTILE}",))
+
+
+def test_what_ran_though_flagged_is_named() -> None:
+    flags = [{"code": "unsafe-op", "name": f"Op{n}{HOSTILE}"} for n in (1, 2, 1)] + [{"code": "external-reference"}]
+    text = "\n".join(predict_text(replace(whole_report(), model={**whole_report().model, "flagged": flags}), 200))
+    assert "run though flagged: external-reference, unsafe-op (Op1" in text
+    assert (text.count("Op1"), text.count("Op2")) == (1, 1)
+    assert not set(HOSTILE) & set(text) & set("\x1b\u202e\x07")
 
 
 def test_the_whole_document_keeps_the_contract() -> None:
@@ -314,7 +323,7 @@ def test_the_text_says_all_of_it_and_nothing_acts_on_the_terminal() -> None:
     assert "\u202e" not in text
     for words in (
         "TensorFlow 2.21.0", "before it  TF2 loader: no", "38 of 40 bound; not bound: a, b",
-        "not enforced on this machine: no writing outside its own folder", "run though flagged: WriteFile",
+        "not enforced on this machine: no writing outside its own folder", "run though flagged: unsafe-op (WriteFile)",
         "outputs  probabilities (on show), logits", "architecture of a.keras", "bit-identical", "TensorFlow 2.15.1",
         "zeros 0.5, noise bit-identical", "0..1 *", "eight 0.9  differs, by 0.25, another answer", "It follows.",
         "left out: 4", "… and 2 more left out", "0.3 to 0.5", "25%", "10% to 40%", "<- dies here", "c7a",
@@ -358,18 +367,32 @@ def test_a_folder_of_images_is_no_image_and_starts_nothing(no_worker: None, tmp_
 
 
 @needs_samples
-def test_a_missing_image_among_others_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    lost = Run("original", (), (), None, None, 0.0, "No such file or folder: lost.png")
-    images = (whole_report().images[0], Predicted("lost.png", "", (), 0, 0, (lost,), "No answer."))
+def test_a_broken_image_among_others_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = str(tmp_path / "broken.png")
+    Path(broken).write_bytes(b"none")
+    lost = Run("original", (), (), None, None, 0.0, f"the bytes are no image: {broken}")
+    images = (whole_report().images[0], Predicted(broken, "", (), 0, 0, (lost,), "No answer."))
 
     def predict(*_: Any, **__: Any) -> Iterator[PredictReport]:
         yield replace(whole_report(), images=images, findings=())
 
     monkeypatch.setattr("ckptui.session.Session.predict", predict)
-    code, out, err = told("predict", KERAS, IMAGE, "lost.png", "--json")
+    code, out, err = told("predict", KERAS, IMAGE, broken, "--json")
     assert code == 0
-    assert err == "ckptui: no answer for lost.png: No such file or folder\n"
-    assert json.loads(out)["images"][1]["runs"][0]["error"] == "No such file or folder: lost.png"
+    assert err == f"ckptui: no answer for {broken}: the bytes are no image\n"
+    assert json.loads(out)["images"][1]["runs"][0]["error"] == f"the bytes are no image: {broken}"
+
+
+@needs_samples
+def test_images_that_are_not_there_are_all_named_and_nothing_starts(no_worker: None, tmp_path: Path) -> None:
+    lost = [str(tmp_path / name) for name in ("lost.png", "gone.png")]
+    code, out, err = told("predict", KERAS, lost[0], IMAGE, lost[1])
+    assert (code, out) == (2, "")
+    assert f"{lost[0]}, {lost[1]}" in err
+    assert IMAGE not in err
+    assert "Nothing was run" in err
+    code, out, _ = told("predict", KERAS, IMAGE, lost[0], "--json")
+    assert (code, json.loads(out)["schema"]) == (2, "ckptui/error/1")
 
 
 def test_seconds_are_counted_while_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,9 @@ def described(
         "keras": versions.get("keras", ""),
         "python": versions.get("python", ""),
         "sandbox": sandbox_of(versions.get("cage") or {}),
-        "flagged": [{"code": f.code, "severity": f.severity, "detail": f.detail} for f in flagged],
+        "flagged": [
+            {"code": f.code, "severity": f.severity, "detail": f.detail, "name": _reaching(f)} for f in flagged
+        ],
     }
     if order.architecture is not None:
         model["architecture"] = order.architecture
@@ -53,6 +55,11 @@ def described(
     if bound is not None:
         model["bound"] = bound.told
     return model
+
+
+def _reaching(finding: Finding) -> str:
+    """The op or layer that a flag is about; empty where it names none."""
+    return str(finding.evidence.get("op") or finding.evidence.get("layer") or "")
 
 
 def switch_notes(facts: Mapping[str, Any]) -> tuple[str, ...]:
