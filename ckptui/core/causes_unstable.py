@@ -50,8 +50,11 @@ def _random(gathered: Gathered) -> Iterator[Judged]:
         title = f"Random at inference: {what} is live, {'seeded' if seeded else 'not seeded'}"
         if not named:
             named = ["no layer's call says training=True: a custom layer or an op outside the layers draws"]
+        # of a graph that training wrote the finding says where the one for serving is
+        instead = found[0].advice if found[0].evidence.get("graph") else ""
+        named = ["it is the graph of a .meta, which training wrote"] if instead and not live and not ops else named
         yield cause("live-dropout", "confirmed", 1.0, [*lines(gathered, found), how, *named], found, where=where,
-                    title=title)  # fmt: skip
+                    title=title, next_step=instead)  # fmt: skip
     elif _agreed_by_chance(gathered):
         told = "three calls agreed by chance; calls that should give the same answer differ"
         title = f"Random at inference: {kind_of(live[0])} {live[0].name} is live, not seeded"

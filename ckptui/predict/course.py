@@ -22,7 +22,7 @@ from ckptui.predict.labels import Labels
 from ckptui.predict.loading import Loaded, Order
 from ckptui.predict.many import many_images
 from ckptui.predict.recorded import Recorded
-from ckptui.predict.reporting import described, load_findings, refused, switch_notes
+from ckptui.predict.reporting import described, load_findings, of_training_graph, refused, switch_notes
 from ckptui.predict.sandbox import not_enforced
 from ckptui.predict.subject import Subject
 from ckptui.predict.trust import blocked_findings
@@ -114,7 +114,8 @@ class Course:
 
     def _report(self, predicted: tuple[Predicted, ...]) -> PredictReport:
         facts, path = [subject.facts for subject in self.subjects], self.order.path
-        findings = [*self.damage, *load_findings(self.model), *findings_of(path, facts, self.layers, self.dies_at)]
+        judged = of_training_graph(findings_of(path, facts, self.layers, self.dies_at), self.order.meta)
+        findings = [*self.damage, *load_findings(self.model), *judged]
         findings += probes.variant_findings(path, self.subjects)
         if self.recorded is not None:
             held = [(subject.path, subject.expected) for subject in self.subjects]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ckptui.core.catalogue import make
@@ -13,6 +16,8 @@ from ckptui.predict.loading import Bound, Loaded, Order
 from ckptui.predict.sandbox import not_enforced
 from ckptui.predict.trust import blocked_finding, sandbox_of
 
+IN_TRAINING = ("nondeterministic", "batch-dependent")
+"""What a graph for training does because it is one: live dropout, batch statistics."""
 NAMED = 5
 """Names of weights that a detail lists."""
 
@@ -60,6 +65,33 @@ def described(
 def _reaching(finding: Finding) -> str:
     """The op or layer that a flag is about; empty where it names none."""
     return str(finding.evidence.get("op") or finding.evidence.get("layer") or "")
+
+
+def of_training_graph(findings: Sequence[Finding], meta: str | None) -> list[Finding]:
+    """The findings; what is random in the graph of a `.meta` may be meant so: training wrote it, for training."""
+    if meta is None:
+        return list(findings)
+    export = serving_export(os.path.dirname(meta))
+    advice = f"{os.path.basename(meta)} holds the graph it was trained with"
+    advice += f": predict with {export}, which holds the one for serving" if export else "; export one for serving"
+    more = {"graph": meta, **({"export": export} if export else {})}
+    return [
+        replace(found, advice=f"{safe(advice)}.", evidence={**found.evidence, **more})
+        if found.code in IN_TRAINING
+        else found
+        for found in findings
+    ]
+
+
+def serving_export(folder: str) -> str:
+    """The newest SavedModel that an Estimator put beside its checkpoints, in `export/NAME/TIME`; or nothing."""
+    below = os.path.join(glob.escape(folder), "export")
+    # such a folder's name is the time in seconds
+    for depth in ("*/*", "*"):
+        found = glob.glob(os.path.join(below, depth, "saved_model.pb"))
+        if found:
+            return max(map(os.path.dirname, found), key=os.path.basename)
+    return ""
 
 
 def switch_notes(facts: Mapping[str, Any]) -> tuple[str, ...]:

@@ -302,8 +302,26 @@ def test_a_flip_that_changes_one_image_is_a_fact_not_a_symptom() -> None:
     told = report(found("flip-changes-prediction"))
     assert judged(report=told).shown == ()
     asked = judged(report=told, symptom="flip")
-    assert asked.shown == ("flip",)
+    assert asked.shown == ()
+    assert "was not seen here: a flip changes its answer, but one image is no proof." in asked.verdict
+    others = replace(image("2.png"), runs=(replace(ORIGINAL, output=(0.4, 0.6)), *image().runs[1:]))
+    several = judged(report=report(found("flip-changes-prediction"), images=[image(), others]), symptom="flip")
+    assert several.shown == ()
+    assert "2 images have different answers before any flip" in several.verdict
+    same = judged(report=report(found("flip-changes-prediction"), images=[image(), image("2.png")]), symptom="flip")
+    assert same.shown == ("flip",)
     assert asked.causes == ()
+
+
+def test_a_coin_that_falls_alike_three_times_is_random_all_the_same() -> None:
+    live = ArchitectureRow("augment", "RandomFlip", live=True)
+    for code in ("reload-differs", "batch-dependent"):
+        came = judged(report=report(found(code, detail="it moves")), architecture=(live,))
+        assert codes(came.causes)[:1] == ["live-dropout"]
+        assert came.causes[0].certainty == "confirmed"
+        assert not {"batch-statistics", "unsaved-state"} & set(codes(came.causes))
+        seeded = replace(live, config={"seed": 3})
+        assert "live-dropout" not in codes(judged(report=report(found(code)), architecture=(seeded,)).causes)
 
 
 def test_symmetric_filters_never_explain_a_flip() -> None:

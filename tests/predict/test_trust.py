@@ -11,6 +11,7 @@ from ckptui.core.catalogue import make
 from ckptui.core.model import Finding, Listing
 from ckptui.errors import Flagged
 from ckptui.predict.compare import Facts
+from ckptui.predict.reporting import of_training_graph
 from ckptui.predict.trust import allowed, blocked_findings, flags_of, sandbox_of
 from ckptui.predict.wish import Wish, wish_of
 from ckptui.session import Session
@@ -73,3 +74,20 @@ def test_wishes_take_the_names_of_the_command_line() -> None:
     assert wish_of({"tf_python": ["/p", "/q"], "mean": [1, 2]}) == Wish(tf_python=("/p", "/q"), mean=(1, 2))
     with pytest.raises(TypeError, match="called colour"):
         wish_of({"colour": 1})
+
+
+@pytest.mark.parametrize("exported", [True, False])
+def test_what_is_random_in_a_graph_for_training_names_the_one_for_serving(tmp_path: Path, exported: bool) -> None:
+    times = [tmp_path / "export" / "best" / name for name in ("1700000001", "1700000002")]
+    for folder in times if exported else ():
+        folder.mkdir(parents=True)
+        (folder / "saved_model.pb").write_bytes(b"")
+    drawn = make("nondeterministic", "m", evidence={"max_abs": 1.0})
+    other = make("constant-output", "m")
+    first, second = of_training_graph([drawn, other], str(tmp_path / "model.ckpt-3.meta"))
+    assert second == other
+    assert first.advice.startswith("model.ckpt-3.meta holds the graph it was trained with")
+    assert first.evidence["max_abs"] == 1.0
+    assert first.evidence.get("export", "") == (str(times[1]) if exported else "")
+    assert (str(times[1]) in first.advice) == exported
+    assert of_training_graph([drawn, other], None) == [drawn, other]
