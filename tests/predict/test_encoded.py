@@ -128,7 +128,7 @@ def test_text_that_no_probe_changes_makes_no_constant(reader: ImageReader, tmp_p
     assert material.changed("flip-left-right") is None
     subject = Subject("x", Labels(), 3)
     subject.prepare(material)
-    model = cast(Loaded, SimpleNamespace(call=lambda *_, **__: ([Answer((("y", np.ones(2)),))], 0.0)))
+    model = cast(Loaded, SimpleNamespace(facts={}, call=lambda *_, **__: ([Answer((("y", np.ones(2)),))], 0.0)))
     subject.original(model, None)
     subject.probed(model, None)
     assert len(subject.facts.probes) >= 2
@@ -282,7 +282,7 @@ def test_the_chosen_preprocessing_is_marked_beside_other_inputs_too(reader: Imag
 
     subject = Subject("x", Labels(), 3)
     subject.prepare(material)
-    model = cast(Loaded, SimpleNamespace(call=call))
+    model = cast(Loaded, SimpleNamespace(facts={}, call=call))
     subject.original(model, None)
     probes.vary(subject, model, None)
     rows = {row.preprocess: row for row in subject.variants}
