@@ -185,6 +185,7 @@ class Child:
                     self._let_go(exchange, self.grace if grace is None else grace)
                 raise
             except BaseException:
+                # a request left by Ctrl+C or a fault may be half sent: nothing that follows could be told from it
                 self.kill()
                 raise
             refused = refusal(doc)
