@@ -5,8 +5,8 @@ The file appears under its name only when it is complete.
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -26,6 +26,7 @@ from ckptui.array_files import (
 from ckptui.core.model import Listing, Tensor
 from ckptui.engine.requests import raw, strings
 from ckptui.errors import UsageError
+from ckptui.salvage.publishing import Pending
 
 if TYPE_CHECKING:
     from ckptui.session import Session
@@ -94,7 +95,7 @@ def write_tensors(
         name, reason = written.left_out[0]
         raise UsageError(f"{name}: {reason}" if len(tensors) == 1 else f"a {suffix} can hold none of these tensors")
     values = _FromSave(session, listing)
-    with Pending(target, force) as out:
+    with pending(target, force) as out:
         if suffix == ".npz":
             write_npz(values, kept, out, written)
         elif suffix == ".safetensors":
@@ -105,48 +106,17 @@ def write_tensors(
     return written
 
 
-class Pending:
-    """A temporary file beside the target that takes its name only after a complete write."""
+@contextlib.contextmanager
+def pending(target: str, force: bool) -> Iterator[IO[bytes]]:
+    """A temporary file beside the target that takes its name only after a complete write.
 
-    def __init__(self, target: str, force: bool) -> None:
-        self._target, self._force = target, force
-
-    def __enter__(self) -> IO[bytes]:
-        folder = os.path.dirname(os.path.abspath(self._target))
-        try:
-            handle, self._name = tempfile.mkstemp(prefix=".ckptui-", suffix=".part", dir=folder)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise UsageError(f"nothing can be written in {folder}: {reason}", "Choose another folder") from error
-        self._file = os.fdopen(handle, "w+b")
-        return self._file
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                mask = os.umask(0)
-                os.umask(mask)
-                os.chmod(self._name, 0o666 & ~mask)
-            self._file.close()
-            if kind is None:
-                self._publish()
-        finally:
-            if os.path.exists(self._name):
-                os.unlink(self._name)
-
-    def _publish(self) -> None:
-        if self._force:
-            os.replace(self._name, self._target)
-            return
-        try:
-            # A link fails where a rename would silently replace a file that appeared meanwhile.
-            os.link(self._name, self._target)
-        except FileExistsError as error:
-            raise UsageError(f"{self._target} exists", "Choose another name, or --force") from error
-        except OSError:
-            os.replace(self._name, self._target)
+    Raises:
+        UsageError: nothing can be written there, or the target has appeared meanwhile.
+        CkptuiError: the disk is full, or refuses.
+    """
+    with Pending(os.path.dirname(os.path.abspath(target)), force=force) as files:
+        yield files.file(target)
+        files.publish([target])
 
 
 class _FromSave:

@@ -128,7 +128,7 @@ flipped.
 @DROPOUT@
 
 The layer is named from the save's own configuration: a call of it says `training=True`. Whether it is seeded is seen
-by comparing *sequences* of three calls from several processes. One call each would mislead: a seeded dropout gives
+by comparing *sequences* of several calls from several processes. One call each would mislead: a seeded dropout gives
 the same first answer in every process, and another one at the second call.
 
 **A fixed shuffle seed is no cause of this, and no cure.** It decides in which order a data set comes, so predictions

@@ -56,7 +56,7 @@ def _random(gathered: Gathered) -> Iterator[Judged]:
         yield cause("live-dropout", "confirmed", 1.0, [*lines(gathered, found), how, *named], found, where=where,
                     title=title, next_step=instead)  # fmt: skip
     elif _agreed_by_chance(gathered):
-        told = "three calls agreed by chance; calls that should give the same answer differ"
+        told = "calls with the same input agreed by chance; calls that should give the same answer differ"
         title = f"Random at inference: {kind_of(live[0])} {live[0].name} is live, not seeded"
         apart = gathered.of("reload-differs", "batch-dependent")
         yield cause("live-dropout", "confirmed", 1.0, [told, *lines(gathered, apart), *named], apart, where=where,
@@ -65,7 +65,7 @@ def _random(gathered: Gathered) -> Iterator[Judged]:
         # NaN repeats itself, whatever is drawn beneath it
         yield unasked("live-dropout", gathered.unjudged)
     elif gathered.runs("repeat"):
-        yield out("live-dropout", f"three calls with the same input give the same bits, for {_images(gathered)}")
+        yield out("live-dropout", f"calls with the same input give the same bits, for {_images(gathered)}")
     elif live or ops:
         sure: Certainty = "likely" if live or ops[0].op not in STATELESS else "possible"
         yield cause("live-dropout", sure, 1.0, named, where=where, factor=UNASKED)
@@ -123,7 +123,7 @@ def _reload(gathered: Gathered) -> Iterator[Judged]:
     drawn = gathered.of("nondeterministic")
     seeded = all(finding.evidence.get("seeded") for finding in drawn)
     if found and (not seeded or _agreed_by_chance(gathered)):
-        # three calls for one image may agree by chance
+        # calls for one image may agree by chance
         yield unasked("unsaved-state", "a model that answers at random answers so after a reload too")
     elif found and not (drawn and gathered.unjudged):
         explained = bool(gathered.of("weights-missing", "weights-never-saved"))

@@ -54,6 +54,8 @@ class Facts:
     finite: bool = True
     kind: str = "float"
     """What the output on show holds: float, integer or text."""
+    calls: int = 3
+    """Calls with the same input that `repeat` held against each other, the original's among them."""
     mirrored: Mapping[str, bool] = field(default_factory=dict)
     """Per flip: the image equals its own flip, so that the flip can't tell anything."""
     probes: tuple[Probe, ...] = ()

@@ -61,7 +61,8 @@ def _random(model: str, images: Sequence[Facts]) -> Finding | None:
         return None
     largest = _largest([facts.runs[REPEAT] for facts in images])
     seeded = all(facts.seeded for facts in images)
-    how = "every process gives the same sequence of three calls" if seeded else "no two processes agree"
+    calls = max(facts.calls for facts in images)
+    how = "every process gives the same sequence of calls" if seeded else "no two processes agree"
     silenced = all(facts.silenced for facts in images)
     how += "; with training=False, as model.predict calls it, it is steady" if silenced else ""
     moved: dict[str, float] = {}
@@ -72,13 +73,13 @@ def _random(model: str, images: Sequence[Facts]) -> Finding | None:
         "seeded": seeded,
         "steady_with_training_false": silenced,
         "moved_with_training_false": moved,
-        "calls": 3,
+        "calls": calls,
         "images": _names(images),
     }
     return make(
         "nondeterministic",
         model,
-        detail=f"three calls with the same input differ by up to {largest:.3g}; {how}",
+        detail=f"{'three' if calls == 3 else calls} calls with the same input differ by up to {largest:.3g}; {how}",
         evidence=evidence,
     )
 

@@ -20,7 +20,14 @@ from ckptui.predict.material import FLIPS, PROBES, ImageMaterial, Material
 from ckptui.predict.words import verdict
 
 CALLS = 3
-"""Calls with the same input: a seeded generator shows only in the sequence of several."""
+"""Calls with the same input, at least."""
+MORE_CALLS = 16
+"""Calls at most, while they agree: what throws a coin, as a live `RandomFlip` does, falls alike in one of 32,768."""
+REPEAT_SECONDS = 0.15
+"""What calls that agree may take together."""
+SEQUENCE = (6, 2.0)
+"""Calls of a random model in each load, at least, and the seconds that up to `MORE_CALLS` may take: a seeded generator
+shows only in a sequence, and three answers out of two agree in every eighth pair of sequences by chance."""
 
 
 class Subject:
@@ -99,8 +106,13 @@ class Subject:
         return None if feed is None else self.compared(name, *self._call(model, feed, 1, cancel))
 
     def repeated(self, model: Loaded, cancel: threading.Event | None) -> Run:
-        """The same call again, so that there are three in all."""
-        return self.compared(REPEAT, *self._call(model, self.feed(), CALLS - 1, cancel))
+        """The same call again, so that there are three in all, and more while they agree and are quick."""
+        answers, seconds = self._call(model, self.feed(), CALLS - 1, cancel)
+        more = min(MORE_CALLS, int(REPEAT_SECONDS / max(seconds, 1e-6))) - CALLS
+        if more > 0 and all(self.answer.same_bits(answer) for answer in answers):
+            answers += self._call(model, self.feed(), more, cancel)[0]
+        self.facts.calls = 1 + len(answers)
+        return self.compared(REPEAT, answers, seconds)
 
     def batched(self, model: Loaded, others: Sequence[Material], cancel: threading.Event | None) -> Run:
         """In the first row of a batch of others, beside a batch as large of copies of itself.
@@ -143,14 +155,20 @@ class Subject:
                 self.facts.silent_probes, self.facts.silent_moved = moves
 
     def again(self, model: Loaded, name: str, cancel: threading.Event | None) -> Run:
-        """Through a model loaded anew; three calls where answers are random, to compare sequences."""
-        calls = CALLS if self.facts.random else 1
-        answers, seconds = self._call(model, self.feed(), calls, cancel)
+        """Through a model loaded anew; several calls where answers are random, to compare sequences."""
+        answers, seconds = self._call(model, self.feed(), self._sequence_calls(), cancel)
         if self.facts.random:
             if self._sequences:
                 self.facts.seeded = compare.same_sequences(self._sequences[0], answers)
             self._sequences.append(answers)
         return self.compared(name, answers, seconds)
+
+    def _sequence_calls(self) -> int:
+        """The same number in every load, so that a generator which images share stands at the same place in each."""
+        if not self.facts.random:
+            return 1
+        fewest, most_seconds = SEQUENCE
+        return min(MORE_CALLS, max(fewest, int(most_seconds / max(self.facts.runs[REPEAT].seconds, 1e-6))))
 
     def elsewhere(self, model: Loaded, name: str, feed: Feed, detail: str, cancel: threading.Event | None) -> Run:
         """Through another model, or under another TensorFlow."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
+import weakref
 from types import TracebackType
 from typing import IO
 
@@ -16,10 +17,16 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 
 class Pending:
-    """Temporary files in one folder and the names they are to have. Use it in `with`: leaving takes them away."""
+    """Temporary files in one folder and the names they are to have. Use it in `with`: leaving takes them away.
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
+    `force` lets them take the names of files that are there.
+    """
+
+    def __init__(self, folder: str, *, force: bool = False) -> None:
+        self._folder, self._force = folder, force
+        self._names: list[str] = []
+        # an interrupt may come while leaving, too: what is left then goes with this object, at the latest at the end
+        self._sweep = weakref.finalize(self, _take_away, self._names)
         self._files: list[tuple[IO[bytes], str, str]] = []
 
     def file(self, name: str) -> IO[bytes]:
@@ -28,12 +35,14 @@ class Pending:
         Raises:
             UsageError: nothing can be written there.
         """
+        path = os.path.join(self._folder, f".ckptui-{secrets.token_hex(8)}.part")
+        # noted before it exists: an interrupt may come at any moment, and then it is taken away
+        self._names.append(path)
         try:
-            handle, path = tempfile.mkstemp(prefix=".ckptui-", suffix=".part", dir=self._folder)
+            file = open(path, "x+b", opener=_private)  # noqa: SIM115 - closed on leaving
         except OSError as error:
             reason = error.strerror or str(error)
             raise UsageError(f"nothing can be written in {self._folder}: {reason}", "Choose another folder") from error
-        file = os.fdopen(handle, "w+b")
         self._files.append((file, path, name))
         return file
 
@@ -60,11 +69,14 @@ class Pending:
                 os.chmod(path, 0o666 & ~mask)
                 file.close()
             for name in order:
-                _name(self.path(name), name)
+                if self._force:
+                    os.replace(self.path(name), name)
+                else:
+                    _name(self.path(name), name)
                 done.append(name)
                 _settle(self._folder)
         except BaseException as error:
-            for name in reversed(done):
+            for name in reversed(done) if not self._force else ():
                 with contextlib.suppress(OSError):
                     os.unlink(name)
             if isinstance(error, FileExistsError):
@@ -79,12 +91,23 @@ class Pending:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file, path, _ in self._files:
+        for file, _, _ in self._files:
             with contextlib.suppress(OSError):
                 file.close()
-            with contextlib.suppress(OSError):
-                os.unlink(path)
+        _take_away(self._names)
         self._files = []
+
+
+def _take_away(names: list[str]) -> None:
+    while names:
+        with contextlib.suppress(OSError):
+            os.unlink(names[-1])
+        names.pop()
+
+
+def _private(path: str, flags: int) -> int:
+    """Nobody else reads what is not complete."""
+    return os.open(path, flags, 0o600)
 
 
 def refused(error: OSError, folder: str) -> CkptuiError:

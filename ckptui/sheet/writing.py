@@ -11,7 +11,7 @@ from ckptui.core.model import Layer, Listing
 from ckptui.core.text import human_bytes, safe
 from ckptui.engine.pictures import Values, Wanted, read_pictures
 from ckptui.errors import CkptuiError, UsageError
-from ckptui.export import Pending, check_place
+from ckptui.export import check_place, pending
 from ckptui.narrator import Narrator
 from ckptui.sheet.planning import Plan, Sort, make_plan
 
@@ -65,7 +65,7 @@ def write_sheet(
 
         image = draw(plan, drawn, lambda done: narrator.tell(f"drawing  {done + 1} of {len(plan.blocks)} layers"))
         narrator.tell("writing")
-        with Pending(request.target, request.force) as out:
+        with pending(request.target, request.force) as out:
             image.save(out, format="PNG")
             size = out.tell()
     finally:
