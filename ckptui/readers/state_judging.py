@@ -17,7 +17,7 @@ from ckptui.readers.folder import Contents, Folder
 from ckptui.readers.leftovers import modified_path
 from ckptui.readers.notices import notice
 from ckptui.readers.series import in_order, series_of
-from ckptui.readers.state_file import State
+from ckptui.readers.state_file import State, read_state
 
 SHOWN = 20
 """How many paths a finding carries."""
@@ -135,9 +135,19 @@ def _unreadable(case: Case) -> Finding:
 
 
 def _came_since(case: Case) -> bool:
-    """Was its latest save written after the folder was listed? A training that runs writes both all the time."""
+    """Was its latest save written after the folder was listed? A training that runs writes both all the time.
+
+    So fast at times that the save is gone again: then the state file names another one by now.
+    """
     latest = case.state.latest
-    return os.path.dirname(os.path.normpath(latest)) == os.path.normpath(case.folder.path) and exists_at(latest)
+    if os.path.dirname(os.path.normpath(latest)) != os.path.normpath(case.folder.path):
+        return False
+    if exists_at(latest):
+        return True
+    try:
+        return read_state(case.path).latest != latest
+    except OSError:
+        return True
 
 
 def _not_there(case: Case) -> Finding:

@@ -17,6 +17,7 @@ from ckptui import rewriting
 from ckptui.checking import check
 from ckptui.core.model import RunFolder
 from ckptui.readers import discover as discovery
+from ckptui.readers import runs, state_file
 from ckptui.readers.folder import read_folder
 from ckptui.session import Session
 from tests.damaged.bundles import SHARD
@@ -114,6 +115,28 @@ def test_a_folder_that_goes_away_while_a_tree_is_walked_is_passed_over(tmp_path:
         found.append(item)
     assert [getattr(item, "code", None) for item in found] == [None] * len(found)
     assert len(found) >= 1
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_save_that_came_and_went_since_the_folder_was_listed(
+    goes_on: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, 1)
+    state = tmp_path / "checkpoint"
+    state.write_text('model_checkpoint_path: "ckpt-4"\n')
+    real = state_file.read_state
+
+    def read(path: Any) -> Any:
+        """As it was; a training that goes on has written and removed saves before anybody looks for them."""
+        told = real(path)
+        if goes_on:
+            save(tmp_path, 9)
+            state.write_text('model_checkpoint_path: "ckpt-9"\n')
+        return told
+
+    monkeypatch.setattr(runs, "read_state", read)
+    told = [pair for pair in codes(document(tmp_path)) if pair[0] == "state-dangling"]
+    assert told == ([] if goes_on else [("state-dangling", "error")])
 
 
 def test_a_run_that_is_written_all_the_time_gives_no_damage(tmp_path: Path) -> None:
