@@ -10,7 +10,7 @@ import numpy as np
 
 from ckptui.core.model import Expectation, Predicted, Probe, Run, Variant
 from ckptui.core.text import counted
-from ckptui.errors import Blocked, CkptuiError
+from ckptui.errors import Blocked, CkptuiError, UsageError
 from ckptui.predict import compare
 from ckptui.predict.answers import Answer, Feed
 from ckptui.predict.compare import IN_BATCH, ORIGINAL, REPEAT, ROWS, TRAINING, Facts
@@ -121,6 +121,8 @@ class Subject:
         """
         assert self.material is not None
         batch, alone = self.material.among(others), self.feed()
+        if batch is None and self.answer.rows > 1:
+            return self._first_of_rows(model, alone, cancel)
         if batch is None or batch.rows < 2 or alone.rows not in (1, batch.rows):
             return self.not_run(IN_BATCH, "no batch of others: its size is fixed, or the input has no batch axis")
         rows = batch.rows
@@ -135,6 +137,24 @@ class Subject:
         self.facts.among_others_by = same.apart(row)
         detail = f"among {counted(rows - 1, 'other')}; {compare.size_text(self.answer.apart(same))} among copies"
         return self.compared(IN_BATCH, [row], seconds, detail)
+
+    def _first_of_rows(self, model: Loaded, given: Feed, cancel: threading.Event | None) -> Run:
+        """Of rows that were given together the first: alone against among the rest, copies the control as ever."""
+        rows = given.rows
+        first = Feed(tuple((name, values[:1]) for name, values in given.parts))
+        copies = Feed(tuple((name, np.repeat(values[:1], rows, axis=0)) for name, values in given.parts))
+        try:
+            (alone,), seconds = model.call(first, 1, cancel)
+        except UsageError:
+            return self.not_run(IN_BATCH, f"it takes {rows} rows and no single one")
+        (control,), _ = model.call(copies, 1, cancel)
+        single, same, row = alone.row(0, 1), control.row(0, rows), self.answer.row(0, rows)
+        self.facts.among_copies, self.facts.among_others = single.relative(same), same.relative(row)
+        self.facts.among_others_by = same.apart(row)
+        detail = f"row 1 alone against among all {rows}; {compare.size_text(single.apart(same))} among copies"
+        run = compare.compared_run(IN_BATCH, single, [row], seconds, self.labels, self.top, detail)
+        self.facts.relative[IN_BATCH] = single.relative(row)
+        return self.facts.keep(run)
 
     def trained(self, model: Loaded, cancel: threading.Event | None) -> Run:
         """Called with `training=True`; the model is left as it was."""

@@ -17,12 +17,14 @@ from ckptui.predict import course as course_module
 from ckptui.predict import rivals
 from ckptui.predict.answers import Answer, Feed
 from ckptui.predict.course import Course
+from ckptui.predict.given import GivenMaterial, Part
 from ckptui.predict.image import Picture, form_of
 from ckptui.predict.labels import Labels
 from ckptui.predict.loading import Order
 from ckptui.predict.material import ImageMaterial
 from ckptui.predict.recipe import recipe_of
 from ckptui.predict.recorded import read_recorded
+from ckptui.predict.subject import Subject
 from ckptui.predict.wish import Wish
 from tests.predict.asking import listing
 
@@ -217,6 +219,27 @@ def test_batch_statistics_are_seen_among_others_and_not_among_copies() -> None:
     assert finding.evidence["relative_among_copies"] < 1e-6
     assert rows(found)["repeat"].identical
     print(f"among others {finding.evidence['relative']:.3g}, among copies {finding.evidence['relative_among_copies']}")
+
+
+@pytest.mark.parametrize(("function", "dependent"), [(of_batch, True), (follows, False)])
+def test_of_rows_given_together_the_first_is_asked_alone(function: Function, dependent: bool) -> None:
+    rows = np.random.default_rng(1).normal(1.0, 1.0, (5, 4, 4, 3)).astype(np.float32)
+    model: Any = FakeModel(function=function)
+    subject = Subject("rows.npy", Labels(), 3)
+    subject.prepare(GivenMaterial("rows.npy", [Part("image", rows, True)], ""))
+    subject.original(model, None)
+    run = subject.batched(model, [], None)
+    assert not run.error
+    alone, among = function(rows[:1])[0].astype(float), function(rows)[0].astype(float)
+    assert run.max_abs_diff == pytest.approx(float(np.abs(alone - among).max()), abs=1e-9)
+    assert (subject.facts.batch_dependent, run.identical) == (dependent, not dependent)
+
+    def fail(feed: Feed, _: int) -> None:
+        if feed.rows == 1:
+            raise UsageError("takes five", title="The model can't take this")
+
+    model.fail = fail
+    assert "takes 5 rows and no single one" in subject.batched(model, [], None).error
 
 
 def test_a_fixed_batch_size_is_a_row_that_says_so() -> None:
