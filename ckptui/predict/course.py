@@ -12,7 +12,7 @@ from typing import Any
 
 from ckptui.core.model import Finding, LayerSpread, ManyImages, Predicted, PredictReport, Run
 from ckptui.errors import Blocked, Cancelled, CkptuiError, ModelDoesNotLoad
-from ckptui.predict import compare, expect, probes, rivals
+from ckptui.predict import beside, compare, expect, probes, rivals
 from ckptui.predict.client import Worker
 from ckptui.predict.dying import where_it_dies
 from ckptui.predict.image import ImageReader
@@ -180,7 +180,7 @@ class Course:
         materials = [subject.material for subject in asked if subject.material is not None]
         for subject in asked if self.wish.wants(compare.IN_BATCH) else ():
             others = [material for material in materials if material is not subject.material]
-            yield from self.row(subject, compare.IN_BATCH, subject.batched, others)
+            yield from self.row(subject, compare.IN_BATCH, partial(beside.batched, subject, others))
         for subject in asked if self.model.takes_training and self.wish.wants(compare.TRAINING) else ():
             yield from self.row(subject, compare.TRAINING, subject.trained)
         self._quietly(self._look_at_layers)

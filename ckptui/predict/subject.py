@@ -10,10 +10,10 @@ import numpy as np
 
 from ckptui.core.model import Expectation, Predicted, Probe, Run, Variant
 from ckptui.core.text import counted
-from ckptui.errors import Blocked, CkptuiError, UsageError
+from ckptui.errors import Blocked, CkptuiError
 from ckptui.predict import compare
 from ckptui.predict.answers import Answer, Feed
-from ckptui.predict.compare import IN_BATCH, ORIGINAL, REPEAT, ROWS, TRAINING, Facts
+from ckptui.predict.compare import ORIGINAL, REPEAT, ROWS, TRAINING, Facts
 from ckptui.predict.labels import Labels
 from ckptui.predict.loading import Loaded
 from ckptui.predict.material import FLIPS, PROBES, ImageMaterial, Material
@@ -114,48 +114,6 @@ class Subject:
         self.facts.calls = 1 + len(answers)
         return self.compared(REPEAT, answers, seconds)
 
-    def batched(self, model: Loaded, others: Sequence[Material], cancel: threading.Event | None) -> Run:
-        """In the first row of a batch of others, beside a batch as large of copies of itself.
-
-        The copies are the control: the kernels of a batch round otherwise than those of a single row.
-        """
-        assert self.material is not None
-        batch, alone = self.material.among(others), self.feed()
-        if batch is None and self.answer.rows > 1:
-            return self._first_of_rows(model, alone, cancel)
-        if batch is None or batch.rows < 2 or alone.rows not in (1, batch.rows):
-            return self.not_run(IN_BATCH, "no batch of others: its size is fixed, or the input has no batch axis")
-        rows = batch.rows
-        copies = alone if alone.rows == rows else Feed(tuple((n, np.repeat(v, rows, axis=0)) for n, v in alone.parts))
-        (whole,), seconds = model.call(batch, 1, cancel)
-        (control,), _ = model.call(copies, 1, cancel)
-        if not whole.main.ndim or whole.main.shape[0] != rows:
-            return self.not_run(IN_BATCH, f"the output has no row for each of {rows} images")
-        row, same = whole.row(0, rows), control.row(0, rows)
-        self.facts.among_copies = self.answer.relative(same)
-        self.facts.among_others = same.relative(row)
-        self.facts.among_others_by = same.apart(row)
-        detail = f"among {counted(rows - 1, 'other')}; {compare.size_text(self.answer.apart(same))} among copies"
-        return self.compared(IN_BATCH, [row], seconds, detail)
-
-    def _first_of_rows(self, model: Loaded, given: Feed, cancel: threading.Event | None) -> Run:
-        """Of rows that were given together the first: alone against among the rest, copies the control as ever."""
-        rows = given.rows
-        first = Feed(tuple((name, values[:1]) for name, values in given.parts))
-        copies = Feed(tuple((name, np.repeat(values[:1], rows, axis=0)) for name, values in given.parts))
-        try:
-            (alone,), seconds = model.call(first, 1, cancel)
-        except UsageError:
-            return self.not_run(IN_BATCH, f"it takes {rows} rows and no single one")
-        (control,), _ = model.call(copies, 1, cancel)
-        single, same, row = alone.row(0, 1), control.row(0, rows), self.answer.row(0, rows)
-        self.facts.among_copies, self.facts.among_others = single.relative(same), same.relative(row)
-        self.facts.among_others_by = same.apart(row)
-        detail = f"row 1 alone against among all {rows}; {compare.size_text(single.apart(same))} among copies"
-        run = compare.compared_run(IN_BATCH, single, [row], seconds, self.labels, self.top, detail)
-        self.facts.relative[IN_BATCH] = single.relative(row)
-        return self.facts.keep(run)
-
     def trained(self, model: Loaded, cancel: threading.Event | None) -> Run:
         """Called with `training=True`; the model is left as it was."""
         return self.compared(TRAINING, *self._call(model, self.feed(), 1, cancel, training=True))
@@ -176,19 +134,12 @@ class Subject:
 
     def again(self, model: Loaded, name: str, cancel: threading.Event | None) -> Run:
         """Through a model loaded anew; several calls where answers are random, to compare sequences."""
-        answers, seconds = self._call(model, self.feed(), self._sequence_calls(), cancel)
+        answers, seconds = self._call(model, self.feed(), _sequence_calls(self.facts), cancel)
         if self.facts.random:
             if self._sequences:
                 self.facts.seeded = compare.same_sequences(self._sequences[0], answers)
             self._sequences.append(answers)
         return self.compared(name, answers, seconds)
-
-    def _sequence_calls(self) -> int:
-        """The same number in every load, so that a generator which images share stands at the same place in each."""
-        if not self.facts.random:
-            return 1
-        fewest, most_seconds = SEQUENCE
-        return min(MORE_CALLS, max(fewest, int(most_seconds / max(self.facts.runs[REPEAT].seconds, 1e-6))))
 
     def elsewhere(self, model: Loaded, name: str, feed: Feed, detail: str, cancel: threading.Event | None) -> Run:
         """Through another model, or under another TensorFlow."""
@@ -246,6 +197,14 @@ class Subject:
             variants=self.variants,
             expected=self.expected,
         )
+
+
+def _sequence_calls(facts: Facts) -> int:
+    """The same number in every load, so that a generator which images share stands at the same place in each."""
+    if not facts.random:
+        return 1
+    fewest, most_seconds = SEQUENCE
+    return min(MORE_CALLS, max(fewest, int(most_seconds / max(facts.runs[REPEAT].seconds, 1e-6))))
 
 
 def _moves(

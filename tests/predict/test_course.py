@@ -13,8 +13,8 @@ import pytest
 
 from ckptui.core.model import Finding, LayerSpread, Predicted, PredictReport, Run
 from ckptui.errors import Blocked, Cancelled, CkptuiError, ModelDoesNotLoad, UsageError, WorkerFailed
+from ckptui.predict import beside, rivals
 from ckptui.predict import course as course_module
-from ckptui.predict import rivals
 from ckptui.predict.answers import Answer, Feed
 from ckptui.predict.course import Course
 from ckptui.predict.given import GivenMaterial, Part
@@ -228,7 +228,7 @@ def test_of_rows_given_together_the_first_is_asked_alone(function: Function, dep
     subject = Subject("rows.npy", Labels(), 3)
     subject.prepare(GivenMaterial("rows.npy", [Part("image", rows, True)], ""))
     subject.original(model, None)
-    run = subject.batched(model, [], None)
+    run = beside.batched(subject, [], model, None)
     assert not run.error
     alone, among = function(rows[:1])[0].astype(float), function(rows)[0].astype(float)
     assert run.max_abs_diff == pytest.approx(float(np.abs(alone - among).max()), abs=1e-9)
@@ -239,7 +239,7 @@ def test_of_rows_given_together_the_first_is_asked_alone(function: Function, dep
             raise UsageError("takes five", title="The model can't take this")
 
     model.fail = fail
-    assert "takes 5 rows and no single one" in subject.batched(model, [], None).error
+    assert "takes 5 rows and no single one" in beside.batched(subject, [], model, None).error
 
 
 def test_a_fixed_batch_size_is_a_row_that_says_so() -> None:
