@@ -27,14 +27,13 @@ def why(
     """`ckptui why`; `options` are the fields of `predict.wish.Wish`.
 
     Raises:
-        NoSuchPath, NotASave, UsageError: what was asked for can't be done. A missing image is no such thing: it
-            leaves out what the model would answer to it.
+        NoSuchPath, NotASave, UsageError: what was asked for can't be done; an image that is not there is one reason.
         Flagged: the model reaches outside, and nobody allowed it (asked only where `may_ask`).
     """
     narrator = Narrator()
     report: WhyReport | None = None
     with Session() as session:
-        given = looked_at(session, (), options)
+        given = looked_at(session, images, options)
 
         def begin(**more: Any) -> Any:
             return session.why(model, images, symptom=symptom, predict=predict, **more)

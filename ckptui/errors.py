@@ -140,6 +140,11 @@ class ModelDoesNotLoad(CkptuiError):
 
     title = "The model does not load"
 
+    def __init__(self, detail: str, hint: str = "", said: tuple[str, ...] = ()) -> None:
+        super().__init__(detail, hint)
+        self.said = said
+        """What each loader said, where the detail is all of that."""
+
 
 class Flagged(CkptuiError):
     """The model holds ops or layers that reach outside; someone has to say that it may run all the same.

@@ -48,7 +48,7 @@ def why_text(report: WhyReport, width: int | None = None) -> list[str]:
         lines += ["", *cause_lines(number, cause, standing(cause, report), page)]
     lines += _others("Ruled out", [one for one in report.ruled_out if one.asked], page)
     lines += _others("Not asked", [one for one in report.ruled_out if not one.asked], page)
-    lines += ["", "Steps", *step_lines(report.steps, page, report.verdict)]
+    lines += ["", "Steps", *step_lines(report.steps, page, report.verdict, _loaders(report))]
     lines += [line for note in report.notes for line in folded(safe(note), page, "  ")]
     return lines
 
@@ -84,17 +84,38 @@ def _asked(reason: str, ask: str) -> str:
     return f"{reason}; {ask}" if ask.startswith(("`", "leave")) else f"{reason}; give {ask}"
 
 
-def step_lines(steps: Iterable[WhyStep], width: int, verdict: str = "") -> list[str]:
-    """Every step with how long it took and what it found, folded beside its name; not what the verdict says already."""
+def _loaders(report: WhyReport) -> list[str]:
+    """What each of several loaders said that refused the model."""
+    refused = next((found for found in report.findings if found.code == "model-does-not-load"), None)
+    return [str(said) for said in (refused.evidence.get("loaders") if refused is not None else None) or ()]
+
+
+def step_lines(steps: Iterable[WhyStep], width: int, verdict: str = "", loaders: Sequence[str] = ()) -> list[str]:
+    """Every step with how long it took and what it found, folded beside its name; not what the verdict says already.
+
+    What each of the `loaders` said has lines of its own.
+    """
     told = []
+    whole = "; ".join(loaders)
     for step in steps:
         said = step.state in ("failed", "skipped") and step.detail and step.detail in verdict
-        words = STATE_WORDS[step.state] + ("see above" if said else safe(_asked(step.detail, step.ask), 400))
-        told.append((step.name, f"{step.seconds:.1f} s", words))
-    names = max((len(name) for name, _, _ in told), default=0)
-    times = max((len(seconds) for _, seconds, _ in told), default=0)
+        under: list[str] = []
+        if said:
+            words = "see above"
+        elif whole and whole in step.detail:
+            words = step.detail.partition(whole)[0].rstrip()
+            under = [*loaders, *([step.ask] if step.ask else [])]
+        else:
+            words = _asked(step.detail, step.ask)
+        words = STATE_WORDS[step.state] + safe(words, 400)
+        told.append((step.name, f"{step.seconds:.1f} s", words, [safe(one, 400) for one in under]))
+    names = max((len(name) for name, *_ in told), default=0)
+    times = max((len(seconds) for _, seconds, *_ in told), default=0)
     lines: list[str] = []
-    for name, seconds, words in told:
+    for name, seconds, words, more in told:
         head = f"  {name:<{names}}  {seconds:>{times}}"
-        lines += folded(words, width, f"{head}  ", " " * (len(head) + 2)) or [head]
+        indent = " " * (len(head) + 2)
+        lines += folded(words, width, f"{head}  ", indent) or [head]
+        for one in more:
+            lines += folded(one, width, indent, indent + "  ")
     return lines

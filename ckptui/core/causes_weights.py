@@ -31,6 +31,8 @@ UNBOUND = (
     "weights-missing", "weights-never-saved", "shape-mismatch", "graph-variables-mismatch", "weights-unexpected",
 )  # fmt: skip
 MOST_TITLES = 5
+FEW = 0.25
+"""Share of a kernel's filters below which those that never moved explain no symptom of the whole model."""
 SMALLEST = "no kernel's filter is near zero; biases, which can silence a filter too, are not judged by it"
 WEIGHTS_ALONE = ("tf-checkpoint", "tf-checkpoint-v1", "keras-weights")
 STATE = ("state-dangling", "state-stale", "state-elsewhere")
@@ -218,15 +220,17 @@ def _filters(gathered: Gathered, shown: Sequence[Symptom]) -> Iterator[Judged]:
         for code in ("weights-untouched", "dead-filters"):
             yield unasked(code, "the kernels were not read filter by filter")
         return
-    untouched = gathered.of("at-initializer") or gathered.of("untouched-filters")
+    whole = gathered.of("at-initializer")
+    untouched = whole or [f for f in gathered.of("untouched-filters") if not _few(f)]
     if untouched:
         yield cause(
             "weights-untouched",
             best_of(*(f.certainty for f in untouched)),
-            0.85 if untouched[0].code == "at-initializer" else 0.5,
+            0.85 if whole else 0.5,
             lines(gathered, untouched),
             untouched,
             where=where_of(gathered, untouched),
+            title="" if whole else "Some weights are as their initializer drew them",
             factor=factor,
         )
     else:
@@ -237,6 +241,12 @@ def _filters(gathered: Gathered, shown: Sequence[Symptom]) -> Iterator[Judged]:
         if found and not (code == "symmetric-filters" and gathered.symptom == "flip"):
             sure = best_of(*(f.certainty for f in found))
             yield cause(code, sure, 0.05, lines(gathered, found), found, where=where_of(gathered, found))
+
+
+def _few(finding: Finding) -> bool:
+    """Single filters that never moved among many that did: units that were dead from the start, in any training."""
+    untouched, every = finding.evidence.get("untouched"), finding.evidence.get("of")
+    return bool(untouched and every) and untouched < FEW * every
 
 
 def _trained(gathered: Gathered) -> Judged:

@@ -32,10 +32,11 @@ def refusal(doc: dict[str, Any]) -> CkptuiError | None:
     if kind is None:
         return None
     detail, hint = safe(str(doc.get("detail", ""))), safe(str(doc.get("hint", "")))
+    said = tuple(safe(str(one)) for one in doc.get("said") or ())
     if kind == "load" and KEPT_SAFE in detail:
-        return ModelDoesNotLoad(detail, "Build the model in code of your own and load the weights alone")
+        return ModelDoesNotLoad(detail, "Build the model in code of your own and load the weights alone", said)
     if kind == "load":
-        return ModelDoesNotLoad(detail, hint or OTHER_TENSORFLOW)
+        return ModelDoesNotLoad(detail, hint or OTHER_TENSORFLOW, said)
     if kind == "missing":
         return WorkerFailed(detail, hint, title="TensorFlow is missing")
     if kind == "blocked":

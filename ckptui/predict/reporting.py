@@ -117,7 +117,8 @@ def refused(
     if isinstance(error, Blocked):
         finding = blocked_finding(order.path, [f"while it was loaded: {error.detail}"], ["load"])
     else:
-        evidence = {"tensorflow": versions.get("tensorflow", ""), "keras": versions.get("keras", "")}
+        evidence: dict[str, Any] = {name: versions.get(name, "") for name in ("tensorflow", "keras")}
+        evidence |= {"loaders": list(error.said)} if len(error.said) > 1 else {}
         later = newer_keras(saved_by, versions)
         said = f"{later}; {error.detail}" if later else error.detail
         advice = error.hint or None
