@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import numpy as np
 import pytest
 
+from ckptui.errors import NotASave
 from ckptui.ui.screens import looking
 from ckptui.ui.screens.asking import ExportScreen
 from ckptui.ui.screens.diff import DiffScreen
 from ckptui.ui.screens.help import help_text, here
 from tests.ui.driving import NARROW, WIDE, Bench, at_rest, screen_text, settled, until
-from tests.ui.fake_session import ROOT, RUN, SICK, FakeSession
+from tests.ui.fake_session import ROOT, RUN, SICK, FakeSession, digits
+from tests.ui.pane_data import prediction
 
 BEFORE = f"{RUN}/ckpt-4"
 
@@ -86,6 +91,38 @@ async def test_leaving_a_prediction_goes_back_to_where_it_was_asked_for() -> Non
             await pilot.pause()
             assert app.main.focus_area == area
             assert app.main.pane.showing == "inspector"
+
+
+@pytest.mark.parametrize("opens", [True, False], ids=["opens", "fails"])
+async def test_enter_typed_while_a_save_opens_is_meant_for_its_prediction(
+    opens: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, gate = digits(), threading.Event()
+    session.predictions = prediction()
+    open_now = session.open
+
+    def held(path: str, *args: Any, **options: Any) -> Any:
+        gate.wait(20)
+        if not opens:
+            raise NotASave("damaged", path)
+        return open_now(path, *args, **options)
+
+    app = Bench(session)
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot, app)
+        await pilot.press("h")
+        monkeypatch.setattr(session, "open", held)
+        await pilot.press("j", "p", "enter")
+        await until(pilot, lambda: app.main.record is not None and app.main.record.phase == "opening")
+        assert app.main.pane.showing == "predict"
+        gate.set()
+        if opens:
+            await until(pilot, lambda: app.main.pane.ready and app.main.pane.predict.results.told.report is not None)
+            assert [path for kind, path in session.calls if kind == "predict"] == [f"{BEFORE} {ROOT}/images/two.png"]
+        else:
+            await until(pilot, lambda: app.main.pane.showing == "inspector")
+            assert app.main.focus_region == "saves"
+            assert not any(kind == "predict" for kind, _ in session.calls)
 
 
 async def test_the_title_names_the_folder_and_the_tree_marks_the_save_on_show() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from textual.widgets import Input
@@ -226,15 +227,26 @@ class Actions(Reasoning):
     # ------------------------------------------------------------------ doing
 
     def action_predict(self) -> None:
-        self.came_from = self.focus_region
-        self.when_open(self._predict)
-
-    def _predict(self) -> None:
-        if self.current is not None:
+        """The pane takes the keys before the save is open: Enter typed meanwhile is meant for it."""
+        came_from = self.focus_region
+        self.when_open(self._offer_images)
+        record = self.record
+        if record is not None and (record.listing is not None or record.phase == "opening"):
+            self.came_from = came_from
             self.pane.showing = "predict"
             self.show_region("pane")
             self.pane.expect_model()
+
+    def _offer_images(self) -> None:
+        if self.current is not None:
             self.run_find_images(self.current)
+
+    def given_up(self, act: Callable[[], None]) -> None:
+        """A prediction was asked of a save that can't be opened: what was on show before is back."""
+        if act == self._offer_images and self.pane.showing == "predict":
+            self.pane.showing = self.pane_here
+            if self.focus_region == "pane":
+                self.show_region(self.came_from)
 
     def on_images_found(self, message: messages.ImagesFound) -> None:
         """The pane offers the save under the cursor and the first image beside it."""

@@ -81,6 +81,14 @@ class Looking(Working):
         elif record.listing is not None:
             act()
 
+    def _give_up(self) -> None:
+        then, self._then = self._then, None
+        if then is not None:
+            self.given_up(then)
+
+    def given_up(self, act: Callable[[], None]) -> None:
+        """What was asked of a save comes to nothing: it can't be opened, or was left before it was."""
+
     @property
     def save_tree(self) -> SaveTree:
         """The saves."""
@@ -223,7 +231,7 @@ class Looking(Working):
         """Stop what runs for the save on show."""
         self.stop("open")
         self.stop("check")
-        self._then = None
+        self._give_up()
         record = self.record
         if record is not None:
             if record.phase in ("opening", "checking"):
@@ -287,7 +295,7 @@ class Looking(Working):
 
     def _show_failure(self, record: SaveRecord) -> None:
         assert record.error is not None
-        self._then = None
+        self._give_up()
         self.view.failure(record.error, self.findings_of(record), self.name_of(record))
         self.land()
         self.refresh_bindings()
