@@ -34,6 +34,8 @@ MOST_NOISE = 1 << 22
 """Values of noise that one input gets at most."""
 MOST_LAYERS = 200
 """Layers of a model that are all looked at unasked: some seconds; of a larger one where its answer is constant."""
+FAR = 20.0
+"""A bias beyond this, and so many times beyond every other, may outweigh whatever a layer is given."""
 NO_IMAGE = "The model takes no "
 """How the title of a refusal begins that is about the inputs of the model, and not about a file."""
 NOISE_SIDE = 96
@@ -218,6 +220,7 @@ class _Diagnosis(Inquiry):
             predict_by=self.predict_by,
             death=self._death(),
             ending=self._ending(),
+            far_off=self._far_off(),
             branches=self._branches(),
             unreached=self._unreached(),
             normalizing=tuple(dict.fromkeys(t.layer for t in listing.tensors if t.role == "moving-mean" and t.layer)),
@@ -258,6 +261,22 @@ class _Diagnosis(Inquiry):
             f"{name} lies between {low} and {high}" if low != high else f"{name} is {low} throughout"
             for name, low, high in told
         )
+
+    def _far_off(self) -> tuple[str, str] | None:
+        """The bias that lies furthest from 0, where that is far beyond every other: nothing gets past it."""
+        held = [t for t in self.listed().tensors if t.role in ("bias", "beta") and t.name in self.ranges]
+        reach = {t.name: max(map(abs, self.ranges[t.name])) for t in held}
+        furthest = max(held, key=lambda t: reach[t.name], default=None)
+        if furthest is None or reach[furthest.name] < FAR:
+            return None
+        others = [far for name, far in reach.items() if name != furthest.name]
+        if reach[furthest.name] < FAR * max(others, default=1.0):
+            return None
+        name = own_names(held).get(furthest.name) or clean(furthest.name)
+        low, high = map(number_text, self.ranges[furthest.name])
+        told = f"is {low} throughout" if low == high else f"lies between {low} and {high}"
+        beyond = f", no other bias beyond {number_text(max(others))}" if others else ""
+        return furthest.layer or name, f"{name} {told}{beyond}"
 
     def _branches(self) -> tuple[tuple[str, str], ...]:
         """Layers that lose the input beside others that keep it."""

@@ -23,6 +23,8 @@ from ckptui.core.model import ArchitectureRow, Finding
 from ckptui.core.text import number_text
 
 FLIPS = ("flip-left-right", "flip-up-down", "rotate-180")
+PRESSED = 1 / 64
+"""A Rescaling that multiplies by this or less makes small numbers of pixels: one does, two undo the image."""
 MOST_BRANCHES = 4
 """Layers that are told one by one."""
 HOW = {
@@ -58,8 +60,7 @@ def _constant(gathered: Gathered) -> Iterator[Judged]:
         return
     where = report.dies_at or (closed[0][0].name if closed else None)
     if where is None:
-        both = "nothing between input and output could be looked at layer by layer"
-        yield cause("dead-layer", "likely", 0.8, [*said, both], found, title="Nothing of the input reaches the output")
+        yield _somewhere(gathered, said, found)
         yield unasked("output-disconnected", "the path from input to output can't be followed in this model")
         return
     evidence = [*said, *_dies(gathered, where), *gathered.ending]
@@ -74,6 +75,17 @@ def _constant(gathered: Gathered) -> Iterator[Judged]:
         yield _loose(loose, "")
     else:
         yield out("output-disconnected", f"the output hangs on the input as far as {where}")
+
+
+def _somewhere(gathered: Gathered, said: Sequence[str], found: Sequence[Finding]) -> Judged:
+    """The input gets lost, and no layer can be called: a bias far beyond all others says where, if there is one."""
+    both = "nothing between input and output could be looked at layer by layer"
+    if not gathered.far_off:
+        title = "Nothing of the input reaches the output"
+        return cause("dead-layer", "likely", 0.8, [*said, both], found, title=title)
+    where, words = gathered.far_off
+    title = f"Nothing of the input reaches the output: it most likely ends at {where}"
+    return cause("dead-layer", "likely", 0.9, [*said, both, words], found, where=where, title=title)
 
 
 def _unconnected(model: Mapping[str, Any]) -> list[str]:
@@ -195,6 +207,8 @@ def closed_layers(rows: Sequence[ArchitectureRow]) -> list[tuple[ArchitectureRow
             found.append((row, f"layer {row.name} (Rescaling) multiplies by 0"))
         elif kind.endswith("Dropout") and config.get("rate") == 1 and row.live:
             found.append((row, f"layer {row.name} ({kind}) drops everything"))
+        elif config.get("activation") == "softmax" and 1 in (config.get("units"), config.get("filters")):
+            found.append((row, f"layer {row.name} ({kind}) is a softmax over one unit: that is 1 whatever it is given"))
     return found
 
 
@@ -218,11 +232,39 @@ def unreached_inputs(rows: Sequence[ArchitectureRow]) -> list[ArchitectureRow]:
     return [row for row in inputs if row.name not in used]
 
 
+def scaled_twice(gathered: Gathered) -> tuple[list[str], str] | None:
+    """Rescaling layers one behind the other that press 0..255 together twice, in words, and the last of them.
+
+    By the calls of the layers, where these were looked at.
+    """
+    scales = {row.name: row.config.get("scale") for row in gathered.architecture if kind_of(row) == "Rescaling"}
+    rows = gathered.report.layers if gathered.report is not None else ()
+    chain: dict[int, list[tuple[str, float]]] = {}
+    for place, row in enumerate(rows):
+        behind = max((chain[source] for source in row.sources if source in chain), key=len, default=[])
+        scale = scales.get(row.layer.rpartition("/")[2]) if row.class_name == "Rescaling" else None
+        if type(scale) in (int, float) and 0 < abs(float(str(scale))) <= PRESSED:
+            behind = [*behind, (row.layer, float(str(scale)))]
+        if len(behind) > 1:
+            told = [f"layer {name} (Rescaling) multiplies by {number_text(by)}" for name, by in behind]
+            return [*told, "one behind the other: of 0..255 next to nothing is left"], behind[-1][0]
+        # beyond a layer with weights another range begins
+        if behind and not row.weights:
+            chain[place] = behind
+    return None
+
+
 def _range(gathered: Gathered) -> Iterator[Judged]:
     """The same answer for all, but another one in another range: the range saturates something."""
     if gathered.of("normalization-unadapted"):
         return
     found = gathered.of("constant-output")
+    if twice := scaled_twice(gathered):
+        told, where = twice
+        yield cause("preprocessing-off", "likely", 0.9, told, found, where=where, factor=1.0 if found else UNASKED,
+                    title="The model scales its input twice",
+                    next_step="Leave one Rescaling out: in the model, or in the code around it.")  # fmt: skip
+        return
     variants = [v for image in gathered.answered() for v in image.variants if not v.chosen and not v.error]
     if found and variants and not gathered.unjudged:
         moved = [v for v in variants if v.max_abs_diff]

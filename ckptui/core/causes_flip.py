@@ -5,8 +5,7 @@ Mirror-symmetric filters are no cause of it: they make an answer survive flips.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from ckptui.core.causes_kinds import (
     UNPREDICTED,
@@ -17,7 +16,7 @@ from ckptui.core.causes_kinds import (
     unasked,
 )
 from ckptui.core.config_sides import kind_of
-from ckptui.core.model import Certainty, ManyImages, Move, Predicted, Run
+from ckptui.core.model import ArchitectureRow, Certainty, ManyImages, Move, Predicted, Run
 from ckptui.core.text import number_text
 
 AS_RECORDED = 1e-3
@@ -30,6 +29,16 @@ REACTS, FOLLOWS = 0.4, 0.1
 """A flip's lower bound above this share of what the turn does, where the turn does at least that much: the bounds by
 which many images are judged, measured in docs/many-images.md."""
 FLIPS = ("flip-left-right", "flip-up-down", "rotate-180")
+
+
+TURNING_FUNCTIONS = {
+    "flip_left_right": "mirrors the image from left to right",
+    "flip_up_down": "mirrors the image upside down",
+    "rot90": "turns the image by 90 degrees",
+    "transpose": "swaps height and width",
+}
+"""Functions of `tf.image`, by what they do."""
+IMAGE_AXES = 4
 
 
 def of_flips(gathered: Gathered) -> Iterator[Judged]:
@@ -77,7 +86,7 @@ def _flip_training(gathered: Gathered) -> Iterator[Judged]:
 
 def _flip_preprocessing(gathered: Gathered) -> Iterator[Judged]:
     live = [row for row in gathered.live() if kind_of(row) in ("RandomFlip", "RandomRotation", "RandAugment")]
-    turned = [row for row in gathered.architecture if kind_of(row) == "Permute" and _swaps(row.config)]
+    turned = turning_layers(gathered.architecture)
     recorded = _recorded_flip(gathered)
     if recorded:
         image, run = recorded
@@ -89,8 +98,8 @@ def _flip_preprocessing(gathered: Gathered) -> Iterator[Judged]:
         sure: Certainty = "confirmed" if gathered.has("nondeterministic") else "likely"
         yield cause("preprocessing-flips", sure, 0.8, turning, where=live[0].name)
     elif turned:
-        swapping = [f"layer {row.name} (Permute) swaps height and width: {row.config.get('dims')}" for row in turned]
-        yield cause("preprocessing-flips", "possible", 0.8, swapping, where=turned[0].name)
+        swapping = [f"layer {row.name} ({kind_of(row)}) {words}" for row, words in turned]
+        yield cause("preprocessing-flips", "possible", 0.8, swapping, where=turned[0][0].name)
     elif any(image.expected is not None for image in gathered.answered()):
         yield out("preprocessing-flips", "no flip of an image gives what was recorded for it")
     elif gathered.architecture:
@@ -100,10 +109,45 @@ def _flip_preprocessing(gathered: Gathered) -> Iterator[Judged]:
         yield unasked("preprocessing-flips", "answers recorded on the other side would tell", "--expect FILE")
 
 
-def _swaps(config: Mapping[str, Any]) -> bool:
-    """A Permute of an image's height and width."""
-    dims = config.get("dims")
-    return isinstance(dims, (list, tuple)) and list(dims)[:2] == [2, 1]
+def turning_layers(rows: Sequence[ArchitectureRow]) -> list[tuple[ArchitectureRow, str]]:
+    """Layers that turn or mirror the image itself, each with what it does: those before the first with weights.
+
+    Further on they arrange features: heads of an attention, channels that are shuffled.
+    """
+    images: set[str] = set()
+    found, before = [], ""
+    for row in (row for row in rows if row.depth == 0):
+        shape = row.config.get("batch_shape") or row.config.get("batch_input_shape")
+        sources = {name for call in row.inbound for name in call} or {before} - {""}
+        if shape is not None:
+            image = isinstance(shape, (list, tuple)) and len(shape) == IMAGE_AXES
+        else:
+            # the first layer of a model whose input's shape is not told may well get an image
+            image = sources <= images
+        if image and not row.parameters and not row.weights:
+            images.add(row.name)
+            words = _turns(row)
+            found += [(row, words)] if words else []
+        before = row.name
+    return found
+
+
+def _turns(row: ArchitectureRow) -> str:
+    """What a layer or a plain function does to the two sides of an image [batch, height, width, channels]; or ""."""
+    kind, config = kind_of(row), row.config
+    axes = {"Permute": ("dims", [[2, 1, 3]]), "Transpose": ("axes", [[0, 2, 1, 3]])}.get(kind)
+    if axes is not None and list(config.get(axes[0]) or ()) in axes[1]:
+        return f"swaps height and width: {config.get(axes[0])}"
+    if kind == "Swapaxes" and {config.get("axis1"), config.get("axis2")} in ({1, 2}, {-3, -2}, {1, -2}, {2, -3}):
+        return "swaps height and width"
+    if kind == "Rot90" and isinstance(config.get("k"), int) and config["k"] % 4:
+        return f"turns the image by {90 * (config['k'] % 4)} degrees"
+    if kind == "Flip":
+        axis = config.get("axis")
+        along = {axis} if isinstance(axis, int) else set(axis) if isinstance(axis, (list, tuple)) else {1, 2}
+        return f"mirrors the image along axis {axis}" if along & {1, 2, -2, -3} else ""
+    function = str(config.get("function") or "")
+    return TURNING_FUNCTIONS.get(function.rpartition("image.")[2], "") if "image." in function else ""
 
 
 def _recorded_flip(gathered: Gathered) -> tuple[Predicted, Run] | None:

@@ -217,6 +217,8 @@ class Gathered:
     """(how, in words) the input gets lost in the layers: dead, saturated, constant, not finite, disconnected."""
     ending: tuple[str, ...] = ()
     """The range of each weight of the layer where the input ends, in words."""
+    far_off: tuple[str, str] | None = None
+    """(layer, in words): the bias that lies far beyond every other of the save, where there is one."""
     branches: tuple[tuple[str, str], ...] = ()
     """(layer, in words): layers that lose the input while the answer follows it by another way."""
     unreached: tuple[str, ...] = ()

@@ -245,8 +245,8 @@ def _filters(gathered: Gathered, shown: Sequence[Symptom]) -> Iterator[Judged]:
 
 def _few(finding: Finding) -> bool:
     """Single filters that never moved among many that did: units that were dead from the start, in any training."""
-    untouched, every = finding.evidence.get("untouched"), finding.evidence.get("of")
-    return bool(untouched and every) and untouched < FEW * every
+    untouched, every = int(finding.evidence.get("untouched") or 0), int(finding.evidence.get("of") or 0)
+    return 0 < untouched < FEW * every
 
 
 def _trained(gathered: Gathered) -> Judged:

@@ -344,6 +344,24 @@ def test_layers_that_turn_images() -> None:
     assert [(one.code, one.where, one.certainty) for one in came] == [("preprocessing-flips", "swap", "possible")]
     other = ArchitectureRow("swap", "Permute", config={"dims": [1, 3, 2]})
     assert judged(report=HEALTHY, architecture=(other,), symptom="flip").causes == ()
+    image = ArchitectureRow("image", "InputLayer", config={"batch_shape": [None, 16, 16, 3]})
+    convolution = ArchitectureRow("conv", "Conv2D", parameters=9, inbound=(("image",),))
+    for kind, config in (
+        ("Transpose", {"axes": [0, 2, 1, 3]}), ("Flip", {"axis": 2}), ("Swapaxes", {"axis1": 1, "axis2": -2}),
+        ("Rot90", {"k": 3}), ("TFOpLambda", {"function": "image.flip_left_right"}),
+    ):  # fmt: skip
+        first = ArchitectureRow("turn", kind, config=config, inbound=(("image",),))
+        came = judged(report=HEALTHY, architecture=(image, first), symptom="flip").causes
+        assert [(one.code, one.where) for one in came] == [("preprocessing-flips", "turn")], kind
+        # of features, and of channels or whole turns, it says nothing
+        later = replace(first, inbound=(("conv",),))
+        assert judged(report=HEALTHY, architecture=(image, convolution, later), symptom="flip").causes == ()
+    for config in ({"axis": 3}, {"axis": [0]}):
+        channels = ArchitectureRow("turn", "Flip", config=config, inbound=(("image",),))
+        assert judged(report=HEALTHY, architecture=(image, channels), symptom="flip").causes == ()
+    series = ArchitectureRow("series", "InputLayer", config={"batch_shape": [None, 24, 3]})
+    swapped = ArchitectureRow("swap", "Permute", config={"dims": [2, 1]}, inbound=(("series",),))
+    assert judged(report=HEALTHY, architecture=(series, swapped), symptom="flip").causes == ()
 
 
 def test_a_recorded_answer_that_belongs_to_the_flipped_image() -> None:
