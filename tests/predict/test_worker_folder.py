@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -189,9 +190,9 @@ def test_no_module_of_the_worker_shadows_one_of_another(tmp_path: Path) -> None:
 
 
 ESCAPES = """
-import json, os, socket, subprocess, sys, tempfile
+import fcntl, json, os, resource, socket, subprocess, sys, tempfile, termios, threading
 from ckptui.predict.worker import cage
-own, outside = sys.argv[1:]
+own, outside = sys.argv[1:3]
 report = cage.apply(own)
 done = {}
 def attempt(name, action):
@@ -227,6 +228,27 @@ def ring():
     if fd < 0:
         raise OSError(ctypes.get_errno(), "io_uring_setup")
 attempt("ring", ring)
+there = outside + "/there"
+attempt("chmod", lambda: os.chmod(there, 0o777))
+attempt("chown", lambda: os.chown(there, os.getuid(), os.getgid()))
+attempt("touch", lambda: os.utime(there, (1, 1)))
+attempt("attribute", lambda: os.setxattr(there, "user.x", b"1"))
+def fork():
+    if os.fork() == 0:
+        os._exit(0)
+attempt("fork", fork)
+attempt("signal", lambda: os.kill(os.getppid(), 0))
+attempt("limits", lambda: resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE))
+attempt("priority", lambda: os.setpriority(os.PRIO_PROCESS, os.getppid(), 5))
+def terminal(change):
+    screen = os.open(sys.argv[3], os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    fcntl.ioctl(screen, change, b"\\0" * 64)
+attempt("resize", lambda: terminal(termios.TIOCSWINSZ))
+attempt("settings", lambda: terminal(termios.TCSETS if hasattr(termios, "TCSETS") else 0x5402))
+attempt("hostname", lambda: socket.sethostname(socket.gethostname()))
+attempt("thread", lambda: [t.start() or t.join() for t in [threading.Thread(target=int)]])
+attempt("own signal", lambda: os.kill(os.getpid(), 0))
+attempt("own limits", lambda: resource.getrlimit(resource.RLIMIT_NOFILE))
 print(json.dumps([report, done]))
 """
 
@@ -235,15 +257,21 @@ print(json.dumps([report, done]))
 def escaped(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, bool]]:
     own, outside = tmp_path_factory.mktemp("own"), tmp_path_factory.mktemp("outside")
     (outside / "there").write_text("keep me")
-    command = [sys.executable, "-c", ESCAPES, str(own), str(outside)]
+    mode = (outside / "there").stat().st_mode
+    master, screen = os.openpty()
+    command = [sys.executable, "-c", ESCAPES, str(own), str(outside), os.ttyname(screen)]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    os.close(master)
+    os.close(screen)
     report, done = json.loads(answer.stdout)
+    if report["seccomp"]:
+        assert (outside / "there").stat().st_mode == mode
     if report["landlock"]:
         assert (outside / "there").read_text() == "keep me"
     return report, done
 
 
-@pytest.mark.parametrize("action", ["own", "null", "read", "pair"])
+@pytest.mark.parametrize("action", ["own", "null", "read", "pair", "thread", "own signal", "own limits"])
 def test_the_cage_leaves_reading_and_its_own_folder(
     escaped: tuple[dict[str, Any], dict[str, bool]], action: str
 ) -> None:
@@ -265,6 +293,25 @@ def test_the_cage_forbids_programs_and_the_network(
 ) -> None:
     if not escaped[0]["seccomp"]:
         pytest.skip("this kernel offers no seccomp filter")
+    assert not escaped[1][action]
+
+
+@pytest.mark.parametrize(
+    "action", ["chmod", "chown", "touch", "attribute", "fork", "signal", "limits", "priority", "hostname"]
+)
+def test_the_cage_forbids_what_writing_does_not_cover(
+    escaped: tuple[dict[str, Any], dict[str, bool]], action: str
+) -> None:
+    """Modes and owners of files, processes that would outlive this one, and what others are allowed."""
+    if not escaped[0]["seccomp"]:
+        pytest.skip("this kernel offers no seccomp filter")
+    assert not escaped[1][action]
+
+
+@pytest.mark.parametrize("action", ["resize", "settings"])
+def test_the_cage_keeps_a_terminal_as_it_is(escaped: tuple[dict[str, Any], dict[str, bool]], action: str) -> None:
+    if escaped[0]["landlock"] < 5:
+        pytest.skip("this kernel's Landlock can't forbid control of devices")
     assert not escaped[1][action]
 
 

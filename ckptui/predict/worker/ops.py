@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from . import cage, frames
+from . import filters, frames
 from .blocked import as_blocked
 from .errors import Refused, brief, own_fault
 from .layer_spread import array_of
@@ -135,7 +135,7 @@ class Ops:
         if not self._armed:
             # Only now: what is imported while a model loads may try for the network and mean no harm.
             self._armed = True
-            self._cage["armed"] = cage.arm()
+            self._cage["armed"] = filters.arm()
         try:
             return call()
         except Refused:
