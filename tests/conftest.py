@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 from tests import warm_tensorflow
+
+# hundreds of children import ckptui: compiled once, not by each of them, whatever the shell says of bytecode
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 LINES = 8
 """Printed lines told of one test."""

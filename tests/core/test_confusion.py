@@ -15,7 +15,7 @@ import pytest
 from ckptui.core.model import Layer
 from ckptui.session import Session
 from tests import warm_tensorflow
-from tests.places import CORPUS, ROOT, needs_corpus
+from tests.places import CORPUS, ROOT, needs_corpus, needs_tensorflow
 
 KERNELS = {"InceptionV3": 95, "ResNet50": 54, "MobileNetV2": 53, "EfficientNetB0": 82}
 """Kernels a model has, its last dense one among them."""
@@ -46,7 +46,6 @@ def filters(path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
     """The folder of the saves, and the verdicts from arrays."""
-    pytest.importorskip("tensorflow.version", reason="needs tensorflow")
     folder = tmp_path_factory.mktemp("models")
     env = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": "/nonexistent"}
     out = warm_tensorflow.run(
@@ -67,6 +66,7 @@ def table(rows: list[Row]) -> list[Row]:
 
 
 @pytest.mark.tensorflow
+@needs_tensorflow
 def test_every_kernel_of_a_fresh_model_is_confirmed_from_its_values(made: tuple[Path, list[Row]]) -> None:
     rows = [row for row in made[1] if row["kind"] == "fresh"]
     mistakes = table(rows)
@@ -76,6 +76,7 @@ def test_every_kernel_of_a_fresh_model_is_confirmed_from_its_values(made: tuple[
 
 
 @pytest.mark.tensorflow
+@needs_tensorflow
 def test_after_one_step_no_kernel_is_at_its_initializer(made: tuple[Path, list[Row]]) -> None:
     rows = [row for row in made[1] if row["kind"] == "stepped" and row["changed"] > 0]
     mistakes = [row for row in rows if row["verdict"] == "at-initializer"]
@@ -89,6 +90,7 @@ def test_after_one_step_no_kernel_is_at_its_initializer(made: tuple[Path, list[R
 
 
 @pytest.mark.tensorflow
+@needs_tensorflow
 @pytest.mark.parametrize("name", SAVES)
 def test_every_kernel_of_a_fresh_model_is_confirmed_from_its_save(made: tuple[Path, list[Row]], name: str) -> None:
     said = filters(made[0] / name)

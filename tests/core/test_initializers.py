@@ -20,7 +20,7 @@ from ckptui.core.initializers import Verdict, verdict
 from ckptui.core.layout import layout_of
 from tests import warm_tensorflow
 from tests.core.draws import fresh_normal, fresh_uniform, glorot_limit, moved, normal
-from tests.places import CORPUS, ROOT, needs_corpus
+from tests.places import CORPUS, ROOT, needs_corpus, needs_tensorflow
 
 GLOROT = {"class_name": "GlorotUniform", "config": {"seed": None}}
 HE_NORMAL = {"class_name": "HeNormal", "config": {"seed": None}}
@@ -286,7 +286,6 @@ def test_a_nudge_moves_every_value_a_little() -> None:
 @pytest.fixture(scope="module")
 def keras_layers(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     """What a TensorFlow process draws and trains."""
-    pytest.importorskip("tensorflow.version", reason="needs tensorflow")
     target = tmp_path_factory.mktemp("layers") / "layers.npz"
     script = Path(__file__).with_name("fresh_layers.py")
     done = warm_tensorflow.run([script, target], timeout=240)
@@ -305,6 +304,7 @@ def judged(row: Row, known: bool) -> Verdict:
 
 
 @pytest.mark.tensorflow
+@needs_tensorflow
 @pytest.mark.parametrize("known", [True, False])
 def test_every_fresh_keras_layer_is_at_its_initializer(keras_layers: list[Row], known: bool) -> None:
     fresh = [row for row in keras_layers if row[0] == "fresh"]
@@ -317,6 +317,7 @@ def test_every_fresh_keras_layer_is_at_its_initializer(keras_layers: list[Row], 
 
 
 @pytest.mark.tensorflow
+@needs_tensorflow
 @pytest.mark.parametrize("known", [True, False])
 def test_after_one_step_no_keras_layer_is(keras_layers: list[Row], known: bool) -> None:
     stepped = [row for row in keras_layers if row[0] == "stepped"]
@@ -328,6 +329,7 @@ def test_after_one_step_no_keras_layer_is(keras_layers: list[Row], known: bool) 
 
 
 @pytest.mark.tensorflow
+@needs_tensorflow
 def test_planted_keras_filters_and_rows_are_found_exactly(keras_layers: list[Row]) -> None:
     found = {row[1]: judged(row, False).filters for row in keras_layers if row[0] == "planted"}
     second, embedding = found["second"], found["embedding"]
@@ -338,6 +340,7 @@ def test_planted_keras_filters_and_rows_are_found_exactly(keras_layers: list[Row
 
 
 @pytest.mark.tensorflow
+@needs_tensorflow
 def test_every_kernel_of_a_fresh_mobilenet_is_confirmed(keras_layers: list[Row]) -> None:
     mobile = [row for row in keras_layers if row[0] == "mobile"]
     assert len(mobile) == 52
@@ -347,6 +350,7 @@ def test_every_kernel_of_a_fresh_mobilenet_is_confirmed(keras_layers: list[Row])
 
 
 @pytest.mark.tensorflow
+@needs_tensorflow
 def test_rounding_to_bfloat16_leaves_no_grid(keras_layers: list[Row]) -> None:
     for row in keras_layers:
         if row[0] == "half":

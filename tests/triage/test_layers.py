@@ -23,7 +23,7 @@ from ckptui.ui.jobs import check_save
 from ckptui.ui.ledger import Ledger
 from ckptui.ui.tensor_rows import flag_of
 from tests import warm_tensorflow
-from tests.places import CORPUS, ESTIMATOR, SAMPLES, needs_samples
+from tests.places import CORPUS, ESTIMATOR, SAMPLES, needs_samples, needs_tensorflow
 from tests.test_cli import call, document
 
 CODES = frozenset(
@@ -260,7 +260,6 @@ def test_one_generator_among_others_is_told_with_how_many_drew() -> None:
 @pytest.fixture(scope="module")
 def saves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `untrained_saves.py` makes."""
-    pytest.importorskip("tensorflow")
     folder = tmp_path_factory.mktemp("untrained")
     child = Path(__file__).with_name("untrained_saves.py")
     done = warm_tensorflow.run([child, folder])
@@ -283,6 +282,7 @@ def scanned(session: Session, path: Path | str, *, stats: bool) -> list[Finding]
 FORMATS = ("keras", "h5", "weights.h5", "export", "ckpt", "saved_model")
 
 
+@needs_tensorflow
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("stats", [False, True], ids=["check", "stats"])
 def test_every_format_tells_what_never_ran(saves: Path, session: Session, form: str, stats: bool) -> None:
@@ -305,6 +305,7 @@ def test_every_format_tells_what_never_ran(saves: Path, session: Session, form: 
         )
 
 
+@needs_tensorflow
 @pytest.mark.parametrize("command", ["check", "stats"])
 def test_the_commands_print_them(saves: Path, command: str) -> None:
     doc = document(command, str(saves / "fresh.keras"), code=None)
@@ -319,6 +320,7 @@ def test_the_commands_print_them(saves: Path, command: str) -> None:
         assert words in told
 
 
+@needs_tensorflow
 def test_every_optimizer_before_and_after_its_first_step(saves: Path, session: Session) -> None:
     seen: Counter[str] = Counter()
     for path in sorted(saves.glob("opt_*")) + sorted(saves.glob("v1_*")) + sorted(saves.glob("old_*")):
@@ -338,6 +340,7 @@ def test_every_optimizer_before_and_after_its_first_step(saves: Path, session: S
     assert seen["never stepped"] >= 30
 
 
+@needs_tensorflow
 def test_graphs_of_tensorflow_1_before_and_after_their_statistics_moved(saves: Path, session: Session) -> None:
     for kind in ("v1", "old"):
         before, after = (scanned(session, saves / f"{kind}_adam_{steps}", stats=False) for steps in (0, 1))
@@ -345,12 +348,14 @@ def test_graphs_of_tensorflow_1_before_and_after_their_statistics_moved(saves: P
         assert after == []
 
 
+@needs_tensorflow
 def test_generators_of_tensorflow_before_and_after_a_draw(saves: Path, session: Session) -> None:
     before, after = (scanned(session, saves / f"generators_{draws}", stats=False) for draws in (0, 1))
     assert {(finding.tensor or "").split("/")[0] for finding in before} == {"small", "by_key"}
     assert after == []
 
 
+@needs_tensorflow
 def test_layers_that_learn_words_or_boundaries(saves: Path, session: Session) -> None:
     for state, layers in (("fresh", {"strings", "integers", "text", "bins"}), ("trained", set())):
         listing = session.open(str(saves / f"lookups_{state}.keras"))

@@ -33,7 +33,7 @@ class Bench(Workbench):
         return screen
 
 
-async def until(pilot: Pilot[None], true: Callable[[], object], seconds: float = 8.0) -> None:
+async def until(pilot: Pilot[None], true: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for threads and messages until something holds; fails when it never does."""
     end = time.monotonic() + seconds
     while not true():

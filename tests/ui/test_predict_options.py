@@ -143,8 +143,7 @@ async def test_an_image_that_can_not_be_decoded_gives_its_line_the_keys_again(tm
         pane.start()
         await pilot.press("enter")
         await until(pilot, lambda: "image: No image" in told(pane, "state"))
-        await pilot.pause()
-        assert pane.lines.path_line("image").has_focus
+        await until(pilot, lambda: pane.lines.path_line("image").has_focus)
         # who steps through a folder goes on stepping
         pane.results.focus()
         await pilot.press("enter")
