@@ -266,7 +266,8 @@ class _Maker:
         if len(inputs) == 1 and inputs[0].get("dtype") == "string":
             return self._string_maker(inputs[0])
         form = form_of(inputs)
-        recipe = recipe_of(self.wish, self.facts, form)
+        met = (self.facts.get("meets") or {}).get(str(inputs[0]["name"])) if len(inputs) == 1 else None
+        recipe = recipe_of(self.wish, {**self.facts, "first": met} if met else self.facts, form)
         return lambda path: ImageMaterial(self._fitted(path, form), recipe)
 
     def _fitted(self, path: str, form: Form) -> Any:

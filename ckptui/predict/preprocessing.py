@@ -22,7 +22,10 @@ SIGNED = "-128..127"
 CAFFE_MEAN = (103.939, 116.779, 123.68)
 TORCH_MEAN = (0.485, 0.456, 0.406)
 TORCH_STD = (0.229, 0.224, 0.225)
-BEFORE_SCALING = ("InputLayer", "Resizing", "CenterCrop", "ZeroPadding2D", "Reshape", "Cast", "Permute", "Identity")
+BEFORE_SCALING = (
+    *("InputLayer", "Resizing", "CenterCrop", "ZeroPadding2D", "Cropping2D", "Reshape", "Flatten", "Cast", "Permute"),
+    *("Identity", "Stack", "Concatenate", "ExpandDims", "Squeeze", "Transpose", "Repeat", "Tile"),
+)
 """Layers, beside all called Random*, that an image passes before its values are scaled."""
 DIVISIONS = ("TrueDivide", "Divide", "TFOpLambda")
 """Operations that stand in front of a model in place of a Rescaling, where their numbers are not known."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from .errors import Refused, brief
 from .feeding import as_array, fed, listed
+from .graph_facts import facts_of
 from .graph_propose import PLACEHOLDERS, WITH_DEFAULT, Proposal, inference_value, placeholders_before, tensor_name
 from .graph_restore import Restorer, before
-from .graph_walk import facts_of
 from .saved_model import choose, described
 
 LARGEST = 1 << 31
@@ -38,6 +38,7 @@ class CheckpointGraph:
         self._restorer = Restorer(tensorflow, self._graph, self._session, saver)
         self._restorer.need(list(self._outputs.values()), list(self._inputs.values()))
         self._ready = False
+        self._trained: set[str] | None = None
 
     def _ends(self, chosen: list[Any], wish: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Inputs and outputs by name: the user's, those of a signature, the proposed."""
@@ -133,8 +134,14 @@ class CheckpointGraph:
                 "outputs": [tensor_name(tensor) for tensor in self.proposal.outputs],
             },
             "switches": self.switches,
-            **facts_of(self._meta.graph_def, inputs, outputs, texts),
+            **facts_of(self._meta.graph_def, inputs, outputs, texts, self._variable),
         }
+
+    def _variable(self, name: str, slot: Any) -> Any:
+        """A variable of the graph, which has no values yet: whether it trains. It does where the file tells of none."""
+        if self._trained is None:
+            self._trained = trainable(self._meta)
+        return None, name in self._trained or not self._trained
 
     def call(self, feeds: Any, training: bool | None = None) -> list[Any]:
         """One run of the session with `[(input or None, values), ...]`: `[(output, values), ...]`."""
@@ -261,6 +268,15 @@ def unknown_operations(graph: Any) -> list[str]:
 def collection(meta: Any, key: str) -> list[str]:
     """Names in a collection of the meta graph."""
     return [str(name) for name in meta.collection_def[key].node_list.value] if key in meta.collection_def else []
+
+
+def trainable(meta: Any) -> set[str]:
+    """Names of the variables that the graph's optimizer changes."""
+    from tensorflow.core.framework import variable_pb2
+
+    key = "trainable_variables"
+    kept = meta.collection_def[key].bytes_list.value if key in meta.collection_def else ()
+    return {str(variable_pb2.VariableDef.FromString(one).variable_name).split(":")[0] for one in kept}
 
 
 def default_of(tensorflow: Any, tensor: Any) -> Any:

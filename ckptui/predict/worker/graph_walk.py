@@ -22,8 +22,11 @@ BRANCHING = {
     "StatelessIf": ("then_branch", "else_branch"),
     "While": ("cond", "body"),
     "StatelessWhile": ("cond", "body"),
+    "Case": ("branches",),
+    "StatelessCase": ("branches",),
 }
-"""Functions by attribute of operations that choose among them; an If's first input is its condition alone."""
+"""Functions by attribute of operations that choose among them; the first input of all but loops is the choice alone."""
+LOOPS = ("While", "StatelessWhile")
 
 
 class Body:
@@ -99,7 +102,8 @@ class Walk:
         self._bodies: dict[str, Body] = {}
         self.top = Body(graph.node if self.usable else (), [], {}, [])
 
-    def _body(self, name: str) -> Body:
+    def body(self, name: str) -> Body:
+        """The nodes of a function."""
         if name not in self._bodies:
             function = self._functions[name]
             args = [str(arg.name) for arg in function.signature.input_arg]
@@ -112,8 +116,8 @@ class Walk:
         if node.op in self._functions:
             return [(str(node.op), 0)]
         if node.op in BRANCHING:
-            first = 1 if node.op.endswith("If") else 0
-            named = [str(node.attr[key].func.name) for key in BRANCHING[node.op]]
+            first = 0 if node.op in LOOPS else 1
+            named = branches(node)
             return [(name, first) for name in named if name in self._functions]
         name = str(node.attr["f"].func.name) if "f" in node.attr else ""
         plain = node.op in ("PartitionedCall", "StatefulPartitionedCall")
@@ -161,31 +165,42 @@ class Walk:
                 yield from self._through(scope, node, place)
         for place, told in scope.body.results.get(source, ()):
             if scope.caller is not None and (output is None or told == output):
-                yield scope.caller, scope.call, self._called_output(scope, place)
+                yield scope.caller, scope.call, self.called_output(scope, place)
 
     def _through(self, scope: Scope, node: Any, place: int) -> Iterator[tuple[Scope, str, Any]]:
         called = self.calls(node)
-        for name, first in called:
-            body = self._body(name)
-            if place < first or place - first >= len(body.args):
-                continue
-            if scope.depth >= DEEPEST:
-                yield scope, str(node.name), None
-                continue
-            key = (str(node.name), name)
-            inner = scope.inside.get(key)
-            if inner is None:
-                inner = scope.inside[key] = Scope(body, scope, str(node.name), first, scope.depth + 1)
-            yield inner, body.args[place - first], "0"
-        if not called or node.op in BRANCHING:
+        if called and scope.depth < DEEPEST:
+            for inner, argument in self.entered(scope, node, place):
+                yield inner, inner.body.args[argument], "0"
+        if not called or node.op in BRANCHING or scope.depth >= DEEPEST:
             yield scope, str(node.name), None
 
+    def entered(self, scope: Scope, node: Any, place: int) -> Iterator[tuple[Scope, int]]:
+        """Each call that a node's input `place` goes into, with the place of the argument it is there.
+
+        Nothing where functions call each other too deep.
+        """
+        for name, first in self.calls(node) if scope.depth < DEEPEST else ():
+            body = self.body(name)
+            if first <= place < first + len(body.args):
+                key = (str(node.name), name)
+                inner = scope.inside.get(key)
+                if inner is None:
+                    inner = scope.inside[key] = Scope(body, scope, str(node.name), first, scope.depth + 1)
+                yield inner, place - first
+
     @staticmethod
-    def _called_output(scope: Scope, place: int) -> str | None:
+    def called_output(scope: Scope, place: int) -> str | None:
         """How the caller refers to result `place` of a call; None (any of them) where it names them otherwise."""
         assert scope.caller is not None
         op = scope.caller.body.nodes[scope.call].op
         return str(place) if op in ("PartitionedCall", "StatefulPartitionedCall") else None
+
+
+def branches(node: Any) -> list[str]:
+    """Names of the functions that an operation chooses among."""
+    attributes = [node.attr[key] for key in BRANCHING[node.op]]
+    return [str(one.name) for a in attributes for one in (a.list.func or [a.func])]
 
 
 def split(reference: str) -> tuple[str, str]:
@@ -195,22 +210,3 @@ def split(reference: str) -> tuple[str, str]:
         # lists of one name, as calls have, are told by the index; several names of a node are told apart by both
         return parts[0], parts[2] if parts[1] == "output" else parts[1] + ":" + parts[2]
     return parts[0], parts[1] if len(parts) == 2 else "0"
-
-
-def facts_of(graph: Any, inputs: dict[str, str], outputs: dict[str, str], texts: Any) -> dict[str, Any]:
-    """`connected`, `parsing` and `encoded` of inputs and outputs by tensor; nothing of graphs too large to walk.
-
-    `texts` are the names of inputs that are strings.
-    """
-    facts: dict[str, Any] = {"connected": {}, "parsing": {}, "encoded": {}}
-    walk = Walk(graph)
-    if not walk.usable:
-        return facts
-    for name, reference in inputs.items():
-        found = walk.reach(reference, outputs)
-        facts["connected"][name] = found.everything or bool(found.outputs)
-        if name in texts and found.parsing:
-            facts["parsing"][name] = found.parsing
-        elif name in texts and found.encoded is not None:
-            facts["encoded"][name] = found.encoded
-    return facts

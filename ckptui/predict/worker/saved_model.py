@@ -8,8 +8,9 @@ from typing import Any
 from .binding import Weights
 from .errors import Refused
 from .feeding import as_array, fed, listed, tensor
-from .graph_restore import Restorer
-from .graph_walk import facts_of
+from .graph_facts import facts_of
+from .graph_restore import VARIABLES, Restorer
+from .graph_values import MOST_VALUES
 from .keras_model import dims, dtype_name
 
 DEFAULT = "serving_default"
@@ -54,7 +55,17 @@ class SignatureModel:
             for name, spec in sorted(specs.items())
         ]
         self._weights: Weights | None = None
-        self._walked = walked(path, self.signature)
+        self._walked = walked(path, self.signature, self._variable)
+
+    def _variable(self, name: str, slot: Any) -> Any:
+        """A variable the signature captures, from the end of its captures or by name: its values, and if it trains."""
+        variables = list(self._function.variables)
+        captured = list(self._function.captured_inputs)
+        if slot is not None and -len(captured) <= slot < 0:
+            found = [v for v in variables if getattr(v, "handle", None) is captured[slot]]
+        else:
+            found = [v for v in variables if str(v.name).split(":")[0] == name]
+        return read_of(found[0].numpy, found[0]) if len(found) == 1 else None
 
     def _opened(self, path: str) -> Any:
         """The root of its objects."""
@@ -121,9 +132,22 @@ class GraphModel:
         self._inputs = {str(name): self._element(info) for name, info in sorted(definition.inputs.items())}
         self._outputs = {str(name): self._element(info) for name, info in sorted(definition.outputs.items())}
         self._ends = [described(name, element) for name, element in self._inputs.items()]
-        self._walked = walked(path, self.signature)
+        self._walked = walked(path, self.signature, self._variable)
         self._restorer: Restorer | None = None
         self._saver = str(meta.saver_def.restore_op_name)
+
+    def _variable(self, name: str, slot: Any) -> Any:
+        """A variable of the graph by name: its values, and if it trains."""
+        with self._graph.as_default():
+            found = [v for v in self.tensorflow.compat.v1.global_variables() if str(v.name).split(":")[0] == name]
+            if len(found) == 1:
+                return read_of(lambda: self._session.run(found[0].value()), found[0])
+        # an export of TensorFlow 2 lists none: its values are in functions' hands
+        return None if found or name not in self._named() else (None, True)
+
+    def _named(self) -> set[str]:
+        """Names of the operations of its graph."""
+        return {str(op.name) for op in self._graph.get_operations() if op.type in VARIABLES}
 
     def _opened(self, path: str, tags: list[str]) -> Any:
         """The meta graph, which is in the session from here on."""
@@ -214,7 +238,18 @@ def parsed(path: str) -> Any:
     return loader_impl.parse_saved_model(path)
 
 
-def walked(path: str, signature: str) -> dict[str, Any]:
+def read_of(read: Any, variable: Any) -> Any:
+    """What `graph_values.Variable` promises, for a variable and what reads it."""
+    if not variable.shape.is_fully_defined() or variable.shape.num_elements() > MOST_VALUES:
+        return None
+    try:
+        values = read()
+    except Exception:  # a variable of a folder that is damaged may have no value
+        values = None
+    return (None if values is None or values.dtype.kind not in "iuf" else values.astype("float64")), variable.trainable
+
+
+def walked(path: str, signature: str, variable: Any) -> dict[str, Any]:
     """What the signature's inputs reach in the saved graph; nothing where that is too large to be followed."""
     facts: dict[str, Any] = {"connected": {}, "parsing": {}, "encoded": {}}
     file = os.path.join(path, "saved_model.pb")
@@ -231,7 +266,7 @@ def walked(path: str, signature: str) -> dict[str, Any]:
             if len(outputs) < len(definition.outputs):
                 # an output in parts has no name of its own
                 outputs.update(sparse_parts(definition.outputs))
-            return facts_of(meta.graph_def, inputs, outputs, texts)
+            return facts_of(meta.graph_def, inputs, outputs, texts, variable)
     return facts
 
 
