@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from ckptui.core.model import Finding, LayerSpread, ManyImages, Predicted, PredictReport, Run
-from ckptui.errors import Blocked, Cancelled, CkptuiError, ModelDoesNotLoad
+from ckptui.errors import Blocked, Cancelled, ChangedWhileReading, CkptuiError, ModelDoesNotLoad
 from ckptui.predict import beside, compare, expect, probes, rivals
 from ckptui.predict.client import Worker
 from ckptui.predict.dying import where_it_dies
@@ -58,6 +58,8 @@ class Course:
     notes: list[str] = field(default_factory=list)
     many: ManyImages | None = None
     folder_findings: list[Finding] = field(default_factory=list)
+    blocked: compare.Facts = field(default_factory=lambda: compare.Facts(""))
+    """What it tried in runs that are no row of an image."""
     against_findings: list[Finding] = field(default_factory=list)
     """What is wrong with the other save."""
     layers: tuple[LayerSpread, ...] = ()
@@ -65,11 +67,14 @@ class Course:
     seconds: dict[str, float] = field(default_factory=dict)
     """Where the time went: `start`, `load`, `runs`, `images`, `reload`, `fresh`, `against`, `versions`."""
     began: float = field(default_factory=time.monotonic)
+    files: tuple[Any, ...] = ()
+    """The state of the model's files before anything was read of them."""
 
     def run(self) -> Iterator[Told]:
         """Everything, in order; the report is last."""
         yield f"loading {rivals.name_of(self.order.path)}"
         begin = time.monotonic()
+        self.files = self.order.identity()
         try:
             self.model.ensure(self.cancel)
         except (Blocked, ModelDoesNotLoad) as error:
@@ -120,7 +125,7 @@ class Course:
         if self.recorded is not None:
             held = [(subject.path, subject.expected) for subject in self.subjects]
             findings += expect.findings(path, self.recorded, [(p, e) for p, e in held if e is not None])
-        findings += blocked_findings(path, facts)
+        findings += blocked_findings(path, [*facts, self.blocked])
         codes = {finding.code for finding in findings}
         findings += [finding for finding in self.folder_findings if finding.code not in codes]
         findings += [finding for finding in self.against_findings if finding not in findings]
@@ -189,15 +194,23 @@ class Course:
         """Loaded anew, and through others."""
         if self.wish.wants(compare.RELOAD):
             yield "reloading"
-            yield from self._timed("reload", again(asked, compare.RELOAD, self.model, self.cancel))
+            yield from self._timed("reload", again(asked, compare.RELOAD, self.model, self.cancel, self.changed))
         if self.wish.wants(compare.FRESH):
             yield "loading in a fresh process"
             model = Loaded(self.fresh, self.order)
-            yield from self._timed("fresh", again(asked, compare.FRESH, model, self.cancel))
+            yield from self._timed("fresh", again(asked, compare.FRESH, model, self.cancel, self.changed))
         if self.wish.wants(compare.AGAINST):
             yield from self._timed("against", rivals.against(self, asked))
         if self.wish.wants(compare.OTHER_TF):
             yield from self._timed("versions", rivals.other_versions(self, asked))
+
+    def changed(self) -> ChangedWhileReading | None:
+        """Training goes on and writes the model anew: what is loaded from now on is another model.
+
+        To be asked after a load: whatever it read was there before.
+        """
+        same = self.order.identity() == self.files
+        return None if same else ChangedWhileReading("the model's files were written anew since the first row")
 
     def _look_at_layers(self, model: Loaded, cancel: threading.Event | None) -> None:
         """Where an answer that nothing moves stops following the input; asked for, every layer of any answer."""
@@ -249,6 +262,8 @@ class Course:
             ask(self.model, self.cancel)
         except Cancelled:
             raise
+        except Blocked as error:
+            self.blocked.blocked.append(("probes", error.detail))
         except CkptuiError:
             return
 
@@ -257,8 +272,14 @@ class Course:
             self.model.ensure(self.cancel)
 
 
-def again(subjects: Sequence[Subject], name: str, model: Loaded, cancel: threading.Event | None) -> Iterator[Run]:
-    """Load anew and run every image once more; a load that fails is a row of each."""
+def again(
+    subjects: Sequence[Subject],
+    name: str,
+    model: Loaded,
+    cancel: threading.Event | None,
+    changed: Callable[[], CkptuiError | None] = lambda: None,
+) -> Iterator[Run]:
+    """Load anew and run every image once more; a load that fails, or of `changed` files, is a row of each."""
     failure: CkptuiError | None = None
     try:
         model.ensure(cancel, again=True)
@@ -266,6 +287,7 @@ def again(subjects: Sequence[Subject], name: str, model: Loaded, cancel: threadi
         raise
     except CkptuiError as error:
         failure = error
+    failure = changed() or failure
     for subject in subjects:
         if failure is None:
             try:

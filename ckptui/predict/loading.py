@@ -116,10 +116,12 @@ class Loaded:
         Raises:
             ModelDoesNotLoad: no loader takes it. WorkerFailed, Cancelled: as `Worker.ask`.
         """
-        if not again and self.worker.holds is self and self._key == self._current():
+        if not again and self.worker.holds is self and self._key == self._held(self.order.identity()):
             return
         self.worker.holds = None
         order = self.order
+        # before anything is read: what is written meanwhile is another state of the files
+        files = order.identity()
         args = {
             "path": os.path.abspath(order.path),
             "kind": order.kind,
@@ -137,12 +139,12 @@ class Loaded:
         needed = self.facts.get("unfilled") or not order.spare
         if order.weights is not None and self.bound is None and needed:
             self.bound = self._fill(order.weights, cancel)
-        self._key = self._current()
+        self._key = self._held(files)
         self.worker.holds = self
 
-    def _current(self) -> tuple[Any, ...]:
+    def _held(self, files: tuple[Any, ...]) -> tuple[Any, ...]:
         """Changes with the process and with the model's files."""
-        return (self.worker.generation, self.worker.pid, self.order.identity())
+        return (self.worker.generation, self.worker.pid, files)
 
     def _filled(self) -> Bound:
         """Keras took the weights file as a whole."""

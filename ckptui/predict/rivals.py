@@ -136,6 +136,9 @@ def other_versions(course: Course, asked: Sequence[Subject]) -> Iterator[str | R
             told.add(detail)
             model = Loaded(worker, course.order)
             model.ensure(course.cancel)
+            changed = course.changed()
+            if changed is not None:
+                raise changed
             for subject in asked:
                 yield _answered(subject, model, compare.OTHER_TF, subject.feed(), detail, course.cancel)
         except Cancelled:

@@ -298,6 +298,18 @@ def test_what_the_cage_stops_is_a_finding_whenever_it_happens() -> None:
     assert (finding.code, finding.evidence["runs"]) == ("unsafe-op", ["load"])
 
 
+def test_what_the_cage_stops_while_probing_is_told_though_no_row_shows_it() -> None:
+    def fail(feed: Feed, calls: int) -> None:
+        if not feed.first.any():
+            raise Blocked("the model tried to write /x")
+
+    found = report(begun(FakeModel(fail=fail), ["a.png"]))
+    assert all(not run.error for run in found.images[0].runs)
+    (finding,) = [finding for finding in found.findings if finding.code == "unsafe-op"]
+    assert finding.evidence == {"blocked": True, "runs": ["probes"]}
+    assert finding.detail == "the model tried to write /x"
+
+
 def test_a_constant_answer_names_the_layer_where_it_dies() -> None:
     layers = (
         LayerSpread("image", "InputLayer", (None, 4), 1.0, 1.0, 0.0, True, fed=False),
@@ -326,6 +338,28 @@ def test_another_save_answers_beside_the_first_and_its_failure_is_a_row() -> Non
     assert run.max_abs_diff is not None
     assert run.max_abs_diff > 0.001
     assert "ckpt-2 differs by" in found.images[0].verdict
+
+
+@pytest.mark.parametrize("at", ["reloading", "loading in a fresh process", "under /old/python"])
+def test_a_model_written_anew_meanwhile_is_no_instability(at: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    path.write_bytes(b"one")
+    model = FakeModel(order=Order(str(path), "keras-archive"))
+    old = FakeWorker("/old/python", versions={"tensorflow": "2.4.1"})
+    course = begun(model, ["a.png"], others=[lambda: old])
+    found = None
+    for told in course.run():
+        if told == at:
+            path.write_bytes(b"another")
+            model.function = course.fresh.function = old.function = lambda x: follows(x * 0.5)  # type: ignore[attr-defined]
+        found = told
+    assert isinstance(found, PredictReport)
+    assert all(finding.severity == "info" for finding in found.findings)
+    runs = rows(found)
+    later = ["reload", "fresh-process", "other-tensorflow"]
+    first = next(place for place, name in enumerate(["reloading", "loading in", "under"]) if at.startswith(name))
+    assert ["written anew" in runs[name].error for name in later] == [place >= first for place in range(3)]
+    assert all(runs[name].identical for name in later[:first])
 
 
 def test_every_other_python_is_a_row_and_one_that_lacks_tensorflow_says_so() -> None:
