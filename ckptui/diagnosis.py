@@ -221,6 +221,7 @@ class _Diagnosis(Inquiry):
             death=self._death(),
             ending=self._ending(),
             far_off=self._far_off(),
+            collapsed=self._collapsed(),
             branches=self._branches(),
             unreached=self._unreached(),
             normalizing=tuple(dict.fromkeys(t.layer for t in listing.tensors if t.role == "moving-mean" and t.layer)),
@@ -262,6 +263,13 @@ class _Diagnosis(Inquiry):
             for name, low, high in told
         )
 
+    def _collapsed(self) -> tuple[tuple[str, str], ...]:
+        """Moving variances of several channels that are 0 in each."""
+        held = [t for t in self.listed().tensors if t.role == "moving-variance" and t.shape and math.prod(t.shape) > 1]
+        flat = [t for t in held if self.ranges.get(t.name) == (0.0, 0.0)]
+        names = own_names(flat)
+        return tuple((t.layer or "", names.get(t.name) or clean(t.name)) for t in flat)
+
     def _far_off(self) -> tuple[str, str] | None:
         """The bias that lies furthest from 0, where that is far beyond every other: nothing gets past it."""
         held = [t for t in self.listed().tensors if t.role in ("bias", "beta") and t.name in self.ranges]
@@ -269,7 +277,8 @@ class _Diagnosis(Inquiry):
         furthest = max(held, key=lambda t: reach[t.name], default=None)
         if furthest is None or reach[furthest.name] < FAR:
             return None
-        others = [far for name, far in reach.items() if name != furthest.name]
+        # an export lists a variable twice
+        others = [reach[t.name] for t in held if (t.layer or t.name) != (furthest.layer or furthest.name)]
         if reach[furthest.name] < FAR * max(others, default=1.0):
             return None
         name = own_names(held).get(furthest.name) or clean(furthest.name)

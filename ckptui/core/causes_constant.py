@@ -25,6 +25,10 @@ from ckptui.core.text import number_text
 FLIPS = ("flip-left-right", "flip-up-down", "rotate-180")
 PRESSED = 1 / 64
 """A Rescaling that multiplies by this or less makes small numbers of pixels: one does, two undo the image."""
+NEARLY = 0.01
+"""Answers to different images within this share of their scale are the same for all that matters."""
+SURE = 0.99
+"""Probabilities above this say that images of one kind get one answer."""
 MOST_BRANCHES = 4
 """Layers that are told one by one."""
 HOW = {
@@ -232,6 +236,48 @@ def unreached_inputs(rows: Sequence[ArchitectureRow]) -> list[ArchitectureRow]:
     return [row for row in inputs if row.name not in used]
 
 
+def nearly_constant(gathered: Gathered) -> float | None:
+    """How far the answers to several images are apart, as a share of their scale, where that is next to nothing.
+
+    None where it is more, where best answers differ, where the model is certain (images of one kind get the same then)
+    and where nobody says that the answers are all the same: images may well be alike.
+    """
+    if gathered.symptom != "constant" or gathered.unjudged or gathered.has("constant-output"):
+        return None
+    runs = [run for image in gathered.answered() for run in image.runs if run.name == "original" and run.output]
+    outputs = [run.output for run in runs]
+    if (
+        len(outputs) < 2
+        or len({len(output) for output in outputs}) > 1
+        or len({run.top[:1] and run.top[0][0] for run in runs}) > 1
+    ):
+        return None
+    scale = max(abs(value) for output in outputs for value in output)
+    shares = all(0 <= value <= 1 for output in outputs for value in output)
+    if not math.isfinite(scale) or scale == 0 or (shares and scale > SURE):
+        return None
+    apart = max(max(values) - min(values) for values in zip(*outputs, strict=True)) / scale
+    return apart if apart < NEARLY else None
+
+
+def _hardly(gathered: Gathered, apart: float) -> Judged:
+    """The answer follows other inputs, and hardly these images: their range is the first thing to look at."""
+    images = gathered.answered()
+    moved = _largest_move(gathered)
+    told = [
+        f"the answers to {len(images)} images lie within {number_text(apart, 2)} of their scale, the best is the same"
+    ]
+    told += [f"it does follow other inputs: {moved}"] if moved else []
+    best: dict[str, set[int]] = {}
+    for variant in (v for image in images for v in image.variants if not v.chosen and v.top):
+        best.setdefault(variant.preprocess, set()).add(variant.top[0][0])
+    several = [name for name, classes in best.items() if len(classes) > 1]
+    told += [f"under {name} the images have different best answers" for name in several]
+    return cause("preprocessing-off", "likely" if several else "possible", 0.9, told,
+                 title="The answer hardly follows these images: their range may not be the one of the training",
+                 next_step="Compare the values that get to the first weights with those of the training.")  # fmt: skip
+
+
 def scaled_twice(gathered: Gathered) -> tuple[list[str], str] | None:
     """Rescaling layers one behind the other that press 0..255 together twice, in words, and the last of them.
 
@@ -261,7 +307,8 @@ def _range(gathered: Gathered) -> Iterator[Judged]:
     found = gathered.of("constant-output")
     if twice := scaled_twice(gathered):
         told, where = twice
-        yield cause("preprocessing-off", "likely", 0.9, told, found, where=where, factor=1.0 if found else UNASKED,
+        yield cause("preprocessing-off", "likely", 0.9, told, found, where=where,
+                    factor=1.0 if found or nearly_constant(gathered) is not None else UNASKED,
                     title="The model scales its input twice",
                     next_step="Leave one Rescaling out: in the model, or in the code around it.")  # fmt: skip
         return
@@ -282,6 +329,8 @@ def _range(gathered: Gathered) -> Iterator[Judged]:
             yield out("preprocessing-off", f"{len(variants)} other preprocessings give the same answer too")
     elif not gathered.behaved:
         yield unasked("preprocessing-off", UNPREDICTED, gathered.predict_by)
+    elif (apart := nearly_constant(gathered)) is not None:
+        yield _hardly(gathered, apart)
     elif gathered.unjudged and (found or not gathered.silent_moves):
         yield unasked("preprocessing-off", gathered.unjudged)
     else:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ckptui.core.causes import SYMPTOMS, Cause, RuledOut, Symptom
-from ckptui.core.causes_constant import of_constant
+from ckptui.core.causes_constant import nearly_constant, of_constant
 from ckptui.core.causes_flip import flip_seen, flip_unseen, of_flips, one_sided
 from ckptui.core.causes_kinds import Gathered, lines, of_kind
 from ckptui.core.causes_unstable import of_repeats
@@ -58,7 +58,8 @@ def symptoms_shown(gathered: Gathered) -> tuple[Symptom, ...]:
     until they are flipped, or many.
     """
     shown: list[Symptom] = []
-    if gathered.has("constant-output") or any(f.tensor is None for f in gathered.of("non-finite")):
+    same = gathered.has("constant-output") or nearly_constant(gathered) is not None
+    if same or any(f.tensor is None for f in gathered.of("non-finite")):
         # NaN is one answer for all, too
         shown.append("constant")
     many = gathered.report.many if gathered.report is not None else None

@@ -219,6 +219,8 @@ class Gathered:
     """The range of each weight of the layer where the input ends, in words."""
     far_off: tuple[str, str] | None = None
     """(layer, in words): the bias that lies far beyond every other of the save, where there is one."""
+    collapsed: tuple[tuple[str, str], ...] = ()
+    """(layer, tensor) of each moving variance that is 0 throughout."""
     branches: tuple[tuple[str, str], ...] = ()
     """(layer, in words): layers that lose the input while the answer follows it by another way."""
     unreached: tuple[str, ...] = ()
@@ -311,8 +313,11 @@ class Gathered:
         return [row for row in self.architecture if row.live]
 
     def live_random(self) -> list[ArchitectureRow]:
-        """Those of them that are random in training."""
-        return [row for row in self.live() if class_of(row.class_name) in TRAINING_ONLY - {"Identity"}]
+        """Those of them that are random in training: by their class, or by a dropout that a recurrent layer has."""
+        drawing = TRAINING_ONLY - {"Identity"}
+        own = ("dropout", "recurrent_dropout")
+        live = self.live()
+        return [row for row in live if class_of(row.class_name) in drawing or any(map(row.config.get, own))]
 
 
 def cause(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
-from ckptui.core.causes_flip import same_scores
+from ckptui.core.causes_flip import AS_RECORDED, same_scores
 from ckptui.core.causes_kinds import (
     UNASKED,
     UNPREDICTED,
@@ -17,10 +19,15 @@ from ckptui.core.causes_kinds import (
     unasked,
 )
 from ckptui.core.config_sides import kind_of
-from ckptui.core.model import Certainty
+from ckptui.core.model import Certainty, Predicted
 from ckptui.core.random_ops import RANDOM, STATELESS, drawn
 from ckptui.core.text import number_text
 
+CERTAIN = 5e-3
+"""A score as near to 0 or 1 as this is what any model that is certain gives."""
+ENOUGH_CERTAIN = 3
+"""Images with certain answers alone that have to agree on an order of classes."""
+MOST_CLASSES = 6
 MOST_OPS = 3
 """Ops that are told by name."""
 
@@ -168,7 +175,60 @@ def _recorded(gathered: Gathered) -> Iterator[Judged]:
                 evidence = [told + image.preprocess]
                 yield cause("preprocessing-skew", "likely", 1.0, evidence, ["expectation-differs"])
                 return
+    if classes := relabelled(held):
+        evidence = [f"the recorded scores are those given here, under other classes: {_moved(classes)}"]
+        sure: Certainty = "likely" if _telling(held) else "possible"
+        yield cause("preprocessing-skew", sure, 1.0, evidence, ["expectation-differs"],
+                    title="The classes stand in another order on the other side",
+                    next_step="Compare the order of labels (class_indices) of training and serving.")  # fmt: skip
+        return
     far = max((i.expected.max_abs_diff or 0.0) for i in apart if i.expected is not None)
     told = f"{len(apart)} of {len(held)} recorded answers differ, by up to {number_text(far)}"
     yield cause("preprocessing-skew", "possible", 0.7, [told, "no other preprocessing tried gives them"],
                 ["expectation-differs"])  # fmt: skip
+
+
+def _pairs(image: Predicted) -> list[tuple[int, int, float]]:
+    """(class here, class in the record, score) of the best answers whose score is no other's; empty where they differ.
+
+    The scores have to be the same ones, best first, as far as recorded digits go.
+    """
+    here = next((run.top for run in image.runs if run.name == "original"), ())
+    there = image.expected.top if image.expected is not None else ()
+    scores = [score for _, _, score in here]
+    near = [AS_RECORDED * max(1.0, abs(score)) for score in scores]
+    if len(here) != len(there) or any(abs(t[2] - s) > n for t, s, n in zip(there, scores, near, strict=True)):
+        return []
+    gaps = [math.inf, *(a - b for a, b in itertools.pairwise(scores)), math.inf]
+    alone = [min(gaps[place : place + 2]) > 2 * far for place, far in enumerate(near)]
+    return [(h[0], t[0], h[2]) for h, t, lone in zip(here, there, alone, strict=True) if lone]
+
+
+def relabelled(images: Sequence[Predicted]) -> dict[int, int]:
+    """Class here to class in the record, of those that moved, where every image has the same scores under other ones.
+
+    Empty where the scores differ, where two images contradict each other, and where too few stand alone to tell:
+    answers of one image that are certain look alike in any order.
+    """
+    every = [_pairs(image) for image in images]
+    classes: dict[int, int] = {}
+    for pairs in every:
+        if not pairs or any(classes.setdefault(here, there) != there for here, there, _ in pairs):
+            return {}
+    if len(classes) < 2 or len(set(classes.values())) < len(classes):
+        return {}
+    if not _telling(images) and len(every) < ENOUGH_CERTAIN:
+        return {}
+    return {here: there for here, there in sorted(classes.items()) if here != there}
+
+
+def _telling(images: Sequence[Predicted]) -> bool:
+    """Two scores and more are neither 0 nor 1 nor next to them: that these agree is no chance."""
+    scores = [score for image in images for _, _, score in _pairs(image)]
+    return sum(min(abs(score), abs(score - 1)) > CERTAIN for score in scores) > 1
+
+
+def _moved(classes: Mapping[int, int]) -> str:
+    """`2 here is 0 there, ...`."""
+    told = [f"{here} here is {there} there" for here, there in itertools.islice(classes.items(), MOST_CLASSES)]
+    return ", ".join(told) + (f" and {len(classes) - MOST_CLASSES} more" if len(classes) > MOST_CLASSES else "")

@@ -172,7 +172,19 @@ def _values(gathered: Gathered, shown: Sequence[Symptom]) -> Iterator[Judged]:
         yield from _kind(gathered, "weights-not-finite", ("non-finite",), 0.95, seen, "every value is finite")
     yield from _kind(gathered, "weights-zero", ("all-zero", "constant"), 0.9, factor, "no weights of one value")
     yield from _kind(gathered, "statistics-never-updated", ("statistics-at-initial",), 0.6, factor, "none at 0 and 1")
+    yield from _collapsed(gathered, factor)
     yield from _unadapted(gathered, shown)
+
+
+def _collapsed(gathered: Gathered, factor: float) -> Iterator[Judged]:
+    """A variance of 0 multiplies by one over the root of epsilon, 30 times and more, whatever the layer is given."""
+    if gathered.collapsed:
+        names = list(dict.fromkeys(name for _, name in gathered.collapsed))
+        told = [f"{name} is 0 throughout: no batch ever varied there" for name in names[:MOST_TITLES]]
+        told += [f"and {len(names) - MOST_TITLES} more"] if len(names) > MOST_TITLES else []
+        yield cause("weights-zero", "confirmed", 0.9, told, where=names[0], factor=max(factor, UNASKED),
+                    title="Batch statistics have collapsed: a moving variance is 0 throughout",
+                    next_step="Look at what the layer before gives, and at what wrote the statistics.")  # fmt: skip
 
 
 def _kind(

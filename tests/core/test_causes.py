@@ -532,3 +532,89 @@ def test_one_symptom_asked_ranks_its_own_causes_first() -> None:
     ].code == "dead-filters"
     assert came.verdict.startswith("The symptom (the same prediction for every input) was not seen here.")
     assert all("constant" in one.symptoms for one in came.ruled_out)
+
+
+def scored(*values: float, expected: tuple[float, ...] = (), path: str = "1.png", **more: Any) -> Predicted:
+    """An image with these scores, and those recorded for it."""
+    ranked, recorded = (
+        tuple(sorted(((n, str(n), v) for n, v in enumerate(of)), key=lambda one: -one[2])) for of in (values, expected)
+    )
+    original = Run("original", ranked, values, None, None, 0.01)
+    held = Expectation("e.json", 0.5, True, False, False, recorded) if expected else None
+    return image(path, runs=(original, *image().runs[1:]), expected=held, **more)
+
+
+def test_recorded_answers_whose_classes_stand_in_another_order() -> None:
+    differing = found("expectation-differs")
+    one = scored(0.6, 0.3, 0.1, expected=(0.1, 0.6001, 0.3))
+    first = judged(report=report(differing, images=[one])).causes[0]
+    assert (first.code, first.certainty) == ("preprocessing-skew", "likely")
+    assert first.title.startswith("The classes stand in another order")
+    assert "0 here is 1 there, 1 here is 2 there, 2 here is 0 there" in first.evidence[0]
+    contradicting = scored(0.6, 0.3, 0.1, expected=(0.6, 0.1, 0.3), path="2.png")
+    assert "classes" not in judged(report=report(differing, images=[one, contradicting])).causes[0].title
+    assert (
+        "classes"
+        not in judged(report=report(differing, images=[scored(0.6, 0.4, expected=(0.3, 0.7))])).causes[0].title
+    )
+    # answers that are certain look alike in any order: some images have to agree
+    certain = [scored(1.0, 0.0, 0.0, expected=(0.0, 1.0, 0.0)), scored(0.0, 1.0, 0.0, expected=(0.0, 0.0, 1.0))]
+    assert "classes" not in judged(report=report(differing, images=certain)).causes[0].title
+    third = scored(0.0, 0.0, 1.0, expected=(1.0, 0.0, 0.0))
+    assert judged(report=report(differing, images=[*certain, third])).causes[0].certainty == "possible"
+
+
+def test_answers_that_hardly_follow_the_images() -> None:
+    near = [scored(0.54, 0.46), scored(0.541, 0.459, path="2.png")]
+    asked = judged(report=report(images=near), symptom="constant")
+    assert asked.shown == ("constant",)
+    assert [(one.code, one.certainty) for one in asked.causes] == [("preprocessing-off", "possible")]
+    # images may be alike: somebody has to say that the answers always are
+    assert judged(report=report(images=near)).causes == ()
+    other = Variant("0..255", 0, 255, ((1, "b", 0.8), (0, "a", 0.2)), 0.5, True)
+    same = replace(other, top=((0, "a", 0.8), (1, "b", 0.2)), top1_changed=False)
+    moving = [replace(near[0], variants=(other,)), replace(near[1], variants=(same,))]
+    assert judged(report=report(images=moving), symptom="constant").causes[0].certainty == "likely"
+    for fine in ((0.54, 0.44), (0.46, 0.54), (0.999, 0.001)):
+        first = scored(0.9991, 0.0009) if fine[0] > 0.9 else near[0]
+        assert judged(report=report(images=[first, scored(*fine)]), symptom="constant").causes == ()
+
+
+def test_an_input_that_is_scaled_twice() -> None:
+    def called(second: float, *between: LayerSpread) -> Judgement:
+        rescaling = LayerSpread("scale", "Rescaling", (None, 8), 1.0, 1.0, 0.0, True, (), True, ())
+        count = len(between)
+        rows = (rescaling, *between, replace(rescaling, layer="net/again", sources=(count,)))
+        layers = tuple(
+            ArchitectureRow(n, "Rescaling", config={"scale": by}) for n, by in (("scale", 1 / 255), ("again", second))
+        )
+        return judged(report=report(layers=rows), architecture=layers)
+
+    first = called(1 / 255).causes[0]
+    assert (first.code, first.where) == ("preprocessing-off", "net/again")
+    assert called(2.0).causes == ()
+    weights = LayerSpread("conv", "Conv2D", (None, 8), 1.0, 1.0, 0.0, True, ("conv/kernel",), True, (0,))
+    assert called(1 / 255, weights).causes == ()
+
+
+def test_batch_statistics_that_have_collapsed() -> None:
+    first = judged(report=HEALTHY, collapsed=(("bn", "bn/moving_variance"),)).causes[0]
+    assert (first.code, first.where, first.certainty) == ("weights-zero", "bn/moving_variance", "confirmed")
+
+
+def test_a_bias_far_off_says_where_the_input_ends() -> None:
+    told = report(found("constant-output"))
+    first = judged(report=told, far_off=("d1", "d1/bias is -300 throughout")).causes[0]
+    assert (first.code, first.where) == ("dead-layer", "d1")
+    assert "d1/bias is -300 throughout" in first.evidence
+
+
+def test_single_filters_that_never_moved_are_no_cause() -> None:
+    few = found(
+        "untouched-filters", "t", detail="1 of 24 units are exactly as drawn", evidence={"untouched": 1, "of": 24}
+    )
+    alone = judged(few, report=HEALTHY)
+    assert alone.causes == ()
+    assert "1 of 24" in reason(alone, "weights-untouched")[1]
+    many = found("untouched-filters", "t", evidence={"untouched": 12, "of": 24})
+    assert codes(judged(many, report=HEALTHY).causes) == ["weights-untouched"]
