@@ -110,7 +110,7 @@ class Child:
                 return
             self.kill()
             self._folder = spawn.own_folder()
-            env = {**os.environ, **self._env, "TMPDIR": self._folder}
+            env = spawn.environment({**self._env, "TMPDIR": self._folder})
             try:
                 process = spawn.spawn(self.command, env, self._folder)
             except OSError as error:

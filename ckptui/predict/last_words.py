@@ -18,11 +18,12 @@ CHATTER = re.compile(
     | \bcpu_feature_guard\b | \boneDNN\b | \bTF-TRT\ Warning\b
     | \bCould\ not\ find\ (?:cuda\ drivers|TensorRT)\b
     | \bUnable\ to\ register\ cu\w+\ (?:factory|plugin)\b | \bfailed\ call\ to\ cuInit\b
+    | ^\s*@\s+0x[0-9a-f]+\s | ^\*\*\*\ .*\ \*\*\*$ # the stack after a fatal line
     | \bXNNPACK\ delegate\b
     """,
     re.VERBOSE,
 )
-"""Lines that TensorFlow logs in every healthy process."""
+"""Lines that TensorFlow logs in every healthy process, and the addresses after its last line in any other."""
 LONGEST = 200
 KILLED_HINT = "Something outside killed it, often for lack of memory: see `dmesg`"
 STOPPED_HINT = "Something outside stopped it (SIGSTOP, a debugger); the next request starts a new one"

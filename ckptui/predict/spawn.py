@@ -6,9 +6,11 @@ worker started from a pool thread of the screen would be killed when that thread
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import queue
+import re
 import shutil
 import subprocess
 import tempfile
@@ -21,7 +23,11 @@ _orders: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 _lock = threading.Lock()
 _starter: threading.Thread | None = None
 _pid = 0
+_folders: set[str] = set()
+"""Of children that are not removed yet."""
 FOLDER_PREFIX = "ckptui-worker-"
+SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH_SOCK", re.IGNORECASE)
+"""In names of environment variables: a child reaches no service it would need them for, and a model reads them."""
 
 
 def _serve() -> None:
@@ -53,6 +59,11 @@ def spawn(command: Sequence[str], env: Mapping[str, str], folder: str) -> subpro
     return result
 
 
+def environment(added: Mapping[str, str]) -> dict[str, str]:
+    """What a child gets to see of this process's environment, and `added`."""
+    return {**{name: value for name, value in os.environ.items() if not SECRET.search(name)}, **added}
+
+
 def own_folder() -> str:
     """A fresh temporary folder for one child; those of ckptui processes that no longer run are removed."""
     place = Path(tempfile.gettempdir())
@@ -60,10 +71,22 @@ def own_folder() -> str:
         owner = old.name[len(FOLDER_PREFIX) :].split("-")[0]
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
             remove(str(old))
-    return tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")
+    made = tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-")
+    _folders.add(made)
+    return made
 
 
 def remove(folder: str) -> None:
     """Remove a child's folder with all in it, as far as that is allowed."""
     with contextlib.suppress(OSError):
         shutil.rmtree(folder, ignore_errors=True)
+        _folders.discard(folder)
+
+
+@atexit.register
+def remove_all() -> None:
+    """Remove what is left: a second Ctrl+C may come between a child's end and the removal of its folder."""
+    mine = f"{FOLDER_PREFIX}{os.getpid()}-"
+    for folder in list(_folders):
+        if os.path.basename(folder).startswith(mine):
+            remove(folder)

@@ -67,6 +67,16 @@ def test_tensorflow_is_imported_only_inside_functions(path: Path) -> None:
             " You may be trying to load on a different device from the computational device. Consider setting it.",
             "OSError: Key a/b not found in checkpoint",
         ),
+        (
+            "<class 'Sequential'> could not be deserialized properly. config={'a': {'b': 1}}.\n\n"
+            "Exception encountered: <class 'Dense'> could not be deserialized. config={}.\n\n"
+            "Exception encountered: \x1b[1mCould not locate function 'mine'.\x1b[0m",
+            "OSError: Could not locate function 'mine'",
+        ),
+        (
+            "Table not initialized.\n\nOriginal stack trace for 'hash':\n  File \"/x.py\"",
+            "OSError: Table not initialized",
+        ),
         ("    ", "OSError"),
         ("    only indented", "OSError: only indented"),
         ("x" * 1000, "OSError: " + "x" * 291),
@@ -180,6 +190,40 @@ def test_a_bug_of_the_worker_is_told_as_ckptuis_own_and_another_ones_is_not() ->
     doc, _ = answer(Broken(theirs), {}, ())  # type: ignore[arg-type]
     assert doc["detail"].startswith("AttributeError")
     assert not doc["hint"]
+
+
+class PermissionDeniedError(Exception):
+    """As TensorFlow's own: no OSError."""
+
+
+SEALED = "Unable to open file (unable to open file: name = '%s', errno = 13, error message = 'Permission denied')"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (lambda _: PermissionDeniedError("{{node w}} /out/x; Permission denied"), "blocked", "tried to write /out/x;"),
+        (lambda _: PermissionError(13, "Permission denied", "/out/x"), "blocked", "tried to write /out/x;"),
+        (lambda sealed: PermissionError(13, SEALED % sealed), "load", "Unable to open file"),
+        (lambda sealed: PermissionDeniedError(f"{sealed}; Permission denied"), "load", "Permission denied"),
+        (lambda _: ValueError("no such layer"), "load", "no such layer"),
+    ],
+)
+def test_what_a_model_tries_while_it_is_loaded_is_told_from_files_that_may_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Any, kind: str, words: str
+) -> None:
+    sealed = tmp_path / "model.h5"
+    sealed.write_bytes(b"x")
+    # root may read everything
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(sealed))
+
+    def attempt() -> Any:
+        raise error(sealed)
+
+    with pytest.raises(Refused, match=words) as caught:
+        first([("one", attempt), ("two", attempt)])
+    assert caught.value.kind == kind
+    assert [line.partition(":")[0] for line in caught.value.said] == ["one", "two"]
 
 
 def test_no_module_of_the_worker_shadows_one_of_another(tmp_path: Path) -> None:

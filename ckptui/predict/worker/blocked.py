@@ -13,6 +13,7 @@ REFUSED = ("Permission denied", "Operation not permitted", "Read-only file syste
 PLACE = re.compile(r"(?:^|[\s'\"=:])((?:file://)?/[^\n;'\"]*?)(?:;|['\"]?:)\s*(?:" + "|".join(REFUSED) + ")")
 """TensorFlow says `/a/path; Permission denied`."""
 PYTHON_PLACE = re.compile(r"(?:Permission denied|Operation not permitted|Read-only file system): '([^'\n]+)'")
+HDF5_PLACE = re.compile(r"name = '([^'\n]+)', errno = \d+, error message = '(?:" + "|".join(REFUSED) + ")'")
 CONNECT = re.compile(r"socket|connect|address|grpc|://(?!/)|resolve|bind\(", re.IGNORECASE)
 HINT = "`ckptui check` names the ops in its graph that reach outside"
 
@@ -47,7 +48,7 @@ def place_in(error: Any, text: str) -> str:
     name = getattr(error, "filename", None)
     if isinstance(name, (str, bytes)) and name:
         return os.fsdecode(name)
-    for pattern in (PLACE, PYTHON_PLACE):
+    for pattern in (HDF5_PLACE, PLACE, PYTHON_PLACE):
         found = pattern.search(text)
         if found:
             return found.group(1).strip()
@@ -55,6 +56,12 @@ def place_in(error: Any, text: str) -> str:
 
 
 def read_only_try(place: str, text: str) -> bool:
-    """Whether reading alone explains it: the file is there and may not even be read by this user."""
+    """Whether reading alone explains it: this user may not read the file that is there, or not even look for it."""
     path = place[len("file://") :] if place.startswith("file://") else place
-    return os.path.exists(path) and not os.access(path, os.R_OK)
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return not os.access(path, os.R_OK)

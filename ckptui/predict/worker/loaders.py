@@ -10,6 +10,7 @@ import sys
 import tempfile
 from typing import Any
 
+from .blocked import as_blocked
 from .errors import Refused, brief, own_fault
 from .graph_model import CheckpointGraph
 from .keras_model import KerasModel
@@ -84,9 +85,13 @@ def into(tensorflow: Any, architecture: str, path: str, kind: str, signature: st
 
 
 def first(attempts: Any) -> Model:
-    """The model of the first attempt that works; its `others` is what the failed ones said."""
+    """The model of the first attempt that works; its `others` is what the failed ones said.
+
+    Where none works, what the cage kept one of them from comes before all else that is wrong.
+    """
     said: list[str] = []
     hint = ""
+    stopped: Refused | None = None
     for name, attempt in attempts:
         try:
             model = attempt()
@@ -98,12 +103,16 @@ def first(attempts: Any) -> Model:
                 said.append(name + ": " + error.detail)
             hint = hint or error.hint
         except Exception as error:  # loaders raise anything at all; each is one line of the answer
+            stopped = stopped or as_blocked(error)
             why = own_fault(error) or brief(error)
             if not repeated(name, why, said):
                 said.append(name + ": " + why)
         else:
             model.others = said
             return model
+    if stopped is not None:
+        stopped.said = said
+        raise stopped
     raise Refused("load", "; ".join(said) or "no loader knows it", hint, said)
 
 
