@@ -400,7 +400,7 @@ def test_seconds_are_counted_while_somebody_waits(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "stderr", terminal)
     narrator = Narrator()
     narrator.wait("starting TensorFlow")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while "starting TensorFlow  1 s" not in terminal.shown and time.monotonic() < deadline:
         time.sleep(0.02)
     narrator.tell("loading")
@@ -440,8 +440,8 @@ def test_a_run_taken_back_by_ctrl_c_is_130_and_leaves_no_child() -> None:
     finally:
         child.close()
     assert child.exitstatus == 130
-    assert took < 3
-    deadline = time.monotonic() + 3
+    assert took < 10
+    deadline = time.monotonic() + 30
     while _alive(group) and time.monotonic() < deadline:
         time.sleep(0.05)
     print(f"gone {took:.2f} s after Ctrl+C")

@@ -249,9 +249,9 @@ def _has_nan(value: Any) -> bool:
 def test_thousands_of_layers_are_aligned_in_time() -> None:
     a = [ArchitectureRow(f"dense_{n}", "Dense" if n % 3 else "ReLU") for n in range(20_000)]
     b = [ArchitectureRow(f"dense_{n}", "Dense" if n % 4 else "ReLU") for n in range(20_000)]
-    begun = time.monotonic()
+    begun = time.thread_time()
     fit = aligned(a, b)
-    assert time.monotonic() - begun < 5
+    assert time.thread_time() - begun < 5
     assert len(fit.pairs) == len(set(fit.pairs))
 
 

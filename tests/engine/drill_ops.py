@@ -20,7 +20,7 @@ PREPARED: list[str] = []
 def prepare(op: str, args: Any) -> None:
     PREPARED.append(op)
     if op == "slow_import":
-        time.sleep(0.7)
+        time.sleep(1.5)
 
 
 def echo(call: Any, args: Any) -> Any:

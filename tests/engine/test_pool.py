@@ -117,7 +117,8 @@ def test_a_hang_is_killed_after_its_time_without_progress(pool: Pool, busy: bool
     begun = time.monotonic()
     with pytest.raises(ReaderHung, match="conv2/kernel"):
         pool.call("hang", {"busy": busy}, idle_timeout=0.3)
-    assert time.monotonic() - begun < 5
+    # left alone it would sleep for a minute
+    assert time.monotonic() - begun < 30
     assert not pool._busy
     assert not children()
 
@@ -128,17 +129,17 @@ def test_noise_on_standard_error_is_no_progress(pool: Pool) -> None:
 
 
 def test_imports_do_not_count_as_hanging(pool: Pool) -> None:
-    assert pool.call("slow_import", {}, idle_timeout=0.2).doc == "done"
+    assert pool.call("slow_import", {}, idle_timeout=1.2).doc == "done"
 
 
 def test_progress_keeps_a_long_job_alive(pool: Pool) -> None:
-    assert pool.call("events", {"count": 8, "pause": 0.1}, idle_timeout=0.4).doc == "end"
+    assert pool.call("events", {"count": 12, "pause": 0.1}, idle_timeout=1.0).doc == "end"
 
 
 @pytest.mark.parametrize("op", ["garbage", "no_json", "flood", "wrong_id", "unknown_kind"])
 def test_what_is_no_answer_is_a_crash(pool: Pool, op: str) -> None:
     with pytest.raises(ReaderCrashed):
-        pool.call(op, {}, idle_timeout=1)
+        pool.call(op, {}, idle_timeout=8)
     assert not children()
 
 
@@ -146,17 +147,21 @@ def test_half_a_frame_is_a_hang_or_a_crash(pool: Pool) -> None:
     with pytest.raises(ReaderHung):
         pool.call("half_frame", {}, idle_timeout=0.2)
     with pytest.raises(ReaderCrashed, match="exit code 0"):
-        pool.call("half_frame", {"pause": 0}, idle_timeout=2)
+        pool.call("half_frame", {"pause": 0}, idle_timeout=8)
 
 
 def test_a_cancelled_call_never_answers_the_next(pool: Pool) -> None:
     first = pool.call("pid", {}).doc
     cancel = threading.Event()
-    threading.Timer(0.2, cancel.set).start()
-    begun = time.monotonic()
+    seen: list[Event] = []
+
+    def listener(event: Event) -> None:
+        seen.append(event)
+        cancel.set()
+
     with pytest.raises(Cancelled):
-        pool.call("events", {"count": 100, "pause": 0.1}, cancel=cancel)
-    assert time.monotonic() - begun < 0.7
+        pool.call("events", {"count": 100, "pause": 0.1}, on_event=listener, cancel=cancel)
+    assert len(seen) < 50
     assert pool.call("echo", {"mine": 1}).doc == {"mine": 1}
     assert pool.call("pid", {}).doc != first
 
@@ -227,10 +232,25 @@ def test_a_crash_is_tried_once_more_and_a_hang_never(pool: Pool) -> None:
     assert len(calls) == 1
 
 
+def runs(child: int) -> bool:
+    """Whether it is there and no zombie."""
+    try:
+        return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def until_it_ended(child: int) -> None:
+    deadline = time.monotonic() + 30
+    while runs(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_a_child_that_died_between_calls_is_replaced(pool: Pool) -> None:
     first = pool.call("pid", {}).doc
     os.kill(first, signal.SIGKILL)
-    time.sleep(0.1)
+    until_it_ended(first)
     assert pool.call("pid", {}).doc != first
     assert len(children()) == 1
 
@@ -282,7 +302,7 @@ def test_closing_ends_calls_under_way() -> None:
     thread.start()
     time.sleep(0.5)
     pool.close()
-    thread.join(3)
+    thread.join(20)
     assert not thread.is_alive()
     assert isinstance(outcome[0], Cancelled)
     assert not children()
@@ -332,17 +352,7 @@ def test_children_die_with_a_killed_parent() -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-
-    def runs() -> bool:
-        try:
-            return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-        except OSError:
-            return False
-
-    deadline = time.monotonic() + 1
-    while runs() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not runs()
+    until_it_ended(child)
 
 
 def test_two_hundred_drills_end_in_two_hundred_outcomes() -> None:
@@ -372,7 +382,8 @@ def test_two_hundred_drills_end_in_two_hundred_outcomes() -> None:
                 except IndexError:
                     return
                 try:
-                    pool.call(op, args, idle_timeout=0.15)
+                    # only what is to hang is given little time: a busy machine makes the others wait
+                    pool.call(op, args, idle_timeout=0.15 if ReaderHung in wanted else 8)
                     outcomes.append(not wanted)
                 except CkptuiError as error:
                     outcomes.append(isinstance(error, wanted))

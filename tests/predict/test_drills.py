@@ -164,7 +164,7 @@ def cancelled(drill: Range, op: str, seconds: float, *, half: bool = False) -> N
     # the first look is before anything, the second before the request is sent
     cancel = When(lambda: len(drill.child._buffer._bytes) > 0 if half else next(looks, True))
     drill.fails(Cancelled, "was stopped|waited for another", op, seconds=seconds, cancel=cancel)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 10
 
 
 def cancelled_and_asked_again(drill: Range) -> None:
@@ -255,7 +255,7 @@ def alive_or_zombie(pid: int) -> bool:
     return os.path.exists(f"/proc/{pid}")
 
 
-def wait_for(done: Callable[[], bool], seconds: float = 5.0) -> bool:
+def wait_for(done: Callable[[], bool], seconds: float = 30.0) -> bool:
     deadline = time.monotonic() + seconds
     while not done() and time.monotonic() < deadline:
         time.sleep(0.01)

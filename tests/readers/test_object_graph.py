@@ -102,9 +102,9 @@ def test_slots_of_many_optimizers_cost_their_entries() -> None:
     long = {str(n): 3 for n in range(20_000)} | {"9" * 5000: 3}
     optimizers = [Node({"_variables": 1, "_trainable_variables": 1, "_iterations": 2})] * 2000
     nodes = [Node({"a": 2}), Node(long), variable("x/k", "x"), variable("x/k", "y"), *optimizers]
-    begun = time.monotonic()
+    begun = time.thread_time()
     assert parse(graph_payload(nodes)).names == {"x" + TAIL: "x/k", "y" + TAIL: "x/k"}
-    assert time.monotonic() - begun < 5
+    assert time.thread_time() - begun < 5
 
 
 def test_slot_variables_of_older_optimizers() -> None:
@@ -188,7 +188,7 @@ def test_many_optimizers_over_one_long_list_cost_one() -> None:
     variables = [variable("adam/" + "_" * 900, f"v/{i}") for i in range(count)]
     nodes = [Node(), listing, Node(), variable("adam/iteration", "i"), *variables, *owners]
     payload = graph_payload(nodes)
-    start = time.perf_counter()
+    start = time.thread_time()
     graph = parse(payload)
     assert len(graph.roles) == count + 1
-    assert time.perf_counter() - start < 2
+    assert time.thread_time() - start < 2

@@ -172,7 +172,7 @@ def test_what_is_no_save_is_an_error_with_a_hint(tmp_path: Path) -> None:
             resolve(str(tmp_path / name))
         assert word in str(caught.value), name
         assert caught.value.hint, name
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 30
 
 
 def test_what_is_not_there_names_what_is_near(tmp_path: Path) -> None:

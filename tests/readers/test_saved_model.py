@@ -370,4 +370,4 @@ def test_a_fifo_in_place_of_the_graph_never_hangs(tmp_path: Path) -> None:
     (tmp_path / "fingerprint.pb").write_bytes(b"")
     start = time.monotonic()
     assert codes(open_saved_model(tmp_path)) == [("graph-missing", "error")]
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 30

@@ -242,9 +242,9 @@ def crafted(data: bytes, kind: int = 0, handles: Items | None = None) -> bytes:
 
 
 def quickly(raw: bytes, seconds: float = 1.0) -> Table:
-    start = time.perf_counter()
+    start = time.thread_time()
     found = parse_table(raw)
-    assert time.perf_counter() - start < seconds
+    assert time.thread_time() - start < seconds
     return found
 
 

@@ -423,14 +423,14 @@ async def test_512_filters_are_drawn_within_a_fifth_of_a_second_and_only_those_i
         layer = layer_of("conv/kernel", shape, {})
         spent = []
         for _ in range(3):
-            began = time.perf_counter()
+            began = time.thread_time()
             gallery.show(subject_of(tensor_of("conv/kernel", array), array, layer))
             for y in range(gallery.grid.size.height):
                 gallery.grid.render_line(y)
-            spent.append(time.perf_counter() - began)
+            spent.append(time.thread_time() - began)
         await pilot.pause()
         assert len(gallery.grid._drawn) <= 50
-        assert min(spent) < 0.2, "the best of three: other work may share the processor"
+        assert min(spent) < 0.2, "the best of three: the first fills caches"
 
 
 async def test_n_goes_to_the_next_framed_filter_and_after_the_last_to_the_screen() -> None:
