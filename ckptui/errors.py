@@ -140,10 +140,14 @@ class ModelDoesNotLoad(CkptuiError):
 
     title = "The model does not load"
 
-    def __init__(self, detail: str, hint: str = "", said: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, detail: str, hint: str = "", said: tuple[str, ...] = (), bound: tuple[int, int] | None = None
+    ) -> None:
         super().__init__(detail, hint)
         self.said = said
         """What each loader said, where the detail is all of that."""
+        self.bound = bound
+        """(bound, of) where the weights are those of another model."""
 
 
 class Flagged(CkptuiError):

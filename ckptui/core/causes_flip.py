@@ -151,14 +151,23 @@ def _turns(row: ArchitectureRow) -> str:
 
 
 def _recorded_flip(gathered: Gathered) -> tuple[Predicted, Run] | None:
-    """An image whose recorded answer is that of one of its flips."""
-    for image in gathered.answered():
-        if image.expected is None or image.expected.within or not image.expected.top:
-            continue
-        for run in image.runs:
-            if run.name in FLIPS and not run.error and same_scores(image.expected.top, run.top):
-                return image, run
+    """An image whose recorded answer is that of one of its flips, where that flip explains every one that differs.
+
+    A single one that fits among others that do not fits by chance: a model that is certain gives few answers.
+    """
+    apart = [
+        image for image in gathered.answered()
+        if image.expected is not None and image.expected.top and not image.expected.within
+    ]  # fmt: skip
+    for name in FLIPS:
+        fitting = [(i, r) for i in apart for r in i.runs if r.name == name and not r.error and _as_recorded(i, r)]
+        if fitting and len(fitting) == len(apart):
+            return fitting[0]
     return None
+
+
+def _as_recorded(image: Predicted, run: Run) -> bool:
+    return image.expected is not None and same_scores(image.expected.top, run.top)
 
 
 def same_scores(one: Sequence[tuple[int, str, float]], other: Sequence[tuple[int, str, float]]) -> bool:

@@ -167,14 +167,13 @@ def _recorded(gathered: Gathered) -> Iterator[Judged]:
     if not apart:
         yield out("preprocessing-skew", f"{len(held)} recorded answers are given here too")
         return
-    for image in apart:
-        for variant in image.variants:
-            assert image.expected is not None
-            if not variant.chosen and same_scores(image.expected.top, variant.top):
-                told = f"{image.path}: the recorded answer is given under {variant.preprocess}, not under "
-                evidence = [told + image.preprocess]
-                yield cause("preprocessing-skew", "likely", 1.0, evidence, ["expectation-differs"])
-                return
+    for name in dict.fromkeys(v.preprocess for image in apart for v in image.variants if not v.chosen):
+        # one that fits among others that do not fits by chance
+        if all(_under(image, name) for image in apart):
+            of = f"{apart[0].path}: the recorded answer is" if len(apart) == 1 else f"{len(apart)} recorded answers are"
+            evidence = [f"{of} given under {name}, not under {apart[0].preprocess}"]
+            yield cause("preprocessing-skew", "likely", 1.0, evidence, ["expectation-differs"])
+            return
     if classes := relabelled(held):
         evidence = [f"the recorded scores are those given here, under other classes: {_moved(classes)}"]
         sure: Certainty = "likely" if _telling(held) else "possible"
@@ -186,6 +185,12 @@ def _recorded(gathered: Gathered) -> Iterator[Judged]:
     told = f"{len(apart)} of {len(held)} recorded answers differ, by up to {number_text(far)}"
     yield cause("preprocessing-skew", "possible", 0.7, [told, "no other preprocessing tried gives them"],
                 ["expectation-differs"])  # fmt: skip
+
+
+def _under(image: Predicted, preprocess: str) -> bool:
+    """The recorded answer is the one under this preprocessing."""
+    there = image.expected.top if image.expected is not None else ()
+    return any(v.preprocess == preprocess and same_scores(there, v.top) for v in image.variants)
 
 
 def _pairs(image: Predicted) -> list[tuple[int, int, float]]:

@@ -118,6 +118,12 @@ def _sure(relation: Any) -> Certainty:
 
 def _unbound(gathered: Gathered, shown: Sequence[Symptom]) -> Iterator[Judged]:
     found = gathered.of(*UNBOUND)
+    refused = [f for f in gathered.of("model-does-not-load") if f.evidence.get("bound")]
+    if refused:
+        title = "The restore binds next to nothing: the weights are those of another model"
+        yield cause("restore-partial", "confirmed", 1.0, lines(gathered, refused), refused, title=title,
+                    next_step=refused[0].advice, factor=UNASKED)  # fmt: skip
+        return
     model = gathered.report.model if gathered.report is not None else {}
     bound = str(model.get("bound") or "")
     if not found and gathered.kind in WEIGHTS_ALONE and not bound:

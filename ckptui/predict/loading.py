@@ -200,6 +200,7 @@ class Loaded:
             raise ModelDoesNotLoad(
                 f"only {bound.words}: {safe(weights.model)} is another model than the checkpoint's{why}",
                 "Name the architecture it was saved from with --architecture",
+                bound=(bound.bound, total),
             )
         return bound
 

@@ -82,7 +82,7 @@ def fitting(course: Course, error: ModelDoesNotLoad, damage: Sequence[Finding]) 
     if error.hint != OTHER_TENSORFLOW or not (damage or course.wish.tf_python):
         return error
     own = len(course.wish.tf_python) == 1 and bool(course.others)
-    return ModelDoesNotLoad(error.detail, OWN_PYTHON if own and not damage else "", error.said)
+    return ModelDoesNotLoad(error.detail, OWN_PYTHON if own and not damage else "", error.said, error.bound)
 
 
 def _answered(
