@@ -17,6 +17,7 @@ from ckptui.core.causes_kinds import Gathered
 from ckptui.core.model import ArchitectureRow, Predicted, PredictReport, Run, Signature, WhyReport
 from ckptui.core.names import clean
 from ckptui.core.naming import own_names
+from ckptui.core.random_ops import with_seen
 from ckptui.core.relation_rows import NOT_WEIGHTS
 from ckptui.core.settling import settled
 from ckptui.core.text import number_text, safe
@@ -214,7 +215,10 @@ class _Diagnosis(Inquiry):
             names=own_names(tensors),
             spare=frozenset(t.name for t in tensors if t.role in NOT_WEIGHTS),
             architecture=self._architecture(),
-            operations=listing.operations if self.artifact.kind == "saved-model" else (),
+            operations=with_seen(
+                listing.operations if self.artifact.kind == "saved-model" else (),
+                self.predicted.model if self.predicted is not None else None,
+            ),
             report=self.predicted,
             unpredicted=self.unpredicted,
             predict_by=self.predict_by,

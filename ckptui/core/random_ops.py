@@ -5,6 +5,10 @@ The names are those of TensorFlow's op registry, version 2.21 and older.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ckptui.core.text import safe
 from ckptui.core.vocabulary import Operation
 
 SEEDED = frozenset(
@@ -47,3 +51,16 @@ def drawn(operation: Operation) -> str:
     if not any(seeds):
         return "not seeded: no two processes agree"
     return f"seeded with {seeds[0]} and {seeds[1]}: every process repeats the same sequence"
+
+
+def with_seen(operations: Sequence[Operation], model: Mapping[str, Any] | None) -> tuple[Operation, ...]:
+    """The operations a save's own graph tells, and those that a loaded model's `random` facts name besides."""
+    names = {operation.name for operation in operations}
+    seen = [entry for entry in (model or {}).get("random") or () if entry.get("op") in RANDOM]
+    more = [entry for entry in seen if entry.get("name") not in names]
+    return (*operations, *map(_operation, more))
+
+
+def _operation(entry: Mapping[str, Any]) -> Operation:
+    seeds = {key: entry[key] for key in ("seed", "seed2") if key in entry}
+    return Operation(safe(str(entry["name"])), str(entry["op"]), seeds)

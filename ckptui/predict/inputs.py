@@ -62,7 +62,7 @@ def materials_of(
         if open_inputs:
             parts, words = maker.parts(groups[0])
             given = {part.name for part in parts}
-            open_inputs = [entry for entry in maker.inputs if entry["name"] not in given]
+            open_inputs = [entry for entry in maker.needed if entry["name"] not in given]
         if open_inputs:
             yield from maker.beside(parts, words, open_inputs, images)
             return
@@ -101,7 +101,7 @@ def folder_recipe(
     wish: Wish, facts: Mapping[str, Any], reader: ImageReader, cancel: threading.Event | None = None
 ) -> Recipe | EncodedRecipe:
     """How the pictures of a folder get into a model whose only input is an image; raises UsageError for any other."""
-    inputs: Sequence[Mapping[str, Any]] = facts.get("inputs") or ()
+    inputs = _Maker(wish, facts, reader, cancel).needed
     if len(inputs) != 1 or inputs[0].get("dtype") != "string":
         return recipe_of(wish, facts, form_of(inputs))
     _, field = _Maker(wish, facts, reader, cancel).string_way(inputs[0])
@@ -156,6 +156,12 @@ class _Maker:
         """NAME=FILE or FILE alone. A name or a path may hold `=` itself, so known inputs and files decide."""
         names = {form: str(e["name"]) for e in self.inputs for form in (str(e["name"]), safe(str(e["name"])))}
         at = given.find("=")
+    @property
+    def needed(self) -> Sequence[Mapping[str, Any]]:
+        """Those that something has to be given for: not the ones that reach no output, which the worker fills."""
+        idle = self.facts.get("idle") or ()
+        return [entry for entry in self.inputs if entry["name"] not in idle] if idle else self.inputs
+
         while at >= 0:
             if given[:at] in names:
                 return names[given[:at]], self._existing(given[at + 1 :])
@@ -175,7 +181,7 @@ class _Maker:
     def left_open(self, files: Sequence[tuple[str | None, str]]) -> list[Mapping[str, Any]]:
         """Inputs that no file is named for; none where a file without a name may hold any of them."""
         named = {name for name, _ in files}
-        return [] if None in named else [entry for entry in self.inputs if entry["name"] not in named]
+        return [] if None in named else [entry for entry in self.needed if entry["name"] not in named]
 
     def given(self, files: Sequence[tuple[str | None, str]]) -> Material:
         """The files of one call as one material."""

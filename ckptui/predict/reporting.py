@@ -54,6 +54,9 @@ def described(
     if facts.get("connected"):
         # by input: whether anything of it but its shape gets to an output, where the graph could be followed
         model["connected"] = {str(name): bool(reached) for name, reached in facts["connected"].items()}
+    if facts.get("random"):
+        # operations that draw random numbers an output is made of
+        model["random"] = [dict(entry) for entry in facts["random"]]
     if facts.get("proposed"):
         model["proposed"] = dict(facts["proposed"])
         model["switches"] = list(facts.get("switches") or [])
@@ -96,10 +99,12 @@ def serving_export(folder: str) -> str:
 
 def switch_notes(facts: Mapping[str, Any]) -> tuple[str, ...]:
     """What a graph was fed besides the input, or kept by itself, a sentence each."""
-    return tuple(
+    switches = tuple(
         f"{safe(str(switch['name']))} is {safe(str(switch['value']))}: {safe(str(switch['why']))}"
         for switch in facts.get("switches") or ()
     )
+    idle = tuple(safe(str(name)) for name in facts.get("idle") or ())
+    return (*switches, *(f"the input {name} reaches no output: zeros, where nothing is given for it" for name in idle))
 
 
 def refused(

@@ -16,6 +16,7 @@ from ckptui.predict.borrow import borrowed_architecture, meta_beside
 from ckptui.predict.client import Worker
 from ckptui.predict.config_file import config_listing, is_config
 from ckptui.predict.loading import Loaded, Order, named_inputs
+from ckptui.predict.reporting import switch_notes
 from ckptui.predict.wish import Wish
 from ckptui.session import Session
 from tests import warm_tensorflow
@@ -242,6 +243,20 @@ def test_signatures_without_a_default_are_named(lab: Lab) -> None:
 def test_an_input_of_which_only_the_shape_is_looked_at_reaches_no_output(lab: Lab) -> None:
     assert lab.load("signatures", signature="deaf").facts["connected"] == {"used": True, "unused": False}
     assert lab.load("signatures", signature="several").facts["connected"] == {"left": True, "factor": True}
+
+
+def test_an_input_that_reaches_no_output_is_filled_where_nothing_is_given_for_it(lab: Lab) -> None:
+    model = lab.load("signatures", signature="deaf")
+    assert model.facts["idle"] == ["unused"]
+    used = images(2, 4)
+    whole = answers(model, ("used", used), ("unused", images(2, 4)))
+    for feed in (("used", used), (None, used)):
+        found = answers(model, feed)
+        assert {name: value.tobytes() for name, value in found.items()} == {n: v.tobytes() for n, v in whole.items()}
+    assert switch_notes(model.facts) == ("the input unused reaches no output: zeros, where nothing is given for it",)
+    with pytest.raises(UsageError, match="nothing is fed to used"):
+        answers(model, ("unused", used))
+    assert lab.load("signatures", signature="several").facts["idle"] == []
 
 
 def test_strings_go_in_and_come_out_as_bytes(lab: Lab) -> None:

@@ -8,6 +8,8 @@ from .errors import Refused
 
 TOLD = 20
 """Names a message lists."""
+MOST_FILLED = 1 << 26
+"""Values of an input that is filled with zeros."""
 
 
 def fed(feeds: Any, ends: Any, optional: Any = ()) -> list[Any]:
@@ -44,6 +46,38 @@ def fed(feeds: Any, ends: Any, optional: Any = ()) -> list[Any]:
             "Name a file for each: " + " ".join("--input " + name + "=FILE" for name in lacking[:TOLD]),
         )
     return [(end, fitting(values[end["name"]], end)) for end in ends if end["name"] in values]
+
+
+def idle_of(ends: Any, connected: Any) -> list[str]:
+    """Names of inputs that reach no output while another one does, as far as zeros can stand for them."""
+    if not any(connected.values()):
+        return []
+    return [end["name"] for end in ends if connected.get(end["name"]) is False and zeros(end, 1) is not None]
+
+
+def filled(feeds: Any, ends: Any, idle: Any) -> list[Any]:
+    """What `fed` gives, and zeros for each of the `idle` inputs that is fed nothing: TensorFlow asks for them all."""
+    given = fed(feeds, ends, idle)
+    there = {end["name"] for end, _ in given}
+    rows = next((int(value.shape[0]) for _, value in given if value.ndim), 1)
+    return given + [(end, zeros(end, rows)) for end in ends if end["name"] in idle and end["name"] not in there]
+
+
+def zeros(end: Any, rows: int) -> Any:
+    """Zeros, or empty strings, for an input: `rows` of them where its first axis is free, any other free axis is 1.
+
+    None where there is no telling: an unknown rank, no such numbers, too many.
+    """
+    import numpy as np
+
+    if end["shape"] is None or end["dtype"] in ("resource", "variant"):
+        return None
+    shape = [(rows if place == 0 else 1) if n is None else n for place, n in enumerate(end["shape"])]
+    if np.prod(shape, dtype=float) > MOST_FILLED:
+        return None
+    if end["dtype"] == "string":
+        return np.full(shape, b"", dtype=object)
+    return np.zeros(shape, np.float32)
 
 
 def fitting(value: Any, end: Any) -> Any:

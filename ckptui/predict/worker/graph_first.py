@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .graph_values import Known, Values, Variable
-from .graph_walk import BRANCHING, LOOPS, SHAPE_ONLY, Scope, Walk, branches, split
+from .graph_random import chosen
+from .graph_values import Known, Values
+from .graph_walk import LOOPS, SHAPE_ONLY, Scope, Walk, split
 
 FIRST_LAYERS = 8
 MOST_STEPS = 20_000
@@ -82,9 +83,9 @@ class Meeting:
 class Follower:
     """Follows one input."""
 
-    def __init__(self, walk: Walk, variable: Variable) -> None:
+    def __init__(self, walk: Walk, values: Values) -> None:
         self._walk = walk
-        self._values = Values(variable)
+        self._values = values
         self._steps = 0
         self._turned = False
 
@@ -186,14 +187,8 @@ class Follower:
 
     def _taken(self, scope: Scope, node: Any, inner: Scope) -> bool:
         """Whether a branch may be the one that runs."""
-        told = self._values.of(scope, node.input[0]) if node.op in BRANCHING else None
-        if told is None or told.array is None or told.array.size != 1:
-            return True
-        named, choice = branches(node), int(told.array.reshape(-1)[0])
-        if str(node.op).endswith("If"):
-            choice = 0 if choice else 1
-        branch = named[choice] if 0 <= choice < len(named) else named[-1]
-        return inner.body is self._walk.body(branch)
+        branch = chosen(scope, node, self._values)
+        return branch is None or inner.body is self._walk.body(branch)
 
     def _turns(self, scope: Scope, node: Any) -> bool:
         """Whether it turns an axis round."""
@@ -259,7 +254,7 @@ def ending(meetings: list[Meeting]) -> str | None:
     return "BatchNormalization" if norm else str(layers[0].node.op)
 
 
-def first_of(walk: Walk, inputs: dict[str, str], variable: Variable) -> dict[str, list[dict[str, Any]]]:
+def first_of(walk: Walk, inputs: dict[str, str], values: Values) -> dict[str, list[dict[str, Any]]]:
     """What each input meets, by name, those left out of which nothing is told."""
-    found = ((name, Follower(walk, variable).first(reference)) for name, reference in inputs.items())
+    found = ((name, Follower(walk, values).first(reference)) for name, reference in inputs.items())
     return {name: entries for name, entries in found if entries}

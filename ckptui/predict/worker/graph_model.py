@@ -118,6 +118,7 @@ class CheckpointGraph:
         inputs = {name: str(tensor.name) for name, tensor in self._inputs.items()}
         outputs = {name: str(tensor.name) for name, tensor in self._outputs.items()}
         texts = [name for name, tensor in self._inputs.items() if tensor.dtype.name == "string"]
+        fixed = {str(switch["name"]): switch["value"] for switch in self.switches}
         return {
             "loader": self.loader,
             "others": self.others,
@@ -134,7 +135,7 @@ class CheckpointGraph:
                 "outputs": [tensor_name(tensor) for tensor in self.proposal.outputs],
             },
             "switches": self.switches,
-            **facts_of(self._meta.graph_def, inputs, outputs, texts, self._variable),
+            **facts_of(self._meta.graph_def, inputs, outputs, texts, self._variable, fixed),
         }
 
     def _variable(self, name: str, slot: Any) -> Any:

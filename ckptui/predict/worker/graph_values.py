@@ -65,8 +65,10 @@ class Known:
 class Values:
     """Looks operands up."""
 
-    def __init__(self, variable: Variable) -> None:
+    def __init__(self, variable: Variable, fixed: Any = ()) -> None:
+        """`fixed`: by name what is fed to the graph's placeholders at every call, as far as that is a number."""
         self._variable = variable
+        self._fixed = dict(fixed)
 
     def of(self, scope: Scope, reference: str, slot: Any = None, depth: int = 0) -> Known | None:
         """What a reference within `scope` stands for; None where that depends on what is fed, or is not understood."""
@@ -78,6 +80,11 @@ class Values:
             return self._argument(scope, source, depth)
         if node.op == "Const":
             return constant(node)
+        if source in self._fixed and scope.caller is None:
+            import numpy as np
+
+            value = self._fixed[source]
+            return Known(np.float64(value)) if isinstance(value, (bool, int, float)) else None
         if node.op in VARIABLES:
             shared = node.attr["shared_name"].s.decode("utf-8", "replace") if "shared_name" in node.attr else ""
             found = self._variable(shared or str(node.name), slot)

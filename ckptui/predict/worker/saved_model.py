@@ -7,7 +7,7 @@ from typing import Any
 
 from .binding import Weights
 from .errors import Refused
-from .feeding import as_array, fed, listed, tensor
+from .feeding import as_array, filled, idle_of, listed, tensor
 from .graph_facts import facts_of
 from .graph_restore import VARIABLES, Restorer
 from .graph_values import MOST_VALUES
@@ -56,6 +56,7 @@ class SignatureModel:
         ]
         self._weights: Weights | None = None
         self._walked = walked(path, self.signature, self._variable)
+        self._idle = idle_of(self._ends, self._walked["connected"])
 
     def _variable(self, name: str, slot: Any) -> Any:
         """A variable the signature captures, from the end of its captures or by name: its values, and if it trains."""
@@ -84,13 +85,15 @@ class SignatureModel:
             "training": False,
             "layers": False,
             "weights": len(self._function.variables),
+            "idle": self._idle,
             **self._walked,
         }
 
     def call(self, feeds: Any, training: bool | None = None) -> list[Any]:
         """One call of the signature with `[(input or None, values), ...]`: `[(output, values), ...]`."""
         given = {
-            str(end["name"]): tensor(self.tensorflow, value, end["dtype"]) for end, value in fed(feeds, self._ends)
+            str(end["name"]): tensor(self.tensorflow, value, end["dtype"])
+            for end, value in filled(feeds, self._ends, self._idle)
         }
         # by name: TensorFlow orders them by hashes, which every process has others of
         return sorted(((str(key), value) for key, value in self._function(**given).items()), key=lambda end: end[0])
@@ -133,6 +136,8 @@ class GraphModel:
         self._outputs = {str(name): self._element(info) for name, info in sorted(definition.outputs.items())}
         self._ends = [described(name, element) for name, element in self._inputs.items()]
         self._walked = walked(path, self.signature, self._variable)
+        dense = [end for end in self._ends if not hasattr(self._inputs[end["name"]], "indices")]
+        self._idle = idle_of(dense, self._walked["connected"])
         self._restorer: Restorer | None = None
         self._saver = str(meta.saver_def.restore_op_name)
 
@@ -174,6 +179,7 @@ class GraphModel:
             "training": False,
             "layers": False,
             "weights": len(self.weight_names()),
+            "idle": self._idle,
             **self._walked,
         }
 
@@ -191,7 +197,7 @@ class GraphModel:
     def call(self, feeds: Any, training: bool | None = None) -> list[Any]:
         """One run of the session with `[(input or None, values), ...]`: `[(output, values), ...]`."""
         given = {}
-        for end, value in fed(feeds, self._ends):
+        for end, value in filled(feeds, self._ends, self._idle):
             element = self._inputs[end["name"]]
             if hasattr(element, "indices"):
                 raise Refused("usage", "the input " + end["name"] + " is sparse: it can't be fed from a file")
