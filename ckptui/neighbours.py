@@ -20,7 +20,8 @@ MOST_CANDIDATES = 8
 
 
 def _model_files(path: str) -> list[str]:
-    """Files nearby that may hold an architecture, nearest first, `.keras` before others."""
+    """Files nearby that may hold an architecture, nearest first, of the same name and `.keras` before others."""
+    stem = os.path.basename(path).split(".")[0]
     found: list[str] = []
     for place in _around(path):
         try:
@@ -28,7 +29,9 @@ def _model_files(path: str) -> list[str]:
         except OSError:
             continue
         here = [name for name in names if name.endswith(MODEL_SUFFIXES) and name != os.path.abspath(path)]
-        found += sorted(here, key=lambda name: not name.endswith(".keras"))
+        found += sorted(
+            here, key=lambda name: (os.path.basename(name).split(".")[0] != stem, not name.endswith(".keras"))
+        )
     return found[:MOST_CANDIDATES]
 
 

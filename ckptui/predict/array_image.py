@@ -19,6 +19,8 @@ Array = np.ndarray[Any, Any]
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 8192
 """Largest side asked of a resize."""
+WIDE = ("float64", "int32", "uint32", "int64", "uint64")
+"""Dtypes of whose values float32 may lose digits."""
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey, ITU-R BT.601: those of Pillow's mode L."""
 
@@ -42,7 +44,7 @@ def read_array(file: IO[bytes], path: str) -> Array:
         reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = reader(file)
         if dtype.hasobject or dtype.kind not in "biuf" or not 1 <= len(shape) <= 4:
-            raise Refused("image", f"{path} holds {dtype} {list(shape)}: no image")
+            raise Refused("image", f"{path} holds {dtype} {list(shape)}: no image", "--input takes any array")
         too_large(int(np.prod(shape if len(shape) < 3 else shape[:-1], dtype=object)), 1)
         file.seek(0)
         array: Array = np.load(file, allow_pickle=False)
@@ -72,15 +74,20 @@ def as_image(array: Array, path: str, in_a_row: tuple[int, int, int] | None = No
 
 
 def fitted_numbers(values: Array, size: tuple[int, int] | None, channels: int) -> tuple[Array, list[str]]:
-    """float32 [h, w, c] in the size (width, height) and channels of the model, and what was done in words.
+    """[h, w, c] in the size (width, height) and channels of the model, and what was done in words.
 
-    Each channel is resized by itself with Pillow's BILINEAR in mode F. What fits stays untouched, to the bit; what
-    is a single row or column of values is no image and stays as it is, too.
+    Each channel is resized by itself with Pillow's BILINEAR in mode F, which gives float32. What fits stays untouched,
+    to the bit, float32 unless that would lose digits; what is a single row or column of values is no image and stays
+    as it is, too.
     """
-    values, notes = np.ascontiguousarray(values.astype(np.float32)), not_finite(values)
+    notes = not_finite(values)
     height, width, own = values.shape
-    if min(height, width) < 1 or (min(height, width) == 1 and size not in (None, (width, height))):
-        return values, notes
+    line = min(height, width) < 1 or (min(height, width) == 1 and size not in (None, (width, height)))
+    fits = (channels, own) not in ((1, 3), (3, 1)) and (size in (None, (width, height)) or own not in (1, 3))
+    if line or fits:
+        dtype = values.dtype.newbyteorder("=") if values.dtype.name in WIDE else np.dtype(np.float32)
+        return np.ascontiguousarray(values.astype(dtype)), notes
+    values = np.ascontiguousarray(values.astype(np.float32))
     if channels == 1 and own == 3:
         values = (values.astype(np.float64) @ np.array(LUMA)).astype(np.float32)[..., None]
         notes.append("made grey by 0.299 red, 0.587 green, 0.114 blue")

@@ -110,8 +110,10 @@ class Facts:
     def constant(self) -> bool:
         """No input tried moves any output: at least two that differ from the image, flips included.
 
-        Nothing is known where a part of the input was never changed.
+        Nothing is known where a part of the input was never changed, or there is not one value to move.
         """
+        if self.kind != "text" and not self.outputs and ORIGINAL in self.runs:
+            return False
         moved = [*self.probes_moved, *(self.relative.get(key_of(run), np.inf) for run in self.telling_flips())]
         return self.steady and not self.untried and len(moved) >= 2 and all(m <= STILL for m in moved)
 
@@ -215,8 +217,18 @@ def top_of(output: Array, labels: Sequence[str], count: int) -> tuple[tuple[int,
     if is_class(output):
         place = best(output)
         return ((place, labels[place] if 0 <= place < len(labels) else str(place), float(values[0])),)[:count]
-    order = np.argsort(-np.where(np.isnan(values), -np.inf, values), kind="stable")[:count]
+    order = _largest(np.where(np.isnan(values), -np.inf, values), count)
     return tuple((int(i), labels[i] if i < len(labels) else str(i), float(values[i])) for i in order)
+
+
+def _largest(values: Array, count: int) -> Array:
+    """Places of the `count` largest, best first, of equals the first first; a mask of millions is not sorted whole."""
+    places = np.arange(values.size)
+    if 0 < count < values.size:
+        bound = np.partition(values, values.size - count)[values.size - count]
+        places = np.concatenate([np.flatnonzero(values > bound), np.flatnonzero(values == bound)[:count]])
+    found: Array = places[np.argsort(-values[places], kind="stable")][:count]
+    return found
 
 
 def original_run(answer: Answer, seconds: float, labels: Sequence[str], count: int) -> Run:

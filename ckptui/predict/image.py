@@ -53,6 +53,7 @@ IMAGE_DTYPES = (
     "int64",
 )
 HINT = "give them with --input NAME=FILE (an image, .npy, .npz or Serving JSON)"
+NO_IMAGE = "The model takes no image"
 DECODE_SECONDS = 20.0
 
 
@@ -62,7 +63,7 @@ class Picture:
 
     path: str
     pixels: Array
-    """uint8 [height, width, channels] at the model's size; float32 for a raw .npy."""
+    """uint8 [height, width, channels] at the model's size; float32, or wider as in the file, for a raw .npy."""
     raw: bool
     """The file holds the model's input itself: no preprocessing applies."""
     size: tuple[int, int]
@@ -118,7 +119,7 @@ def form_of(inputs: Sequence[Mapping[str, Any]]) -> Form:
     name, dtype, given = str(inputs[0]["name"]), str(inputs[0]["dtype"]), inputs[0]["shape"]
     shape = None if given is None else tuple(given)
     if dtype not in IMAGE_DTYPES:
-        raise UsageError(f"its input is {dtype}", hint, title="The model takes no image")
+        raise UsageError(f"its input is {dtype}", hint, title=NO_IMAGE)
     if shape is None:
         return Form(name, dtype, None, None, 0, "hwc")
     placed, batched = _placed(shape), True
@@ -127,7 +128,7 @@ def form_of(inputs: Sequence[Mapping[str, Any]]) -> Form:
         if alone is not None and alone[0] is not None and alone[2] != "flat" and min(alone[0]) >= LEAST_SIDE:
             placed, batched = alone, False
     if placed is None or (placed[2] == "flat" and dtype.startswith("int")):
-        raise UsageError(f"its input has the shape {_listed(shape)}", hint, title="The model takes no image")
+        raise UsageError(f"its input has the shape {_listed(shape)}", hint, title=NO_IMAGE)
     size, channels, layout = placed
     return Form(name, dtype, shape, size, channels, layout, batched)
 
@@ -145,7 +146,7 @@ def _placed(shape: tuple[int | None, ...]) -> tuple[tuple[int, int] | None, int,
         if first in (1, 3):
             return _size(shape[3], shape[2]), int(first), "chw"
         return (_size(shape[2], shape[1]), 0, "hwc") if last is None else None
-    if len(shape) == 3 and (shape[1] or 2) > 1 and (shape[2] or 2) > 1:
+    if len(shape) == 3 and all(side is None or side >= LEAST_SIDE for side in shape[1:]):
         return _size(shape[2], shape[1]), 1, "hw"
     if len(shape) == 2 and shape[1]:
         for channels in (1, 3):
@@ -169,7 +170,11 @@ def batch_of(values: Array, form: Form) -> Array:
         values = values.reshape(-1)
     if form.dtype.startswith(("uint", "int")):
         info = np.iinfo(form.dtype)
-        values = np.clip(np.rint(values), info.min, info.max)
+        if values.dtype.kind in "iu":
+            own = np.iinfo(values.dtype)
+            values = np.clip(values, max(info.min, own.min), min(info.max, own.max))
+        else:
+            values = np.clip(np.rint(values), info.min, info.max)
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(values[None].astype(np_dtype(form.dtype)))
 

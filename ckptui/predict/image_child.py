@@ -53,8 +53,9 @@ def decode(
 ) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
     """The image at `path` as uint8 [height, width, channels], resized to `size` (width, height) with BILINEAR.
 
-    `channels` is 1 (mode L), 3 (RGB) or 0 (3 unless the file is grey). An `.npy` of floats comes back as float32,
-    with `raw` set; `in_a_row` as in `as_image`. Raises Refused where there is no image, or one over the pixel cap.
+    `channels` is 1 (mode L), 3 (RGB) or 0 (3 unless the file is grey). An `.npy` of other numbers comes back as
+    they are, with `raw` set; `in_a_row` as in `as_image`. Raises Refused where there is no image, or one over the pixel
+    cap.
     """
     with open_regular(path) as file:
         if file.read(6) == NPY_MAGIC:

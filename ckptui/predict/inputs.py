@@ -20,7 +20,7 @@ from ckptui.predict.examples import example, supported
 from ckptui.predict.fitting import listed
 from ckptui.predict.given import GivenMaterial, Part
 from ckptui.predict.given_files import MAX_JSON, kind_of, read_bytes
-from ckptui.predict.image import HINT, Form, ImageReader, as_written, form_of
+from ckptui.predict.image import HINT, NO_IMAGE, ImageReader, as_written, form_of
 from ckptui.predict.material import ImageMaterial, Material
 from ckptui.predict.recipe import Recipe, recipe_of
 from ckptui.predict.serving_json import parse, signature_name
@@ -69,9 +69,9 @@ def materials_of(
         for group in groups:
             yield from _tried(" ".join(path for _, path in group), lambda group=group: maker.given(group))
     if images:
-        if len(maker.inputs) > 1:
+        if len(maker.needed) != 1:
             raise maker.several(images[0])
-        make = maker.image_maker(maker.inputs)
+        make = _taker(maker, images)
         for path in images:
             yield from _tried(path, lambda path=path: make(path))
 
@@ -130,6 +130,17 @@ def _tried(path: str, make: Any) -> Iterator[Material | Failed]:
         yield made
 
 
+def _taker(maker: _Maker, images: Sequence[str]) -> Any:
+    """What makes a material of each path: of an image, or of an array for an input that takes no image."""
+    try:
+        return maker.image_maker(maker.needed)
+    except UsageError as error:
+        arrays = all(path.lower().endswith(".npy") for path in images)
+        if len(maker.needed) != 1 or error.title != NO_IMAGE or not arrays:
+            raise
+        return lambda path: maker.given([(None, path)])
+
+
 @dataclass(slots=True)
 class _Maker:
     """What making materials for one model takes."""
@@ -145,6 +156,12 @@ class _Maker:
         found: Sequence[Mapping[str, Any]] = self.facts.get("inputs") or ()
         return found
 
+    @property
+    def needed(self) -> Sequence[Mapping[str, Any]]:
+        """Those that something has to be given for: not the ones that reach no output, which the worker fills."""
+        idle = self.facts.get("idle") or ()
+        return [entry for entry in self.inputs if entry["name"] not in idle] if idle else self.inputs
+
     def groups(self) -> list[list[tuple[str | None, str]]]:
         """The `--input` options as (input, path), those of one call together."""
         files = [self._split(given) for given in self.wish.input]
@@ -156,12 +173,6 @@ class _Maker:
         """NAME=FILE or FILE alone. A name or a path may hold `=` itself, so known inputs and files decide."""
         names = {form: str(e["name"]) for e in self.inputs for form in (str(e["name"]), safe(str(e["name"])))}
         at = given.find("=")
-    @property
-    def needed(self) -> Sequence[Mapping[str, Any]]:
-        """Those that something has to be given for: not the ones that reach no output, which the worker fills."""
-        idle = self.facts.get("idle") or ()
-        return [entry for entry in self.inputs if entry["name"] not in idle] if idle else self.inputs
-
         while at >= 0:
             if given[:at] in names:
                 return names[given[:at]], self._existing(given[at + 1 :])
@@ -239,6 +250,9 @@ class _Maker:
     def several(self, path: str) -> UsageError:
         """An image alone for several inputs: which of them takes it, and how to say so."""
         inputs = self.inputs
+        if not inputs:
+            hint = "Another signature may take one: --signature NAME" if self.facts.get("signature") else ""
+            return UsageError("it has no input: nothing can be given to it", hint, title=NO_IMAGE)
         takes = [entry for entry in inputs if self.is_encoded(entry) or _pictured(entry)]
         title = "The model takes no single image"
         if len(takes) != 1:
@@ -274,10 +288,7 @@ class _Maker:
         form = form_of(inputs)
         met = (self.facts.get("meets") or {}).get(str(inputs[0]["name"])) if len(inputs) == 1 else None
         recipe = recipe_of(self.wish, {**self.facts, "first": met} if met else self.facts, form)
-        return lambda path: ImageMaterial(self._fitted(path, form), recipe)
-
-    def _fitted(self, path: str, form: Form) -> Any:
-        return self.reader.fitted(path, form, self.cancel)
+        return lambda path: ImageMaterial(self.reader.fitted(path, form, self.cancel), recipe)
 
     def _string_maker(self, entry: Mapping[str, Any]) -> Any:
         """For an input of strings: an image's bytes as they are, or in the one field of an Example that takes them."""
@@ -299,10 +310,8 @@ class _Maker:
         hint = f"Its inputs: {safe(listed([entry]))}; {HINT}"
         if specs:
             fields = ", ".join(f"{safe(str(spec['key']))} {spec['dtype']}" for spec in specs[:20])
-            raise UsageError(f"it parses Examples with {fields}", hint, title="The model takes no image")
-        raise UsageError(
-            "its input is string, and nothing in its graph decodes an image", hint, title="The model takes no image"
-        )
+            raise UsageError(f"it parses Examples with {fields}", hint, title=NO_IMAGE)
+        raise UsageError("its input is string, and nothing in its graph decodes an image", hint, title=NO_IMAGE)
 
     def _encoded(
         self,

@@ -15,6 +15,8 @@ __all__ = ["OTHER_TENSORFLOW", "FrameBuffer", "FrameError", "Reply", "encode", "
 
 OTHER_TENSORFLOW = "Another TensorFlow may load it: --tf-python PATH"
 
+OTHER_VALUES = "Where it wants other values: --preprocess, or --input NAME=FILE with an array as it is"
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -48,5 +50,5 @@ def refusal(doc: dict[str, Any]) -> CkptuiError | None:
     if kind == "usage":
         return UsageError(detail, hint)
     if kind == "input":
-        return UsageError(detail, hint, title="The model can't take this image")
+        return UsageError(detail, hint or OTHER_VALUES, title="The model can't take this image")
     return WorkerFailed(detail, hint)

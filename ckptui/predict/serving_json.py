@@ -42,7 +42,10 @@ class Target:
     def only(self, what: str) -> Mapping[str, Any]:
         """The only input; raises UsageError where there are several."""
         if len(self.inputs) != 1:
-            raise UsageError(f"{what} names no input, the model has {len(self.inputs)}: {listed(self.inputs)}")
+            raise UsageError(
+                f"{what} names no input, the model has {len(self.inputs)}: {listed(self.inputs)}",
+                "Name a file for each: --input NAME=FILE",
+            )
         return self.inputs[0]
 
 

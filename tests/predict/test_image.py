@@ -74,7 +74,15 @@ def test_an_npy_of_floats_is_the_input_itself_one_of_bytes_an_image(reader: Imag
     raw = reader.decode(str(tmp_path / "floats.npy"), (4, 4), 3)
     assert raw.raw
     assert not raw.notes
-    assert np.array_equal(raw.pixels, floats[0].astype(np.float32))
+    assert np.array_equal(raw.pixels, floats[0])
+    for dtype in ("float64", "float32", "float16", "int32", ">i4", "int64", "uint16"):
+        numbers = np.linspace(0, 60000, 48).astype(dtype).reshape(1, 4, 4, 3)
+        wide = (numbers * 32767 + 1).astype(dtype) if numbers.dtype.itemsize >= 4 else numbers
+        picture = reader.decode(saved(tmp_path, wide), (4, 4), 3)
+        for wanted in (wide.dtype.name, "float64"):
+            given = batch_of(picture.pixels, form("hwc", size=(4, 4), dtype=wanted))
+            assert given.dtype == wanted
+            assert np.array_equal(given, wide.astype(wanted)), dtype
     image = reader.decode(str(tmp_path / "bytes.npy"), (32, 24), 1)
     assert not image.raw
     assert np.array_equal(image.pixels[..., 0], PIXELS[..., 0])
@@ -297,6 +305,7 @@ def test_the_models_input_shape_says_how_it_wants_an_image(shape: Any, size: Any
         [end([None, 128, 100], "float32"), end([None, 2])],
         [end([None, 400], "int32")],
         [end([None, 8, 8, 8, 1])],
+        [end([None, 50, 3])],
         [end([None, 16, 16, 5])],
         [end([])],
         [end([None])],

@@ -517,3 +517,31 @@ def test_hostile_files_are_one_error_each_and_the_reader_lives(reader: ImageRead
     assert peak < 1_200_000
     assert only(made(reader, ONE, [saved(tmp_path, "good.npy", np.zeros((1, 3)))])).original().rows == 1
     print(f"{len(said)} hostile files, the reader's peak {peak >> 10} MiB")
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "values"),
+    [
+        ([None, 50, 3], "float32", np.linspace(0, 1, 150).reshape(1, 50, 3)),
+        ([None, 9], "float32", np.linspace(0, 1, 9)),
+        ([None, None], "int32", np.arange(12).reshape(1, 12)),
+        ([None, 9, 9, 5], "float32", np.linspace(0, 1, 405).reshape(1, 9, 9, 5)),
+    ],
+)
+def test_an_array_alone_goes_into_an_input_that_takes_no_image(
+    reader: ImageReader, image: str, tmp_path: Path, shape: Any, dtype: str, values: Any
+) -> None:
+    known = facts(end("x", shape, dtype))
+    feed = only(made(reader, known, images=[saved(tmp_path, "x.npy", values)])).original()
+    assert np.array_equal(feed.first, values.astype(dtype).reshape(feed.first.shape))
+    assert feed.first.shape[1:] == tuple(
+        b or a for a, b in zip(values.shape[-len(shape) + 1 :], shape[1:], strict=True)
+    )
+    with pytest.raises(UsageError, match="its input has the shape"):
+        made(reader, known, images=[image])
+
+
+def test_a_model_without_an_input_is_told_as_such(reader: ImageReader, image: str) -> None:
+    with pytest.raises(UsageError, match="no input") as caught:
+        made(reader, facts(signature="tables"), images=[image])
+    assert "--signature" in caught.value.hint

@@ -21,6 +21,16 @@ def test_a_single_integer_is_the_class_itself() -> None:
     assert not compared_run(FLIP_LR, said(seven), [said(np.array([7]))], 0.1, (), 5).top1_changed
 
 
+def test_the_best_of_many_are_those_of_a_full_stable_sort() -> None:
+    draw = np.random.default_rng(4)
+    for size, count in ((1, 5), (7, 0), (7, 7), (1000, 5), (1000, 999)):
+        values = draw.integers(0, 9, size).astype(np.float32)
+        for put in ((), (0, -1), range(size)):
+            values[list(put)] = np.nan
+            ranked = sorted(range(size), key=lambda i: (np.isnan(values[i]), -values[i] if values[i] >= 0 else 0, i))
+            assert [place for place, _, _ in top_of(values, (), count)] == ranked[:count]
+
+
 def test_an_output_that_was_named_is_compared_alone() -> None:
     outputs = [("ArgMax", np.array([7])), ("scores", BASE)]
     moved = [("ArgMax", np.array([7])), ("scores", OTHER)]

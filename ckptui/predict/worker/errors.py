@@ -12,6 +12,12 @@ MARKS = re.compile(r"\{\{function_node [^}]*\}\}|\[\[\{\{node [^}]*\}\}\]\]|\[Op
 DEVICE = re.compile(r"You may be trying to load on a different device .*", re.DOTALL)
 """Advice TensorFlow gives for every file that is not there."""
 
+COLOUR = re.compile("\x1b\\[[0-9;]*m")
+"""Keras prints its messages bold."""
+NESTED = re.compile(r".*Exception encountered: ", re.DOTALL)
+"""Keras wraps what went wrong once a layer, with the layer's whole config before it."""
+TRACE = re.compile(r"Original stack trace for .*", re.DOTALL)
+
 UNSAFE = re.compile(r"safe_mode|enable_unsafe_deserialization")
 """What Keras says of code in a file it does not run: how to run it all the same, which nobody should be told."""
 KEPT_SAFE = "Keras' safe mode stays on: ckptui does not run it"
@@ -48,10 +54,11 @@ def own_fault(error: BaseException) -> str:
 
 def brief(error: BaseException, limit: int = 300) -> str:
     """One line of an exception: its type and what it says, without stack and graph marks."""
-    text = str(error)
+    text = COLOUR.sub("", str(error))
     if UNSAFE.search(text):
         held = "a Lambda layer with code" if re.search("(?i)lambda", text) else "code"
         return "it holds " + held + "; " + KEPT_SAFE
-    short = " ".join(DEVICE.sub("", MARKS.sub("", STACK.sub("", text))).split()) or " ".join(text.split())
+    told = NESTED.sub("", TRACE.sub("", text))
+    short = " ".join(DEVICE.sub("", MARKS.sub("", STACK.sub("", told))).split()) or " ".join(text.split())
     name = type(error).__name__
     return (name + ": " + short)[:limit].rstrip(" .") if short else name
