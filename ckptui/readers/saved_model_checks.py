@@ -146,7 +146,8 @@ def _differing(
     found: list[dict[str, Any]] = []
     for name, kinds in graph.declared.items():
         stored = shapes.get(name, set())
-        if len(kinds) != 1 or len(stored) != 1:
+        # several variables of one name become `Variable`, `Variable_1` in the graph: which is which it does not tell
+        if len(kinds) != 1 or len(stored) != 1 or f"{name}_1" in graph.declared:
             continue
         (dtype, shape), (key, own, is_dtype, is_shape) = next(iter(kinds)), next(iter(stored))
         if key not in restored or key in told or shape is None or None in shape or not dtype:
