@@ -124,6 +124,7 @@ def refused(
     else:
         evidence: dict[str, Any] = {name: versions.get(name, "") for name in ("tensorflow", "keras")}
         evidence |= {"loaders": list(error.said)} if len(error.said) > 1 else {}
+        evidence |= {"bound": list(error.bound)} if error.bound is not None else {}
         later = newer_keras(saved_by, versions)
         said = f"{later}; {error.detail}" if later else error.detail
         advice = error.hint or None
