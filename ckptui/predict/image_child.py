@@ -83,7 +83,9 @@ def from_image(
         raise not_taken(file.read(64), path) from error
     except Exception as error:  # Pillow raises anything at all on damaged files; its words are the answer
         said = str(error) if isinstance(error, (OSError, SyntaxError)) else brief(error)
-        raise Refused("image", f"{path} is damaged and can't be decoded: {said}") from error
+        raise Refused(
+            "image", f"{path} is damaged and can't be decoded: {said}", "Fetch it again, or name another file"
+        ) from error
 
 
 def not_taken(start: bytes, path: str) -> Refused:
