@@ -21,7 +21,9 @@ import tensorflow as tf
 from keras import layers
 
 from ckptui.predict.worker.errors import Refused
+from ckptui.predict.worker.first_layers import first_layers
 from ckptui.predict.worker.keras_model import KerasModel
+from ckptui.predict.worker.saved_model import SignatureModel, walked
 from ckptui.predict.worker.snapshot import restart_randomness, variables_of
 
 DRAW = np.random.default_rng(5)
@@ -322,6 +324,66 @@ def reaching(folder: Path) -> None:
         tf.saved_model.save(module, str(folder / ("reach_" + name)), signatures={"serving_default": module.serve})
 
 
+class Learned(layers.Layer):
+    """Multiplies by a weight: no scaling of pixels."""
+
+    def build(self, _: Any) -> None:
+        self.factor = self.add_weight(shape=(), initializer=keras.initializers.Constant(0.02), name="factor")
+
+    def call(self, x: Any) -> Any:
+        return x * self.factor
+
+
+def exported(folder: Path) -> Facts:
+    """Models by what stands in front, as Keras has them and as a signature of one SavedModel; random signatures."""
+    adapted = layers.Normalization(mean=[128.0, 126.0, 124.0], variance=[5480.0, 5460.0, 5560.0])
+    unadapted = layers.Normalization(mean=[0.0] * 3, variance=[1.0] * 3)
+    fronts: dict[str, Any] = {
+        "signed": layers.Rescaling(1 / 127.5, -1.0),
+        "adapted": adapted,
+        "unadapted": unadapted,
+        "both": lambda x: layers.Rescaling(1 / 255)(unadapted(layers.Resizing(6, 6)(x))),
+        "divided": lambda x: (x - 127.5) / 127.5,
+        "caffe": keras.applications.resnet50.preprocess_input,
+        "plain": lambda x: x,
+        "batch": layers.BatchNormalization(),
+        "learned": Learned(),
+    }
+    module, signatures = tf.Module(), {}
+    told: Facts = {}
+    module.kept = []
+    spec = tf.TensorSpec([None, 8, 8, 3], name="x")
+    for name, front in fronts.items():
+        inputs = keras.Input((8, 8, 3), name="x")
+        model = keras.Model(inputs, layers.Conv2D(2, 3)(front(inputs)))
+        module.kept.append(model)
+        signatures[name] = tf.function(lambda x, model=model: {"y": model(x)}, input_signature=[spec])
+        told[name] = [first_layers(model)]
+    bodies: dict[str, Any] = {
+        "branch": lambda x: tf.cond(tf.reduce_mean(x) > 0, lambda: x + tf.random.normal(tf.shape(x)), lambda: x),
+        "loop": lambda x: tf.while_loop(
+            lambda n, _: n < 3, lambda n, y: (n + 1, y + tf.random.uniform(tf.shape(y), seed=3)), (tf.constant(0), x)
+        )[1],
+        "case": lambda x: tf.switch_case(tf.shape(x)[0] % 2, [lambda: x, lambda: tf.nn.dropout(x, 0.3)]),
+        "untaken": lambda x: tf.cond(tf.constant(False), lambda: tf.nn.dropout(x, 0.5), lambda: x),
+    }
+    for name, body in bodies.items():
+        signatures[name] = tf.function(lambda x, body=body: {"y": body(x) * 2.0}, input_signature=[spec])
+    place = str(folder / "exported")
+    tf.saved_model.save(module, place, signatures=signatures)
+    loaded = SignatureModel(tf, place, "plain")
+    for name in signatures:
+        facts = walked(place, name, lambda label, slot, name=name: variable_of(loaded, name, label, slot))
+        told.setdefault(name, []).append({key: facts[key] for key in ("first", "random")})
+    return told
+
+
+def variable_of(loaded: Any, signature: str, name: str, slot: Any) -> Any:
+    """The same as of a load of that signature alone."""
+    loaded._function = loaded._keep.signatures[signature]
+    return loaded._variable(name, slot)
+
+
 def main(folder: Path) -> None:
     """Everything, into one document."""
     facts = {
@@ -331,6 +393,7 @@ def main(folder: Path) -> None:
         "watched": watched(folder),
         "numbers": numbers_of_a_layer(),
         "firsts": firsts(),
+        "exported": exported(folder),
     }
     reaching(folder)
     (folder / "facts.json").write_text(json.dumps(facts))

@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckptui.core.random_ops import drawn as drawn_words
+from ckptui.core.random_ops import with_seen
 from ckptui.errors import Blocked, Cancelled, OutOfMemory, WorkerFailed
 from ckptui.predict.answers import Feed
 from ckptui.predict.client import Worker
 from ckptui.predict.dying import dead_branches, death_of, spread_of, unreached, where_it_dies
 from ckptui.predict.loading import Loaded, Order
+from ckptui.predict.preprocessing import choose
 from ckptui.predict.sandbox import not_enforced
 from tests import warm_tensorflow
 from tests.places import ROOT, SAMPLES, needs_samples
@@ -190,6 +193,29 @@ def test_numbers_that_scale_the_image_are_told(facts: Facts) -> None:
     assert adapted["variance"] == pytest.approx([0.04, 0.05, 0.06])
     assert adapted["unadapted"] is False
     assert entry(facts, "unadapted", "Normalization")["unadapted"] is True
+
+
+def test_an_export_asks_for_the_preprocessing_of_its_keras_model(facts: Facts) -> None:
+    told = {name: both for name, both in facts["exported"].items() if len(both) == 2}
+    asked = {name: choose("auto", graph["first"], "float32") for name, (_, graph) in told.items()}
+    assert asked == {name: choose("auto", layers, "float32") for name, (layers, _) in told.items()}
+    raw = {"signed", "adapted", "both", "divided", "caffe"}
+    assert {name for name, (how, _) in asked.items() if how == "0..255"} == raw
+    assert asked["learned"] == asked["batch"] == ("0..1", "0..1, the model itself does not scale")
+    assert "never adapted" in asked["unadapted"][1]
+
+
+def test_random_operations_are_found_in_branches_and_loops_that_run(facts: Facts) -> None:
+    drawn = {name: [one["op"] for one in both[-1]["random"]] for name, both in facts["exported"].items()}
+    assert {name: ops for name, ops in drawn.items() if ops} == {
+        "branch": ["RandomStandardNormal"],
+        "loop": ["RandomUniform"],
+        "case": ["RandomUniform"],
+    }
+    (entry,) = facts["exported"]["loop"][-1]["random"]
+    operation = with_seen((), {"random": [entry]})[0]
+    assert "seeded with" in drawn_words(operation)
+    assert with_seen((operation,), {"random": [entry]}) == (operation,)
 
 
 def test_arithmetic_in_front_comes_with_its_constants_in_order(facts: Facts) -> None:
