@@ -111,14 +111,15 @@ class _Diagnosis(Inquiry):
             try:
                 yield from self._asked(there, noise)
             except UsageError as error:
-                if self.options.get("input") or not error.title.startswith(NO_IMAGE):
+                if self.options.get("input") or not (noise or error.title.startswith(NO_IMAGE)):
                     raise
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ckptui-"))
-                given = _noise_inputs(self.listed().signatures, self._architecture(), folder)
+                given = _noise_inputs(self.listed().signatures, self._architecture(), folder, self._raw_scale())
                 if not given:
                     raise
                 self.notes = [note for note in self.notes if not note.startswith(("no image", "further images"))]
-                self.notes.append(f"{error.title[:1].lower()}{error.title[1:]}: every input was given noise")
+                why = error.title if error.title.startswith(NO_IMAGE) else f"{NO_IMAGE}image"
+                self.notes.append(f"{why[:1].lower()}{why[1:]}: every input was given noise")
                 self.options["input"] = given
                 yield from self._asked((), True)
         assert self.predicted is not None
@@ -304,6 +305,22 @@ class _Diagnosis(Inquiry):
 
         return unreached(self.predicted.layers) if self.predicted is not None else ()
 
+    def _raw_scale(self) -> float:
+        """How far from 0 the raw data lies that a Normalization of the save was adapted to; 1 where there is none."""
+        rows = self._architecture()
+        sure = {weight for row in rows if row.class_name == "Normalization" for weight in row.weights}
+        scale = 1.0
+        for tensor in self.listed().tensors:
+            word = (tensor.object_path or clean(tensor.name)).rpartition("/")[2]
+            if tensor.role != "other" or tensor.name not in self.ranges:
+                continue
+            far = max(map(abs, self.ranges[tensor.name]))
+            if word == "variance" or (tensor.name in sure and word == "1"):
+                scale = max(scale, math.sqrt(far))
+            elif word == "mean" or (tensor.name in sure and word == "0"):
+                scale = max(scale, far)
+        return scale
+
     def _architecture(self) -> tuple[ArchitectureRow, ...]:
         """The save's layers; of weights alone those of the model they go into."""
         own = self.listed().architecture
@@ -335,12 +352,13 @@ def _noise(folder: str) -> list[str]:
 
 
 def _noise_inputs(
-    signatures: Sequence[Signature], architecture: Sequence[ArchitectureRow], folder: str
+    signatures: Sequence[Signature], architecture: Sequence[ArchitectureRow], folder: str, scale: float = 1.0
 ) -> tuple[str, ...]:
     """`NAME=FILE` with noise for every input of numbers that the save tells; empty where one is of another kind.
 
-    Inputs are those of the serving signature, or of the Keras layers; an unknown extent is 1. Floats are normal, small
-    integers 0 or 1, so that whatever they index is there.
+    Inputs are those of the serving signature, or of the Keras layers; an unknown extent is 1. Floats are normal,
+    `scale` wide: far from the data a model was trained on everything saturates. Small integers are 0 or 1, so that
+    whatever they index is there.
     """
     import numpy as np
 
@@ -358,7 +376,7 @@ def _noise_inputs(
         sizes = [extent or 1 for extent in item] if item is not None else None
         if sizes is None or not dtype.startswith(("float", "int", "uint")) or math.prod(sizes) > MOST_NOISE:
             return ()
-        values = draw.normal(size=sizes) if dtype.startswith("float") else draw.integers(0, 2, sizes)
+        values = draw.normal(0, scale, sizes) if dtype.startswith("float") else draw.integers(0, 2, sizes)
         given.append(f"{name}={os.path.join(folder, f'noise-input-{number}.npy')}")
         np.save(os.path.join(folder, f"noise-input-{number}.npy"), values.astype(dtype))
     return tuple(given)

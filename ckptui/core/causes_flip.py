@@ -39,6 +39,8 @@ TURNING_FUNCTIONS = {
 }
 """Functions of `tf.image`, by what they do."""
 IMAGE_AXES = 4
+CERTAIN = 5e-3
+"""A score as near to 0 or 1 as this is what any model that is certain gives."""
 
 
 def of_flips(gathered: Gathered) -> Iterator[Judged]:
@@ -91,11 +93,12 @@ def _flip_preprocessing(gathered: Gathered) -> Iterator[Judged]:
     if recorded:
         image, run = recorded
         told = f"{image.path}: what was recorded for it is the answer to the image after {run.name}"
-        yield cause("preprocessing-flips", "likely", 1.0, [told], ["expectation-differs"])
+        sure: Certainty = "likely" if tells(gathered) else "possible"
+        yield cause("preprocessing-flips", sure, 1.0, [told], ["expectation-differs"])
     elif live:
         turning = [f"layer {row.name} ({kind_of(row)}) is called with training=True: it turns images at inference"
                    for row in live]  # fmt: skip
-        sure: Certainty = "confirmed" if gathered.has("nondeterministic") else "likely"
+        sure = "confirmed" if gathered.has("nondeterministic") else "likely"
         yield cause("preprocessing-flips", sure, 0.8, turning, where=live[0].name)
     elif turned:
         swapping = [f"layer {row.name} ({kind_of(row)}) {words}" for row, words in turned]
@@ -164,6 +167,12 @@ def _recorded_flip(gathered: Gathered) -> tuple[Predicted, Run] | None:
         if fitting and len(fitting) == len(apart):
             return fitting[0]
     return None
+
+
+def tells(gathered: Gathered) -> bool:
+    """What is recorded and differs is more than one answer of a model that is certain: such fit by chance."""
+    apart = [image.expected.top for image in gathered.answered() if image.expected and not image.expected.within]
+    return len(apart) > 1 or any(min(abs(s), abs(s - 1)) > CERTAIN for top in apart for _, _, s in top)
 
 
 def _as_recorded(image: Predicted, run: Run) -> bool:

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from ckptui.core.causes_flip import AS_RECORDED, same_scores
+from ckptui.core.causes_flip import AS_RECORDED, CERTAIN, same_scores, tells
 from ckptui.core.causes_kinds import (
     UNASKED,
     UNPREDICTED,
@@ -23,8 +23,6 @@ from ckptui.core.model import Certainty, Predicted
 from ckptui.core.random_ops import RANDOM, STATELESS, drawn
 from ckptui.core.text import number_text
 
-CERTAIN = 5e-3
-"""A score as near to 0 or 1 as this is what any model that is certain gives."""
 ENOUGH_CERTAIN = 3
 """Images with certain answers alone that have to agree on an order of classes."""
 MOST_CLASSES = 6
@@ -172,7 +170,8 @@ def _recorded(gathered: Gathered) -> Iterator[Judged]:
         if all(_under(image, name) for image in apart):
             of = f"{apart[0].path}: the recorded answer is" if len(apart) == 1 else f"{len(apart)} recorded answers are"
             evidence = [f"{of} given under {name}, not under {apart[0].preprocess}"]
-            yield cause("preprocessing-skew", "likely", 1.0, evidence, ["expectation-differs"])
+            alike: Certainty = "likely" if tells(gathered) else "possible"
+            yield cause("preprocessing-skew", alike, 1.0, evidence, ["expectation-differs"])
             return
     if classes := relabelled(held):
         evidence = [f"the recorded scores are those given here, under other classes: {_moved(classes)}"]
