@@ -32,6 +32,8 @@ MODEL_WORDS = re.compile(
 """Names by which people track a model: what stands under one of them is expected to have weights."""
 
 _WORDS = re.compile(r"[a-z]+")
+_NUMBERED = re.compile("layer-[0-9]+")
+"""Keras 2's own names for every layer of a model saved by `save_weights`, a Flatten among them."""
 _BATCH_NORM = re.compile(r"batch_?norm|(?:^|_)bn[0-9]*(?:_|$)", re.IGNORECASE)
 _SERVICE = re.compile(
     r"_|signatures$|keras_api$|(?:call_signature_parameters|trainable_variables|non_trainable_variables|optimizer)$"
@@ -244,7 +246,7 @@ def _is_optimizer(node: GraphNode) -> bool:
 
 
 def _says_model(name: str) -> bool:
-    return any(MODEL_WORDS.fullmatch(word) for word in _WORDS.findall(name.lower()))
+    return not _NUMBERED.fullmatch(name) and any(MODEL_WORDS.fullmatch(word) for word in _WORDS.findall(name.lower()))
 
 
 def _layers(nodes: list[GraphNode], optimizer: int, trained: list[int]) -> dict[int, str]:

@@ -102,7 +102,15 @@ def test_an_optimizer_alone_promises_no_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"), [("model", True), ("my_encoder", True), ("generator2", True), ("flatten", False), ("aug", False)]
+    ("name", "told"),
+    [
+        ("model", True),
+        ("my_encoder", True),
+        ("generator2", True),
+        ("flatten", False),
+        ("aug", False),
+        ("layer-2", False),
+    ],
 )
 def test_something_tracked_as_a_model_is_expected_to_have_weights(tmp_path: Path, name: str, told: bool) -> None:
     nodes = [Node({name: 1, "step": 2}), Node(), variable("step", "step")]
