@@ -27,6 +27,8 @@ BEFORE_SCALING = (
     *("Identity", "Stack", "Concatenate", "ExpandDims", "Squeeze", "Transpose", "Repeat", "Tile"),
 )
 """Layers, beside all called Random*, that an image passes before its values are scaled."""
+SLICES = ("GetItem", "SlicingOpLambda")
+"""Pick channels or turn an axis round, as Keras 3 and 2 have them."""
 DIVISIONS = ("TrueDivide", "Divide", "TFOpLambda")
 """Operations that stand in front of a model in place of a Rescaling, where their numbers are not known."""
 LARGE_SCALE = 0.1
@@ -110,7 +112,7 @@ def _judged(layer: Mapping[str, Any], kind: str) -> tuple[tuple[str, str] | None
         return _operation(layer)
     if kind in DIVISIONS:
         return ("0..255", "0..255, the model scales by itself"), False
-    return None, kind == "GetItem"
+    return None, kind in SLICES
 
 
 def _operation(layer: Mapping[str, Any]) -> tuple[tuple[str, str] | None, bool]:

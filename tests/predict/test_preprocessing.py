@@ -75,6 +75,21 @@ UNADAPTED = normalization([0.0] * 3, [1.0] * 3, unadapted=True)
             "0..255, the model scales by itself (- [104, 117, 124])",
         ),
         (
+            [
+                {"class": "GetItem", "reverses": False},
+                {"class": "Stack"},
+                {"class": "Add", "op": "add", "constant": [-value for value in CAFFE_MEAN]},
+            ],
+            "0..255, the model scales by itself (+ [-104, -117, -124])",
+        ),
+        (
+            [
+                {"class": "SlicingOpLambda", "reverses": False},
+                {"class": "TFOpLambda", "op": "add", "constant": [-99.0]},
+            ],
+            "0..255, the model scales by itself (+ -99)",
+        ),
+        (
             [{"class": "TFOpLambda", "op": "subtract", "constant": [0.5]}],
             "0..1, the model scales by itself (- 0.5)",
         ),

@@ -88,7 +88,8 @@ def arithmetic(layer: Any, step: Any) -> dict[str, Any]:
     symbol = getattr(layer, "symbol", None)
     name = symbol.rsplit(".", 1)[-1] if isinstance(symbol, str) else type(layer).__name__
     args, kwargs = step.symbolic()
-    kwargs.pop("name", None)
+    for word in ("name", "data_format"):
+        kwargs.pop(word, None)
     operands = symbols([list(args), kwargs])
     if name.lower() in ("getitem", "_slice_helper", "__getitem__", "slicingoplambda"):
         turned = [part for part in operands if isinstance(part, slice) and part.step == -1]
