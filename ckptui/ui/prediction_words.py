@@ -327,6 +327,22 @@ def verdict_lines(verdict: str) -> list[Content]:
     return [*lines, Content.styled(" ".join(rest), "$dim")] if rest else lines
 
 
+def damage_lines(path: str, known: Sequence[Finding], told: Sequence[Finding], width: int) -> list[Content]:
+    """The gravest error of the save at `path` itself, where what the prediction `told` says nothing of it.
+
+    `known` may be of its run, or of another save than the one that was named.
+    """
+    codes, here = {finding.code for finding in told}, os.path.abspath(path)
+    own = [f for f in worst_first(known) if os.path.abspath(f.artifact) == here]
+    errors = [f for f in own if f.severity == "error" and f.code not in codes]
+    if not errors:
+        return []
+    where = f", {errors[0].tensor}" if errors[0].tensor else ""
+    more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
+    words = f"{SIGNS['error']} But the save itself has errors: {errors[0].title}{where}{more}."
+    return [Content.styled(part, "$error") for part in wrap(safe(words), max(width, 8))]
+
+
 def finding_lines(findings: Sequence[Finding], width: int) -> list[Content]:
     """Gravest first; what is an alarm with its details and what to do."""
     lines = []

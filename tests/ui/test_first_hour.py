@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckptui.core.model import Finding
 from ckptui.errors import NotASave
+from ckptui.ui.messages import Scanned
 from ckptui.ui.screens import looking
 from ckptui.ui.screens.asking import ExportScreen
 from ckptui.ui.screens.diff import DiffScreen
@@ -118,6 +120,10 @@ async def test_enter_typed_while_a_save_opens_is_meant_for_its_prediction(
         gate.set()
         if opens:
             await until(pilot, lambda: app.main.pane.ready and app.main.pane.predict.results.told.report is not None)
+            # what its check tells later joins the answers on show
+            late = Finding("late", "error", "Told late", BEFORE)
+            app.main.post_message(Scanned(BEFORE, findings=(late,)))
+            await until(pilot, lambda: late in app.main.pane.predict.results.told.findings)
             assert [path for kind, path in session.calls if kind == "predict"] == [f"{BEFORE} {ROOT}/images/two.png"]
         else:
             await until(pilot, lambda: app.main.pane.showing == "inspector")

@@ -12,7 +12,7 @@ import pytest
 from textual.app import ComposeResult
 from textual.pilot import Pilot
 
-from ckptui.core.model import Run
+from ckptui.core.model import Finding, Run
 from ckptui.errors import ModelDoesNotLoad, UsageError
 from ckptui.ui.paths import candidates, completed, harmless, load_recent, remember, short_path
 from ckptui.ui.prediction_words import judged, place_words, run_lines, scale_of, score_text, share_of, top_lines
@@ -288,6 +288,25 @@ async def test_another_save_takes_the_answers_of_the_one_before_away() -> None:
         await pilot.pause()
         assert "bit-identical" not in told(pane, "runs")
         assert pane.query_one("#predict-model", PathInput).path == "/runs/digits/ckpt-4"
+
+
+async def test_a_damaged_save_is_told_beside_the_verdict_and_no_other_saves_errors_are() -> None:
+    damage = Finding("implausible-values", "error", "Implausible values", "/runs/digits/digits.keras", "conv2/kernel")
+    elsewhere = replace(damage, artifact="/runs/digits/other.keras", title="Not of this save")
+    app = PredictApp(session_with(prediction()))
+    async with app.run_test(size=WIDE) as pilot:
+        pane = app.query_one(PredictPane)
+        pane.show_for(listing_of("ckpt-5", 5000), IMAGE, [elsewhere, damage])
+        pane.action_run()
+        await until(pilot, lambda: pane.results.told.report is not None and not pane.running)
+        words = " ".join(told(pane, "verdict").split())
+        assert words.endswith("✖ But the save itself has errors: Implausible values, conv2/kernel.")
+        # what the prediction itself tells is not told twice
+        report = pane.results.told.report
+        assert report is not None
+        pane.results.told.report = replace(report, findings=(damage,))
+        pane.results.draw()
+        assert "the save itself" not in told(pane, "verdict")
 
 
 # ------------------------------------------------------------------ paths

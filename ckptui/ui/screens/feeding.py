@@ -67,6 +67,8 @@ class Feeding(Looking):
         if record.phase == "checking":
             self.query_one(HeaderLine).job = (message.step, message.progress)
         self.view.learn(record, self.findings_of(record), fresh=fresh)
+        if fresh:
+            self.pane.learn(message.path, self.findings_of(record))
         tensor = self.view.tensor_here
         told = {scan.name for scan in message.scans} | {finding.tensor for finding in message.findings}
         if tensor is not None and tensor.name in told:

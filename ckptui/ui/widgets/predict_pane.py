@@ -63,7 +63,7 @@ class PredictPane(PredictThreads):
         self._spin: Timer | None = None
         self._state, self._since = "", 0.0
         self._listing: Listing | None = None
-        self._findings: Sequence[Finding] = ()
+        self.findings: Sequence[Finding] = ()
         self._asked: PredictRequest | None = None
         """What runs, or ran last."""
         self._answered_to: PredictRequest | None = None
@@ -109,7 +109,7 @@ class PredictPane(PredictThreads):
         `findings`: all that is known of the save. `mark`: the save marked as A.
         """
         path = listing.artifact.path
-        self._findings = findings or listing.findings
+        self.findings = findings or listing.findings
         if self._listing is None or self._listing.artifact.path != path:
             self.halt()
             self._listing, self.facts.borrowed = listing, None
@@ -366,7 +366,7 @@ class PredictPane(PredictThreads):
             self.app.push_screen(FlaggedScreen(name, error.detail, found), answered)
 
     def _forget(self, command: str) -> None:
-        self.results.forget(self._findings, command)
+        self.results.forget(self.findings, command)
         self.lines.choice.note = ""
         self.results.told.limits = limits_of(self._worker)
         self._draw()

@@ -26,7 +26,16 @@ from ckptui.ui.prediction_details import (
     probe_lines,
     variant_lines,
 )
-from ckptui.ui.prediction_words import ORIGINAL, finding_lines, kept, run_lines, run_name, top_lines, verdict_lines
+from ckptui.ui.prediction_words import (
+    ORIGINAL,
+    damage_lines,
+    finding_lines,
+    kept,
+    run_lines,
+    run_name,
+    top_lines,
+    verdict_lines,
+)
 from ckptui.ui.widgets.cells import Drawing, drawing_of, spinner
 from ckptui.ui.widgets.image_view import ImageStrip, image_of
 
@@ -179,7 +188,10 @@ class PredictResults(VerticalScroll):
         self._place_pictures()
         told, width, drawing = self.told, self.width, drawing_of(self.app)
         predicted, report = told.predicted, told.report
-        self._lines("verdict", verdict_lines(predicted.verdict if predicted else ""))
+        verdict = verdict_lines(predicted.verdict if predicted else "")
+        if report is not None and verdict:
+            verdict += damage_lines(str(report.model.get("path", "")), told.findings, report.findings, width)
+        self._lines("verdict", verdict)
         self._lines("runs", run_lines(told.runs, width, drawing))
         self._lines("findings", self._finding_lines(width))
         self._lines("probes", probe_lines(predicted.probes if predicted else (), width, drawing))

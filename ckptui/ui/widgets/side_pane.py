@@ -49,6 +49,8 @@ class SidePane(Vertical):
         self._waiting: dict[str, Callable[[], None]] = {}
         self._loading = False
         self.expecting = self._run_then = False
+        self._offered = ""
+        """The save that the predict pane was given."""
         self.ready = all(name in sys.modules for name in PANES)
         """The panes are there."""
 
@@ -191,6 +193,7 @@ class SidePane(Vertical):
         """Let the predict pane offer a model and an image, and give the keys to its line for the image."""
 
         def show() -> None:
+            self._offered = listing.artifact.path
             self.predict.show_for(listing, image, findings, mark)
             if self.expecting:
                 self.predict.start()
@@ -199,6 +202,12 @@ class SidePane(Vertical):
                 self.predict.action_run()
 
         self._soon("predict", show)
+
+    def learn(self, path: str, findings: Sequence[Finding]) -> None:
+        """More is known of a save: it stands beside the answers on show, too."""
+        if path == self._offered:
+            self.predict.findings = self.predict.results.told.findings = findings
+            self.predict.results.draw()
 
     def watch_showing(self, showing: str) -> None:
         """Show the other."""
