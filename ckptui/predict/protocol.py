@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ __all__ = ["OTHER_TENSORFLOW", "FrameBuffer", "FrameError", "Reply", "encode", "
 
 OTHER_TENSORFLOW = "Another TensorFlow may load it: --tf-python PATH"
 
+OWN_CODE = re.compile(r"Unknown (?:layer|object|activation)|Could not (?:locate|find) (?:class|function|object)")
+"""What Keras says where a file names code that it does not hold."""
+EXPORT = "The code of a layer or function is not in the file: where it is, model.export(FOLDER) writes a SavedModel"
 OTHER_VALUES = "Where it wants other values: --preprocess, or --input NAME=FILE with an array as it is"
 
 
@@ -37,6 +41,8 @@ def refusal(doc: dict[str, Any]) -> CkptuiError | None:
     said = tuple(safe(str(one)) for one in doc.get("said") or ())
     if kind == "load" and KEPT_SAFE in detail:
         return ModelDoesNotLoad(detail, "Build the model in code of your own and load the weights alone", said)
+    if kind == "load" and OWN_CODE.search(detail):
+        return ModelDoesNotLoad(detail, hint or EXPORT, said)
     if kind == "load":
         return ModelDoesNotLoad(detail, hint or OTHER_TENSORFLOW, said)
     if kind == "missing":

@@ -12,7 +12,7 @@ from ckptui.errors import ModelDoesNotLoad
 from ckptui.predict import rivals
 from ckptui.predict.labels import Labels
 from ckptui.predict.loading import Order
-from ckptui.predict.protocol import OTHER_TENSORFLOW
+from ckptui.predict.protocol import EXPORT, OTHER_TENSORFLOW, refusal
 from ckptui.predict.wish import Wish
 from tests.predict.asking import listing
 from tests.predict.test_course import FakeModel, FakeWorker, begun, follows, pictures, report, rows
@@ -68,3 +68,17 @@ def test_who_named_a_python_is_not_told_to_name_one() -> None:
         assert found.findings[-1].advice == advice, (pythons, others, damage)
     model = FakeModel(loading=ModelDoesNotLoad("no loader", "Name the architecture"))
     assert report(begun(model, ["a.png"], Wish(tf_python=("/py",)))).findings[-1].advice == "Name the architecture"
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("keras: ValueError: Unknown layer: 'mine>Scale'. Please ensure", EXPORT),
+        ("keras: TypeError: Could not locate function 'swish2'. Make sure", EXPORT),
+        ("keras: OSError: Unable to open file", OTHER_TENSORFLOW),
+    ],
+)
+def test_code_that_no_file_holds_is_got_by_an_export(said: str, hint: str) -> None:
+    error = refusal({"error": "load", "detail": said, "hint": "", "said": [said]})
+    assert error is not None
+    assert error.hint == hint
