@@ -93,10 +93,10 @@ What else gives one answer for all, and where it shows:
 |---|---|
 | `output-disconnected` | no path from the input to the output; an input that leads to no layer |
 | `dead-layer` | the first layer whose output does not vary over the probes |
-| `weights-zero`, `weights-not-finite` | the values of a tensor |
+| `weights-zero`, `weights-not-finite` | the values of a tensor; a moving variance of 0 |
 | `weights-untouched` | weights exactly on the grid of the initializer's draws |
 | `statistics-never-updated` | moving mean 0 and variance 1 throughout |
-| `preprocessing-off` | a Normalization that was never adapted; another range that moves the answer |
+| `preprocessing-off` | a Normalization that was never adapted; two Rescalings in a row; another range moves the answer |
 | `restore-partial` | weights that the restore did not bind |
 
 Some of these are seen without an answer. Here a layer is as its initializer drew it, because nothing was restored

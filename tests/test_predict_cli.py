@@ -393,6 +393,9 @@ def test_images_that_are_not_there_are_all_named_and_nothing_starts(no_worker: N
     assert "Nothing was run" in err
     code, out, _ = told("predict", KERAS, IMAGE, lost[0], "--json")
     assert (code, json.loads(out)["schema"]) == (2, "ckptui/error/1")
+    code, out, err = told("why", KERAS, IMAGE, lost[0])
+    assert (code, out) == (2, "")
+    assert lost[0] in err
 
 
 def test_seconds_are_counted_while_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -29,6 +30,8 @@ from ckptui.core.model import (
     Run,
     Variant,
 )
+from ckptui.readers.saved_model_checks import _differing
+from ckptui.why_output import why_text
 
 PATH = "m.keras"
 ORIGINAL = Run("original", ((0, "a", 0.7), (1, "b", 0.3)), (0.7, 0.3), None, None, 0.01)
@@ -618,3 +621,29 @@ def test_single_filters_that_never_moved_are_no_cause() -> None:
     assert "1 of 24" in reason(alone, "weights-untouched")[1]
     many = found("untouched-filters", "t", evidence={"untouched": 12, "of": 24})
     assert codes(judged(many, report=HEALTHY).causes) == ["weights-untouched"]
+
+
+def test_weights_of_another_model_are_a_restore_that_binds_next_to_nothing() -> None:
+    refused = found("model-does-not-load", detail="only 0 of 10 weights bound", evidence={"bound": [0, 10]})
+    first = judged(refused, report=PredictReport({"path": PATH}, (), (refused,))).causes[0]
+    assert (first.code, first.certainty) == ("restore-partial", "confirmed")
+    assert "0 of 10" in first.evidence[0]
+
+
+def test_what_each_loader_said_has_a_line_of_its_own() -> None:
+    said = ["keras: TypeError: no such layer", "tf_keras: ValueError: no such module"]
+    refused = found("model-does-not-load", detail="; ".join(said), evidence={"loaders": said})
+    step = WhyStep("behaviour", "failed", f"The model gave no answer: {'; '.join(said)}", 1.0, "--tf-python PYTHON")
+    text = why_text(WhyReport({"path": PATH}, None, (), (), (), (step,), (refused,)), 100)
+    lines = [line.strip() for line in text]
+    assert [line for line in said if line not in lines] == []
+    assert "behaviour  1.0 s  failed: The model gave no answer:" in lines
+    assert "--tf-python PYTHON" in lines
+
+
+def test_variables_of_one_name_are_not_told_apart_by_the_graph() -> None:
+    stored: dict[str, set[tuple[str, str, int, tuple[int, ...]]]] = {}
+    stored["Variable"] = {("n/.ATTRIBUTES/VARIABLE_VALUE", "Variable", 1, ())}
+    for names, count in ((("Variable",), 1), (("Variable", "Variable_1"), 0)):
+        graph = SimpleNamespace(restored=("n/.ATTRIBUTES/VARIABLE_VALUE",), declared={n: {(1, (5,))} for n in names})
+        assert len(_differing(cast(Any, graph), stored, ())) == count

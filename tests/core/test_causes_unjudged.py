@@ -171,6 +171,8 @@ def test_noise_is_given_to_every_input_by_its_name(tmp_path: Path) -> None:
     given = dict(pair.split("=", 1) for pair in _noise_inputs((), rows, str(tmp_path)))
     shapes = {name: (np.load(path).shape, np.load(path).dtype.name) for name, path in given.items()}
     assert shapes == {"image": ((16, 16, 1), "float32"), "ids": ((4,), "int32")}
+    _noise_inputs((), rows, str(tmp_path), 30.0)
+    assert 20 < np.load(given["image"]).std() < 40
     served = Signature("serving_default", "", (), (Endpoint("x", "x:0", "float32", (None, 3)),), ())
     assert [pair.partition("=")[0] for pair in _noise_inputs((served,), rows, str(tmp_path))] == ["x"]
     text = Signature("serving_default", "", (), (Endpoint("x", "x:0", "string", (None,)),), ())

@@ -209,6 +209,19 @@ def rescaled(folder: Path) -> None:
     _updated(_model(image, _end(x))).save(folder / "rescaled.keras")
 
 
+def scaled_twice(folder: Path) -> None:
+    """A Rescaling before a model that scales already, and batch statistics of which nothing is left."""
+    import keras
+    import numpy as np
+
+    image = _image()
+    x = keras.layers.Rescaling(1 / 255, name="inner")(keras.layers.Rescaling(1 / 255, name="outer")(image))
+    x = keras.layers.BatchNormalization(name="bn")(keras.layers.Conv2D(4, 3, name="conv1")(x))
+    model = _updated(_model(image, _end(x)))
+    model.get_layer("bn").moving_variance.assign(np.zeros(4))
+    model.save(folder / "scaled_twice.keras")
+
+
 def _exported(folder: Path, name: str, answer: Callable[[Any, Any], Any]) -> None:
     """A SavedModel of plain TensorFlow: `answer(scores, image)` is what it serves."""
     import numpy as np
@@ -289,7 +302,7 @@ PLANTED: dict[str, Maker] = {
     for maker in (
         healthy, batch_statistics, batch_statistics_export, seeded_dropout, unadapted, disconnected, half_bound,
         saturated, zero_kernel, not_finite, random_flip, transposed, corner, rescaled, random_op, seeded_op,
-        mirrored, one_sided, sides,
+        scaled_twice, mirrored, one_sided, sides,
     )
 }  # fmt: skip
 

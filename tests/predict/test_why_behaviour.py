@@ -27,7 +27,7 @@ THREE = str(SAMPLES / "images" / "3.png")
 MADE = (
     "healthy", "batch_statistics_export", "seeded_dropout", "unadapted", "disconnected", "half_bound", "saturated",
     "corner", "transposed", "zero_kernel", "not_finite", "random_flip", "rescaled", "random_op", "seeded_op",
-    "mirrored", "one_sided", "sides",
+    "scaled_twice", "mirrored", "one_sided", "sides",
 )  # fmt: skip
 
 
@@ -83,6 +83,13 @@ def test_each_suspicious_sample_ends_in_its_own_cause(
     assert finding in report.causes[0].findings
     assert report.shown == shown
     assert finding in {found.code for found in report.findings}
+
+
+def test_two_rescalings_and_a_variance_of_0(session: Session, planted: Path) -> None:
+    report = asked(session, planted / "scaled_twice.keras", planted / "1.npy")
+    causes = {cause.code: cause for cause in report.causes}
+    assert causes["preprocessing-off"].where == "inner"
+    assert causes["weights-zero"].where == "bn/moving_variance"
 
 
 @pytest.mark.parametrize("name", ["digits.keras", "digits_saved_model", "digits/ckpt-5", "digits.weights.h5"])
