@@ -96,7 +96,7 @@ What else gives one answer for all, and where it shows:
 | `weights-zero`, `weights-not-finite` | the values of a tensor; a moving variance of 0 |
 | `weights-untouched` | weights exactly on the grid of the initializer's draws |
 | `statistics-never-updated` | moving mean 0 and variance 1 throughout |
-| `preprocessing-off` | a Normalization that was never adapted; two Rescalings in a row; another range moves the answer |
+| `preprocessing-off` | a Normalization that was never adapted; two Rescalings in a row; another range moves it |
 | `restore-partial` | weights that the restore did not bind |
 
 Some of these are seen without an answer. Here a layer is as its initializer drew it, because nothing was restored
