@@ -435,7 +435,7 @@ def test_a_training_is_followed_live(tmp_path: Path, listen: Callable[..., Liste
     for writer in writers:
         writer.join()
     # a rotated save may go before it was told
-    listener.wait_for(5, 15)
+    listener.wait_for(5, 60)
     time.sleep(0.5)
     told = {label: at for at, news in listener.told for label in names(news.appeared)}
     early = [label for label, at in told.items() if at < done[label]]
@@ -448,7 +448,7 @@ def test_a_training_is_followed_live(tmp_path: Path, listen: Callable[..., Liste
     assert "ckpt-0" in [os.path.basename(path) for _, news in listener.told for path in news.gone]
     last = [run for _, news in listener.told for run in news.runs if run.label == "run"][-1]
     assert [os.path.basename(path) for path in last.saves] == ["ckpt-3", "ckpt-4"]
-    assert listener.stop() < 0.5
+    assert listener.stop() < 0.9
 
 
 @pytest.mark.parametrize("polling", [False, True])
@@ -464,7 +464,7 @@ def test_watching_costs_next_to_nothing_and_ends_at_once(
     print(f"{spent / 0.8:.1%} of a core at rest, {'polling' if polling else 'with notices'}")
     assert spent / 0.8 < 0.1
     assert listener.told == []
-    assert listener.stop() < 0.5
+    assert listener.stop() < 0.9
 
 
 def test_without_notices_the_folders_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
