@@ -244,6 +244,9 @@ def nearly_constant(gathered: Gathered) -> float | None:
     """
     if gathered.symptom != "constant" or gathered.unjudged or gathered.has("constant-output"):
         return None
+    if any(image.path.startswith("noise-") for image in gathered.answered()):
+        # one noise is as good as another: it is no image that somebody showed the model
+        return None
     runs = [run for image in gathered.answered() for run in image.runs if run.name == "original" and run.output]
     outputs = [run.output for run in runs]
     if (
