@@ -141,11 +141,13 @@ async def test_an_image_that_can_not_be_decoded_gives_its_line_the_keys_again(tm
         pane = await finished(pilot, app)
         app.session.error = UsageError(f"{IMAGE} is not an image Pillow can decode", title="No image")
         pane.start()
+        await until(pilot, lambda: pane.lines.path_line("image").has_focus)
         await pilot.press("enter")
         await until(pilot, lambda: "image: No image" in told(pane, "state"))
         await until(pilot, lambda: pane.lines.path_line("image").has_focus)
         # who steps through a folder goes on stepping
         pane.results.focus()
+        await until(pilot, lambda: pane.results.has_focus)
         await pilot.press("enter")
         await until(pilot, lambda: len(app.session.calls) == 3 and not pane.running)
         assert pane.results.has_focus

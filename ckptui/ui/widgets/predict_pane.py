@@ -342,8 +342,9 @@ class PredictPane(PredictThreads):
         else:
             named = self._asked.named_in(error.detail) if self._asked is not None else ""
             self.results.say_error(f"{named + ': ' * bool(named)}{error.title}: {error.detail}", error_hint(error.hint))
-            if named and self._from_line and self.results.has_focus:
-                self.lines.blame([named])
+            if named and self._from_line:
+                # behind the focus that the results were given as it began
+                self.app.call_later(lambda: self.lines.blame([named] if self.screen.focused is self.results else []))
 
     def _ask(self, error: Flagged, identity: tuple[Identity, ...]) -> None:
         """A flagged model runs only if somebody says so; that is remembered for the files as they are."""
@@ -359,7 +360,7 @@ class PredictPane(PredictThreads):
                 self._said_yes.add(asked.model)
                 self._begin(asked)
             else:
-                self.results.say([Content.styled("not run: the model is flagged", "$warning")])
+                self.results.say([Content.styled("not run: the model is flagged; Enter asks again", "$warning")])
 
         if asked is not None:
             name = asked.model.rstrip("/").rpartition("/")[2]
