@@ -22,15 +22,35 @@ SIGNED = "-128..127"
 CAFFE_MEAN = (103.939, 116.779, 123.68)
 TORCH_MEAN = (0.485, 0.456, 0.406)
 TORCH_STD = (0.229, 0.224, 0.225)
-BEFORE_SCALING = (
-    *("InputLayer", "Resizing", "CenterCrop", "ZeroPadding2D", "Cropping2D", "Reshape", "Flatten", "Cast", "Permute"),
-    *("Identity", "Stack", "Concatenate", "ExpandDims", "Squeeze", "Transpose", "Repeat", "Tile"),
+BEFORE_SCALING = frozenset(
+    {"inputlayer", "resizing", "centercrop", "zeropadding2d", "cropping2d", "upsampling2d", "flatten", "permute"}
+    | {"dropout", "spatialdropout2d", "reshape", "cast", "tofloat", "identity", "copy", "stopgradient", "ensureshape"}
+    | {"stack", "unstack", "concatenate", "concat", "concatv2", "split", "splitv", "pack", "unpack", "slice"}
+    | {
+        "expanddims",
+        "squeeze",
+        "transpose",
+        "permutedimensions",
+        "moveaxis",
+        "swapaxes",
+        "broadcastto",
+        "roll",
+        "rot90",
+    }
+    | {"repeat", "tile", "pad", "padv2", "gather", "gatherv2", "take", "clip", "clipbyvalue", "maximum", "minimum"}
+    | {"resize", "resizev2", "resizeimages", "resizewithpad", "resizewithcroporpad", "resizebilinear", "resizebicubic"}
+    | {"resizenearestneighbor", "resizearea", "cropimages", "centralcrop", "croptoboundingbox", "padimages"}
+    | {"padtoboundingbox", "spacetodepth", "rgbtograyscale", "grayscaletorgb", "mean", "reducemean"}
+    | {"convertimagedtype", "converttotensor", "identityn"}
 )
-"""Layers, beside all called Random*, that an image passes before its values are scaled."""
+"""Layers and functions, lowered and without `_`, that an image passes before its values are scaled.
+
+So it passes all called Random*. They move, size, cut or average values and leave their range as it is.
+"""
 SLICES = ("GetItem", "SlicingOpLambda")
 """Pick channels or turn an axis round, as Keras 3 and 2 have them."""
-DIVISIONS = ("TrueDivide", "Divide", "TFOpLambda")
-"""Operations that stand in front of a model in place of a Rescaling, where their numbers are not known."""
+DIVISIONS = ("truedivide", "divide", "truediv", "div", "realdiv")
+"""Operations that stand in front of a model in place of a Rescaling, where their numbers are not known; lowered."""
 LARGE_SCALE = 0.1
 """A Rescaling by less than this takes pixels of 0..255; by more, values of 0..1."""
 FAR_OFFSET = 10.0
@@ -51,7 +71,7 @@ def choose(
     """The preprocessing to apply and the words for it; `auto` goes by the model's first layers and its dtype.
 
     `first` are the worker's facts: `class`, and for those that scale `scale` and `offset`, `mean`, `variance` and
-    `unadapted`, or `op`, `constant` and `reversed`; none for a model that has no layers to look at. A given `mean`
+    `unadapted`, or `op`, `constant` and `reversed`, and the `function` of what Keras 2 wrapped; none for a model that has no layers to look at. A given `mean`
     or `std` replaces `auto`.
     """
     if asked not in (*PREPROCESS, MEAN_STD):
@@ -78,7 +98,8 @@ def by_layers(first: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     found, notes = ("0..1", "0..1, the model itself does not scale"), []
     for layer in first:
         kind = str(layer.get("class"))
-        if kind in BEFORE_SCALING or kind.startswith("Random"):
+        plain = _plain(layer)
+        if plain in BEFORE_SCALING or plain.startswith(("random", "statelessrandom")):
             continue
         if kind == "Normalization" and layer.get("unadapted"):
             notes.append(NEVER_ADAPTED)
@@ -110,9 +131,14 @@ def _judged(layer: Mapping[str, Any], kind: str) -> tuple[tuple[str, str] | None
         return (None if layer.get("invert") else _normalization(layer, kind)), False
     if layer.get("op"):
         return _operation(layer)
-    if kind in DIVISIONS:
+    if _plain(layer) in DIVISIONS:
         return ("0..255", "0..255, the model scales by itself"), False
     return None, kind in SLICES
+
+
+def _plain(layer: Mapping[str, Any]) -> str:
+    """The function that Keras 2 wrapped, else the class: lowered, without `_`."""
+    return str(layer.get("function") or layer.get("class")).lower().replace("_", "")
 
 
 def _operation(layer: Mapping[str, Any]) -> tuple[tuple[str, str] | None, bool]:
@@ -172,10 +198,16 @@ def numbers(given: Any) -> list[float]:
 
 def _listed(values: Sequence[float]) -> str:
     """`0.00392`, `[0.485, 0.456, 0.406]`, the first three of many."""
-    told = [f"{value:.3g}" for value in values[:3]]
+    told = [_told(value) for value in values[:3]]
     if len(set(values)) == 1:
         return told[0]
     return f"[{', '.join(told)}{', …' if len(values) > 3 else ''}]"
+
+
+def _told(value: float) -> str:
+    """Three digits, four where the fourth is to be seen: 127.5 is not 128."""
+    short = f"{value:.3g}"
+    return short if abs(float(short) - value) <= 3e-3 * abs(value) else f"{value:.4g}"
 
 
 def mean_std_words(mean: Sequence[float], std: Sequence[float]) -> str:

@@ -45,7 +45,7 @@ UNADAPTED = normalization([0.0] * 3, [1.0] * 3, unadapted=True)
     [
         ([rescaling([1 / 255])], "0..255, the model rescales (× 0.00392)"),
         ([INPUT, rescaling([1 / 127.5], [-1.0])], "0..255, the model rescales (× 0.00784 - 1)"),
-        ([rescaling([1.0], [-127.5])], "0..255, the model rescales (× 1 - 128)"),
+        ([rescaling([1.0], [-127.5])], "0..255, the model rescales (× 1 - 127.5)"),
         ([rescaling([2.0], [-1.0])], "0..1, the model rescales (× 2 - 1)"),
         ([rescaling([255.0]), rescaling([1 / 255])], "0..1, the model rescales (× 255)"),
         ([rescaling([1.0]), rescaling([1 / 255])], "0..255, the model rescales (× 0.00392)"),
@@ -151,7 +151,7 @@ def test_mean_and_std_may_be_one_or_one_a_channel() -> None:
     assert preprocess(pixels, "mean/std", (50,))[0, 0].tolist() == [50, 50, 50]
     assert choose("auto", [rescaling([1 / 255])], "float32", mean=(127.5,), std=(127.5,)) == (
         "mean/std",
-        "mean 128, std 128, of pixels 0..255",
+        "mean 127.5, std 127.5, of pixels 0..255",
     )
     with pytest.raises(UsageError, match="2 numbers are given for mean, the model takes 3"):
         preprocess(pixels, "mean/std", (1, 2))
