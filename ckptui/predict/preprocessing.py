@@ -26,17 +26,8 @@ BEFORE_SCALING = frozenset(
     {"inputlayer", "resizing", "centercrop", "zeropadding2d", "cropping2d", "upsampling2d", "flatten", "permute"}
     | {"dropout", "spatialdropout2d", "reshape", "cast", "tofloat", "identity", "copy", "stopgradient", "ensureshape"}
     | {"stack", "unstack", "concatenate", "concat", "concatv2", "split", "splitv", "pack", "unpack", "slice"}
-    | {
-        "expanddims",
-        "squeeze",
-        "transpose",
-        "permutedimensions",
-        "moveaxis",
-        "swapaxes",
-        "broadcastto",
-        "roll",
-        "rot90",
-    }
+    | {"expanddims", "squeeze", "transpose", "permutedimensions", "moveaxis", "swapaxes", "broadcastto"}
+    | {"roll", "rot90"}
     | {"repeat", "tile", "pad", "padv2", "gather", "gatherv2", "take", "clip", "clipbyvalue", "maximum", "minimum"}
     | {"resize", "resizev2", "resizeimages", "resizewithpad", "resizewithcroporpad", "resizebilinear", "resizebicubic"}
     | {"resizenearestneighbor", "resizearea", "cropimages", "centralcrop", "croptoboundingbox", "padimages"}
@@ -71,8 +62,8 @@ def choose(
     """The preprocessing to apply and the words for it; `auto` goes by the model's first layers and its dtype.
 
     `first` are the worker's facts: `class`, and for those that scale `scale` and `offset`, `mean`, `variance` and
-    `unadapted`, or `op`, `constant` and `reversed`, and the `function` of what Keras 2 wrapped; none for a model that has no layers to look at. A given `mean`
-    or `std` replaces `auto`.
+    `unadapted`, or `op`, `constant` and `reversed`, and the `function` of what Keras 2 wrapped; none for a model that
+    has no layers to look at. A given `mean` or `std` replaces `auto`.
     """
     if asked not in (*PREPROCESS, MEAN_STD):
         raise UsageError(f"unknown preprocessing {asked!r}", f"Known: {', '.join(PREPROCESS)}")

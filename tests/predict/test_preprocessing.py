@@ -101,6 +101,19 @@ UNADAPTED = normalization([0.0] * 3, [1.0] * 3, unadapted=True)
             [{"class": "GetItem", "reverses": True}, {"class": "Add", "op": "add", "constant": [-103.9]}],
             "0..255, the model scales by itself (+ -104); the model turns an axis of its input round",
         ),
+        (
+            [
+                {"class": "TFOpLambda", "function": "rgb_to_grayscale"},
+                {"class": "TFOpLambda", "function": "resize"},
+                {"class": "TFOpLambda", "function": "truediv", "op": "divide", "constant": [255.0]},
+            ],
+            "0..255, the model scales by itself (÷ 255)",
+        ),
+        ([{"class": "TFOpLambda", "function": "truediv"}], "0..255, the model scales by itself"),
+        *(
+            ([{"class": "TFOpLambda", "function": name}, CONV], "0..1, the model itself does not scale")
+            for name in ("relu", "resize", "rgb_to_grayscale", "transpose", "sqrt")
+        ),
         ([{"class": "Add"}, rescaling([1 / 255])], "0..1, the model itself does not scale"),
         ([], "0..1, nothing in the model tells; --all-preprocessing shows whether it matters"),
     ],

@@ -11,18 +11,26 @@ MOST_NUMBERS = 4096
 ARITHMETIC = {
     "truedivide": "divide",
     "truediv": "divide",
+    "realdiv": "divide",
     "divide": "divide",
     "div": "divide",
     "subtract": "subtract",
     "sub": "subtract",
     "multiply": "multiply",
     "mul": "multiply",
+    "scalar_mul": "multiply",
     "add": "add",
     "addv2": "add",
     "biasadd": "add",
     "bias_add": "add",
 }
 """Keras 3 classes and TensorFlow functions of plain arithmetic, lowered, and what they do."""
+SLICES = ("getitem", "_slice_helper", "__getitem__", "slicingoplambda", "stridedslice", "strided_slice")
+FLIPS = ("flip", "reverse", "reverse_v2", "reversev2", "flip_left_right", "flip_up_down")
+SHAPES = ("shape", "shape_v2", "shapen", "rank", "size", "size_v2")
+"""What computes with the extents of an image and not with its values."""
+WRAPPED = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
+"""Layers that Keras 2 makes of a TensorFlow function (the last one before TensorFlow 2.4, of an operation)."""
 
 
 def first_layers(model: Any) -> list[dict[str, Any]]:
@@ -30,7 +38,8 @@ def first_layers(model: Any) -> list[dict[str, Any]]:
 
     A Rescaling has `scale` and `offset`, a Normalization `mean`, `variance`, `unadapted` (mean 0 and variance 1: it
     saw no data) and `invert`, lists of numbers; arithmetic in front has `op` (divide, subtract, multiply, add),
-    `constant` and `reversed` (the constant stands first); a slice `reverses` where it turns an axis round.
+    `constant` and `reversed` (the constant stands first); a slice `reverses` where it turns an axis round. What
+    Keras 2 wrapped has the `function` it calls: `resize`, `truediv`.
     """
     found: list[dict[str, Any]] = []
     waiting: list[Any] = [(model, None)]
@@ -48,11 +57,15 @@ def opened(layer: Any) -> list[Any]:
     """What is inside, in the order of its calls, as (layer, call or None); nothing where it is a layer of its own."""
     graph = graph_of(layer)
     if graph is not None:
-        seen, steps = set(), []
+        seen, steps, extents = set(), [], set()
         for step in steps_of(graph):
-            if step.operation is not None and id(step.operation) not in seen:
-                seen.add(id(step.operation))
-                steps.append((step.operation, step))
+            if step.operation is None or id(step.operation) in seen:
+                continue
+            seen.add(id(step.operation))
+            if called_name(step.operation).lower() in SHAPES or (step.takes and extents.issuperset(step.takes)):
+                extents.update(step.gives)
+                continue
+            steps.append((step.operation, step))
         return steps
     return [(part, None) for part in getattr(layer, "layers", None) or []]
 
@@ -66,8 +79,21 @@ def facts_of(layer: Any, step: Any) -> dict[str, Any]:
     elif entry["class"] == "Normalization":
         entry.update(normalization(layer))
     elif step is not None and not step.is_input:
+        if entry["class"] in WRAPPED:
+            entry["function"] = called_name(layer)
         entry.update(arithmetic(layer, step))
     return {key: value for key, value in entry.items() if value is not None}
+
+
+def called_name(layer: Any) -> str:
+    """The function or operation that Keras 2 wrapped, else the class: `truediv`, `Conv2D`."""
+    class_name = type(layer).__name__
+    if class_name not in WRAPPED:
+        return class_name
+    node = getattr(layer, "node_def", None)
+    symbol = getattr(layer, "symbol", None)
+    name = getattr(node, "op", None) or symbol or getattr(getattr(layer, "function", None), "__name__", None)
+    return name.rsplit(".", 1)[-1] if isinstance(name, str) and name else class_name
 
 
 def normalization(layer: Any) -> dict[str, Any]:
@@ -85,22 +111,47 @@ def normalization(layer: Any) -> dict[str, Any]:
 
 def arithmetic(layer: Any, step: Any) -> dict[str, Any]:
     """What a plain operation does to the image, where the graph keeps its constant."""
-    symbol = getattr(layer, "symbol", None)
-    name = symbol.rsplit(".", 1)[-1] if isinstance(symbol, str) else type(layer).__name__
-    args, kwargs = step.symbolic()
-    for word in ("name", "data_format"):
-        kwargs.pop(word, None)
-    operands = symbols([list(args), kwargs])
-    if name.lower() in ("getitem", "_slice_helper", "__getitem__", "slicingoplambda"):
-        turned = [part for part in operands if isinstance(part, slice) and part.step == -1]
-        return {"reverses": bool(turned)}
-    op = ARITHMETIC.get(name.lower())
-    constants = [(place, numbers(part)) for place, part in enumerate(operands) if not hasattr(part, "_keras_history")]
+    name = called_name(layer).lower()
+    given = operands(layer, step)
+    if name in SLICES or name in FLIPS:
+        return {"reverses": name in FLIPS or turns(given) or (len(given) == 4 and -1 in (numbers(given[3]) or ()))}
+    op = ARITHMETIC.get(name)
+    # a list of tensors, as an Add of two layers takes it, is what it holds
+    parts = [part for one in given for part in (symbols([one]) if flat_symbols(one) else [one])]
+    constants = [(place, numbers(part)) for place, part in enumerate(parts) if not flat_symbols(part)]
     constants = [(place, values) for place, values in constants if values]
-    if op is None or len(operands) != 2 or len(constants) != 1:
+    if op is None or len(parts) != 2 or len(constants) != 1:
         return {}
     place, values = constants[0]
     return {"op": op, "constant": values, "reversed": place == 0}
+
+
+def operands(layer: Any, step: Any) -> list[Any]:
+    """What the operation is called with, in its order: tensors as symbols, constants as they are."""
+    args, kwargs = step.symbolic()
+    for word in ("name", "data_format"):
+        kwargs.pop(word, None)
+    given = [*args, *kwargs.values()]
+    constants = getattr(layer, "constants", None)
+    if isinstance(constants, dict):
+        given = symbols(given)
+        for place in sorted(constants):
+            given.insert(place, constants[place])
+    return given
+
+
+def flat_symbols(value: Any) -> bool:
+    """Whether a tensor of the graph is in it."""
+    return any(hasattr(part, "_keras_history") for part in symbols([value]))
+
+
+def turns(value: Any) -> bool:
+    """Whether a slice in it steps back by one; one of Keras 2 is a dictionary once it was saved."""
+    if isinstance(value, slice):
+        return value.step == -1
+    if isinstance(value, dict):
+        return value.get("step") == -1 or any(turns(part) for part in value.values())
+    return isinstance(value, (list, tuple)) and any(turns(part) for part in value)
 
 
 def numbers(value: Any) -> list[float] | None:
