@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ckptui.readers.graph_constants import PASSING
+from ckptui.readers.graph_reach import HOLDERS, Callees, callees_of, take_input, take_node
 from ckptui.readers.graph_schema import Field
 from ckptui.readers.graph_steps import STEPS, WITH_INPUTS, take_helper, take_step
 
@@ -95,6 +96,8 @@ class Gatherer:
         if not field.kept:
             return None
         kind = field.message
+        if type(parent) is Callees:
+            return parent if kind in HOLDERS else None
         if kind == "NodeDef":
             return {"parent": parent, "kept": self.kept}
         if kind == "FunctionDef":
@@ -105,7 +108,7 @@ class Gatherer:
             if op and not (
                 op in STEPS or op == "Const" or op in self.keep_attributes or (op in _TELLING and _tells(op, parent))
             ):
-                return None
+                return callees_of(parent)
         elif kind == "CollectionDef":
             if parent.get("key") != ASSETS_COLLECTION:
                 return None
@@ -137,8 +140,14 @@ class Gatherer:
 
     def leaf(self, parent: Message, field: Field, value: float | str | bytes) -> None:
         """A scalar of a kept message."""
-        if field.name == "input" and parent.get("op") not in WITH_INPUTS:
+        if type(parent) is Callees:
+            if field.name == "name":
+                parent["names"].append(str(value)[:MAX_NAME])
             return
+        if field.name == "input":
+            take_input(parent, str(value)[:MAX_NAME])
+            if parent.get("op") not in WITH_INPUTS:
+                return
         if not isinstance(value, (int, float)) and len(value) > MAX_NAME:
             if field.name != "metadata":
                 value = value[:MAX_NAME]
@@ -173,6 +182,7 @@ class Gatherer:
             take_step(home, op, message)
         elif op == "Const" or op in PASSING:
             take_helper(home, op, message)
+        take_node(home, op, message)
         self.kept = message["kept"]
 
     def _remember(self, home: Message, op: str, message: Message) -> None:

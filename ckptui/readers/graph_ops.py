@@ -5,8 +5,12 @@ A list of what is known, not a proof of harmlessness: "no flagged ops found" is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from ckptui.core.model import Finding, Severity
 from ckptui.readers.graph_facts import OpCount
+from ckptui.readers.graph_reach import READING, SAVER_OPS, WRITING
 from ckptui.readers.notices import notice
 from ckptui.readers.signatures import MetaGraph
 
@@ -38,6 +42,13 @@ FILE_OPS = frozenset(
         "ExperimentalSqlDataset",
         "RemoteCall",
         "LoadLibrary",
+        "SnapshotDataset",
+        "SnapshotDatasetV2",
+        "SnapshotDatasetReader",
+        "SnapshotNestedDatasetReader",
+        "DebugIdentity",
+        "DebugIdentityV2",
+        "DebugIdentityV3",
         "DataServiceDataset",
         "DataServiceDatasetV2",
         "DataServiceDatasetV3",
@@ -45,9 +56,6 @@ FILE_OPS = frozenset(
     }
 )
 """Touch files or the network under names the graph chooses."""
-
-SAVER_OPS = frozenset({"Save", "SaveSlices", "Restore", "RestoreSlice"})
-"""The V1 saver's own: expected where the graph has a saver, file access elsewhere."""
 
 PRINT_OPS = frozenset({"PrintV2"})
 """Write to a file when their stream says so."""
@@ -85,6 +93,15 @@ READER_OPS = frozenset(
 READS_FILES = FILE_OPS | READER_OPS
 """With one of these a graph may read its assets when it is loaded or run."""
 TABLE_OPS = frozenset({"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"})
+_SAVER: tuple[Severity, str] = ("error", "reads or writes checkpoint files when it runs")
+"""SAVER_OPS, expected where the graph has a saver and no signature reaches them."""
+_CHECKPOINTS: dict[str, tuple[Severity, str]] = {
+    **dict.fromkeys(WRITING, ("error", "writes checkpoint files when it runs")),
+    **dict.fromkeys(READING, ("warning", "reads checkpoint files when it runs")),
+}
+"""Every SavedModel has them to be restored with: flagged where a signature reaches them."""
+TOLD = 3
+"""Signatures that a detail lists."""
 WATCHED = CODE_OPS | FILE_OPS | SAVER_OPS | PRINT_OPS | READER_OPS
 
 
@@ -96,11 +113,33 @@ def unsafe_ops(graph: MetaGraph, path: str) -> list[Finding]:
         if judged is None:
             continue
         severity, what = judged
-        places = ", ".join(count.places[:3])
-        detail = f"{op} {what}: {count.total} in meta graph {', '.join(graph.tags) or 'without tags'}, at {places}"
-        evidence = {"op": op, "count": count.total, "nodes": count.places, "tags": list(graph.tags)}
-        findings.append(notice("unsafe-op", path, detail, evidence, severity=severity))
+        findings.append(_finding(op, severity, what, count.total, count.places, graph, path))
+    for op, found in sorted(graph.reached.items()):
+        if op in SAVER_OPS and not graph.has_saver:
+            continue
+        severity, what = _CHECKPOINTS.get(op, _SAVER)
+        findings.append(_finding(op, severity, what, found.total, found.places, graph, path, found.signatures))
     return findings
+
+
+def _finding(
+    op: str,
+    severity: Severity,
+    what: str,
+    total: int,
+    nodes: Sequence[str],
+    graph: MetaGraph,
+    path: str,
+    signatures: Sequence[str] = (),
+) -> Finding:
+    """`signatures`: those that reach the op, where it is flagged for that alone."""
+    detail = f"{op} {what}: {total} in meta graph {', '.join(graph.tags) or 'without tags'}, at {', '.join(nodes[:3])}"
+    evidence: dict[str, Any] = {"op": op, "count": total, "nodes": list(nodes), "tags": list(graph.tags)}
+    if signatures:
+        more = ", ..." if len(signatures) > TOLD else ""
+        detail += f"; reached by signature {', '.join(signatures[:TOLD])}{more}"
+        evidence["signatures"] = list(signatures)
+    return notice("unsafe-op", path, detail, evidence, severity=severity)
 
 
 def _judge(op: str, count: OpCount, graph: MetaGraph) -> tuple[Severity, str] | None:
@@ -111,7 +150,7 @@ def _judge(op: str, count: OpCount, graph: MetaGraph) -> tuple[Severity, str] | 
     if op in FILE_OPS:
         return "error", "reaches files or the network when it runs"
     if op in SAVER_OPS:
-        return None if graph.has_saver else ("error", "reads or writes checkpoint files when it runs")
+        return None if graph.has_saver else _SAVER
     if op in PRINT_OPS:
         writes = any(text.startswith(b"file://") for text in count.texts)
         return ("error", "prints into a file") if writes else None

@@ -58,8 +58,8 @@ TraceIdEntry: 1 key fixed64 | 2 value StackTrace
 FrameEntry: 1 key fixed64 | 2 value FileLineCol
 StackTrace: 1 file_line_cols FileLineCol* | 2 frame_id fixed64*
 FileLineCol: 1 file_index varint | 2 line varint | 3 col varint | 4 func string | 5 code string
-FunctionDefLibrary: 1 function FunctionDef!* | 2 gradient GradientDef* | 3 registered_gradients GradientDef*
-GradientDef: 1 function_name string | 2 gradient_func string
+FunctionDefLibrary: 1 function FunctionDef!* | 2 gradient GradientDef!* | 3 registered_gradients GradientDef*
+GradientDef: 1 function_name string! | 2 gradient_func string!
 FunctionDef: 1 signature OpDef! | 3 node_def NodeDef!* | 4 ret StringEntry* | 5 attr AttrEntry*
   | 6 control_ret StringEntry* | 7 arg_attr ArgAttrEntry* | 8 resource_arg_unique_id NumberEntry*
 ArgAttrEntry: 1 key varint | 2 value ArgAttrs
@@ -72,8 +72,8 @@ AttrEntry: 1 key string! | 2 value AttrValue!
 AttrValue: 1 list AttrList! | 2 s bytes! | 3 i varint! | 4 f fixed32! | 5 b varint! | 6 type varint!
   | 7 shape TensorShapeProto! | 8 tensor TensorProto! | 9 placeholder string | 10 func NameAttrList!
 AttrList: 2 s bytes* | 3 i varint!* | 4 f fixed32* | 5 b varint* | 6 type varint* | 7 shape TensorShapeProto*
-  | 8 tensor TensorProto* | 9 func NameAttrList*
-NameAttrList: 1 name string! | 2 attr AttrEntry*
+  | 8 tensor TensorProto* | 9 func NameAttrList!*
+NameAttrList: 1 name string! | 2 attr AttrEntry!*
 TensorShapeProto: 2 dim Dim!* | 3 unknown_rank varint!
 Dim: 1 size varint! | 2 name string
 TensorProto: 1 dtype varint! | 2 tensor_shape TensorShapeProto! | 3 version_number varint | 4 tensor_content bytes!

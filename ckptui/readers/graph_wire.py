@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from ckptui.readers.graph_facts import Gatherer, Message
+from ckptui.readers.graph_reach import Callees
 from ckptui.readers.graph_schema import SCHEMA, Field
 
 WINDOW = 1 << 20
@@ -41,6 +42,11 @@ _FLOATS = {1: ("fixed64", "<d"), 5: ("fixed32", "<f")}
 _GROUP_START, _GROUP_END = 3, 4
 _GROUP = "(group)"
 _LONG_NUMBER = re.compile(rb"[\x80-\xff]{10}")
+
+PEEK = 1 << 16
+"""Longest attribute whose bytes are looked through for functions before it is walked for them."""
+_FUNCTION = re.compile(rb"[RJ\xd2\xca]")
+"""The first byte of the tags of `AttrValue.func` and `AttrList.func`, which may be longer than they need be."""
 
 Pread = Callable[[int, int], bytes]
 
@@ -171,7 +177,7 @@ class Walk:
         elif field.scalar == "bytes":
             kept = self.kept[-1]
             most = MAX_CONTENT if field.name == CONTENT else TEXT_CAP
-            if kept is not None and field.kept and end - begin <= most:
+            if kept is not None and field.kept and end - begin <= most and type(kept) is not Callees:
                 self.gatherer.leaf(kept, field, self._bytes(begin, end - begin))
         elif field.repeated:
             self._packed(start, begin, end, field)
@@ -202,6 +208,8 @@ class Walk:
     def _enter(self, start: int, begin: int, end: int, field: Field) -> int:
         parent = self.kept[-1]
         kept = self.gatherer.child(parent, field) if parent is not None else None
+        if type(kept) is Callees and field.message == "AttrEntry" and not self._may_call(begin, end):
+            kept = None
         if kept is None and self.fields > DEEP_FIELDS:
             self.gatherer.verified = False
             return end
@@ -210,6 +218,10 @@ class Walk:
             return end
         self._push(end, SCHEMA[field.message], kept, field)
         return begin
+
+    def _may_call(self, begin: int, end: int) -> bool:
+        """Whether an attribute's bytes can name a function."""
+        return end - begin > PEEK or _FUNCTION.search(self._bytes(begin, end - begin)) is not None
 
     def _string(self, start: int, begin: int, end: int, field: Field) -> None:
         kept = self.kept[-1] if field.kept else None

@@ -9,6 +9,7 @@ from typing import Any
 from ckptui.core.dtypes import dtype_name
 from ckptui.core.model import Endpoint, Operation, Signature
 from ckptui.readers.graph_facts import VARIABLE_OPS, Declared, Message, OpCount, shape_of
+from ckptui.readers.graph_reach import Reached, reached
 from ckptui.readers.graph_steps import served
 from ckptui.readers.graph_wire import walk_bytes
 
@@ -38,6 +39,8 @@ class MetaGraph:
     ops: Counter[str] = field(default_factory=Counter)
     """Op name to how often it occurs, top-level graph and functions together."""
     watched: dict[str, OpCount] = field(default_factory=dict)
+    reached: dict[str, Reached] = field(default_factory=dict)
+    """Ops that save or restore and run when a signature is called; TensorFlow's internal ones do not count."""
     assets: tuple[str, ...] = ()
     """File names below `assets/`."""
     collections: tuple[str, ...] = ()
@@ -77,6 +80,7 @@ def meta_graph(message: Message) -> MetaGraph:
         places, texts = [*top.places, *count.places], [*top.texts, *count.texts]
         watched[op] = OpCount(top.total + count.total, places, texts)
     signatures = tuple(_signature(entry, tags) for entry in _by_key(message.get("signature_def", ())))
+    callable_ones = [one for one in signatures if one.name not in INTERNAL]
     return MetaGraph(
         tags=tags,
         tensorflow=info.get("tensorflow_version", ""),
@@ -88,6 +92,7 @@ def meta_graph(message: Message) -> MetaGraph:
         function_nodes=library.get("nodes", 0),
         ops=ops,
         watched=watched,
+        reached=reached(graph, library, {one.name: _ends(one) for one in callable_ones}),
         assets=tuple(_assets(message)),
         collections=tuple(sorted({entry.get("key", "") for entry in message.get("collection_def", ())})),
         has_saver=bool(_message(message, "saver_def").get("filename_tensor_name")),
@@ -95,9 +100,14 @@ def meta_graph(message: Message) -> MetaGraph:
         variables=objects.get("variables", 0),
         restored=_restored(message, graph, library, bool(objects.get("objects"))),
         declared={name: frozenset(kinds) for name, kinds in graph.get("declared", {}).items()},
-        operations=served(graph, library, [one for one in signatures if one.name not in INTERNAL]),
+        operations=served(graph, library, callable_ones),
         keras_metadata=root.get("metadata", ""),
     )
+
+
+def _ends(signature: Signature) -> list[str]:
+    """The tensors that a signature gives."""
+    return [tensor for end in signature.outputs for tensor in (end.tensor, *end.components)]
 
 
 def _assets(message: Message) -> list[str]:
