@@ -29,6 +29,7 @@ from ckptui.predict.trust import blocked_findings
 from ckptui.predict.wish import Wish
 
 Told = str | Run | Predicted | PredictReport
+WRITTEN_ANEW = "the model's files were written anew since the first row"
 
 
 @dataclass(slots=True)
@@ -69,6 +70,8 @@ class Course:
     began: float = field(default_factory=time.monotonic)
     files: tuple[Any, ...] = ()
     """The state of the model's files before anything was read of them."""
+    lost: bool = False
+    """The worker died, and what its files hold by now is another model."""
 
     def run(self) -> Iterator[Told]:
         """Everything, in order; the report is last."""
@@ -161,7 +164,7 @@ class Course:
             except Cancelled:
                 raise
             except CkptuiError as error:
-                if self.model.worker.pid is None and not isinstance(error, Blocked):
+                if self.model.worker.pid is None and not isinstance(error, (Blocked, ChangedWhileReading)):
                     raise
                 yield subject.fail(error)
                 continue
@@ -210,7 +213,7 @@ class Course:
         To be asked after a load: whatever it read was there before.
         """
         same = self.order.identity() == self.files
-        return None if same else ChangedWhileReading("the model's files were written anew since the first row")
+        return None if same else ChangedWhileReading(WRITTEN_ANEW)
 
     def _look_at_layers(self, model: Loaded, cancel: threading.Event | None) -> None:
         """Where an answer that nothing moves stops following the input; asked for, every layer of any answer."""
@@ -233,7 +236,11 @@ class Course:
         if self.wish.images_dir is None:
             return
         recipe = folder_recipe(self.wish, self.model.facts, self.reader, self.cancel)
-        self.alive()
+        try:
+            self.alive()
+        except ChangedWhileReading as error:
+            self.notes.append(f"the images of {rivals.name_of(self.wish.images_dir)} were not asked: {error}")
+            return
         found = many_images(self.model, self.wish.images_dir, recipe, self.reader, self.labels, self.cancel)
         for item in found:
             if isinstance(item, ManyImages):
@@ -268,8 +275,24 @@ class Course:
             return
 
     def alive(self) -> None:
-        if self.model.worker.pid is None:
-            self.model.ensure(self.cancel)
+        """A worker that died loads the model anew.
+
+        Raises ChangedWhileReading where its files were written anew since; ModelDoesNotLoad, WorkerFailed,
+        Cancelled as `Loaded.ensure`.
+        """
+        failure: CkptuiError | None = None
+        if not self.lost and self.model.worker.pid is None:
+            try:
+                self.model.ensure(self.cancel)
+            except Cancelled:
+                raise
+            except CkptuiError as error:
+                failure = error
+            self.lost = self.changed() is not None
+        if self.lost:
+            raise ChangedWhileReading(WRITTEN_ANEW)
+        if failure is not None:
+            raise failure
 
 
 def again(

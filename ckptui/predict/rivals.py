@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,12 +86,24 @@ def fitting(course: Course, error: ModelDoesNotLoad, damage: Sequence[Finding]) 
 
 
 def _answered(
-    subject: Subject, model: Loaded, name: str, feed: Feed, detail: str, cancel: threading.Event | None
+    subject: Subject,
+    model: Loaded,
+    name: str,
+    feed: Feed,
+    detail: str,
+    cancel: threading.Event | None,
+    changed: Callable[[], CkptuiError | None] = lambda: None,
 ) -> Run:
-    """One row; a call that fails costs nothing else, a process that died of it is started again."""
+    """One row; a call that fails costs nothing else, a process that died of it is started again.
+
+    `changed`: why what is loaded then is another model.
+    """
     try:
         if model.worker.pid is None:
             model.ensure(cancel)
+            again = changed()
+            if again is not None:
+                raise again
         return subject.elsewhere(model, name, feed, detail, cancel)
     except Cancelled:
         raise
@@ -140,7 +152,7 @@ def other_versions(course: Course, asked: Sequence[Subject]) -> Iterator[str | R
             if changed is not None:
                 raise changed
             for subject in asked:
-                yield _answered(subject, model, compare.OTHER_TF, subject.feed(), detail, course.cancel)
+                yield _answered(subject, model, compare.OTHER_TF, subject.feed(), detail, course.cancel, course.changed)
         except Cancelled:
             raise
         except ModelDoesNotLoad as error:

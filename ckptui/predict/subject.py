@@ -10,7 +10,7 @@ import numpy as np
 
 from ckptui.core.model import Expectation, Predicted, Probe, Run, Variant
 from ckptui.core.text import counted
-from ckptui.errors import Blocked, CkptuiError
+from ckptui.errors import Blocked, ChangedWhileReading, CkptuiError
 from ckptui.predict import compare
 from ckptui.predict.answers import Answer, Feed
 from ckptui.predict.compare import ORIGINAL, REPEAT, ROWS, TRAINING, Facts
@@ -56,7 +56,7 @@ class Subject:
     def fail(self, error: CkptuiError) -> Run:
         """No answer for this one: the row that says why."""
         self.failed = error
-        self._told_blocked(ORIGINAL, error)
+        self._note(ORIGINAL, error)
         return self.facts.keep(compare.failed_run(ORIGINAL, str(error)))
 
     def feed(self) -> Feed:
@@ -155,10 +155,11 @@ class Subject:
 
     def not_run(self, name: str, error: CkptuiError | str, detail: str = "") -> Run:
         """The row of a run that failed."""
-        self._told_blocked(name, error)
+        self._note(name, error)
         return self.facts.keep(compare.failed_run(name, str(error), detail))
 
-    def _told_blocked(self, name: str, error: CkptuiError | str) -> None:
+    def _note(self, name: str, error: CkptuiError | str) -> None:
+        """What more than a row is to be said of."""
         if isinstance(error, Blocked):
             self.facts.blocked.append((name, error.detail))
 
@@ -171,6 +172,8 @@ class Subject:
         labels: Sequence[str] | None = None,
     ) -> Run:
         """The row of answers held against the original's; `labels` where they are not its own."""
+        elif isinstance(error, ChangedWhileReading):
+            self.facts.written_anew.add(name)
         labels = self.labels if labels is None else labels
         run = compare.compared_run(name, self.answer, answers, seconds, labels, self.top, detail)
         apart = [self.answer.relative(answer) for answer in answers]

@@ -30,13 +30,15 @@ def verdict(facts: Facts) -> str:
     """A few sentences: how it restores, whether the answer follows the image alone, what flips and others do."""
     original = facts.runs.get(ORIGINAL)
     if original is None or original.error:
-        return f"No answer: {original.error if original else 'it was never asked'}."
+        return _joined(f"No answer: {original.error if original else 'it was never asked'}.", meanwhile(facts))
     rows = f"R{rows_text(facts.rows)[1:]}." if facts.rows > 1 else ""
     if not facts.finite:
-        return _joined("The answer is not finite: NaN or infinity comes out of the model.", restores(facts), rows)
+        nan = "The answer is not finite: NaN or infinity comes out of the model."
+        return _joined(nan, restores(facts), rows, meanwhile(facts))
     if facts.random:
-        return _joined(random(facts), rows)
-    return _joined(rows, restores(facts), follows(facts), batch(facts), flips(facts), against(facts), versions(facts))
+        return _joined(random(facts), rows, meanwhile(facts))
+    begin = (meanwhile(facts), rows, restores(facts), follows(facts), batch(facts), flips(facts))
+    return _joined(*begin, against(facts), versions(facts))
 
 
 def _joined(*parts: str) -> str:
@@ -60,7 +62,8 @@ def random(facts: Facts) -> str:
 
 def restores(facts: Facts) -> str:
     """How the model came back after a reload and in a fresh process."""
-    failed = [run for name in (RELOAD, FRESH) if (run := facts.runs.get(name)) is not None and run.error]
+    loads = [run for name in (RELOAD, FRESH) if name not in facts.written_anew and (run := facts.runs.get(name))]
+    failed = [run for run in loads if run.error]
     if failed:
         return f"Could not be loaded again {LOAD_WORDS[failed[0].name]}: {failed[0].error}."
     if facts.partly:
@@ -69,15 +72,14 @@ def restores(facts: Facts) -> str:
     if differing and facts.finite:
         parts = " and ".join(f"{LOAD_WORDS[run.name]} (by {size(run)})" for run in differing)
         return f"Does not load the same way each time: another output {parts}."
-    known = [run for name in (RELOAD, FRESH) if (run := facts.runs.get(name)) is not None]
-    if not known:
+    if not loads:
         return ""
     if not facts.finite:
-        same = all(run.identical for run in known)
-        return "It is the same after reload and in a fresh process." if same and len(known) == 2 else ""
-    if all(run.identical for run in known):
+        same = all(run.identical for run in loads)
+        return "It is the same after reload and in a fresh process." if same and len(loads) == 2 else ""
+    if all(run.identical for run in loads):
         return "Loads the same way each time."
-    largest = max(known, key=lambda run: run.max_abs_diff or 0.0)
+    largest = max(loads, key=lambda run: run.max_abs_diff or 0.0)
     return f"Loads the same way each time, to {size(largest)}."
 
 

@@ -297,6 +297,15 @@ class Commanded(Protocol):
 
 
 @runtime_checkable
+class Naming(Protocol):
+    """One whose key does another thing from place to place."""
+
+    def label_of(self, action: str) -> str:
+        """What `action` does here, in two words; empty where its label says it."""
+        ...
+
+
+@runtime_checkable
 class Explaining(Protocol):
     """One that answers a key in words where its command can do nothing."""
 
@@ -330,6 +339,12 @@ class Offer:
     def shown(self) -> str:
         """The key as people call it, with that of the opposite where the footer shows both."""
         return self.command.both or key_text(self.key)
+
+    @property
+    def label(self) -> str:
+        """What it does, where the cursor is."""
+        here = self.node.label_of(self.command.action) if isinstance(self.node, Naming) else ""
+        return here or self.command.label
 
 
 def available(screen: Screen[Any]) -> list[Offer]:

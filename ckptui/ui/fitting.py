@@ -25,6 +25,11 @@ def fit_middle(text: str, width: int) -> str:
     return _start(text, head_room) + "…" + _start(text[::-1], tail_room)[::-1]
 
 
+def fit_end(text: str, width: int) -> str:
+    """Shorten a sentence to `width` cells by taking away its end."""
+    return text if cell_len(text) <= width else _start(text, max(width - 1, 0)).rstrip() + "…"
+
+
 def fit_name(name: str, width: int) -> str:
     """Shorten a variable's name to `width` cells so that layers stay apart: `batch…_4_1/moving_mean`.
 

@@ -12,7 +12,8 @@ from textual.content import Content
 from ckptui.core.model import Finding, Run
 from ckptui.core.report import SIGNS, worst_first
 from ckptui.core.text import number_text, safe
-from ckptui.ui.fitting import fit_middle, left, right, shown, wrap
+from ckptui.errors import CkptuiError
+from ckptui.ui.fitting import fit_end, fit_middle, left, right, shown, wrap
 from ckptui.ui.paths import short_path
 from ckptui.ui.widgets.cells import Drawing, bar
 
@@ -50,6 +51,8 @@ LEAST_NAME = 9
 MOST_REASON = 4
 """Lines of the reason why a run failed."""
 SCORE_WIDTH = 6
+SMALL = 0.005
+"""A probability below it would be 0.00, and the best of a thousand classes may be: it has a third decimal."""
 SHORT_WORDS = (("another answer", "changed"), ("bit-identical", "identical"), ("same to ", "to "))
 SHORT_NAMES: dict[str, str] = {
     "fresh-process": "fresh",
@@ -127,7 +130,9 @@ def _name_of(run: Run, drawing: Drawing, *, short: bool = False) -> str:
 
 
 def score_text(score: float) -> str:
-    """Two decimals for probabilities, few digits for anything else."""
+    """Two decimals for probabilities that show in them, few digits for anything else."""
+    if SMALL / 10 <= score < SMALL:
+        return f"{score:.3f}"
     return f"{score:.2f}" if 0 <= score <= 1 else number_text(score, 3)
 
 
@@ -286,13 +291,19 @@ def packed(parts: Sequence[Content], width: int) -> list[Content]:
 
 def keys_for(words: str) -> str:
     """Words of the engine for someone in front of a pane: an option of the command line is a key here."""
-    return words.replace("--all-preprocessing", "v")
+    return words.replace("--all-preprocessing", "v").replace("run it again", "Enter runs it again")
 
 
-def error_hint(hint: str) -> str:
-    """What to do, for someone in front of a pane: options of the command line are lines here."""
+def error_hint(error: CkptuiError) -> str:
+    """What to do, for someone in front of a pane: options of the command line are lines here, or name the command."""
+    hint = error.hint
     if "--architecture" in hint:
         return "Name a .keras or .h5 with its layers in the line `layers`, then press Enter"
+    begin, given, rest = hint.partition("--input ")
+    if given:
+        listed = begin.rpartition("; ")[0]
+        here = "A .npy of that shape may stand in the line `image`; or on" if "has the shape" in error.detail else "On"
+        return f"{listed}\n{here} the command line: ckptui predict … --input {rest}".strip()
     return "" if "--" in hint else hint
 
 
@@ -328,7 +339,7 @@ def verdict_lines(verdict: str) -> list[Content]:
 
 
 def damage_lines(path: str, known: Sequence[Finding], told: Sequence[Finding], width: int) -> list[Content]:
-    """The gravest error of the save at `path` itself, where what the prediction `told` says nothing of it.
+    """One row: the gravest error of the save at `path` itself, where what the prediction `told` says nothing of it.
 
     `known` may be of its run, or of another save than the one that was named.
     """
@@ -339,8 +350,9 @@ def damage_lines(path: str, known: Sequence[Finding], told: Sequence[Finding], w
         return []
     where = f", {errors[0].tensor}" if errors[0].tensor else ""
     more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
-    words = f"{SIGNS['error']} But the save itself has errors: {errors[0].title}{where}{more}."
-    return [Content.styled(part, "$error") for part in wrap(safe(words), max(width, 8))]
+    begin = f"{SIGNS['error']} But the save itself: "
+    what = fit_end(safe(f"{errors[0].title}{where}"), max(width - cell_len(begin + more), 8))
+    return [Content.styled(fit_end(begin + what + more, width), "$error")]
 
 
 def finding_lines(findings: Sequence[Finding], width: int) -> list[Content]:

@@ -17,11 +17,24 @@ STATES = {"done": (SIGNS["ok"], "$success"), "failed": (SIGNS["error"], "$error"
 STEP_WIDTH = 12
 
 
+def title_line(label: str, images: Sequence[str], nothing: str, against: str, room: int) -> Content:
+    """What is asked about, with which images (`nothing` where there are none), and the other save."""
+    other = against.rstrip("/").rpartition("/")[2]
+    asked = images_words(images, room // 2) if images else nothing
+    return Content.assemble(
+        ("Why  ", "bold $primary"), (shown(label, room // 2), "bold"), (f"  {asked}", "$dim"),
+        (f"  against {shown(other, 16)}" if other else "", "$mark"),
+    )  # fmt: skip
+
+
 def symptom_line(chosen: Symptom | None, report: WhyReport | None) -> Content:
-    """`0 all  1 constant ●  ...`: the chosen one bold, a dot where it was really seen."""
+    """`0 all  1 constant ●  ...`: the chosen one reversed with its key, a dot where it was really seen."""
     parts: list[tuple[str, str] | str] = []
     for key, symptom in enumerate(ORDER):
-        parts += [(f"{key}", "bold $primary"), (f" {SHORT[symptom]}", "bold reverse" if symptom == chosen else "$dim")]
+        if symptom == chosen:
+            parts.append((f"{key} {SHORT[symptom]}", "bold reverse"))
+        else:
+            parts += [(f"{key}", "bold $primary"), (f" {SHORT[symptom]}", "$dim")]
         seen = report is not None and symptom is not None and symptom in report.shown
         parts += [(" ● seen", "$error") if seen else "", "   "]
     return Content.assemble(*parts)

@@ -362,6 +362,54 @@ def test_a_model_written_anew_meanwhile_is_no_instability(at: str, tmp_path: Pat
     assert all(runs[name].identical for name in later[:first])
 
 
+@pytest.mark.parametrize("after", ["original", "flip-left-right", "repeat", "in-batch", "training-mode"])
+def test_a_worker_that_dies_takes_no_model_written_anew_for_the_first(after: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    path.write_bytes(b"one")
+    model = FakeModel(order=Order(str(path), "keras-archive"))
+    course = begun(model, ["a.png"])
+    fresh: Any = course.fresh
+
+    def die(_: Feed, calls: int) -> None:
+        path.write_bytes(b"another")
+        model.function = fresh.function = lambda x: follows(x * 0.5)
+        model.fail, model.worker.pid = None, None
+        raise WorkerFailed("it was killed by SIGKILL")
+
+    order = []
+    for told in course.run():
+        if isinstance(told, Run):
+            order.append(told)
+            if told.name == after:
+                model.fail = die
+    assert isinstance(told, PredictReport)
+    assert all(finding.severity == "info" for finding in told.findings)
+    died = [run.name for run in order if "SIGKILL" in run.error]
+    anew = [run.name for run in order if "written anew" in run.error]
+    # probes come after `repeat` and the reload after `training-mode`: what dies then makes no row, or all of them
+    assert len(died) == (1 if after not in ("repeat",) else 0)
+    last = [run.name for run in order].index(died[0] if died else after)
+    assert [run.name for run in order[last + 1 :]] == anew
+    assert all(run.identical for run in order[: last + 1] if run.name in ("repeat", "in-batch"))
+    verdict = told.images[0].verdict
+    assert verdict.startswith("The model was written anew before every run was made: run it again.")
+    assert "Could not be loaded again" not in verdict or died == ["reload"]
+
+
+def test_images_of_a_folder_are_not_put_through_a_model_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    path.write_bytes(b"one")
+    model = FakeModel(order=Order(str(path), "keras-archive"))
+    course = begun(model, ["a.png"], Wish(images_dir=str(tmp_path)))
+    for told in course.run():
+        if isinstance(told, Run) and told.name == "training-mode":
+            path.write_bytes(b"another")
+            model.worker.pid = None
+    assert isinstance(told, PredictReport)
+    assert told.many is None
+    assert "were not asked: Changed while reading" in " ".join(told.notes)
+
+
 def test_every_other_python_is_a_row_and_one_that_lacks_tensorflow_says_so() -> None:
     same = FakeWorker("/same/python", function=lambda x: follows(x) * np.float32(1 + 1e-7))
     old = FakeWorker("/old/python", versions={"tensorflow": "2.4.1"}, function=lambda x: follows(x * 0.9))

@@ -369,7 +369,7 @@ async def test_a_flagged_model_does_not_run_unless_one_says_yes(key: str) -> Non
     async with app.run_test(size=NARROW) as pilot:
         pane = await run(pilot, app)
         await until(pilot, lambda: isinstance(app.screen, FlaggedScreen))
-        words = str(app.screen.query_one("#flagged-words").render())
+        words = screen_text(app)
         assert words.index("An op writes files") < words.index("A layer runs code")
         assert "error" in words
         assert "\x1b" not in words

@@ -15,7 +15,16 @@ from textual.pilot import Pilot
 from ckptui.core.model import Finding, Run
 from ckptui.errors import ModelDoesNotLoad, UsageError
 from ckptui.ui.paths import candidates, completed, harmless, load_recent, remember, short_path
-from ckptui.ui.prediction_words import judged, place_words, run_lines, scale_of, score_text, share_of, top_lines
+from ckptui.ui.prediction_words import (
+    damage_lines,
+    judged,
+    place_words,
+    run_lines,
+    scale_of,
+    score_text,
+    share_of,
+    top_lines,
+)
 from ckptui.ui.widgets.cells import Drawing
 from ckptui.ui.widgets.image_view import ImageStrip, fitted, image_of
 from ckptui.ui.widgets.path_input import PathInput
@@ -101,6 +110,7 @@ def test_scores_that_are_no_probabilities_are_drawn_against_the_largest() -> Non
     assert share_of(-4.0, logits) == 0.5
     assert share_of(0.7, RUNS) == 0.7
     assert score_text(0.944) == "0.94"
+    assert [score_text(score) for score in (0.00119, 0.004, 1e-5, 0.0)] == ["0.001", "0.004", "0.00", "0.00"]
     assert score_text(-12.5) == "−12.5"
     assert score_text(float("nan")) == "nan"
 
@@ -299,8 +309,16 @@ async def test_a_damaged_save_is_told_beside_the_verdict_and_no_other_saves_erro
         pane.show_for(listing_of("ckpt-5", 5000), IMAGE, [elsewhere, damage])
         pane.action_run()
         await until(pilot, lambda: pane.results.told.report is not None and not pane.running)
-        words = " ".join(told(pane, "verdict").split())
-        assert words.endswith("✖ But the save itself has errors: Implausible values, conv2/kernel.")
+        *_, words = told(pane, "verdict").splitlines()
+        assert words.startswith("✖ But the save itself: Implausible values, conv2")
+        # one row, however much there is to tell
+        long = [
+            replace(damage, title="Data of several tensors do not fit what the index says of them " + n) for n in "ab"
+        ]
+        width = pane.results.width
+        (line,) = damage_lines("/runs/digits/digits.keras", long, (), width)
+        assert line.plain.endswith("…, and 1 more")
+        assert line.cell_length <= width
         # what the prediction itself tells is not told twice
         report = pane.results.told.report
         assert report is not None

@@ -322,6 +322,13 @@ async def test_the_footer_and_help_say_what_enter_does_and_only_where_it_does() 
         await pilot.press("j", "j")
         await pilot.pause()
         assert "Enter" not in screen.query_one(KeyFooter).render().plain, "this cause lies nowhere"
+        for words in ("Enter unfold", "Enter fold"):
+            while not isinstance(screen.list.entry, str):
+                await pilot.press("j")
+            await pilot.pause()
+            assert words in screen.query_one(KeyFooter).render().plain
+            await pilot.press("enter")
+            await pilot.pause()
         await pilot.press("question_mark")
         await pilot.pause()
         shown = screen_text(app)

@@ -28,6 +28,10 @@ class FlaggedScreen(ModalScreen[bool]):
         Binding("n,N,escape,enter,q", "answer(False)", "no"),
     ]
 
+    DEFAULT_CSS = """
+    FlaggedScreen .-inset { padding-left: 2; }
+    """
+
     def __init__(self, name: str, detail: str, findings: Sequence[Finding]) -> None:
         super().__init__()
         self.model_name = name
@@ -39,7 +43,8 @@ class FlaggedScreen(ModalScreen[bool]):
             window.border_title = Content(f"{safe(self.model_name, 60)} is flagged")
             window.border_subtitle = Content("y yes  n no  Enter no  Esc no")
             with VerticalScroll():
-                yield Static(Content("\n").join(self._lines()), id="flagged-words", markup=False)
+                for line, inset in self._lines():
+                    yield Static(line, classes="-inset" if inset else "", markup=False)
             yield Static(
                 Content.assemble(
                     "\n", (QUESTION, "bold"), ("  y", "$primary bold"), " yes  ", ("n", "$primary bold"), " no"
@@ -48,24 +53,24 @@ class FlaggedScreen(ModalScreen[bool]):
                 markup=False,
             )
 
-    def _lines(self) -> list[Content]:
-        lines: list[Content] = []
+    def _lines(self) -> list[tuple[Content, bool]]:
+        """What was found, and whether it stands under what is before it."""
+        lines: list[tuple[Content, bool]] = []
         for finding in worst_first(self.findings):
             style = STYLES[finding.severity]
             sign, where = SIGNS[finding.severity], f"  {safe(finding.tensor)}" if finding.tensor else ""
-            lines.append(
-                Content.assemble((f"{sign} {safe(finding.title)}", f"bold {style}"), (where, "$foreground"),
-                                 (f"  {finding.severity}", style))
-            )  # fmt: skip
+            head = Content.assemble((f"{sign} {safe(finding.title)}", f"bold {style}"), (where, "$foreground"),
+                                    (f"  {finding.severity}", style))  # fmt: skip
+            lines.append((head, False))
             if finding.detail:
-                lines.append(Content(f"  {safe(finding.detail)}"))
+                lines.append((Content(safe(finding.detail)), True))
         if not lines:
-            lines.append(Content(safe(self.detail)))
+            lines.append((Content(safe(self.detail)), False))
         words = (
             "Nothing of it has run so far. The worker has no network and writes only to its own folder, "
             "as far as this machine can hold it to that."
         )
-        return [*lines, Content(""), Content.styled(words, "$dim")]
+        return [*lines, (Content.assemble("\n", (words, "$dim")), False)]
 
     def action_answer(self, yes: bool) -> None:
         """Close with the answer."""

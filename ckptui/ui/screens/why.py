@@ -28,7 +28,7 @@ from ckptui.ui.fitting import fit_middle, shown
 from ckptui.ui.paths import short_path
 from ckptui.ui.screens.flagged import FlaggedScreen
 from ckptui.ui.screens.telling import TextScreen, as_error
-from ckptui.ui.why_head import cut, images_words, step_line, symptom_line
+from ckptui.ui.why_head import cut, step_line, symptom_line, title_line
 from ckptui.ui.why_kept import ENOUGH_IMAGES, Asking, Kept
 from ckptui.ui.why_rows import ORDER, as_text, causes_for
 from ckptui.ui.widgets.cells import SPIN_SECONDS, drawing_of, spinner
@@ -38,6 +38,7 @@ from ckptui.ui.widgets.why_list import WhyList
 
 LOW = 30
 """In fewer rows the steps stand in one line."""
+ASKS_AGAIN = "r asks again"
 LOW_LINES, MOST_LINES = 4, 8
 """Of the verdict, in a low terminal and in a higher one."""
 
@@ -213,7 +214,8 @@ class WhyScreen(Screen[str | None]):
     def on_refused(self, event: why_job.Refused) -> None:
         if not self._mine(event):
             return
-        self._fail(str(event.error))
+        flagged = isinstance(event.error, Flagged)
+        self._fail(f"{event.error.title}: {event.error.detail}; {ASKS_AGAIN}" if flagged else str(event.error))
         if isinstance(event.error, Flagged):
             self._question(event.error)
 
@@ -228,6 +230,7 @@ class WhyScreen(Screen[str | None]):
 
     def _fail(self, words: str) -> None:
         self._rest()
+        self.list.give_up()
         self._problem = words
         self._draw()
 
@@ -297,6 +300,13 @@ class WhyScreen(Screen[str | None]):
         placeless = action == "enter" and isinstance(entry, Cause) and not entry.where
         return "this cause lies in no single layer or tensor" if placeless else ""
 
+    def label_of(self, action: str) -> str:
+        """Enter on a fold opens or closes it."""
+        entry = self.list.entry
+        if action != "enter" or not isinstance(entry, str):
+            return ""
+        return "fold" if entry in self.list.unfolded else "unfold"
+
     def on_row_list_moved(self, event: RowList.Moved) -> None:
         """What Enter can do depends on where the cursor is."""
         self.refresh_bindings()
@@ -359,20 +369,9 @@ class WhyScreen(Screen[str | None]):
         return cut(words, max(self.size.width - 2, 20), LOW_LINES if self.size.height < LOW else MOST_LINES)
 
     def _draw_title(self) -> None:
-        room = max(self.size.width - 8, 20)
-        label = shown(self.label, room // 2)
-        other = self.asking.against.rstrip("/").rpartition("/")[2]
-        against = (f"  against {shown(other, 16)}" if other else "", "$mark")
-        self.query_one("#why-title", Static).update(
-            Content.assemble(
-                ("Why  ", "bold $primary"), (label, "bold"), (f"  {self._images(room // 2)}", "$dim"), against
-            )
-        )
-
-    def _images(self, room: int) -> str:
-        if self.images:
-            return images_words(self.images, room)
-        return "no image" if self.report is not None else "images beside it"
+        nothing = "no image" if self.report is not None else "images beside it"
+        line = title_line(self.label, self.images, nothing, self.asking.against, max(self.size.width - 8, 20))
+        self.query_one("#why-title", Static).update(line)
 
     def _draw_steps(self) -> None:
         """What was done, what runs, and for how long."""

@@ -46,4 +46,4 @@ class KeyFooter(Widget):
 
 
 def _entry(offer: Offer) -> Content:
-    return Content.assemble((offer.shown, "bold $primary"), (f" {offer.command.label}", "$dim"))
+    return Content.assemble((offer.shown, "bold $primary"), (f" {offer.label}", "$dim"))

@@ -338,10 +338,10 @@ class PredictPane(PredictThreads):
             return
         self.lines.needs_layers = self.lines.needs_layers or "--architecture" in error.hint
         if isinstance(error, ModelDoesNotLoad):
-            self.results.say_loaders(error.title, error.detail, error_hint(error.hint))
+            self.results.say_loaders(error.title, error.detail, error_hint(error))
         else:
             named = self._asked.named_in(error.detail) if self._asked is not None else ""
-            self.results.say_error(f"{named + ': ' * bool(named)}{error.title}: {error.detail}", error_hint(error.hint))
+            self.results.say_error(f"{named + ': ' * bool(named)}{error.title}: {error.detail}", error_hint(error))
             if named and self._from_line:
                 # behind the focus that the results were given as it began
                 self.app.call_later(lambda: self.lines.blame([named] if self.screen.focused is self.results else []))

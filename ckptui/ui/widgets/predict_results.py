@@ -31,6 +31,7 @@ from ckptui.ui.prediction_words import (
     damage_lines,
     finding_lines,
     kept,
+    keys_for,
     run_lines,
     run_name,
     top_lines,
@@ -171,7 +172,7 @@ class PredictResults(VerticalScroll):
         self.say([head, *loader_lines(loaders_said(said), self.width), *self._hint(hint)])
 
     def _hint(self, hint: str) -> list[Content]:
-        return [Content(safe(hint))] if hint else []
+        return [Content(part) for line in hint.split("\n") for part in wrap(safe(line), self.width)] if hint else []
 
     # ------------------------------------------------------------------ drawing
 
@@ -188,7 +189,7 @@ class PredictResults(VerticalScroll):
         self._place_pictures()
         told, width, drawing = self.told, self.width, drawing_of(self.app)
         predicted, report = told.predicted, told.report
-        verdict = verdict_lines(predicted.verdict if predicted else "")
+        verdict = verdict_lines(keys_for(predicted.verdict) if predicted else "")
         if report is not None and verdict:
             verdict += damage_lines(str(report.model.get("path", "")), told.findings, report.findings, width)
         self._lines("verdict", verdict)

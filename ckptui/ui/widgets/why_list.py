@@ -9,6 +9,7 @@ from ckptui.ui.why_rows import Entry, Fold, Line, Piece, lines_of
 from ckptui.ui.widgets.row_list import RowList
 
 WAITING = Line((("  Causes are ranked once every check has spoken", "dim"),))
+GAVE_UP = Line((("  No causes: the checks did not come to an end", "dim"),))
 
 
 class WhyList(RowList):
@@ -20,6 +21,8 @@ class WhyList(RowList):
         self.symptom: Symptom | None = None
         self.unfolded: frozenset[Fold] = frozenset()
         self._lines: list[Line] = []
+        self._nothing = WAITING
+        """What stands here while there is no answer."""
 
     # ------------------------------------------------------------------ what is shown
 
@@ -33,7 +36,13 @@ class WhyList(RowList):
         """The causes of that symptom, the cursor on the first, or on `keep`."""
         self.report, self.symptom = report, symptom
         self.unfolded = self.unfolded if unfolded is None else unfolded
+        self._nothing = WAITING
         self._arrange(keep)
+
+    def give_up(self) -> None:
+        """No answer comes any more."""
+        self._nothing = GAVE_UP
+        self._arrange(self.entry)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What Enter does is the screen's: it knows where a cause leads."""
@@ -43,6 +52,7 @@ class WhyList(RowList):
         """Open or close a fold."""
         self.unfolded ^= {fold}
         self._arrange(fold)
+        self.screen.refresh_bindings()
         if fold in self.unfolded and self.cursor - self.first_visible > self.page // 2:
             # what came out is to be seen
             self.scroll_to(y=self.cursor, animate=False, force=True)
@@ -61,7 +71,7 @@ class WhyList(RowList):
         """Lines for the width there is; the cursor stays on `keep`."""
         width = self.scrollable_content_region.width
         report = self.report
-        self._lines = [WAITING] if report is None else lines_of(report, self.symptom, self.unfolded, width)
+        self._lines = [self._nothing] if report is None else lines_of(report, self.symptom, self.unfolded, width)
         heads = [place for place, line in enumerate(self._lines) if line.head]
         kept = [place for place in heads if keep is not None and self._lines[place].entry == keep]
         self.rows_changed((kept or heads or [0])[0])
