@@ -23,6 +23,7 @@ from ckptui.predict.compare import (
 )
 
 FLIP_WORDS = {FLIP_LR: "a left-right flip", FLIP_UD: "an up-down flip", TURNED: "a turn by 180 degrees"}
+AGAIN = "run it again"
 LOAD_WORDS = {RELOAD: "after reload", FRESH: "in a fresh process"}
 
 
@@ -58,6 +59,11 @@ def random(facts: Facts) -> str:
         words += ", and the same for every input." if facts.constant_silenced else "."
     words += f" Restored only in part: {facts.partly}." if facts.partly else ""
     return words + " Beside that, flips, batches and reloads can't be judged."
+
+
+def meanwhile(facts: Facts) -> str:
+    """Whether the model was written anew before every run was made."""
+    return f"The model was written anew before every run was made: {AGAIN}." if facts.written_anew else ""
 
 
 def restores(facts: Facts) -> str:
