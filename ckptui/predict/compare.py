@@ -79,10 +79,10 @@ class Facts:
     """The same as a difference."""
     blocked: list[tuple[str, str]] = field(default_factory=list)
     """(run, what it tried) of calls that the worker's cage stopped."""
-    outputs: int = 0
-    """Values of the output on show, of one row where there are several."""
     written_anew: set[str] = field(default_factory=set)
     """Runs that were not made because the model's files are another model's by then."""
+    outputs: int = 0
+    """Values of the output on show, of one row where there are several."""
     unlike: bool = False
     """The other save or model gives another number of values."""
     rows: int = 1

@@ -162,6 +162,8 @@ class Subject:
         """What more than a row is to be said of."""
         if isinstance(error, Blocked):
             self.facts.blocked.append((name, error.detail))
+        elif isinstance(error, ChangedWhileReading):
+            self.facts.written_anew.add(name)
 
     def compared(
         self,
@@ -172,8 +174,6 @@ class Subject:
         labels: Sequence[str] | None = None,
     ) -> Run:
         """The row of answers held against the original's; `labels` where they are not its own."""
-        elif isinstance(error, ChangedWhileReading):
-            self.facts.written_anew.add(name)
         labels = self.labels if labels is None else labels
         run = compare.compared_run(name, self.answer, answers, seconds, labels, self.top, detail)
         apart = [self.answer.relative(answer) for answer in answers]
