@@ -22,7 +22,7 @@ HOLDERS = frozenset({"AttrEntry", "AttrValue", "AttrList", "NameAttrList"})
 """Messages in which an attribute may name a function."""
 MAX_PLACES = 5
 """Nodes of an op that are told by name."""
-MAX_SIGNATURES = 50
+MAX_SIGNATURES = 20
 """Signatures that are followed one by one, to tell which of them reach something."""
 
 
