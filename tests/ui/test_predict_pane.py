@@ -311,6 +311,14 @@ async def test_a_damaged_save_is_told_beside_the_verdict_and_no_other_saves_erro
         await until(pilot, lambda: pane.results.told.report is not None and not pane.running)
         *_, words = told(pane, "verdict").splitlines()
         assert words.startswith("✖ But the save itself: Implausible values, conv2")
+        # what one said yes to is no damage
+        report = pane.results.told.report
+        assert report is not None
+        flagged = [{"code": damage.code, "severity": "error", "detail": "", "name": ""}]
+        pane.results.told.report = replace(report, model={**report.model, "flagged": flagged})
+        pane.results.draw()
+        assert "the save itself" not in told(pane, "verdict")
+        pane.results.told.report = report
         # one row, however much there is to tell
         long = [
             replace(damage, title="Data of several tensors do not fit what the index says of them " + n) for n in "ab"
@@ -320,8 +328,6 @@ async def test_a_damaged_save_is_told_beside_the_verdict_and_no_other_saves_erro
         assert line.plain.endswith("…, and 1 more")
         assert line.cell_length <= width
         # what the prediction itself tells is not told twice
-        report = pane.results.told.report
-        assert report is not None
         pane.results.told.report = replace(report, findings=(damage,))
         pane.results.draw()
         assert "the save itself" not in told(pane, "verdict")

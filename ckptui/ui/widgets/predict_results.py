@@ -191,7 +191,10 @@ class PredictResults(VerticalScroll):
         predicted, report = told.predicted, told.report
         verdict = verdict_lines(keys_for(predicted.verdict) if predicted else "")
         if report is not None and verdict:
-            verdict += damage_lines(str(report.model.get("path", "")), told.findings, report.findings, width)
+            # what it was asked about before it ran is no news, and no damage
+            asked = {entry.get("code") for entry in report.model.get("flagged") or ()}
+            known = [finding for finding in told.findings if finding.code not in asked]
+            verdict += damage_lines(str(report.model.get("path", "")), known, report.findings, width)
         self._lines("verdict", verdict)
         self._lines("runs", run_lines(told.runs, width, drawing))
         self._lines("findings", self._finding_lines(width))
