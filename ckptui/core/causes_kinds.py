@@ -283,7 +283,8 @@ class Gathered:
         answered = self.answered()
         for finding in self.of("nondeterministic", "non-finite"):
             if finding.tensor is None:
-                why = "random" if finding.code == "nondeterministic" else "not finite"
+                drawn = "carried from call to call" if finding.evidence.get("carried_state") else "random"
+                why = drawn if finding.code == "nondeterministic" else "not finite"
                 named = finding.evidence.get("images") or range(len(answered))
                 reasons |= {str(image): why for image in named}
         if not reasons or len(reasons) < len(answered):

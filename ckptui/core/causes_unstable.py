@@ -48,7 +48,7 @@ def _random(gathered: Gathered) -> Iterator[Judged]:
     named += [f"the served graph runs {op.op} at {op.name}; {drawn(op)}" for op in ops[:MOST_OPS]]
     named += [f"and {len(ops) - MOST_OPS} more random ops"] if len(ops) > MOST_OPS else []
     where = live[0].name if live else ops[0].name if ops else None
-    if found:
+    if found and not carried(gathered):
         seeded = bool(found[0].evidence.get("seeded"))
         how = "seeded: every process repeats the same sequence" if seeded else "not seeded: no two processes agree"
         what = f"{kind_of(live[0])} {live[0].name}" if live else ops[0].op if ops else "a random op"
@@ -60,6 +60,8 @@ def _random(gathered: Gathered) -> Iterator[Judged]:
         named = ["it is the graph of a .meta, which training wrote"] if instead and not live and not ops else named
         yield cause("live-dropout", "confirmed", 1.0, [*lines(gathered, found), how, *named], found, where=where,
                     title=title, next_step=instead)  # fmt: skip
+    elif found:
+        yield out("live-dropout", "from the same state the same input gets the same answer: nothing is drawn")
     elif _agreed_by_chance(gathered):
         told = "calls with the same input agreed by chance; calls that should give the same answer differ"
         title = f"Random at inference: {kind_of(live[0])} {live[0].name} is live, not seeded"
@@ -76,6 +78,12 @@ def _random(gathered: Gathered) -> Iterator[Judged]:
         yield cause("live-dropout", sure, 1.0, named, where=where, factor=UNASKED)
     else:
         yield unasked("live-dropout", UNPREDICTED, gathered.predict_by)
+
+
+def carried(gathered: Gathered) -> list[str]:
+    """Variables that calls change and whose values alone make the next answer another one."""
+    states = [finding.evidence.get("carried_state") or [] for finding in gathered.of("nondeterministic")]
+    return [str(name) for names in states for name in names] if states and all(states) else []
 
 
 def _agreed_by_chance(gathered: Gathered) -> bool:
@@ -126,6 +134,14 @@ def _batch(gathered: Gathered) -> Iterator[Judged]:
 def _reload(gathered: Gathered) -> Iterator[Judged]:
     found = gathered.of("reload-differs")
     drawn = gathered.of("nondeterministic")
+    if names := carried(gathered):
+        more = f" and {len(names) - MOST_OPS} more" if len(names) > MOST_OPS else ""
+        told = f"each call changes {', '.join(names[:MOST_OPS])}{more}"
+        title = f"State is carried from call to call: {names[0]}"
+        step = "Reset the state before each sequence (reset_states), or build the layer with stateful=False."
+        yield cause("unsaved-state", "confirmed", 1.0, [*lines(gathered, drawn), told], drawn, where=names[0],
+                    title=title, next_step=step)  # fmt: skip
+        return
     seeded = all(finding.evidence.get("seeded") for finding in drawn)
     if found and (not seeded or _agreed_by_chance(gathered)):
         # calls for one image may agree by chance

@@ -67,6 +67,8 @@ class Facts:
     """Random, but every fresh load gives the same sequence; None where nothing is random."""
     silenced: bool | None = None
     """Random, but steady when called with `training=False`; None where nothing is random or it can't be asked."""
+    carried: tuple[str, ...] = ()
+    """Variables that each call changes, where the answer is the same once they are put back: state, nothing random."""
     silent_probes: tuple[Probe, ...] = ()
     """Where it is steady so: the probes called with `training=False`, held against the answer to the image so."""
     silent_moved: tuple[float, ...] = ()

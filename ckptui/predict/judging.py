@@ -7,7 +7,7 @@ from typing import Any
 
 from ckptui.core.catalogue import make
 from ckptui.core.model import Certainty, Finding, LayerSpread, Run
-from ckptui.core.text import counted
+from ckptui.core.text import counted, safe
 from ckptui.predict.compare import (
     FLIP_LR,
     INVARIANT,
@@ -20,7 +20,10 @@ from ckptui.predict.compare import (
     Facts,
     key_of,
 )
-from ckptui.predict.words import listed
+from ckptui.predict.words import listed, state_names
+
+STATEFUL = "Reset the state before each sequence (reset_states), or build the layer with stateful=False."
+"""What to do about state that each call hands on to the next."""
 
 
 def findings_of(
@@ -65,6 +68,11 @@ def _random(model: str, images: Sequence[Facts]) -> Finding | None:
     how = "every process gives the same sequence of calls" if seeded else "no two processes agree"
     silenced = all(facts.silenced for facts in images)
     how += "; with training=False, as model.predict calls it, it is steady" if silenced else ""
+    carried = tuple(dict.fromkeys(name for facts in images for name in facts.carried))
+    stateful = bool(carried) and all(facts.carried for facts in images)
+    if stateful:
+        named = safe(state_names(carried))
+        how = f"state is carried from call to call ({named}): from the same state it answers the same"
     moved: dict[str, float] = {}
     for probe in (probe for facts in images for probe in facts.silent_probes) if silenced else ():
         moved[probe.name] = max(moved.get(probe.name, 0.0), probe.max_abs)
@@ -75,12 +83,14 @@ def _random(model: str, images: Sequence[Facts]) -> Finding | None:
         "moved_with_training_false": moved,
         "calls": calls,
         "images": _names(images),
+        **({"carried_state": list(carried)} if stateful else {}),
     }
     return make(
         "nondeterministic",
         model,
         detail=f"{'three' if calls == 3 else calls} calls with the same input differ by up to {largest:.3g}; {how}",
         evidence=evidence,
+        advice=STATEFUL if stateful else None,
     )
 
 

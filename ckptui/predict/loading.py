@@ -17,6 +17,7 @@ from ckptui.predict.answers import Answer, Feed
 from ckptui.predict.borrow import Borrowed
 from ckptui.predict.client import Worker
 from ckptui.predict.dying import spread_of
+from ckptui.predict.protocol import Reply
 from ckptui.predict.wish import Wish
 from ckptui.predict.worker.packing import pack, unpack
 
@@ -225,7 +226,22 @@ class Loaded:
         """
         entries, arrays = pack(feed.parts)
         args = {"token": self.order.path, "calls": calls, "feeds": entries, "training": training}
+        return self._answers(self.worker.ask("predict", args, arrays, cancel=cancel, limit=CALL_SECONDS))
+
+    def held(
+        self, feed: Feed, calls: int, cancel: threading.Event | None = None
+    ) -> tuple[list[Answer], tuple[str, ...]]:
+        """Answers of calls that all start from the same state, and the names of the variables that they change.
+
+        The states of generators of random numbers are none of these, and go on. Raises as `call`.
+        """
+        entries, arrays = pack(feed.parts)
+        args = {"token": self.order.path, "calls": calls, "feeds": entries, "held": True}
         reply = self.worker.ask("predict", args, arrays, cancel=cancel, limit=CALL_SECONDS)
+        return self._answers(reply)[0], tuple(str(name) for name in reply.doc.get("carried") or ())
+
+    def _answers(self, reply: Reply) -> tuple[list[Answer], float]:
+        """The answer of each call, and the seconds a call took on average."""
         seconds = [float(value) for value in reply.doc["seconds"]]
         answers, at = [], 0
         for entries in reply.doc["calls"]:

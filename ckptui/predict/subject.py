@@ -124,7 +124,17 @@ class Subject:
             self.facts.probes, self.facts.probes_moved = _moves(self, model, self.answer, cancel)
 
     def silenced(self, model: Loaded, cancel: threading.Event | None) -> None:
-        """For a random Keras model: is it steady when called with `training=False`, as `model.predict` does?"""
+        """Of a model that does not answer the same twice: what makes it so?
+
+        State that calls hand on: from the same state it answers the same. A random Keras model may be steady when
+        called with `training=False`, as `model.predict` does.
+        """
+        if self.facts.random and not model.facts.get("random"):
+            # where random operations reach an output a state that moves is their seed
+            answers, names = model.held(self.feed(), _sequence_calls(self.facts), cancel)
+            if names and all(answers[0].same_bits(answer) for answer in answers):
+                self.facts.carried = names
+                return
         if self.facts.random and model.takes_training:
             answers, _ = self._call(model, self.feed(), 2, cancel, training=False)
             self.facts.silenced = answers[0].same_bits(answers[1])
@@ -139,6 +149,9 @@ class Subject:
             if self._sequences:
                 self.facts.seeded = compare.same_sequences(self._sequences[0], answers)
             self._sequences.append(answers)
+        if self.facts.carried:
+            # what these calls left behind is no beginning for the next prediction
+            model.worker.holds = None
         return self.compared(name, answers, seconds)
 
     def elsewhere(self, model: Loaded, name: str, feed: Feed, detail: str, cancel: threading.Event | None) -> Run:

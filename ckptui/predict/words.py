@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ckptui.core.model import Run
+from ckptui.core.text import safe
 from ckptui.predict.compare import (
     AGAINST,
     FLIP_LR,
@@ -23,6 +24,8 @@ from ckptui.predict.compare import (
 )
 
 FLIP_WORDS = {FLIP_LR: "a left-right flip", FLIP_UD: "an up-down flip", TURNED: "a turn by 180 degrees"}
+STATES = 3
+"""Variables that hold a state, told by name."""
 AGAIN = "run it again"
 LOAD_WORDS = {RELOAD: "after reload", FRESH: "in a fresh process"}
 
@@ -51,6 +54,11 @@ def random(facts: Facts) -> str:
     run = facts.runs[REPEAT]
     words = f"Does not answer the same twice: the same call moves the output by up to {size(run)}"
     words += ", far enough for another top answer." if run.top1_changed else "."
+    if facts.carried:
+        words += f" State is carried from call to call ({safe(state_names(facts.carried))}): from the same state it"
+        words += " answers the same."
+        words += f" Restored only in part: {facts.partly}." if facts.partly else ""
+        return words + " Beside that, flips, batches and reloads can't be judged."
     words += " Something random is live at inference, such as dropout."
     if facts.seeded:
         words += " It is seeded: every process gives the same sequence."
@@ -59,6 +67,12 @@ def random(facts: Facts) -> str:
         words += ", and the same for every input." if facts.constant_silenced else "."
     words += f" Restored only in part: {facts.partly}." if facts.partly else ""
     return words + " Beside that, flips, batches and reloads can't be judged."
+
+
+def state_names(names: Sequence[str]) -> str:
+    """The first of the variables that hold a state, and how many more there are."""
+    more = f" and {len(names) - STATES} more" if len(names) > STATES else ""
+    return ", ".join(names[:STATES]) + more
 
 
 def meanwhile(facts: Facts) -> str:

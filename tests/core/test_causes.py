@@ -405,6 +405,16 @@ def test_the_live_random_layer_is_named(seeded: bool) -> None:
     assert any("custom layer" in line for line in unnamed.evidence)
 
 
+def test_state_that_calls_hand_on_is_no_live_dropout() -> None:
+    told = report(found("nondeterministic", evidence={"seeded": True, "carried_state": ["lstm/rnn_state"]}))
+    came = judged(report=told)
+    first = came.causes[0]
+    assert (first.code, first.certainty, first.where) == ("unsaved-state", "confirmed", "lstm/rnn_state")
+    assert first.title == "State is carried from call to call: lstm/rnn_state"
+    assert "stateful=False" in first.next_step
+    assert reason(came, "live-dropout")[0]
+
+
 @pytest.mark.parametrize(
     ("op", "seeds", "certainty", "words"),
     [

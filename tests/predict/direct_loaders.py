@@ -149,6 +149,8 @@ def layers(folder: Path) -> Answers:
     joined = keras.layers.Concatenate()([keras.layers.Dense(3, name="first")(left), embedded])
     two = keras.Model({"left": left, "right": right}, [keras.layers.Dense(2, name="a")(joined), joined])
     two.save(folder / "two.keras")
+    recurrent = keras.layers.LSTM(4, stateful=True, name="lstm")
+    keras.Sequential([keras.Input(batch_shape=(1, 7, 5)), recurrent]).save(folder / "stateful.keras")
     two.save(folder / "two.h5")
     numbers = {"left": images(2, 4), "right": np.array([[0, 1, 4], [3, 2, 1]], np.int32)}
     found = {f"two-{place}": value.numpy() for place, value in enumerate(two(numbers))}
@@ -191,6 +193,12 @@ def old_keras(folder: Path) -> Answers:
         config = config.decode() if isinstance(config, bytes) else config
         assert '"dilation_rate"' in config
         file.attrs["model_config"] = config.replace('"dilation_rate"', '"groups": 1, "dilation_rate"', 1)
+    pixels = tf_keras.Input((8, 8, 3))
+    grey = tf.image.resize(tf.image.rgb_to_grayscale(pixels), (4, 4))
+    for name, x in (("old-relu", tf.nn.relu(grey)), ("old-scaled", tf.cast(grey, tf.float32) / 255.0)):
+        tf_keras.Model(pixels, tf_keras.layers.Flatten()(x)).save(folder / f"{name}.h5")
+    caffe = tf_keras.applications.resnet.preprocess_input(pixels)
+    tf_keras.Model(pixels, tf_keras.layers.Flatten()(caffe)).save(folder / "old-caffe.h5")
     again = tf_keras.models.load_model(folder / "old.h5", compile=False)
     marked = tf_keras.Sequential([tf_keras.layers.Lambda(lambda t: t + 1, input_shape=(2,))])
     marked.save(folder / "lambda.h5")

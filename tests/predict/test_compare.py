@@ -125,6 +125,18 @@ def test_any_bit_that_differs_between_repeats_is_nondeterministic_and_outshines_
     assert "It is seeded" in verdict(random)
 
 
+def test_state_that_calls_hand_on_is_told_as_such_and_not_as_random() -> None:
+    stateful = facts(repeat=OTHER)
+    stateful.carried = ("lstm/rnn_state",)
+    finding = only(stateful)
+    assert (finding.code, finding.evidence["carried_state"]) == ("nondeterministic", ["lstm/rnn_state"])
+    assert "state is carried from call to call (lstm/rnn_state)" in finding.detail
+    assert "stateful=False" in finding.advice
+    assert "random" not in verdict(stateful)
+    both = findings_of("m.keras", [stateful, facts(repeat=OTHER)])[0]
+    assert "carried_state" not in both.evidence
+
+
 def test_a_random_model_that_training_false_silences_is_told_so() -> None:
     random = facts(repeat=OTHER)
     random.silenced = True

@@ -16,6 +16,7 @@ from ckptui.predict.borrow import borrowed_architecture, meta_beside
 from ckptui.predict.client import Worker
 from ckptui.predict.config_file import config_listing, is_config
 from ckptui.predict.loading import Loaded, Order, named_inputs
+from ckptui.predict.preprocessing import choose
 from ckptui.predict.reporting import switch_notes
 from ckptui.predict.wish import Wish
 from ckptui.session import Session
@@ -323,6 +324,22 @@ def test_tf_keras_is_asked_when_keras_refuses_and_what_keras_said_is_kept(lab: L
     assert model.facts["loader"].startswith("tf_keras ")
     assert [line.split(":")[0] for line in model.facts["others"]] == ["keras"]
     assert lab.equal(next(iter(answers(model, (None, images(1, 8, 8, 2))).values())), "old")
+
+
+@pytest.mark.parametrize(("name", "how"), [("relu", "0..1"), ("scaled", "0..255"), ("caffe", "0..255")])
+def test_functions_that_keras_2_wrapped_tell_what_pixels_they_take(lab: Lab, name: str, how: str) -> None:
+    assert choose("auto", lab.load(f"old-{name}.h5").facts["first"], "float32")[0] == how
+
+
+def test_state_that_calls_hand_on_is_put_back_before_each_call(lab: Lab) -> None:
+    model = lab.load("stateful.keras")
+    feed = Feed.of(images(1, 7, 5))
+    apart, _ = model.call(feed, 3)
+    assert not apart[0].same_bits(apart[1])
+    held, names = model.held(feed, 3)
+    assert names == ("lstm/rnn_state",)
+    assert all(held[0].same_bits(answer) for answer in held)
+    assert not held[0].same_bits(apart[2])
 
 
 def test_no_loader_runs_a_lambda_of_a_file(lab: Lab) -> None:

@@ -57,7 +57,9 @@ def opened(layer: Any) -> list[Any]:
     """What is inside, in the order of its calls, as (layer, call or None); nothing where it is a layer of its own."""
     graph = graph_of(layer)
     if graph is not None:
-        seen, steps, extents = set(), [], set()
+        seen: set[int] = set()
+        steps: list[Any] = []
+        extents: set[str] = set()
         for step in steps_of(graph):
             if step.operation is None or id(step.operation) in seen:
                 continue
@@ -148,7 +150,7 @@ def flat_symbols(value: Any) -> bool:
 def turns(value: Any) -> bool:
     """Whether a slice in it steps back by one; one of Keras 2 is a dictionary once it was saved."""
     if isinstance(value, slice):
-        return value.step == -1
+        return bool(value.step == -1)
     if isinstance(value, dict):
         return value.get("step") == -1 or any(turns(part) for part in value.values())
     return isinstance(value, (list, tuple)) and any(turns(part) for part in value)

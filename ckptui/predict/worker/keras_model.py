@@ -10,7 +10,7 @@ from .errors import Refused, brief
 from .feeding import fed, tensor
 from .first_layers import first_layers
 from .layer_walk import layer_rows
-from .snapshot import Snapshot
+from .snapshot import Snapshot, state_of
 
 __all__ = ["KerasModel", "dims", "dtype_name"]
 
@@ -113,6 +113,10 @@ class KerasModel:
             self.model.load_weights(path)
         except Exception as error:  # Keras raises anything at all here; its words are the answer
             raise Refused("load", "the weights do not fit the architecture: " + brief(error)) from error
+
+    def state(self) -> Snapshot:
+        """What one call may hand on to the next, as it is now."""
+        return state_of(self.model)
 
     def weights(self) -> Weights:
         """Its weights by name."""

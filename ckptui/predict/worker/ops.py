@@ -107,12 +107,17 @@ class Ops:
         return {"weights": self._loaded(doc).weights().described()}, ()
 
     def predict(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
-        """Call the model `calls` times with the same `feeds`; every output of every call, and how long each took."""
+        """Call the model `calls` times with the same `feeds`; every output of every call, and how long each took.
+
+        `held`: each from the same state, generators of random numbers apart; `carried` names what the calls changed.
+        """
         model = self._loaded(doc)
         feeds = unpack(doc["feeds"], arrays)
         called: list[Any] = []
         results: list[Any] = []
         seconds = []
+        state = model.state() if doc.get("held") and hasattr(model, "state") else None
+        carried: set[str] = set()
         for _ in range(int(doc.get("calls", 1))):
             begin = time.perf_counter()
             named = self._run(lambda: model.call(feeds, doc.get("training")))
@@ -120,7 +125,8 @@ class Ops:
             entries, sent = pack([(name, sendable(value)) for name, value in named])
             called.append(entries)
             results += sent
-        return {"seconds": seconds, "calls": called}, results
+            carried.update(state.restore() if state is not None else ())
+        return {"seconds": seconds, "calls": called, "carried": sorted(carried)}, results
 
     def layers(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
         """Numbers of every layer's output over the rows of `feeds`, each a probe: `{"rows": [...]}` in their order."""

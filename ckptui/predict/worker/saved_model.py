@@ -12,6 +12,7 @@ from .graph_facts import facts_of
 from .graph_restore import VARIABLES, Restorer
 from .graph_values import MOST_VALUES
 from .keras_model import dims, dtype_name
+from .snapshot import Snapshot, counts_draws
 
 DEFAULT = "serving_default"
 INITIALIZERS = ("__saved_model_init_op", "__saved_model_train_op")
@@ -97,6 +98,10 @@ class SignatureModel:
         }
         # by name: TensorFlow orders them by hashes, which every process has others of
         return sorted(((str(key), value) for key, value in self._function(**given).items()), key=lambda end: end[0])
+
+    def state(self) -> Snapshot:
+        """What one call may hand on to the next, as it is now."""
+        return Snapshot(None, variables=[v for v in self._function.variables if not counts_draws(v)])
 
     def weights(self) -> Weights:
         """The variables the signature reads, by name."""

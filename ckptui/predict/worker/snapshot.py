@@ -5,16 +5,23 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+GENERATOR_STATES = ("seed_generator_state", "StateVar")
+"""What Keras 3 and `tf.random.Generator` call the variable they count in."""
+
 
 class Snapshot:
     """The values of every variable of a model as they are now."""
 
-    def __init__(self, owner: Any, trained: bool = True) -> None:
-        """`trained`: also those that training would change by gradients, which no call of Keras' own layers does."""
+    def __init__(self, owner: Any, trained: bool = True, variables: Any = None) -> None:
+        """`trained`: also those that training would change by gradients, which no call of Keras' own layers does.
+
+        `variables` are kept in place of all of the owner's, where they are given.
+        """
         import numpy as np
 
-        variables = [each for each in variables_of(owner) if trained or not getattr(each, "trainable", False)]
-        self._kept = [(variable, np.array(variable.numpy(), copy=True)) for variable in variables]
+        found = variables_of(owner) if variables is None else variables
+        kept = [each for each in found if trained or not getattr(each, "trainable", False)]
+        self._kept = [(variable, np.array(variable.numpy(), copy=True)) for variable in kept]
 
     def restore(self) -> list[str]:
         """Put back what changed, bit for bit; the names of what did."""
@@ -28,6 +35,34 @@ class Snapshot:
             variable.assign(value)
             changed.append(str(getattr(variable, "path", None) or variable.name))
         return changed
+
+
+def state_of(owner: Any) -> Snapshot:
+    """What a call may hand on to the next one: every variable but those that generators of random numbers count in."""
+    drawing = [generator for layer in layers_below(owner) for generator in generators_of(layer)]
+    counts = {id(generator.state) for generator in drawing + global_generators()}
+    found = [each for each in variables_of(owner) if id(each) not in counts and not counts_draws(each)]
+    own = [state for layer in layers_below(owner) for state in flat(getattr(layer, "states", None))]
+    found += [each for each in own if hasattr(each, "assign") and id(each) not in {id(one) for one in found}]
+    return Snapshot(owner, variables=found)
+
+
+def counts_draws(variable: Any) -> bool:
+    """Whether it is, by its name, the state of a generator of random numbers."""
+    name = str(getattr(variable, "path", None) or variable.name)
+    return name.split("/")[-1].split(":")[0] in GENERATOR_STATES
+
+
+def flat(states: Any) -> list[Any]:
+    """States of a recurrent layer, which may be nested, or none."""
+    if isinstance(states, dict):
+        return [one for part in states.values() for one in flat(part)]
+    if hasattr(states, "assign") or states is None:
+        return [] if states is None else [states]
+    try:
+        return [one for part in states for one in flat(part)]
+    except TypeError:
+        return []
 
 
 def same_bytes(a: Any, b: Any) -> bool:
