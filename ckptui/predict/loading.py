@@ -242,6 +242,7 @@ class Loaded:
 
     def _answers(self, reply: Reply) -> tuple[list[Answer], float]:
         """The answer of each call, and the seconds a call took on average."""
+        self.facts["unanswered"] = reply.doc.get("unanswered") or {}
         seconds = [float(value) for value in reply.doc["seconds"]]
         answers, at = [], 0
         for entries in reply.doc["calls"]:

@@ -103,6 +103,8 @@ def switch_notes(facts: Mapping[str, Any]) -> tuple[str, ...]:
         f"{safe(str(switch['name']))} is {safe(str(switch['value']))}: {safe(str(switch['why']))}"
         for switch in facts.get("switches") or ()
     )
+    failed = (facts.get("unanswered") or {}).items()
+    switches += tuple(f"the output {safe(str(name))} gave no answer: {safe(str(why))}" for name, why in failed)
     idle = tuple(safe(str(name)) for name in facts.get("idle") or ())
     return (*switches, *(f"the input {name} reaches no output: zeros, where nothing is given for it" for name in idle))
 

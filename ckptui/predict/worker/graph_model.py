@@ -38,6 +38,11 @@ class CheckpointGraph:
         self._restorer = Restorer(tensorflow, self._graph, self._session, saver)
         self._restorer.need(list(self._outputs.values()), list(self._inputs.values()))
         self._ready = False
+        self._tables = ""
+        """Why a table could not be filled."""
+        self._asked = str(wish.get("output") or "")
+        self.unanswered: dict[str, str] = {}
+        """Proposed outputs that fail by themselves, and why."""
         self._trained: set[str] | None = None
 
     def _ends(self, chosen: list[Any], wish: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -167,8 +172,24 @@ class CheckpointGraph:
             tensor = tensors[switch["name"]]
             if tensor not in given and tensor.op.type != WITH_DEFAULT:
                 given[tensor] = switch["value"]
-        answers = self._session.run(list(self._outputs.values()), given)
-        return list(zip(self._outputs, answers))
+        return self._answered(given)
+
+    def _answered(self, given: Any) -> list[Any]:
+        """`[(output, values), ...]`; of several outputs those that answer, why others do not is in `unanswered`."""
+        wanted = {name: tensor for name, tensor in self._outputs.items() if name not in self.unanswered}
+        try:
+            return list(zip(wanted, self._session.run(list(wanted.values()), given)))
+        except Exception as error:  # a label looked up in a table whose file is gone fails alone
+            found, failed = [], {}
+            for name, tensor in wanted.items() if len(wanted) > 1 and not self.signature else ():
+                try:
+                    found.append((name, self._session.run(tensor, given)))
+                except Exception as own:  # told beside those that answer
+                    failed[name] = self._tables if "Table not init" in str(own) and self._tables else brief(own, 120)
+            if not found or self._asked in failed:
+                raise error
+            self.unanswered.update(failed)
+            return found
 
     def _unfed(self, own: list[str], feeds: Any, tensors: dict[str, Any]) -> set[str]:
         """Inputs that are still needed when what is fed by name is fed; those a feed without a name goes to count."""
@@ -187,8 +208,8 @@ class CheckpointGraph:
         for name in collection(self._meta, "table_initializer"):
             try:
                 self._session.run(self._graph.get_operation_by_name(name))
-            except Exception:  # a table whose file is gone: a call that needs it says so itself
-                continue
+            except Exception as error:  # a table whose file is gone: a call that needs it says so itself
+                self._tables = self._tables or brief(error, 120)
         self._ready = True
 
     def weights(self) -> Restorer:

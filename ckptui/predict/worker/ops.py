@@ -126,7 +126,8 @@ class Ops:
             called.append(entries)
             results += sent
             carried.update(state.restore() if state is not None else ())
-        return {"seconds": seconds, "calls": called, "carried": sorted(carried)}, results
+        told = {"seconds": seconds, "calls": called, "carried": sorted(carried)}
+        return dict(told, unanswered=dict(getattr(model, "unanswered", None) or {})), results
 
     def layers(self, doc: dict[str, Any], arrays: Any) -> tuple[dict[str, Any], Any]:
         """Numbers of every layer's output over the rows of `feeds`, each a probe: `{"rows": [...]}` in their order."""
