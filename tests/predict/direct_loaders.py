@@ -70,6 +70,23 @@ def training_graph(folder: Path) -> Answers:
     return {**found, **louder}
 
 
+def looked_up(folder: Path) -> None:
+    """A graph whose labels come from a table; the file of the table is gone."""
+    words = folder / "words.txt"
+    words.write_text("cat\ndog\n")
+    with v1.Graph().as_default(), v1.Session() as session:
+        given = v1.placeholder(tf.float32, [None, 6], "features")
+        weights = v1.get_variable("weights", [6, 2], initializer=v1.glorot_uniform_initializer(1))
+        scores = tf.nn.softmax(tf.matmul(given, weights), name="answer")
+        lines = tf.lookup.TextFileInitializer(
+            str(words), tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE
+        )
+        tf.identity(tf.lookup.StaticHashTable(lines, "?").lookup(tf.argmax(scores, 1)), name="label")
+        session.run([v1.global_variables_initializer(), v1.tables_initializer()])
+        v1.train.Saver().save(session, str(folder / "looked" / "model.ckpt-1"))
+    words.unlink()
+
+
 class Module(tf.Module):
     """Signatures of all sorts."""
 
@@ -215,6 +232,7 @@ def main(folder: Path, samples: Path, shared: str) -> None:
         feeds = {"IteratorGetNext:0": images(2, 12, 12, 1)}
         found.update(restored(place, feeds, {"iterator": "Softmax:0"}))
     found.update(training_graph(folder))
+    looked_up(folder)
     found.update(signatures(folder))
     found.update(layers(folder))
     found.update(old_keras(folder))

@@ -308,6 +308,15 @@ def test_an_export_the_new_loader_refuses_is_run_in_a_session(lab: Lab) -> None:
     assert found["y"].tolist() == [[3.5], [4.0]]
 
 
+def test_an_output_that_fails_by_itself_is_told_and_the_others_answer(lab: Lab) -> None:
+    model = lab.load("looked/model.ckpt-1")
+    found = answers(model, (None, images(1, 6)))
+    assert found["answer"].sum() == pytest.approx(1)
+    assert "label" not in found
+    told = next(note for note in switch_notes(model.facts) if note.startswith("the output label gave no answer"))
+    assert "words.txt" in told
+
+
 # ------------------------------------------------------------------ Keras
 
 
