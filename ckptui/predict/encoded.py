@@ -21,7 +21,7 @@ LONGEST = 1024
 
 
 class EncodedMaterial(Material):
-    """An image file whose bytes a graph decodes by itself. Changes are made on its pixels and sent as PNG."""
+    """An image file whose bytes a graph decodes by itself. Changes are made on its pixels and encoded anew."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class EncodedMaterial(Material):
         words: str,
         wrap: Callable[[bytes], bytes] | None = None,
     ) -> None:
-        """`shape` is the input's; `encode` makes a PNG of pixels, `wrap` what the graph takes of an image's bytes."""
+        """`shape` is the input's; `encode` makes a file of pixels, `wrap` what the graph takes of an image's bytes."""
         self.path = picture.path
         self.picture = picture
         self.words = words
@@ -110,13 +110,19 @@ class Encoded(Material):
 
 @dataclass(frozen=True, slots=True)
 class EncodedRecipe:
-    """How pictures of a folder become what a model that decodes them gets: every one as a PNG of its pixels."""
+    """How pictures of a folder become what a model that decodes them gets: every one encoded anew from its pixels."""
 
     form: Form
     encode: Callable[[Array], bytes]
     wrap: Callable[[bytes], bytes] | None = None
-    """What the graph takes of an image's bytes: the bytes themselves, or an Example with them."""
-    note: str = f"every picture, changed or not, was sent as a PNG of at most {LONGEST} pixels a side"
+    """What the graph takes of an image's bytes: the bytes themselves, base64, or an Example with them."""
+    sends: str = "PNG"
+    """The format that `encode` writes."""
+
+    @property
+    def note(self) -> str:
+        """What was done to every picture."""
+        return f"every picture, changed or not, was sent as a {self.sends} of at most {LONGEST} pixels a side"
 
     def feed(self, pictures: Sequence[Picture]) -> Feed:
         """All of them in one batch; raises UsageError for numbers that are no picture."""

@@ -236,9 +236,9 @@ class ImageReader(Child):
         width, height = reply.doc["size"]
         return Picture(what, reply.arrays[0], False, (int(width), int(height)))
 
-    def encode(self, pixels: Array, cancel: threading.Event | None = None) -> bytes:
-        """uint8 [h, w, c] as a PNG, without loss."""
-        reply = self.ask("encode", {}, [pixels], cancel=cancel, limit=DECODE_SECONDS)
+    def encode(self, pixels: Array, cancel: threading.Event | None = None, kind: str = "PNG") -> bytes:
+        """uint8 [h, w, c] as a PNG or BMP, without loss, or as a JPEG of quality 100."""
+        reply = self.ask("encode", {"kind": kind}, [pixels], cancel=cancel, limit=DECODE_SECONDS)
         return bytes(reply.arrays[0].tobytes())
 
     def look(self, path: str, cancel: threading.Event | None = None) -> None:

@@ -1,7 +1,7 @@
 """Decodes and resizes images in a process of its own, limited, so that a bomb or a crash costs one image.
 
 Run as `python -m ckptui.predict.image_child`; it speaks the worker's frames and knows `decode`, `look`,
-`decode-bytes`, `bytes` (the file itself), `encode` (pixels as PNG) and `given` (files of arrays and requests, as the
+`decode-bytes`, `bytes` (the file itself), `encode` (pixels as a file) and `given` (files of arrays and requests, as the
 inputs of a model).
 """
 
@@ -194,7 +194,7 @@ def carried_out(doc: dict[str, Any], path: str, arrays: list[Any]) -> tuple[dict
         entries, sent = pack(list(found.arrays.items()))
         return {"entries": entries, "notes": found.notes, "images": found.images}, sent
     if op == "encode":
-        return {}, [png(arrays[0])]
+        return {}, [written(arrays[0], str(doc.get("kind", "PNG")))]
     if op == "bytes":
         with open_regular(path) as file:
             return {}, [np.frombuffer(file.read(MAX_FILE), np.uint8)]
@@ -207,10 +207,11 @@ def carried_out(doc: dict[str, Any], path: str, arrays: list[Any]) -> tuple[dict
     return facts, [] if op == "look" else [pixels]
 
 
-def png(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """uint8 [h, w, c] with 1 or 3 channels as the bytes of a PNG."""
+def written(pixels: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+    """uint8 [h, w, c] with 1 or 3 channels as the bytes of a PNG, BMP or JPEG."""
     out = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(out, "PNG", compress_level=1)
+    options = {"PNG": {"compress_level": 1}, "JPEG": {"quality": 100, "subsampling": 0}}.get(kind, {})
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(out, kind, **options)
     return np.frombuffer(out.getvalue(), np.uint8)
 
 

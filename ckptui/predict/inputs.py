@@ -15,8 +15,9 @@ import numpy as np
 from ckptui.core.text import safe
 from ckptui.errors import Cancelled, CkptuiError, NoSuchPath, UsageError
 from ckptui.predict.built_examples import ExampleMaterial, readable
+from ckptui.predict.decoders import Decoding, Field
 from ckptui.predict.encoded import Encoded, EncodedMaterial, EncodedRecipe, encoded_form
-from ckptui.predict.examples import example, supported
+from ckptui.predict.examples import supported
 from ckptui.predict.fitting import listed
 from ckptui.predict.given import GivenMaterial, Part
 from ckptui.predict.given_files import MAX_JSON, kind_of, read_bytes
@@ -29,8 +30,6 @@ from ckptui.predict.worker.packing import unpack
 
 Array = np.ndarray[Any, Any]
 Failed = tuple[str, CkptuiError]
-Field = tuple[str, Sequence[Mapping[str, Any]]]
-"""The field of an Example that an image goes in, and the spec of all fields."""
 
 IMAGE_WORDS = re.compile(r"image|img|jpe?g|png|b64|encoded|picture|photo|bytes", re.IGNORECASE)
 """Names of string inputs, and of fields, that hold an encoded image."""
@@ -101,21 +100,14 @@ def folder_recipe(
     wish: Wish, facts: Mapping[str, Any], reader: ImageReader, cancel: threading.Event | None = None
 ) -> Recipe | EncodedRecipe:
     """How the pictures of a folder get into a model whose only input is an image; raises UsageError for any other."""
-    inputs = _Maker(wish, facts, reader, cancel).needed
+    maker = _Maker(wish, facts, reader, cancel)
+    inputs = maker.needed
     if len(inputs) != 1 or inputs[0].get("dtype") != "string":
         return recipe_of(wish, facts, form_of(inputs))
-    _, field = _Maker(wish, facts, reader, cancel).string_way(inputs[0])
-    return EncodedRecipe(
-        encoded_form(inputs[0]), lambda pixels: reader.encode(pixels, cancel), _wrapped(field, "the picture")
-    )
-
-
-def _wrapped(field: Field | None, what: str) -> Callable[[bytes], bytes] | None:
-    """What makes an Example of an image's bytes where the graph takes them in one of its fields."""
-    if field is None:
-        return None
-    key, specs = field
-    return lambda data: example({key: data}, specs, what)
+    _, field = maker.string_way(inputs[0])
+    decoding = maker.decoding(inputs[0])
+    wrap = decoding.wrapped(field, "the picture")
+    return EncodedRecipe(encoded_form(inputs[0]), _encoder(maker, decoding), wrap, decoding.sends)
 
 
 def _tried(path: str, make: Any) -> Iterator[Material | Failed]:
@@ -299,14 +291,15 @@ class _Maker:
         """How an encoded image gets into an input of strings, in words, and the field of an Example it goes in."""
         name = str(entry["name"])
         specs: Sequence[Mapping[str, Any]] = (self.facts.get("parsing") or {}).get(name) or ()
+        sent = "as base64" if self.decoding(entry).base64 else "as they are"
         if self.is_encoded(entry):
             decodes = name in (self.facts.get("encoded") or {})
             reason = "the graph decodes it" if decodes else f"by the name of the input {safe(name)}"
-            return f"none, the file's bytes as they are: {reason}", None
+            return f"none, the file's bytes {sent}: {reason}", None
         key = image_field(specs)
         if key is not None:
             supported(specs)
-            return f"none, the file's bytes as they are, in an Example as {safe(key)}", (key, specs)
+            return f"none, the file's bytes {sent}, in an Example as {safe(key)}", (key, specs)
         hint = f"Its inputs: {safe(listed([entry]))}; {HINT}"
         if specs:
             fields = ", ".join(f"{safe(str(spec['key']))} {spec['dtype']}" for spec in specs[:20])
@@ -323,20 +316,20 @@ class _Maker:
         picture = self.reader.decode(path, cancel=self.cancel)
         if picture.raw:
             raise UsageError(f"{safe(path)} holds numbers, the model takes encoded images as bytes")
+        decoding = self.decoding(entry)
+        encode = _encoder(self, decoding)
         data = self.reader.file_bytes(path, self.cancel)
         if data.startswith(b"\x93NUMPY"):
-            data, words = (
-                self.reader.encode(picture.pixels, self.cancel),
-                f"sent as PNG: {words.removeprefix('none, ')}",
-            )
+            data = encode(picture.pixels)
+            words = f"sent as {decoding.sends}: {words.removeprefix('none, ')}"
         notes = [note for note in picture.notes if "EXIF" in note or "frames" in note]
+        notes += decoding.check(data, path, any("frames" in note for note in notes))
         told = "; ".join((words, *notes))
+        return EncodedMaterial(picture, data, entry.get("shape"), encode, told, decoding.wrapped(field, path))
 
-        wrap = _wrapped(field, path)
-        return EncodedMaterial(picture, data, entry.get("shape"), self._encode, told, wrap)
-
-    def _encode(self, pixels: Array) -> bytes:
-        return self.reader.encode(pixels, self.cancel)
+    def decoding(self, entry: Mapping[str, Any]) -> Decoding:
+        """How the graph decodes the images of an input."""
+        return Decoding.of(self.facts, str(entry["name"]))
 
     def changeable(self, name: str, values: Array) -> Material | None:
         """What can change strings that were given: images as bytes, or Examples; None for any others."""
@@ -344,8 +337,9 @@ class _Maker:
         specs: Sequence[Mapping[str, Any]] = (self.facts.get("parsing") or {}).get(name) or ()
         if entry.get("dtype") != "string" or not 0 < values.size <= MOST_GIVEN:
             return None
+        decoding = self.decoding(entry)
         if not specs:
-            images = [self._decoded(one) for one in values.reshape(-1)] if self.is_encoded(entry) else []
+            images = [self._decoded(one, decoding) for one in values.reshape(-1)] if self.is_encoded(entry) else []
             whole = [image for image in images if image is not None]
             return Encoded(values, whole) if whole and len(whole) == len(images) else None
         rows = None if any(spec.get("sequence") for spec in specs) else readable(values)
@@ -356,18 +350,24 @@ class _Maker:
         for place, row in enumerate(rows):
             for key in keys:
                 held = row.get(key)
-                image = self._decoded(held[0]) if isinstance(held, list) and len(held) == 1 else None
+                image = self._decoded(held[0], decoding) if isinstance(held, list) and len(held) == 1 else None
                 if image is not None:
                     found[place, key] = image
         return ExampleMaterial(values, rows, found)
 
-    def _decoded(self, data: bytes) -> EncodedMaterial | None:
+    def _decoded(self, data: bytes, decoding: Decoding) -> EncodedMaterial | None:
         """An encoded image that was given as bytes; None for what can't be decoded."""
+        held = decoding.unwrapped(data)
         try:
-            picture = self.reader.decode_bytes(data, "what was given", self.cancel)
+            picture = self.reader.decode_bytes(held, "what was given", self.cancel)
         except UsageError:
             return None
-        return EncodedMaterial(picture, data, [None], self._encode, "")
+        return EncodedMaterial(picture, held, [None], _encoder(self, decoding), "", decoding.wrapped(None, ""))
+
+
+def _encoder(maker: _Maker, decoding: Decoding) -> Callable[[Array], bytes]:
+    """What makes of pixels a file that the graph takes."""
+    return lambda pixels: maker.reader.encode(pixels, maker.cancel, decoding.sends)
 
 
 def _pictured(entry: Mapping[str, Any]) -> bool:

@@ -54,17 +54,39 @@ class Sequences(tf.Module):
         return {"total": held["length"] + tf.reduce_sum(steps["steps"], [1, 2])}
 
 
+DATA = tf.TensorSpec([None], tf.string, name="data")
+
+
 class Pictures(tf.Module):
     """Mean of the left half less the mean of the right, of encoded images."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="data")])
-    def serve(self, data: Any) -> dict[str, Any]:
+    def lean(self, data: Any, decode: Any) -> dict[str, Any]:
         def one(encoded: Any) -> Any:
-            image = tf.cast(tf.io.decode_image(encoded, channels=3, expand_animations=False), tf.float32)
-            image = tf.ensure_shape(image, [24, 32, 3])
+            image = tf.ensure_shape(tf.cast(decode(encoded), tf.float32), [24, 32, 3])
             return tf.reduce_mean(image[:, :16]) - tf.reduce_mean(image[:, 16:])
 
         return {"lean": tf.map_fn(one, data, fn_output_signature=tf.float32)}
+
+    @tf.function(input_signature=[DATA])
+    def serve(self, data: Any) -> dict[str, Any]:
+        return self.lean(data, lambda one: tf.io.decode_image(one, channels=3, expand_animations=False))
+
+    @tf.function(input_signature=[DATA])
+    def base64(self, data: Any) -> dict[str, Any]:
+        return self.lean(data, lambda one: tf.io.decode_jpeg(tf.io.decode_base64(one), channels=3))
+
+    @tf.function(input_signature=[DATA])
+    def field(self, data: Any) -> dict[str, Any]:
+        found = tf.io.parse_example(data, {"image": tf.io.FixedLenFeature([], tf.string)})["image"]
+        return self.lean(tf.io.decode_base64(found), lambda one: tf.io.decode_png(one, channels=3))
+
+    @tf.function(input_signature=[DATA])
+    def bmp(self, data: Any) -> dict[str, Any]:
+        return self.lean(data, lambda one: tf.io.decode_bmp(one, channels=3))
+
+    @tf.function(input_signature=[DATA])
+    def crop(self, data: Any) -> dict[str, Any]:
+        return self.lean(data, lambda one: tf.io.decode_and_crop_jpeg(one, [0, 0, 24, 32], channels=3))
 
 
 def main(folder: Path) -> None:
@@ -86,8 +108,12 @@ def main(folder: Path) -> None:
     told["decoded"] = tf.io.decode_jpeg(encoded).numpy()
     told["loaded"] = np.asarray(keras.utils.load_img(folder / "turned.jpg"))
     told["png"] = tf.io.decode_image((folder / "image.png").read_bytes()).numpy()
-    for name, module in (("examples", Examples()), ("sequences", Sequences()), ("pictures", Pictures())):
+    for name, module in (("examples", Examples()), ("sequences", Sequences())):
         tf.saved_model.save(module, str(folder / name), signatures=module.serve)
+    pictures = Pictures()
+    names = ("base64", "field", "bmp", "crop")
+    functions = {"serving_default": pictures.serve, **{name: getattr(pictures, name) for name in names}}
+    tf.saved_model.save(pictures, str(folder / "pictures"), signatures=functions)
     np.savez(folder / "told.npz", **told)
 
 

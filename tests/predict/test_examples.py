@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from ckptui.errors import UsageError
 from ckptui.predict.client import Worker
 from ckptui.predict.examples import example
 from ckptui.predict.image import ImageReader
-from ckptui.predict.inputs import materials_of
+from ckptui.predict.inputs import folder_recipe, materials_of
 from ckptui.predict.loading import Loaded, Order
 from ckptui.predict.material import Material
 from ckptui.predict.wish import Wish
@@ -26,6 +28,7 @@ from tests import warm_tensorflow
 from tests.places import CORPUS, needs_corpus
 
 PIXELS = np.random.default_rng(7).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+PIXELS[:, :16] //= 3
 
 
 def spec(key: str, dtype: str, shape: Any = None, kind: str = "dense", required: bool = True) -> dict[str, Any]:
@@ -60,7 +63,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(PIXELS).save(place / "turned.jpg", exif=exif, quality=95)
-    Image.fromarray(PIXELS).save(place / "image.png")
+    for ending in ("png", "bmp", "gif"):
+        Image.fromarray(PIXELS).save(place / f"image.{ending}")
+    Image.fromarray(PIXELS).save(place / "image.jpg", quality=100)
+    Image.fromarray(PIXELS).save(place / "image.webp", lossless=True)
     script = Path(__file__).with_name("parsed_by_tensorflow.py")
     warm_tensorflow.run([script, place], check=True)
     return place
@@ -113,8 +119,8 @@ def test_orientation_is_left_alone_as_tensorflow_and_keras_leave_it(
     assert np.array_equal(reader.decode(str(folder / "image.png")).pixels, told["png"])
 
 
-def loaded(worker: Worker, folder: Path, name: str) -> Loaded:
-    model = Loaded(worker, Order(str(folder / name), "saved-model"))
+def loaded(worker: Worker, folder: Path, name: str, signature: str | None = None) -> Loaded:
+    model = Loaded(worker, Order(str(folder / name), "saved-model", signature))
     model.ensure()
     return model
 
@@ -215,7 +221,8 @@ def test_real_exports_answer_requests(
 
 def test_encoded_images_flip_as_their_pixels_do(folder: Path, worker: Worker, reader: ImageReader) -> None:
     model = loaded(worker, folder, "pictures")
-    assert model.facts["encoded"] == {"data": 3}
+    assert (model.facts["encoded"], model.facts["decoders"]) == ({"data": 3}, {"data": ["DecodeImage"]})
+    assert model.facts["base64"] == []
     (material,) = materials(model, reader, images=[str(folder / "image.png")])
 
     def lean(feed: Any) -> float:
@@ -232,6 +239,74 @@ def test_encoded_images_flip_as_their_pixels_do(folder: Path, worker: Worker, re
     (answer,), _ = model.call(batch)
     assert answer.main.shape == (4,)
     assert answer.main[0] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("signature", "ending", "words", "near"),
+    [
+        ("base64", "png", "none, the file's bytes as base64: the graph decodes it", 1e-3),
+        ("base64", "gif", "none, the file's bytes as base64: the graph decodes it", 5),
+        ("field", "jpg", "none, the file's bytes as base64, in an Example as image", 5),
+        ("bmp", "bmp", "none, the file's bytes as they are: the graph decodes it", 1e-3),
+        ("crop", "jpg", "none, the file's bytes as they are: the graph decodes it", 5),
+    ],
+)
+def test_each_decoder_gets_the_image_and_its_flip_as_it_takes_them(
+    folder: Path, worker: Worker, reader: ImageReader, signature: str, ending: str, words: str, near: float
+) -> None:
+    model = loaded(worker, folder, "pictures", signature)
+    path = str(folder / f"image.{ending}")
+    (material,) = materials(model, reader, images=[path])
+    recipe = folder_recipe(Wish(), model.facts, reader)
+    flipped = material.changed("flip-left-right")
+    assert flipped is not None
+    feeds = [material.original(), flipped, recipe.feed([reader.decode(path)])]
+    leans = [float(model.call(feed)[0][0].main[0]) for feed in feeds]
+    expected = float(PIXELS[:, :16].mean() - PIXELS[:, 16:].mean())
+    assert leans == pytest.approx([expected, -expected, expected], abs=near)
+    assert leans[0] == pytest.approx(-leans[1], abs=min(near, 0.5))
+    assert material.words == words
+
+
+def test_base64_in_a_request_is_read_as_the_image_that_it_is(
+    folder: Path, worker: Worker, reader: ImageReader, tmp_path: Path
+) -> None:
+    data = base64.urlsafe_b64encode((folder / "image.png").read_bytes()).decode().rstrip("=")
+    expected = float(PIXELS[:, :16].mean() - PIXELS[:, 16:].mean())
+    for signature, row in (("base64", data), ("field", {"image": data})):
+        model = loaded(worker, folder, "pictures", signature)
+        request = tmp_path / "request.json"
+        request.write_text(json.dumps({"instances": [row]}))
+        (material,) = materials(model, reader, given=[str(request)])
+        flipped = material.changed("flip-left-right")
+        assert flipped is not None
+        leans = [float(model.call(feed)[0][0].main[0]) for feed in (material.original(), flipped)]
+        assert leans == pytest.approx([expected, -expected], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("signature", "ending", "words"),
+    [
+        ("bmp", "png", r"image.png is PNG, and the model decodes BMP \(DecodeBmp\)"),
+        ("crop", "png", r"image.png is PNG, and the model decodes JPEG \(DecodeAndCropJpeg\)"),
+        ("base64", "bmp", r"image.bmp is BMP, and the model decodes GIF, JPEG, PNG \(DecodeJpeg\)"),
+        ("field", "webp", r"image.webp is WebP, and the model decodes GIF, JPEG, PNG \(DecodePng\)"),
+        (None, "webp", r"image.webp is WebP, and the model decodes BMP, GIF, JPEG, PNG \(DecodeImage\)"),
+    ],
+)
+def test_a_format_the_graph_does_not_decode_is_told_before_the_call(
+    folder: Path, worker: Worker, reader: ImageReader, signature: str | None, ending: str, words: str
+) -> None:
+    model = loaded(worker, folder, "pictures", signature)
+    # newer TensorFlow reads WebP in all of them
+    old = SimpleNamespace(facts={**model.facts, "webp": False})
+    with pytest.raises(UsageError, match=words) as caught:
+        materials(cast(Loaded, old), reader, images=[str(folder / f"image.{ending}")])
+    assert caught.value.hint.startswith("Convert it to ")
+    if ending == "webp" and model.facts["webp"] and signature is None:
+        (material,) = materials(model, reader, images=[str(folder / "image.webp")])
+        expected = float(PIXELS[:, :16].mean() - PIXELS[:, 16:].mean())
+        assert float(model.call(material.original())[0][0].main[0]) == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,17 @@ from .graph_walk import Walk
 def facts_of(
     graph: Any, inputs: dict[str, str], outputs: dict[str, str], texts: Any, variable: Variable, fixed: Any = ()
 ) -> dict[str, Any]:
-    """`connected`, `parsing`, `encoded`, `meets`, `first` and `random` of inputs and outputs by tensor.
+    """What inputs and outputs by tensor are: `connected`, `parsing`, `encoded`, `meets`, `first`, `random`, and more.
 
-    Nothing of graphs too large to walk. `texts` are the names of inputs that are strings. `meets` has an entry for
-    each input of which the graph tells what it meets first, in the words of `first_layers`; `first` is that of the
-    only input, or the only one that reaches an output. `random` are the operations that draw what the outputs are
-    made of (`random_of`), with the placeholders in `fixed` as they are.
+    Nothing of graphs too large to walk. `texts` are the names of inputs that are strings. `decoders` are the operations
+    that decode an image of each, or of a field parsed out of it, `base64` the inputs that these get as base64, and
+    `webp` says whether they read WebP here. `meets` has an entry for each input of which the graph tells what it meets
+    first, in the words of `first_layers`; `first` is that of the only input, or the only one that reaches an output.
+    `random` are the operations that draw what the outputs are made of (`random_of`), with the placeholders in `fixed`
+    as they are.
     """
     facts: dict[str, Any] = {"connected": {}, "parsing": {}, "encoded": {}, "meets": {}, "first": [], "random": []}
+    facts.update(decoders={}, base64=[], webp=reads_webp())
     walk = Walk(graph)
     if not walk.usable:
         return facts
@@ -31,6 +34,10 @@ def facts_of(
             facts["parsing"][name] = found.parsing
         elif name in texts and found.encoded is not None:
             facts["encoded"][name] = found.encoded
+        if name in texts and found.decoders:
+            facts["decoders"][name] = sorted(found.decoders)
+        if name in texts and found.base64 and not found.plain:
+            facts["base64"].append(name)
     values = Values(variable, fixed)
     numeric = {name: reference for name, reference in inputs.items() if name not in texts}
     facts["meets"] = first_of(walk, numeric, values)
@@ -39,3 +46,10 @@ def facts_of(
     if len(needed) == 1:
         facts["first"] = facts["meets"].get(needed[0], [])
     return facts
+
+
+def reads_webp() -> bool:
+    """Whether this TensorFlow decodes WebP: where it does, in every operation that decodes images."""
+    import tensorflow
+
+    return hasattr(tensorflow.raw_ops, "DecodeWebP")

@@ -91,6 +91,11 @@ class Found:
         """It is written somewhere, or the graph is too much to follow: no one can say what it does not reach."""
         self.parsing: list[dict[str, Any]] = []
         self.encoded: int | None = None
+        self.decoders: set[str] = set()
+        """Operations that decode an image of it, or of a field that is parsed out of it."""
+        self.plain = False
+        self.base64 = False
+        """Whether a decoder gets it as it is, and what was decoded as base64 before."""
 
 
 class Walk:
@@ -131,25 +136,30 @@ class Walk:
         for name, reference in goals.items():
             node, place = split(reference)
             wanted.setdefault(node, []).append((place, name))
-        waiting: list[tuple[Scope, str, str | None]] = [(top, *split(start))]
-        seen: set[tuple[int, str, str | None]] = set()
+        waiting: list[tuple[Scope, str, str | None, bool]] = [(top, *split(start), False)]
+        seen: set[tuple[int, str, str | None, bool]] = set()
         steps = 0
         while waiting:
-            scope, source, output = waiting.pop()
-            if (id(scope), source, output) in seen or (id(scope), source, None) in seen:
+            scope, source, output, base64 = waiting.pop()
+            if (id(scope), source, output, base64) in seen or (id(scope), source, None, base64) in seen:
                 continue
-            seen.add((id(scope), source, output))
+            seen.add((id(scope), source, output, base64))
             steps += 1
             if steps > MOST_STEPS:
                 found.everything = True
                 break
             if scope is top:
                 found.outputs.update(name for told, name in wanted.get(source, ()) if output in (None, told))
-            waiting.extend(self._next(scope, source, output, found))
+            waiting.extend(self._next(scope, source, output, base64, found))
         return found
 
-    def _next(self, scope: Scope, source: str, output: str | None, found: Found) -> Iterator[tuple[Scope, str, Any]]:
-        """Where a tensor goes: nodes that take it, into functions, and out of the one it is in."""
+    def _next(
+        self, scope: Scope, source: str, output: str | None, base64: bool, found: Found
+    ) -> Iterator[tuple[Scope, str, Any, bool]]:
+        """Where a tensor goes: nodes that take it, into functions, and out of the one it is in.
+
+        With each whether it was decoded as base64 on the way.
+        """
         for taker, place, told in scope.body.takers.get(source, ()):
             if output is None or told == output:
                 node = scope.body.nodes[taker]
@@ -159,13 +169,17 @@ class Walk:
                     found.everything = True
                 if node.op in PARSERS and place == 0:
                     found.parsing += parser_specs(node, scope.constant)
-                channels = None if found.parsing else decoder_channels(node)
+                channels = decoder_channels(node)
                 if channels is not None and place == 0:
-                    found.encoded = channels
-                yield from self._through(scope, node, place)
+                    found.decoders.add(str(node.op))
+                    found.plain, found.base64 = found.plain or not base64, found.base64 or base64
+                    found.encoded = found.encoded if found.parsing else channels
+                text = base64 or node.op == "DecodeBase64"
+                for inner, name, told_there in self._through(scope, node, place):
+                    yield inner, name, told_there, text
         for place, told in scope.body.results.get(source, ()):
             if scope.caller is not None and (output is None or told == output):
-                yield scope.caller, scope.call, self.called_output(scope, place)
+                yield scope.caller, scope.call, self.called_output(scope, place), base64
 
     def _through(self, scope: Scope, node: Any, place: int) -> Iterator[tuple[Scope, str, Any]]:
         called = self.calls(node)
