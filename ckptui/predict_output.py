@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ckptui.core.model import LayerSpread, ManyImages, Predicted, PredictReport, Run, Variant, jsonable
 from ckptui.core.report import table
-from ckptui.core.text import human_count, middle, number_text, safe, shape_text
+from ckptui.core.text import human_count, middle, number_text, safe, shape_text, telling
 from ckptui.output import findings_json, findings_text
 from ckptui.page import flowing, folded, noted_table, on_terminal, page_width, refolded
 
@@ -202,31 +202,41 @@ def image_lines(image: Predicted, width: int) -> list[str]:
     return [*lines, *([""] if verdict else []), *verdict]
 
 
-def run_lines(runs: Iterable[Run], width: int) -> list[str]:
+def run_lines(runs: Sequence[Run], width: int) -> list[str]:
     """A row a run: its answer, its difference to the original; what went wrong or needs words stands under it."""
     rows = []
+    labels = _labels(runs)
     for run in runs:
         change = "bit-identical" if run.identical else "" if run.max_abs_diff is None else number_text(run.max_abs_diff)
         words = [safe(run.error)] if run.error else ["another answer"] if run.top1_changed else []
         words += [safe(run.detail)] if run.detail else []
-        rows.append([run.name, _answer(run, width), change, f"{run.seconds:.2f} s", ", ".join(words)])
+        rows.append([run.name, _answer(run, labels, width), change, f"{run.seconds:.2f} s", ", ".join(words)])
     return noted_table(["run", "answer", "difference", "time", ""], rows, 4, width, right=(3,))
 
 
-def _answer(run: Run, width: int) -> str:
-    best = _best(run.top, width)
+def _labels(rows: Sequence[Run | Variant]) -> frozenset[str]:
+    """All labels among the best of the rows."""
+    return frozenset(safe(label) for row in rows for _, label, _ in row.top)
+
+
+def _answer(run: Run, labels: Collection[str], width: int) -> str:
+    best = _best(run.top, labels, width)
     if best != "–":
         return best
     texts = [text for output in run.outputs for text in output.texts]
     return safe(texts[0], 40) if texts else best
 
 
-def _best(top: Sequence[tuple[int, str, float]], width: int) -> str:
-    return f"{middle(safe(top[0][1]), max(width - BESIDE_ANSWER, LEAST_NAME))} {number_text(top[0][2])}" if top else "–"
+def _best(top: Sequence[tuple[int, str, float]], labels: Collection[str], width: int) -> str:
+    if not top:
+        return "–"
+    label = telling(safe(top[0][1]), labels, max(width - BESIDE_ANSWER, LEAST_NAME))
+    return f"{label} {number_text(top[0][2])}"
 
 
 def variant_lines(variants: Sequence[Variant], width: int) -> list[str]:
     """A row for each preprocessing that ran; `*` is the one the runs were made with; the others with their reason."""
+    labels = _labels(variants)
     rows = []
     for variant in variants:
         if variant.error:
@@ -235,7 +245,7 @@ def variant_lines(variants: Sequence[Variant], width: int) -> list[str]:
         word = "another answer" if variant.top1_changed else ""
         ends = f"{number_text(variant.low)} to {number_text(variant.high)}"
         name = safe(variant.preprocess) + (" *" if variant.chosen else "")
-        rows.append([name, ends, _best(variant.top, width), "" if variant.chosen else told, word])
+        rows.append([name, ends, _best(variant.top, labels, width), "" if variant.chosen else told, word])
     heads = ["preprocessing", "the model gets", "answer", "difference", ""]
     lines = noted_table(heads, rows, 4, width) if rows else []
     return [*lines, *(line for words in left_out(variants) for line in folded(words, width, "", "    "))]
@@ -257,7 +267,7 @@ def expected_line(image: Predicted) -> str:
     head = f"recorded in {safe(expected.path)}:  "
     if expected.error:
         return head + safe(expected.error)
-    best = f"{_best(expected.top, BESIDE_ANSWER * 2)}  " if expected.top else ""
+    best = f"{_best(expected.top, (), BESIDE_ANSWER * 2)}  " if expected.top else ""
     if expected.identical:
         return f"{head}{best}bit-identical"
     words = "the same as far as its digits go" if expected.within else "differs"

@@ -51,12 +51,15 @@ class Run:
     seconds: float
     """Of one call."""
     error: str = ""
+    """Why there is no answer."""
     identical: bool | None = None
     """Every bit of every output equals the original's."""
     detail: str = ""
     """Which save, which TensorFlow, which sequence: what tells two runs of one name apart."""
     outputs: tuple[Output, ...] = ()
     """Every output; the values of the one on show are in `output` alone."""
+    unasked: bool = False
+    """The run has no meaning for this model: `error` says why, and nothing is wrong. Not part of the JSON."""
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Unicode categories a terminal may act on or not show: control, format (bidi), surrogate, private, separators."""
@@ -61,6 +61,42 @@ def middle(text: str, width: int) -> str:
     tail = (width - 1 + 1) // 2
     head = width - 1 - tail
     return text[:head] + "…" + text[len(text) - tail :]
+
+
+def telling(
+    text: str,
+    others: Collection[str],
+    width: int,
+    shorten: Callable[[str, int], str] = middle,
+    size: Callable[[str], int] = len,
+) -> str:
+    """Shorten to `width`, and where that would make it read like one of `others`, keep what tells them apart.
+
+    `…0001 label` of `class 0001 label`: the beginning and the end that all have in common go first. `shorten` and
+    `size` measure in the same units.
+    """
+    short = shorten(text, width)
+    every = [text, *others]
+    if short == text or all(shorten(other, width) != short for other in others if other != text):
+        return short
+    begin = _alike(every)
+    rest = [one[begin:] for one in every]
+    end = _alike([one[::-1] for one in rest])
+    word = begin
+    while word and text[word - 1].isalnum():  # a number stays whole where there is room
+        word -= 1
+    found = short
+    for start, stop in ((word, len(text)), (word, len(text) - end), (begin, len(text) - end)):
+        found = ("…" if start else "") + text[start:stop] + ("…" if stop < len(text) else "")
+        if size(found) <= width:
+            return found
+    return shorten(found, width)
+
+
+def _alike(texts: Sequence[str]) -> int:
+    """How many characters all of them begin with."""
+    least, most = min(texts), max(texts)
+    return next((place for place, (a, b) in enumerate(zip(least, most, strict=False)) if a != b), len(least))
 
 
 def shorten_name(name: str, width: int) -> str:

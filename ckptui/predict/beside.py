@@ -17,6 +17,8 @@ from ckptui.predict.loading import Loaded
 from ckptui.predict.material import Material
 from ckptui.predict.subject import Subject
 
+ONE_ANSWER = "one answer for the whole batch: nothing to hold against"
+
 
 def batched(subject: Subject, others: Sequence[Material], model: Loaded, cancel: threading.Event | None) -> Run:
     """In the first row of a batch of others, beside a batch as large of copies of itself.
@@ -28,13 +30,15 @@ def batched(subject: Subject, others: Sequence[Material], model: Loaded, cancel:
     if batch is None and subject.answer.rows > 1:
         return _first_of_rows(subject, alone, model, cancel)
     if batch is None or batch.rows < 2 or alone.rows not in (1, batch.rows):
-        return subject.not_run(IN_BATCH, "no batch of others: its size is fixed, or the input has no batch axis")
+        return subject.unasked(IN_BATCH, "no batch of others: its size is fixed, or the input has no batch axis")
     rows = batch.rows
     copies = alone if alone.rows == rows else _repeated(alone, rows)
     (whole,), seconds = model.call(batch, 1, cancel)
     (control,), _ = model.call(copies, 1, cancel)
     if not whole.main.ndim or whole.main.shape[0] != rows:
-        return subject.not_run(IN_BATCH, f"the output has no row for each of {rows} images")
+        text = whole.named[whole.chosen][1].dtype.kind in "OSU"
+        what = "the answer is text: no difference to measure" if text else ONE_ANSWER
+        return subject.unasked(IN_BATCH, what)
     row, same = whole.row(0, rows), control.row(0, rows)
     subject.facts.among_copies = subject.answer.relative(same)
     subject.facts.among_others = same.relative(row)
@@ -50,7 +54,7 @@ def _first_of_rows(subject: Subject, given: Feed, model: Loaded, cancel: threadi
     try:
         (alone,), seconds = model.call(first, 1, cancel)
     except UsageError:
-        return subject.not_run(IN_BATCH, f"it takes {rows} rows and no single one")
+        return subject.unasked(IN_BATCH, f"it takes {rows} rows and no single one")
     (control,), _ = model.call(_repeated(first, rows), 1, cancel)
     single, same, row = alone.row(0, 1), control.row(0, rows), subject.answer.row(0, rows)
     facts.among_copies, facts.among_others = single.relative(same), same.relative(row)

@@ -273,9 +273,9 @@ def compared_run(
     )
 
 
-def failed_run(name: str, why: str, detail: str = "") -> Run:
-    """A row that says why there is no answer."""
-    return Run(name, (), (), None, None, 0.0, error=why, detail=detail)
+def failed_run(name: str, why: str, detail: str = "", *, unasked: bool = False) -> Run:
+    """A row that says why there is no answer; `unasked` where the model can't be asked and nothing is wrong."""
+    return Run(name, (), (), None, None, 0.0, error=why, detail=detail, unasked=unasked)
 
 
 def same_sequences(a: Sequence[Answer], b: Sequence[Answer]) -> bool:

@@ -133,7 +133,7 @@ class Subject:
             # where random operations reach an output a state that moves is their seed
             answers, names = model.held(self.feed(), _sequence_calls(self.facts), cancel)
             if names and all(answers[0].same_bits(answer) for answer in answers):
-                self.facts.carried = names
+                self.facts.carried, model.carries = names, True
                 return
         if self.facts.random and model.takes_training:
             answers, _ = self._call(model, self.feed(), 2, cancel, training=False)
@@ -149,9 +149,6 @@ class Subject:
             if self._sequences:
                 self.facts.seeded = compare.same_sequences(self._sequences[0], answers)
             self._sequences.append(answers)
-        if self.facts.carried:
-            # what these calls left behind is no beginning for the next prediction
-            model.worker.holds = None
         return self.compared(name, answers, seconds)
 
     def elsewhere(self, model: Loaded, name: str, feed: Feed, detail: str, cancel: threading.Event | None) -> Run:
@@ -170,6 +167,10 @@ class Subject:
         """The row of a run that failed."""
         self._note(name, error)
         return self.facts.keep(compare.failed_run(name, str(error), detail))
+
+    def unasked(self, name: str, why: str) -> Run:
+        """The row of a run that has no meaning for this model."""
+        return self.facts.keep(compare.failed_run(name, why, unasked=True))
 
     def _note(self, name: str, error: CkptuiError | str) -> None:
         """What more than a row is to be said of."""

@@ -23,7 +23,7 @@ from ckptui.core.model import (
 from ckptui.core.report import SIGNS, worst_first
 from ckptui.core.text import human_bytes, number_text, safe, shape_text
 from ckptui.ui.fitting import fit_name, left, right, shown, wrap
-from ckptui.ui.prediction_words import STYLES, apart_text, run_name, score_text
+from ckptui.ui.prediction_words import STYLES, apart_text, label_text, run_name, score_text
 from ckptui.ui.widgets.cells import Drawing, bar
 
 LOADER = re.compile(r"(?:; |\n)(?=(?:keras|tf_keras|tf\.[\w.]+|h5py|weights)[^:;\n]{0,24}: )")
@@ -155,7 +155,7 @@ def variant_lines(variants: Sequence[Variant], width: int, drawing: Drawing) -> 
             continue
         _, best, score = variant.top[0]
         words, style = ("as above", "$dim") if variant.chosen else _moved(variant)
-        answer = right(safe(best), label) + right(score_text(score), 7)
+        answer = right(label_text(best, variants, label), label) + right(score_text(score), 7)
         lines.append(start + Content.assemble((answer, "$foreground"), "  ", (shown(words, room - label - 9), style)))
     return [*lines, *(Content.styled(part, "$dim") for words in left_out(variants) for part in wrap(words, width))]
 

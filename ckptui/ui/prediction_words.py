@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from textual.content import Content
 
-from ckptui.core.model import Finding, Run
+from ckptui.core.model import Finding, Run, Variant
 from ckptui.core.report import SIGNS, worst_first
-from ckptui.core.text import number_text, safe
+from ckptui.core.text import number_text, safe, telling
 from ckptui.errors import CkptuiError
 from ckptui.ui.fitting import fit_end, fit_middle, left, right, shown, wrap
 from ckptui.ui.paths import short_path
@@ -74,7 +74,7 @@ class Judged:
 def judged(run: Run, scale: float) -> Judged:
     """A run in words; `scale` is the largest magnitude of the original output."""
     if run.error:
-        return Judged(safe(run.error), "$error")
+        return Judged(safe(run.error), "$dim" if run.unasked else "$error")
     if run.max_abs_diff is None:
         return Judged("", "$dim")
     if run.identical:
@@ -200,7 +200,7 @@ def _failed(run: Run, columns: _Columns, width: int, drawing: Drawing) -> list[C
     said = wrap(safe(run.error) or "no answer", max(width - columns.name, 8))
     if len(said) > MOST_REASON:
         said = [*said[: MOST_REASON - 1], said[MOST_REASON - 1][: max(width - columns.name - 2, 6)] + " …"]
-    style = "$error" if run.error else "$dim"
+    style = "$error" if run.error and not run.unasked else "$dim"
     name = left(fit_middle(_name_of(run, drawing, short=columns.short_names), columns.name - 1), columns.name)
     return [
         Content.assemble((name if not place else " " * columns.name, "$foreground"), (part, style))
@@ -216,10 +216,11 @@ def _run_line(run: Run, runs: Sequence[Run], scale: float, columns: _Columns, dr
         "$foreground",
     )
     _, label, score = run.top[0]
+    label = label_text(label, runs, columns.label)
     drawn = f" {bar(share_of(score, runs), columns.bar, drawing)}" if columns.bar else ""
     return Content.assemble(
         name,
-        (right(safe(label), columns.label), f"{style} bold"),
+        (right(label, columns.label), f"{style} bold"),
         (drawn, style),
         (right(score_text(score), SCORE_WIDTH), "$foreground"),
         "  ",
@@ -227,16 +228,23 @@ def _run_line(run: Run, runs: Sequence[Run], scale: float, columns: _Columns, dr
     )
 
 
+def label_text(label: str, rows: Sequence[Run | Variant], width: int) -> str:
+    """A label in `width` cells, told apart from the others among the best of `rows`."""
+    others = {safe(each) for row in rows for _, each, _ in row.top}
+    return telling(safe(label), others, width, fit_middle, cell_len)
+
+
 def top_lines(original: Run, width: int, drawing: Drawing) -> list[Content]:
     """The best answers to the original image with their bars."""
-    label_width = min(max((len(safe(label)) for _, label, _ in original.top), default=1), 24)
+    label_width = min(max((cell_len(safe(label)) for _, label, _ in original.top), default=1), 24)
     bar_width = min(max(width - label_width - 8, LEAST_BAR), 30)
     lines = []
     for place, (_, label, score) in enumerate(original.top):
         style = "$mark" if place == 0 else "$dim"
+        words = right(label_text(label, [original], label_width), label_width)
         lines.append(
             Content.assemble(
-                (right(safe(label), label_width), f"{style} bold" if place == 0 else style),
+                (words, f"{style} bold" if place == 0 else style),
                 " ",
                 (bar(share_of(score, [original]), bar_width, drawing), style),
                 " ",

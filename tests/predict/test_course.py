@@ -242,6 +242,25 @@ def test_of_rows_given_together_the_first_is_asked_alone(function: Function, dep
     assert "takes 5 rows and no single one" in beside.batched(subject, [], model, None).error
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda x: np.asarray(x.sum()), "one answer for the whole batch: nothing to hold against"),
+        (lambda x: np.array([b"text"] * len(x), object), "the answer is text: no difference to measure"),
+    ],
+)
+def test_an_output_that_has_no_row_to_hold_against_is_told_as_nothing_wrong(answer: Function, words: str) -> None:
+    model: Any = FakeModel(function=answer)
+    subject = Subject("rows.npy", Labels(), 3)
+    recipe = recipe_of(Wish(), {}, form_of([{"name": "x", "dtype": "float32", "shape": [None, 4, 4, 3]}]))
+    picture = Picture("rows.npy", np.ones((4, 4, 3), np.uint8), False, (4, 4))
+    subject.prepare(ImageMaterial(picture, recipe))
+    subject.original(model, None)
+    run = beside.batched(subject, [], model, None)
+    assert run.unasked
+    assert run.error == words
+
+
 def test_a_fixed_batch_size_is_a_row_that_says_so() -> None:
     found = report(begun(FakeModel(shape=(1, 4, 4, 3)), ["a.png"]))
     assert "its size is fixed" in rows(found)["in-batch"].error

@@ -10,6 +10,7 @@ from textual.content import Content
 
 from ckptui.core.model import Expectation, Finding, LayerSpread, ManyImages, Move, Probe, Variant, WorkerState
 from ckptui.predict.image import PREPROCESS
+from ckptui.predict_output import run_lines as run_table
 from ckptui.ui.prediction_details import (
     belongs,
     expected_lines,
@@ -197,6 +198,25 @@ def test_a_long_reason_is_wrapped_beside_its_name() -> None:
     assert lines[1].startswith("reload")
     assert [line[:7].strip() for line in lines[2:]] == [""] * 3
     assert lines[-1].endswith("…")
+
+
+def test_a_run_that_has_no_meaning_for_the_model_is_no_error() -> None:
+    failed = run_of("in-batch", 0, 1.0, None, top=(), error="one answer for the whole batch: nothing to hold against")
+    for run, style in ((failed, "$error"), (replace(failed, unasked=True), "$dim")):
+        (line,) = run_lines([run], 80, Drawing.COLOUR)
+        assert style in {str(span.style) for span in line.spans}
+    assert replace(failed, unasked=True).to_json() == failed.to_json()
+
+
+def test_labels_with_one_beginning_and_one_end_stay_apart() -> None:
+    original, flipped = RUNS[0], RUNS[1]
+    tops = [((n, f"class 000{n} ラベル", 0.5), (n + 4, f"class 000{n + 4} ラベル", 0.2)) for n in (1, 2)]
+    rows = [replace(run, top=top) for run, top in zip((original, flipped), tops, strict=True)]
+    lines = plain(run_lines(rows, 60, Drawing.COLOUR))
+    assert ["…0001 ラベル" in lines[0], "…0002 ラベル" in lines[1]] == [True, True]
+    assert [line.split()[2] for line in run_table(rows, 80)[1:]] == ["0001", "0002"]
+    long = [replace(run, top=((n, f"a photo of kind{n} in the studio", 0.5),)) for n, run in enumerate(rows)]
+    assert [line.split()[1] for line in run_table(long, 80)[1:]] == ["…kind0…", "…kind1…"]
 
 
 def test_sentences_that_name_a_fault_stand_out() -> None:
