@@ -102,6 +102,8 @@ _OPTIMIZER_PART = re.compile(rf"(?:^|/)(?:_?optimizer(?:_weights|_[0-9]+)?|(?i:{
 _OPTIMIZER_HINTS = ("optim", "ada", "sgd", "rms", "ftrl", "lion", "lamb", "muon", "loss_s")
 """One of these is in every name of `_OPTIMIZER_PART`: looking for them first is ten times faster."""
 _SEED = re.compile(r"seed_generator|random_generator|rng_state|_state_var")
+_STATE = re.compile(r"(?:^|[/_])states?(?:[/_][0-9]+)*$")
+"""What calls hand on: `lstm/rnn_state`, `keras_api/states/0`. It starts at zero, and nothing trains it."""
 _LOOSE_KERNEL = re.compile(r"(?i:w|weights?|kernel|filters?)[_-]?.*|.*[_-](?i:w|weights?|kernel)")
 _LOOSE_BIAS = re.compile(r"(?i:b|bias|biases)([_-].*|[0-9]*)|.*[_-](?i:b|bias|biases)")
 _ATTRIBUTES = "/.ATTRIBUTES/"
@@ -136,6 +138,8 @@ def role_of(name: str, dtype: str, shape: Sequence[int], full_name: str = "") ->
         return role
     if not (full_name and role) and _in_optimizer(stored):
         return "slot" if shape else "counter"
+    if role is None and (_STATE.search(path) or _STATE.search(stored)):
+        return "other"
     return role or _role_by_shape(stored[stored.rfind("/") + 1 :], dtype, shape)
 
 

@@ -109,15 +109,20 @@ class Loaded:
     order: Order
     facts: dict[str, Any] = field(default_factory=dict)
     bound: Bound | None = None
+    carries: bool = False
+    """Calls leave a state behind, which is no beginning for the next prediction."""
     _key: tuple[Any, ...] = ()
 
     def ensure(self, cancel: threading.Event | None = None, *, again: bool = False) -> None:
         """Load the model unless this worker still holds it as its files are now; `again` loads in any case.
 
+        So does a model that carries a state from call to call.
+
         Raises:
             ModelDoesNotLoad: no loader takes it. WorkerFailed, Cancelled: as `Worker.ask`.
         """
-        if not again and self.worker.holds is self and self._key == self._held(self.order.identity()):
+        kept = not again and not self.carries and self.worker.holds is self
+        if kept and self._key == self._held(self.order.identity()):
             return
         self.worker.holds = None
         order = self.order

@@ -48,6 +48,13 @@ ROLES = [
     ("optimizer/vars/0", "int64", (), "", "counter", None),
     ("optimizer/vars/3", "float32", MATRIX, "", "slot", None),
     ("layers/dense/vars/0", "float32", MATRIX, "", "kernel", "layers/dense"),
+    # what stateful layers hand on
+    (f"layer_with_weights-0/keras_api/states/1{VALUE}", "float32", MATRIX, "lstm/Variable", "other", "lstm"),
+    (f"_all_variables/5{VALUE}", "float32", MATRIX, "sequential/lstm/rnn_state", "other", "sequential/lstm"),
+    (f"cell/hidden_state{VALUE}", "float32", MATRIX, "", "other", "cell"),
+    ("rnn/initial_state_1", "float32", MATRIX, "", "other", "rnn"),
+    ("state/kernel", "float32", MATRIX, "", "kernel", "state"),
+    ("states/estates", "float32", MATRIX, "", "kernel", "states"),
     # Keras HDF5
     ("model_weights/hidden/hidden/kernel:0", "float32", MATRIX, "", "kernel", "hidden"),
     ("optimizer_weights/Adam/m/conv1/kernel:0", "float32", MATRIX, "", "slot", None),

@@ -167,7 +167,9 @@ def layers(folder: Path) -> Answers:
     two = keras.Model({"left": left, "right": right}, [keras.layers.Dense(2, name="a")(joined), joined])
     two.save(folder / "two.keras")
     recurrent = keras.layers.LSTM(4, stateful=True, name="lstm")
-    keras.Sequential([keras.Input(batch_shape=(1, 7, 5)), recurrent]).save(folder / "stateful.keras")
+    carrying = keras.Sequential([keras.Input(batch_shape=(1, 7, 5)), recurrent])
+    carrying.save(folder / "stateful.keras")
+    carrying.export(folder / "stateful", verbose=False, input_signature=[tf.TensorSpec((1, 7, 5), tf.float32)])
     two.save(folder / "two.h5")
     numbers = {"left": images(2, 4), "right": np.array([[0, 1, 4], [3, 2, 1]], np.int32)}
     found = {f"two-{place}": value.numpy() for place, value in enumerate(two(numbers))}

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ckptui.core.model import PredictReport
 from ckptui.errors import CkptuiError, ModelDoesNotLoad, UsageError
 from ckptui.predict.answers import Feed
 from ckptui.predict.borrow import borrowed_architecture, meta_beside
 from ckptui.predict.client import Worker
 from ckptui.predict.config_file import config_listing, is_config
 from ckptui.predict.loading import Loaded, Order, named_inputs
+from ckptui.predict.predictor import Predictor
 from ckptui.predict.preprocessing import choose
 from ckptui.predict.reporting import switch_notes
 from ckptui.predict.wish import Wish
@@ -315,6 +317,11 @@ def test_an_output_that_fails_by_itself_is_told_and_the_others_answer(lab: Lab) 
     assert "label" not in found
     told = next(note for note in switch_notes(model.facts) if note.startswith("the output label gave no answer"))
     assert "words.txt" in told
+    asked = lab.load("looked/model.ckpt-1", output="label")
+    assert {"answer", "label"} <= set(asked.facts["outputs"])
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"words\.txt"):
+            answers(asked, (None, images(1, 6)))
 
 
 # ------------------------------------------------------------------ Keras
@@ -349,6 +356,31 @@ def test_state_that_calls_hand_on_is_put_back_before_each_call(lab: Lab) -> None
     assert names == ("lstm/rnn_state",)
     assert all(held[0].same_bits(answer) for answer in held)
     assert not held[0].same_bits(apart[2])
+
+
+def test_what_carries_a_state_is_loaded_anew_for_the_next_prediction(
+    lab: Lab, predictor: Predictor, two_processes: None, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "sequence.npy", images(1, 7, 5))
+    found = lab.session.open(str(lab.folder / "stateful"))
+    wish = Wish(input=(str(tmp_path / "sequence.npy"),))
+    told = [list(predictor.predict(found, (), wish=wish))[-1] for _ in range(2)]
+    firsts = []
+    for report in told:
+        assert isinstance(report, PredictReport)
+        [finding] = report.findings
+        assert finding.code == "nondeterministic"
+        assert [state.split("/")[-1].split(":")[0] for state in finding.evidence["carried_state"]] == ["rnn_state"]
+        runs = {run.name: run for run in report.images[0].runs}
+        assert runs["repeat"].identical is False
+        firsts.append(runs["original"].output)
+    assert firsts[0] == firsts[1]
+
+
+def test_states_that_layers_hand_on_are_no_weights_left_at_zero(lab: Lab) -> None:
+    listing = lab.session.open(str(lab.folder / "stateful"))
+    states = [tensor for tensor in listing.tensors if tensor.object_path.endswith("rnn_state")]
+    assert [tensor.role for tensor in states] == ["other", "other"]
 
 
 def test_no_loader_runs_a_lambda_of_a_file(lab: Lab) -> None:

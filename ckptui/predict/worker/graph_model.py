@@ -185,11 +185,19 @@ class CheckpointGraph:
                 try:
                     found.append((name, self._session.run(tensor, given)))
                 except Exception as own:  # told beside those that answer
-                    failed[name] = self._tables if "Table not init" in str(own) and self._tables else brief(own, 120)
+                    failed[name] = self._tables if self._empty_table(own) else brief(own, 120)
             if not found or self._asked in failed:
+                if self._empty_table(error):
+                    # no other image helps
+                    what = "the output " + self._asked if self._asked else "the model"
+                    raise Refused("usage", what + " looks up a table that can't be filled: " + self._tables) from error
                 raise error
             self.unanswered.update(failed)
             return found
+
+    def _empty_table(self, error: Exception) -> bool:
+        """Whether a call failed by a table whose file could not be read."""
+        return bool(self._tables) and "Table not init" in str(error)
 
     def _unfed(self, own: list[str], feeds: Any, tensors: dict[str, Any]) -> set[str]:
         """Inputs that are still needed when what is fed by name is fed; those a feed without a name goes to count."""
