@@ -345,6 +345,8 @@ def exported(folder: Path) -> Facts:
         "both": lambda x: layers.Rescaling(1 / 255)(unadapted(layers.Resizing(6, 6)(x))),
         "divided": lambda x: (x - 127.5) / 127.5,
         "caffe": keras.applications.resnet50.preprocess_input,
+        "grey": lambda x: keras.ops.image.rgb_to_grayscale(x) / 255.0,
+        "mean": lambda x: keras.ops.mean(x, -1, keepdims=True) / 255.0,
         "plain": lambda x: x,
         "batch": layers.BatchNormalization(),
         "learned": Learned(),

@@ -199,7 +199,7 @@ def test_an_export_asks_for_the_preprocessing_of_its_keras_model(facts: Facts) -
     told = {name: both for name, both in facts["exported"].items() if len(both) == 2}
     asked = {name: choose("auto", graph["first"], "float32") for name, (_, graph) in told.items()}
     assert asked == {name: choose("auto", layers, "float32") for name, (layers, _) in told.items()}
-    raw = {"signed", "adapted", "both", "divided", "caffe"}
+    raw = {"signed", "adapted", "both", "divided", "caffe", "grey", "mean"}
     assert {name for name, (how, _) in asked.items() if how == "0..255"} == raw
     assert asked["learned"] == asked["batch"] == ("0..1", "0..1, the model itself does not scale")
     assert "never adapted" in asked["unadapted"][1]

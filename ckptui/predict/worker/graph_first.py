@@ -39,6 +39,9 @@ JOINING = frozenset({"Pack", "ConcatV2", "Concat", "Merge", "RefMerge", "Identit
 """The same for operations that take it anywhere, along with others."""
 PARTING = frozenset({"Split", "SplitV", "Unpack", "StridedSlice", "Slice", "GatherV2"})
 """Operations that may leave each channel to its own arithmetic."""
+COLOURS = 3
+NEAR_ONE = 0.01
+"""How far from one the weights of red, green and blue may add up: 0.2989, 0.587 and 0.114 make 0.9999."""
 WATCHING = SHAPE_ONLY | {"Assert", "Print", "PrintV2", "ImageSummary", "ImageSummaryV2", "HistogramSummary", "NoOp"}
 NORMS = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3", "BatchNormWithGlobalNormalization"})
 LAYERS = frozenset(
@@ -176,6 +179,8 @@ class Follower:
             return [(scope, str(node.name), str(place))]
         if node.op in JOINING:
             return [(scope, str(node.name), None)]
+        if node.op in ("Mean", "MatMul", "Mul"):
+            return self._greyed(scope, node, place)
         if node.op not in PASSING:
             return None
         if place not in FROM_PLACE.get(str(node.op), (0,)):
@@ -184,6 +189,37 @@ class Follower:
             return None
         self._turned = self._turned or self._turns(scope, node)
         return [(scope, str(node.name), None)]
+
+    def _greyed(self, scope: Scope, node: Any, place: int) -> list[Any] | None:
+        """Past the mean of the channels, or their sum by weights that add up to one; None for any other arithmetic.
+
+        As `tf.image.rgb_to_grayscale` and `tf.reduce_mean(x, -1)` make grey: values stay in their range.
+        """
+        if node.op == "Mean":
+            return [(scope, str(node.name), None)] if place == 0 and self._channels(scope, node) else None
+        other = str(node.input[1 - place])
+        if node.op == "MatMul":
+            # the weights are made a column first
+            made = scope.constant(other)
+            other = str(made.input[0]) if made is not None and made.op == "Reshape" else other
+        weights = self._values.of(scope, other)
+        if weights is None or weights.trained or weights.array is None or weights.array.size != COLOURS:
+            return None
+        if not (weights.array >= 0).all() or abs(float(weights.array.sum()) - 1) > NEAR_ONE:
+            return None
+        if node.op == "MatMul":
+            return [(scope, str(node.name), None)] if place == 0 else None
+        takers = scope.body.takers.get(str(node.name), ())
+        sums = [scope.body.nodes[name] for name, at, _ in takers if at == 0]
+        if not sums or len(sums) < len(takers) or str(node.name) in scope.body.results:
+            return None
+        added = all(one.op == "Sum" and self._channels(scope, one) for one in sums)
+        return [(scope, str(one.name), None) for one in sums] if added else None
+
+    def _channels(self, scope: Scope, node: Any) -> bool:
+        """Whether a reduction is one over the last axis of images alone."""
+        axes = self._values.of(scope, str(node.input[1]))
+        return axes is not None and axes.array is not None and axes.array.reshape(-1).tolist() in ([-1], [3])
 
     def _taken(self, scope: Scope, node: Any, inner: Scope) -> bool:
         """Whether a branch may be the one that runs."""
