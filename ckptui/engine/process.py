@@ -361,7 +361,8 @@ class _Watch:
         if self._idle < self.patience:
             return False
         cpu, runnable = _cpu_seconds(self._pid)
-        starved = runnable and cpu - self._cpu < 0.3 * self.patience
+        # one that runs without end uses nearly all of its time; beside two others a third of it is no sign
+        starved = runnable and cpu - self._cpu < 0.8 * self.patience
         return not starved or self._idle >= STARVED_FACTOR * self.patience
 
 

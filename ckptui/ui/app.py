@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from textual.app import App
 from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.css.query import NoMatches
 from textual.filter import LineFilter, NoColor
 from textual.screen import Screen
 
@@ -109,6 +110,11 @@ class Workbench(App[None]):
         last.daemon = True
         last.start()
         self.exit()
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Leaving takes widgets away that are still being put together: what these then miss is nobody's error."""
+        if not (self._exit and isinstance(error, NoMatches)):
+            super()._handle_exception(error)
 
     def on_unmount(self) -> None:
         """Children end before the interpreter waits for threads that wait for them."""

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pexpect
 import pytest
+from textual.css.query import NoMatches
+
+from tests.ui.driving import NARROW, Bench
 
 pytestmark = pytest.mark.terminal
 ROOT = Path(__file__).parents[2]
@@ -78,3 +81,16 @@ def test_no_color_sends_no_colour() -> None:
     written = child.before + child.after + ended(child)
     codes = [code for run in re.findall(r"\x1b\[([0-9;]*)m", written) for code in run.split(";")]
     assert not {code for code in codes if code.isdigit() and int(code) in {*range(30, 38), 38, *range(40, 48), 48}}
+
+
+async def test_what_a_leaving_workbench_misses_is_no_error_but_what_a_staying_one_misses_is() -> None:
+    app = Bench()
+    async with app.run_test(size=NARROW):
+        app.exit()
+        app._handle_exception(NoMatches("taken away before it was put together"))
+    assert app.return_code == 0
+    staying = Bench()
+    with pytest.raises(NoMatches):
+        async with staying.run_test(size=NARROW):
+            staying._handle_exception(NoMatches("not there"))
+    assert staying.return_code == 1
