@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ckptui.core.causes_cut import cut_off
 from ckptui.core.causes_judged import judge
 from ckptui.core.causes_kinds import Gathered
+from ckptui.core.causes_weights import torn
 from ckptui.core.model import ArchitectureRow, Predicted, PredictReport, Run, Signature, WhyReport
 from ckptui.core.names import clean
 from ckptui.core.naming import own_names
@@ -271,7 +272,8 @@ class _Diagnosis(Inquiry):
     def _collapsed(self) -> tuple[tuple[str, str], ...]:
         """Moving variances of several channels that are 0 in each."""
         held = [t for t in self.listed().tensors if t.role == "moving-variance" and t.shape and math.prod(t.shape) > 1]
-        flat = [t for t in held if self.ranges.get(t.name) == (0.0, 0.0)]
+        damaged = torn(self.findings)
+        flat = [t for t in held if self.ranges.get(t.name) == (0.0, 0.0) and t.name not in damaged]
         names = own_names(flat)
         return tuple((t.layer or "", names.get(t.name) or clean(t.name)) for t in flat)
 

@@ -94,6 +94,15 @@ def test_nothing_is_found_in_a_healthy_save(session: Session, name: str) -> None
     assert not [step for step in report.steps if step.state == "failed"]
 
 
+def test_zeros_of_a_damaged_save_are_no_collapsed_statistics(session: Session, tmp_path: Path) -> None:
+    for end in ("index", "data-00000-of-00001"):
+        data = (SAMPLES / f"digits/ckpt-5.{end}").read_bytes()
+        kept = len(data) // 8 if end != "index" else len(data)
+        (tmp_path / f"ckpt-5.{end}").write_bytes(data[:kept] + bytes(len(data) - kept))
+    report = asked(session, str(tmp_path / "ckpt-5"))
+    assert codes(report) == ["damaged-save"]
+
+
 def test_the_save_it_should_be(session: Session) -> None:
     report = asked(session, "digits/ckpt-4", against=str(SAMPLES / "digits/ckpt-5"), symptom="unstable")
     assert codes(report) == ["wrong-checkpoint"]

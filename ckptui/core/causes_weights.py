@@ -19,6 +19,7 @@ from ckptui.core.causes_kinds import (
     where_of,
 )
 from ckptui.core.model import Certainty, Finding
+from ckptui.core.names import OBJECT_GRAPH_KEY
 
 DAMAGE = (
     "index-missing", "index-damaged", "shard-missing", "shard-truncated", "shard-oversized", "checksum-mismatch",
@@ -30,6 +31,8 @@ DAMAGE = (
 UNBOUND = (
     "weights-missing", "weights-never-saved", "shape-mismatch", "graph-variables-mismatch", "weights-unexpected",
 )  # fmt: skip
+LEAST_BOUND = 0.25
+"""Share of an architecture's weights below which a restore is refused."""
 MOST_TITLES = 5
 FEW = 0.25
 """Share of a kernel's filters below which those that never moved explain no symptom of the whole model."""
@@ -119,6 +122,9 @@ def _sure(relation: Any) -> Certainty:
 def _unbound(gathered: Gathered, shown: Sequence[Symptom]) -> Iterator[Judged]:
     found = gathered.of(*UNBOUND)
     refused = [f for f in gathered.of("model-does-not-load") if f.evidence.get("bound")]
+    if refused and _lost(gathered, refused[0]):
+        yield unasked("restore-partial", "what the damage took may be why next to nothing is bound")
+        return
     if refused:
         title = "The restore binds next to nothing: the weights are those of another model"
         yield cause("restore-partial", "confirmed", 1.0, lines(gathered, refused), refused, title=title,
@@ -154,6 +160,21 @@ def _unbound(gathered: Gathered, shown: Sequence[Symptom]) -> Iterator[Judged]:
         # a restore that binds too little is a fault whatever this image shows
         factor=max(factor, UNASKED) if errors else factor,
     )
+
+
+def _lost(gathered: Gathered, refused: Finding) -> bool:
+    """Whether damage alone may be why so little was bound: the names are lost, or too many of the weights."""
+    damage = [f for f in gathered.of(*DAMAGE, least="error") if f.tensor]
+    if any(f.tensor == OBJECT_GRAPH_KEY for f in damage):
+        return True
+    taken = len({f.tensor for f in damage} - gathered.spare)
+    bound, total = refused.evidence["bound"]
+    return bool(taken) and bound + taken >= LEAST_BOUND * total
+
+
+def torn(findings: Sequence[Finding]) -> set[str]:
+    """Tensors whose stored bytes are damaged: their values say nothing of the training."""
+    return {f.tensor for f in findings if f.code in DAMAGE and f.severity == "error" and f.tensor}
 
 
 def _once(bound: str, told: Sequence[str]) -> list[str]:

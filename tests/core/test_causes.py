@@ -638,6 +638,21 @@ def test_weights_of_another_model_are_a_restore_that_binds_next_to_nothing() -> 
     first = judged(refused, report=PredictReport({"path": PATH}, (), (refused,))).causes[0]
     assert (first.code, first.certainty) == ("restore-partial", "confirmed")
     assert "0 of 10" in first.evidence[0]
+    one = found("checksum-mismatch", "conv/kernel")
+    assert "restore-partial" in codes(judged(refused, one).causes)
+
+
+def test_a_damaged_save_that_binds_next_to_nothing_is_not_another_model() -> None:
+    refused = found("model-does-not-load", detail="only 0 of 10 weights bound", evidence={"bound": [0, 10]})
+    nameless = (found("checksum-mismatch", "_CHECKPOINTABLE_OBJECT_GRAPH"),)
+    many = [found("shard-truncated", f"layer{n}/kernel") for n in range(3)]
+    slots = [found("shard-truncated", f"adam/{n}") for n in range(8)]
+    for damage in (nameless, many):
+        told = judged(refused, *damage)
+        assert codes(told.causes) == ["damaged-save"]
+        assert not reason(told, "restore-partial")[0]
+    spare = judged(refused, *slots, spare=frozenset(f.tensor or "" for f in slots))
+    assert "restore-partial" in codes(spare.causes)
 
 
 def test_what_each_loader_said_has_a_line_of_its_own() -> None:
