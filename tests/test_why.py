@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from ckptui.cli import run
 from ckptui.core.causes import Cause, Symptom, WhyReport, WhyStep
@@ -147,7 +148,7 @@ def test_images_beside_the_model_then_noise(session: Session, tmp_path: Path, mo
     tried: list[Sequence[str]] = []
 
     def predict(_: Session, model: str, images: Sequence[str], **options: Any) -> Iterator[Any]:
-        assert all(Path(path).exists() for path in images)
+        assert all(Image.open(path).getpixel((0, 0)) is not None for path in images)
         tried.append(images)
         raise UsageError("enough")
         yield
@@ -159,7 +160,7 @@ def test_images_beside_the_model_then_noise(session: Session, tmp_path: Path, mo
     monkeypatch.setattr(Session, "sibling_images", lambda *_: [])
     tried.clear()
     report = asked(session, "digits.keras", predict=True)
-    assert [Path(path).name for path in tried[0]] == ["noise-1.npy", "noise-2.npy"]
+    assert [Path(path).name for path in tried[0]] == ["noise-1.bmp", "noise-2.bmp"]
     assert not Path(tried[0][0]).exists()
     assert "noise" in report.notes[0]
 
