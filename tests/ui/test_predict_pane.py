@@ -273,7 +273,7 @@ async def test_weights_without_a_model_ask_for_layers_in_a_line_of_the_pane(monk
     app = PredictApp()
     async with app.run_test(size=WIDE) as pilot:
         pane = await run(pilot, app)
-        await until(pilot, lambda: "in the line `layers`" in told(pane, "state"))
+        await until(pilot, lambda: "in the line `layers`" in " ".join(told(pane, "state").split()))
         assert "--" not in told(pane, "state")
         layers = pane.query_one("#predict-layers", PathInput)
         assert layers.region.height == 1

@@ -185,7 +185,7 @@ class CheckpointGraph:
                 try:
                     found.append((name, self._session.run(tensor, given)))
                 except Exception as own:  # told beside those that answer
-                    failed[name] = self._tables if self._empty_table(own) else brief(own, 120)
+                    failed[name] = self._tables if self._empty_table(own) else brief(own)
             if not found or self._asked in failed:
                 if self._empty_table(error):
                     # no other image helps
