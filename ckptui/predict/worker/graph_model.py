@@ -217,7 +217,7 @@ class CheckpointGraph:
             try:
                 self._session.run(self._graph.get_operation_by_name(name))
             except Exception as error:  # a table whose file is gone: a call that needs it says so itself
-                self._tables = self._tables or brief(error, 120)
+                self._tables = self._tables or brief(error)
         self._ready = True
 
     def weights(self) -> Restorer:
