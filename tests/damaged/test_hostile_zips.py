@@ -19,7 +19,7 @@ from tests.places import HOSTILE, needs_hostile
 
 pytestmark = needs_hostile
 
-SECONDS = 20.0
+SECONDS = 10.0
 MEMORY = 300 << 20
 """Resident bytes a reader may come to."""
 EXPECTED = {

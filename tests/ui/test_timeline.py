@@ -256,7 +256,7 @@ async def test_two_hundred_saves_of_five_hundred_tensors_do_not_hold_the_keys_up
         print(f"200 x 500: axis after {first:.2f} s, {work:.2f} s of work")
         print(f"while it filled the keys waited {middle:.0f} ms, at most {longest:.0f} ms")
         assert work < 1.0
-        assert middle < 250
+        assert middle < 100
         width = shown.fit(shown.scrollable_content_region.width).scale.width
         assert f"200 saves in {width} columns" in str(app.main.view.border_title)
         await pilot.press("home")
